@@ -1,0 +1,112 @@
+"""A batch: one snapshot of one universe in one quote currency, identified so that a rerun is the same batch."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from coinbeam.clock import format_instant
+from coinbeam.settings import Period, Universe
+
+INTERVAL: dict[Period, timedelta] = {Period.DAILY: timedelta(days=1), Period.HOURLY: timedelta(hours=1)}
+"""Length of the interval that a snapshot stands for: the tolerance within which "now" may be stamped with its start."""
+
+
+@dataclass(frozen=True)
+class UniverseSpec:
+    """Which assets are asked for.
+
+    Attributes:
+        kind: the kind of selection.
+        top_n: number of assets by market cap, for ``TOP``.
+        ids: CoinGecko ids, for ``IDS``.
+        category: CoinGecko category id, for ``CATEGORY``.
+    """
+
+    kind: Universe = Universe.ALL
+    top_n: int | None = None
+    ids: tuple[str, ...] = ()
+    category: str | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name, safe in a path: ``all``, ``top-100``, ``ids-1a2b3c4d``, ``category-layer-1``."""
+        match self.kind:
+            case Universe.TOP:
+                return f"top-{self.top_n}"
+            case Universe.IDS:
+                return f"ids-{digest(*sorted(self.ids))}"
+            case Universe.CATEGORY:
+                return f"category-{self.category}"
+        return "all"
+
+
+def digest(*parts: str, length: int = 8) -> str:
+    """First hexadecimal digits of the SHA-256 of the parts: an identifier, not a secret."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:length]
+
+
+def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec, source: str = "") -> str:
+    """The identifier of a batch, the same for every run over the same input.
+
+    Args:
+        snapshot_at: the scheduled instant, aware.
+        quote_currency: ISO-like code, lower case.
+        universe: the selection of assets.
+        source: a glob, when foreign files are replayed; they are a batch of their own.
+    """
+    name = f"{snapshot_at:%Y%m%dT%H%MZ}-{quote_currency}-{universe.label}"
+    return f"{name}-files-{digest(source)}" if source else name
+
+
+def interval_start(moment: datetime, period: Period) -> datetime:
+    """The scheduled instant of the interval in which ``moment`` lies: its UTC midnight, or its full hour."""
+    floor = moment.replace(minute=0, second=0, microsecond=0)
+    return floor if period is Period.HOURLY else floor.replace(hour=0)
+
+
+def is_present(snapshot_at: datetime, now: datetime, period: Period) -> bool:
+    """Whether the source's answer for "now" may be stamped ``snapshot_at``: only inside the interval that starts there."""
+    return snapshot_at <= now < snapshot_at + INTERVAL[period]
+
+
+def file_stamp(snapshot_at: datetime, period: Period) -> str:
+    """The date part of file names: ``2026-01-02``, and ``2026-01-02T0300`` when snapshots are hourly."""
+    return f"{snapshot_at:%Y-%m-%d}" if period is Period.DAILY else f"{snapshot_at:%Y-%m-%dT%H%M}"
+
+
+@dataclass(frozen=True)
+class BatchManifest:
+    """What a landing folder says of its pages; written once, before the first call.
+
+    Attributes:
+        batch_id: the batch.
+        endpoint: ``markets`` or ``coins``.
+        source_id: key of ``source_dim``.
+        snapshot_at: the scheduled instant, aware.
+        quote_currency: currency of all prices.
+        per_page: rows asked for per page.
+        universe: label of the selection.
+    """
+
+    batch_id: str
+    endpoint: str
+    source_id: str
+    snapshot_at: datetime
+    quote_currency: str
+    per_page: int
+    universe: str
+
+    def to_dict(self) -> dict[str, str | int]:
+        """A JSON-ready form; the instant as ISO 8601."""
+        return {**vars(self), "snapshot_at": format_instant(self.snapshot_at)}
+
+
+SIMULATOR_SOURCE = "coingecko_simulator"
+LIVE_SOURCE = "coingecko"
+FILE_SOURCE = "file"
+
+
+def source_ids(kinds: Sequence[str]) -> list[str]:
+    """The ``source_dim`` keys of market sources given as ``live`` or ``simulator``."""
+    return [SIMULATOR_SOURCE if kind == "simulator" else LIVE_SOURCE for kind in kinds]

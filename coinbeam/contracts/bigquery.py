@@ -1,0 +1,70 @@
+"""BigQuery schema and DDL of a contract."""
+
+import json
+from collections.abc import Iterable
+
+from google.cloud import bigquery
+
+from coinbeam.contracts.model import Column, Contract
+
+
+def schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
+    """Schema of a load job or a table, with modes and descriptions."""
+    return [bigquery.SchemaField(c.name, c.type, mode="REQUIRED" if c.required else "NULLABLE", description=described(c)) for c in columns]
+
+
+def staging_schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
+    """Schema of a staging table: everything nullable, so that the audit, not the load, says what is missing."""
+    return [bigquery.SchemaField(c.name, c.type, mode="NULLABLE", description=described(c)) for c in columns]
+
+
+def described(column: Column) -> str:
+    """The description as BigQuery shows it: meaning, then unit."""
+    return f"{column.description}. Unit: {column.unit}"
+
+
+def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
+    """``CREATE TABLE IF NOT EXISTS`` with partition, clustering, keys, descriptions and labels.
+
+    Args:
+        contract: the table.
+        dataset: real name of the dataset, with the project where wanted.
+        constraints: leave out the key (NOT ENFORCED) where the warehouse rejects the clause, as the emulator does.
+    """
+    lines = [_column_ddl(column) for column in contract.columns]
+    if constraints:
+        lines.append(f"PRIMARY KEY ({', '.join(contract.primary_key)}) NOT ENFORCED")
+    body = ",\n  ".join(lines)
+    return f"CREATE TABLE IF NOT EXISTS `{dataset}.{contract.name}` (\n  {body}\n){_layout(contract)}\nOPTIONS ({_options(contract)});"
+
+
+def _column_ddl(column: Column) -> str:
+    required = " NOT NULL" if column.required else ""
+    return f"{column.name} {column.type}{required} OPTIONS (description = {literal(described(column))})"
+
+
+def _layout(contract: Contract) -> str:
+    partition = f"\nPARTITION BY {contract.partition_column}" if contract.partition_column else ""
+    return partition + (f"\nCLUSTER BY {', '.join(contract.clustering)}" if contract.clustering else "")
+
+
+def _options(contract: Contract) -> str:
+    options = [f"description = {literal(contract.description)}", f"labels = [{', '.join(f'({literal(k)}, {literal(v)})' for k, v in labels(contract).items())}]"]
+    if contract.partition_column:
+        options.append("require_partition_filter = TRUE")
+    return ", ".join(options)
+
+
+def labels(contract: Contract) -> dict[str, str]:
+    """Labels of the table, in the alphabet that BigQuery accepts."""
+    return {"owner": contract.owner, "contract_version": contract.version.replace(".", "-")}
+
+
+def add_column_ddl(contract: Contract, dataset: str, column: Column) -> str:
+    """The additive migration: one nullable column."""
+    return f"ALTER TABLE `{dataset}.{contract.name}` ADD COLUMN IF NOT EXISTS {_column_ddl(column)}"
+
+
+def literal(text: str) -> str:
+    """A BigQuery string literal; JSON's escapes are a subset of those that BigQuery reads."""
+    return json.dumps(text, ensure_ascii=False)

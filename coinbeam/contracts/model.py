@@ -1,0 +1,280 @@
+"""Read ``sql/<dataset>/<table>/contract.yaml`` (Open Data Contract Standard v3) into typed, immutable values.
+
+What each standard field means here:
+
+- ``physicalType``: the BigQuery type. ``required``: never null. ``primaryKey``: part of the key, not enforced by BigQuery.
+- ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``, ``maxLength``, ``pattern``);
+  a row that breaks one is rejected. ``enum``: the accepted values.
+- ``transformSourceObjects``: the field of the API body that fills the column; none for a column that the pipeline adds.
+- ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded.
+- ``customProperties``: ``unit`` (on columns); ``dataset``, ``clustering``, ``ignoredSourceFields`` (on tables); ``filledOnPublish`` marks a column
+  that batch files do not carry.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
+from pydantic import ValidationError
+
+from coinbeam.errors import ContractError
+from coinbeam.settings import ROOT
+
+SQL_ROOT = ROOT / "sql"
+"""One folder per dataset, one folder per table below it."""
+
+COLUMN_TYPES = frozenset({"STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE"})
+"""BigQuery types in use: those that CSV, Arrow and both warehouses agree on."""
+
+
+class Severity(StrEnum):
+    """What a failed rule does: ``ERROR`` stops the publish, ``WARNING`` is recorded."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: column name, the same in BigQuery, Arrow and CSV.
+        type: BigQuery type, one of ``COLUMN_TYPES``.
+        description: what it means.
+        unit: what one unit of it is.
+        required: never null.
+        source: field of the API body, or None.
+        in_files: False when the publish statement fills it.
+        minimum: smallest accepted value; ``exclusive_minimum`` refuses the bound itself.
+        maximum: largest accepted value.
+        max_length: longest accepted text, in characters.
+        accepted: accepted values, empty when any.
+    """
+
+    name: str
+    type: str
+    description: str
+    unit: str
+    required: bool = False
+    source: str | None = None
+    in_files: bool = True
+    minimum: float | None = None
+    exclusive_minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = None
+    accepted: tuple[str, ...] = ()
+    references: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule on a whole table.
+
+    Attributes:
+        name: unique within the table.
+        query: a SELECT of one number; ``{table}`` stands for the table under audit, ``{published}`` for the table that readers see,
+            and ``{data}`` and ``{ops}`` for datasets.
+        operator: how the number is compared with ``threshold``: ``=``, ``>``, ``>=``, ``<`` or ``<=``.
+        threshold: a number.
+        severity: what a failure does.
+        description: what the rule protects.
+        sample: a SELECT of one text column that names failing keys, or empty.
+    """
+
+    name: str
+    query: str
+    operator: str
+    threshold: float
+    severity: Severity
+    description: str
+    column: str | None = None
+    sample: str = ""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One table.
+
+    Attributes:
+        dataset: logical dataset: ``crypto_data`` or ``crypto_ops``; settings give its real name.
+        name: table name.
+        version: version of the contract, written into every rejected record.
+        columns: in order.
+        rules: rules of the ``quality`` section; those that follow from columns and key are added by ``coinbeam.quality``.
+        clustering: clustering columns, in order.
+        ignored_source_fields: fields of the API body that are known and deliberately not stored.
+        freshness_hours: age of the newest row from which the table is stale, or None.
+    """
+
+    dataset: str
+    name: str
+    version: str
+    description: str
+    owner: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    partition_column: str | None
+    clustering: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    ignored_source_fields: frozenset[str]
+    freshness_hours: float | None
+    folder: Path
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """Columns by name."""
+        return {column.name: column for column in self.columns}
+
+    @cached_property
+    def file_columns(self) -> tuple[Column, ...]:
+        """The columns that batch files carry, in order: the CSV header and the staging table."""
+        return tuple(column for column in self.columns if column.in_files)
+
+    @cached_property
+    def source_columns(self) -> tuple[Column, ...]:
+        """The columns that a field of the API body fills."""
+        return tuple(column for column in self.columns if column.source)
+
+
+@lru_cache(maxsize=1)
+def load_all() -> dict[str, Contract]:
+    """Every contract under ``sql/`` by table name.
+
+    Raises:
+        ContractError: a contract is not valid, or two tables share a name.
+    """
+    contracts: dict[str, Contract] = {}
+    for path in sorted(SQL_ROOT.glob("*/*/contract.yaml")):
+        contract = read_contract(path)
+        if contract.name in contracts:
+            raise ContractError(f"Two contracts describe a table {contract.name}.", "Table names are unique over all datasets; rename one.")
+        contracts[contract.name] = contract
+    return contracts
+
+
+def load_contract(table: str) -> Contract:
+    """The contract of one table.
+
+    Raises:
+        ContractError: there is no such table.
+    """
+    try:
+        return load_all()[table]
+    except KeyError:
+        raise ContractError(f"There is no contract for {table!r}.", f"Known tables: {', '.join(load_all())}.") from None
+
+
+def read_contract(path: Path) -> Contract:
+    """Read and check one contract file.
+
+    Raises:
+        ContractError: it is no ODCS v3 document, or it leaves out what Coinbeam needs; the message names file and column.
+    """
+    try:
+        document = OpenDataContractStandard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise ContractError(f"{_label(path)} is not a valid ODCS v3 contract: {error}", "Mend the field it names.") from error
+    tables = document.schema_ or []
+    if len(tables) != 1:
+        raise ContractError(f"{_label(path)} describes {len(tables)} tables.", "Describe exactly one: the folder's.")
+    contract = _contract(document, tables[0], path)
+    _check(contract, path)
+    return contract
+
+
+def _contract(document: OpenDataContractStandard, table: SchemaObject, path: Path) -> Contract:
+    properties = table.properties or []
+    custom = _custom(table)
+    keys = sorted((p for p in properties if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0)
+    freshness = [float(s.value) for s in document.slaProperties or [] if s.property == "freshness" and s.value is not None]
+    return Contract(
+        dataset=path.parent.parent.name,
+        name=table.name or "",
+        version=document.version or "",
+        description=(table.description or "").strip(),
+        owner=(document.team.name if document.team else None) or "",
+        columns=tuple(_column(p, path) for p in properties),
+        primary_key=tuple(p.name or "" for p in keys),
+        partition_column=next((p.name for p in properties if p.partitioned), None),
+        clustering=tuple(custom.get("clustering", ())),
+        rules=tuple(_rule(q, path) for q in table.quality or []),
+        ignored_source_fields=frozenset(custom.get("ignoredSourceFields", ())),
+        freshness_hours=freshness[0] if freshness else None,
+        folder=path.parent,
+    )
+
+
+def _column(prop: SchemaProperty, path: Path) -> Column:
+    custom, options = _custom(prop), prop.logicalTypeOptions or {}
+    unknown = set(options) - {"minimum", "exclusiveMinimum", "maximum", "maxLength"}
+    if unknown:
+        raise ContractError(f"{_label(path)}: column {prop.name} has unsupported options {sorted(unknown)}.", "Write them as a quality rule.")
+    return Column(
+        name=prop.name or "",
+        type=prop.physicalType or "",
+        description=(prop.description or "").strip(),
+        unit=str(custom.get("unit", "")),
+        required=bool(prop.required),
+        source=(prop.transformSourceObjects or [None])[0],
+        in_files=not custom.get("filledOnPublish", False),
+        minimum=options.get("minimum"),
+        exclusive_minimum=options.get("exclusiveMinimum"),
+        maximum=options.get("maximum"),
+        max_length=options.get("maxLength"),
+        accepted=tuple(str(entry.value) for entry in prop.enum or []),
+        references=next((str(r.to) for r in prop.relationships or []), None),
+    )
+
+
+_COMPARISONS = {
+    "mustBe": "=",
+    "mustBeGreaterThan": ">",
+    "mustBeGreaterOrEqualTo": ">=",
+    "mustBeLessThan": "<",
+    "mustBeLessOrEqualTo": "<=",
+}
+
+
+def _rule(quality: Any, path: Path) -> Rule:
+    given = [(field, sign) for field, sign in _COMPARISONS.items() if getattr(quality, field) is not None]
+    if quality.type != "sql" or not quality.query or len(given) != 1 or quality.severity not in set(Severity):
+        raise ContractError(
+            f"{_label(path)}: quality rule {quality.name!r} is incomplete.",
+            "It needs type sql, a query, one comparison (mustBe...) and a severity (error or warning).",
+        )
+    field, sign = given[0]
+    custom = _custom(quality)
+    return Rule(
+        name=quality.name,
+        query=quality.query.strip(),
+        operator=sign,
+        threshold=float(getattr(quality, field)),
+        severity=Severity(quality.severity),
+        description=(quality.description or "").strip(),
+        sample=str(custom.get("sample", "")).strip(),
+    )
+
+
+def _custom(item: Any) -> dict[str, Any]:
+    """The custom properties of a contract element as a dictionary."""
+    return {entry.property: entry.value for entry in item.customProperties or []}
+
+
+def _check(contract: Contract, path: Path) -> None:
+    """Refuse what the standard allows but a table here must not lack."""
+    faults = [f"the table is named {contract.name!r}, its folder {path.parent.name!r}"] if contract.name != path.parent.name else []
+    faults += [f"column {c.name} has no {what}" for c in contract.columns for what in ("description", "unit") if not getattr(c, what)]
+    faults += [f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}" for c in contract.columns if c.type not in COLUMN_TYPES]
+    faults += [f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name]
+    faults += [f"there is no {what}" for what in ("primary_key", "description", "owner", "version") if not getattr(contract, what)]
+    if faults:
+        raise ContractError(f"{_label(path)}: {'; '.join(faults)}.", "Complete the contract.")
+
+
+def _label(path: Path) -> str:
+    return "/".join(path.parts[-4:])

@@ -1,0 +1,38 @@
+"""One small hierarchy of errors: terminal ones need a person or a change, transient ones deserve another try."""
+
+
+class CoinbeamError(Exception):
+    """Base of every error that Coinbeam raises on purpose.
+
+    Args:
+        message: what failed and the value that made it fail.
+        remedy: what to do next; appended to the text.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message} {remedy}".strip())
+        self.message = message
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type["CoinbeamError"], tuple[str, str]]:
+        return type(self), (self.message, self.remedy)
+
+
+class TerminalError(CoinbeamError):
+    """Trying again without a change cannot help."""
+
+
+class TransientError(CoinbeamError):
+    """The same call may succeed later."""
+
+
+class SettingsError(TerminalError):
+    """A setting is missing, malformed or contradicts another; the message names it."""
+
+
+class ContractError(TerminalError):
+    """A contract is not valid, or the warehouse has drifted from it in a way that no additive migration can mend."""
+
+
+class PublishBlockedError(TerminalError):
+    """The audit refused a batch; nothing was published."""

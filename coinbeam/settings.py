@@ -1,0 +1,328 @@
+"""Every setting, typed: one YAML file per environment under ``config/``, overridden by ``COINBEAM_<SECTION>__<NAME>`` variables."""
+
+import os
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from coinbeam.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The shipped tree: ``config/``, ``sql/`` and ``dags/`` are siblings of this package in a checkout, in Composer and in a container."""
+
+STATE = ROOT / ".coinbeam"
+"""Everything that a run on one machine leaves behind: emulator data, Airflow's home, logs, process ids."""
+
+
+class Environment(StrEnum):
+    """Where the warehouse lives."""
+
+    LOCAL = "local"
+    PRODUCTION = "production"
+
+
+class MarketSource(StrEnum):
+    """Where prices come from. ``AUTO`` is for the local environment only: live if it answers, else the simulator."""
+
+    LIVE = "live"
+    SIMULATOR = "simulator"
+    AUTO = "auto"
+
+
+class Period(StrEnum):
+    """How often a snapshot is taken."""
+
+    DAILY = "daily"
+    HOURLY = "hourly"
+
+
+class Universe(StrEnum):
+    """Which assets a snapshot covers."""
+
+    ALL = "all"
+    TOP = "top"
+    IDS = "ids"
+    CATEGORY = "category"
+
+
+class Runner(StrEnum):
+    """What executes a Beam job."""
+
+    LOCAL = "local"
+    DATAFLOW = "dataflow"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GoogleSettings(_Section):
+    """The Google Cloud project and its service accounts."""
+
+    project: str = Field(min_length=1, description="Project id")
+    location: str = Field("US", description="BigQuery and bucket location")
+    region: str = Field("us-central1", description="Region of Dataflow jobs")
+    dataflow_service_account: str | None = Field(None, description="Service account of Dataflow workers")
+
+
+class WarehouseSettings(_Section):
+    """Dataset names and limits of queries."""
+
+    data_dataset: str = "crypto_data"
+    staging_dataset: str = "crypto_staging"
+    ops_dataset: str = "crypto_ops"
+    query_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    maximum_bytes_billed: Annotated[int, Field(gt=0)] = 100 * 2**30
+
+
+class StorageSettings(_Section):
+    """The bucket that holds landing and batch files."""
+
+    bucket: str = Field(min_length=3)
+
+
+class MarketSettings(_Section):
+    """What is fetched, and how often."""
+
+    source: MarketSource = MarketSource.LIVE
+    period: Period = Period.DAILY
+    universe: Universe = Universe.ALL
+    top_n: Annotated[int, Field(gt=0, le=50_000)] = 250
+    ids: tuple[str, ...] = ()
+    category: str | None = None
+    quote_currency: Annotated[str, Field(pattern="^[a-z]{2,5}$")] = "usd"
+    per_page: Annotated[int, Field(ge=1, le=250)] = 250
+    fetch_shards: Annotated[int, Field(ge=1, le=16)] = 4
+    max_details: Annotated[int, Field(ge=0)] = 50
+
+
+class PlanLimits(_Section):
+    """What one CoinGecko plan allows.
+
+    Published figures disagree between sources, so they are configuration.
+    """
+
+    base_url: HttpUrl
+    key_header: str | None = None
+    calls_per_minute: Annotated[float, Field(gt=0)]
+    calls_per_month: Annotated[int, Field(gt=0)]
+    history_days: Annotated[int, Field(gt=0)]
+
+
+_PUBLIC_URL = HttpUrl("https://api.coingecko.com/api/v3")
+_PRO_URL = HttpUrl("https://pro-api.coingecko.com/api/v3")
+
+DEFAULT_PLANS: dict[str, PlanLimits] = {
+    "keyless": PlanLimits(base_url=_PUBLIC_URL, calls_per_minute=5, calls_per_month=10_000, history_days=365),
+    "demo": PlanLimits(base_url=_PUBLIC_URL, key_header="x-cg-demo-api-key", calls_per_minute=30, calls_per_month=10_000, history_days=365),
+    "basic": PlanLimits(base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=250, calls_per_month=100_000, history_days=730),
+    "analyst": PlanLimits(base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=500, calls_per_month=500_000, history_days=4_700),
+}
+
+
+class CoinGeckoSettings(_Section):
+    """The API plan, its key and the patience of the client."""
+
+    plan: str = "keyless"
+    plans: dict[str, PlanLimits] = Field(default_factory=lambda: dict(DEFAULT_PLANS))
+    api_key: SecretStr | None = Field(None, description="From COINGECKO_API_KEY, never from a file")
+    api_key_secret: str | None = Field(None, description="Secret Manager version, projects/P/secrets/S/versions/V")
+    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    read_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 5
+    max_wait_seconds: Annotated[float, Field(gt=0)] = 900.0
+    probe_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
+
+    @property
+    def limits(self) -> PlanLimits:
+        """The limits of the configured plan."""
+        return self.plans[self.plan]
+
+
+class QualitySettings(_Section):
+    """When an audit stops the publish."""
+
+    max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_listed_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    clock_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
+
+
+class AlertSettings(_Section):
+    """Where a failure is told: always the log, and a webhook when one is set."""
+
+    webhook_url: SecretStr | None = None
+    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+
+
+class DataflowSettings(_Section):
+    """Machine shape of Dataflow jobs."""
+
+    machine_type: str = "n1-standard-2"
+    max_workers: Annotated[int, Field(ge=1)] = 4
+    use_public_ips: bool = False
+    subnetwork: str | None = None
+
+
+class ComposerSettings(_Section):
+    """The Airflow web server that `coinbeam run --mode cloud` triggers."""
+
+    airflow_url: HttpUrl | None = None
+    run_timeout_seconds: Annotated[float, Field(gt=0)] = 3_600.0
+
+
+class PriceSettings(_Section):
+    """List prices in US dollars, for the estimate of `coinbeam plan`. Source: public price pages of Google Cloud, us-central1."""
+
+    dataflow_vcpu_hour: float = 0.056
+    dataflow_gib_hour: float = 0.003557
+    storage_gib_month: float = 0.020
+    bigquery_tib_scanned: float = 6.25
+
+
+class PortSettings(_Section):
+    """Loopback ports of the local cloud."""
+
+    bigquery: Annotated[int, Field(ge=1, le=65_535)] = 9050
+    bigquery_grpc: Annotated[int, Field(ge=1, le=65_535)] = 9060
+    storage: Annotated[int, Field(ge=1, le=65_535)] = 9023
+    simulator: Annotated[int, Field(ge=1, le=65_535)] = 9080
+    airflow: Annotated[int, Field(ge=1, le=65_535)] = 8080
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "PortSettings":
+        ports = list(self.model_dump().values())
+        if len(set(ports)) != len(ports):
+            raise ValueError("two services share a port")
+        return self
+
+
+class SimulatorSettings(_Section):
+    """The simulated market: the same seed gives the same market."""
+
+    seed: int = 20_260_101
+    coins: Annotated[int, Field(ge=1, le=200_000)] = 18_000
+    faults: str = "none"
+    calls_per_minute: Annotated[float, Field(gt=0)] = 60_000
+
+
+class LocalSettings(_Section):
+    """The cloud on one machine."""
+
+    state_dir: Path = STATE
+    ports: PortSettings = PortSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+    start_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+
+class Settings(BaseSettings):
+    """All settings of one environment.
+
+    Precedence, highest first: keyword arguments, ``COINBEAM_*`` variables (nested names joined by ``__``), ``COINGECKO_API_KEY``,
+    ``config/<environment>.yaml``, the defaults here.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="COINBEAM_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    environment: Environment
+    google: GoogleSettings
+    storage: StorageSettings
+    warehouse: WarehouseSettings = WarehouseSettings()
+    market: MarketSettings = MarketSettings()
+    coingecko: CoinGeckoSettings = CoinGeckoSettings()
+    quality: QualitySettings = QualitySettings()
+    alerts: AlertSettings = AlertSettings()
+    dataflow: DataflowSettings = DataflowSettings()
+    composer: ComposerSettings = ComposerSettings()
+    prices: PriceSettings = PriceSettings()
+    runner: Runner = Runner.LOCAL
+    local: LocalSettings = LocalSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment variables above the environment's YAML file."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        market, coingecko = self.market, self.coingecko
+        if self.environment is not Environment.LOCAL and market.source is not MarketSource.LIVE:
+            raise ValueError(f"market.source is {market.source}, but only the local environment may use anything other than live")
+        if self.environment is not Environment.LOCAL and self.runner is Runner.LOCAL and self.google.project == "local":
+            raise ValueError("google.project is 'local' outside the local environment")
+        if coingecko.plan not in coingecko.plans:
+            raise ValueError(f"coingecko.plan is {coingecko.plan!r}; known plans: {', '.join(sorted(coingecko.plans))}")
+        if market.universe is Universe.IDS and not market.ids:
+            raise ValueError("market.universe is ids, but market.ids is empty")
+        if market.universe is Universe.CATEGORY and not market.category:
+            raise ValueError("market.universe is category, but market.category is not set")
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """True when the warehouse is the emulator on this machine."""
+        return self.environment is Environment.LOCAL
+
+    @property
+    def bucket_uri(self) -> str:
+        """The bucket as ``gs://name``."""
+        return f"gs://{self.storage.bucket}"
+
+    @property
+    def simulator_url(self) -> str:
+        """Base URL of the simulated API, with the path of the real one."""
+        return f"http://127.0.0.1:{self.local.ports.simulator}/api/v3"
+
+
+def config_file() -> Path:
+    """The YAML file of the environment named by ``COINBEAM_ENV`` (default ``local``).
+
+    Raises:
+        SettingsError: there is no such environment.
+    """
+    name = os.environ.get("COINBEAM_ENV", Environment.LOCAL.value)
+    path = ROOT / "config" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise SettingsError(f"COINBEAM_ENV is {name!r}, but there is no {path.name} in config/.", f"Known environments: {known}.")
+    return path
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        SettingsError: a setting is wrong; the message names it and never shows a secret.
+    """
+    key = os.environ.get("COINGECKO_API_KEY")
+    if key and "COINBEAM_COINGECKO__API_KEY" not in os.environ:
+        os.environ["COINBEAM_COINGECKO__API_KEY"] = key
+    try:
+        return Settings()  # type: ignore[call-arg]  # the values come from the sources
+    except ValidationError as error:
+        raise SettingsError(_explain(error), f"Mend it in {config_file().name} or by a COINBEAM_* variable.") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """One line per wrong setting, without the values, since a value may be a secret."""
+    lines = (f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
+    return "Wrong settings: " + "; ".join(lines) + "."
+
+
+class RuntimeSource(BaseModel):
+    """A market source after ``auto`` was decided."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: Literal["live", "simulator"]
+    base_url: str
