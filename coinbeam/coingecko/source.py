@@ -1,0 +1,132 @@
+"""Which market a run reads: the live API, or on one machine the simulator."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from coinbeam.coingecko.client import CoinGeckoClient
+from coinbeam.coingecko.errors import ApiError, ThrottledError
+from coinbeam.errors import SettingsError
+from coinbeam.quota import RateLimiter
+from coinbeam.secrets import api_key
+from coinbeam.settings import MarketSource, Settings
+
+_LOGGER = logging.getLogger(__name__)
+_BANNER_WIDTH = 88
+
+
+@dataclass(frozen=True)
+class RuntimeSource:
+    """A market source after ``auto`` was decided.
+
+    Attributes:
+        kind: what answers.
+        base_url: where, up to and including ``/api/v3``.
+        banner: several lines to show to the user, when ``auto`` fell back to the simulator.
+    """
+
+    kind: Literal["live", "simulator"]
+    base_url: str
+    banner: str | None = None
+
+
+Probe = Callable[[Settings, RuntimeSource], str | None]
+"""Says why a source is not usable, or ``None`` when it is."""
+
+
+def choose_source(settings: Settings, wanted: MarketSource | None = None, probe: Probe | None = None) -> RuntimeSource:
+    """Decide where prices come from.
+
+    Args:
+        settings: of the environment.
+        wanted: instead of ``market.source``, from a flag or a parameter.
+        probe: replaces the question to the live API in tests.
+
+    Raises:
+        SettingsError: anything other than live outside the local environment, or the plan needs a key and there is none.
+    """
+    wanted = wanted or settings.market.source
+    if wanted is not MarketSource.LIVE and not settings.is_local:
+        raise SettingsError(
+            f"The market source is {wanted}, but environment {settings.environment} reads live prices only.",
+            "Set market.source to live: a simulated row must never reach a shared warehouse.",
+        )
+    live = RuntimeSource("live", str(settings.coingecko.limits.base_url).rstrip("/"))
+    if wanted is MarketSource.LIVE:
+        return live
+    if wanted is MarketSource.SIMULATOR:
+        return RuntimeSource("simulator", settings.simulator_url)
+    reason = (probe or probe_live)(settings, live)
+    if reason is None:
+        return live
+    chosen = RuntimeSource("simulator", settings.simulator_url, _banner(live.base_url, reason))
+    _LOGGER.warning("The live API is not usable (%s): prices are SIMULATED.", reason)
+    return chosen
+
+
+def probe_live(settings: Settings, live: RuntimeSource) -> str | None:
+    """Ask ``/ping`` once, for at most ``coingecko.probe_timeout_seconds`` altogether.
+
+    In a thread of its own, since no timeout of the HTTP stack covers a name server that does not answer.
+
+    Returns:
+        Why the live API is not usable, or ``None`` when it answers. An answer of "too many calls" is one: the client waits its turn.
+    """
+    seconds = settings.coingecko.probe_timeout_seconds
+    one_try = {"max_attempts": 1, "connect_timeout_seconds": seconds, "read_timeout_seconds": seconds}
+    client = CoinGeckoClient(
+        settings.coingecko.model_copy(update=one_try), live.base_url, RateLimiter(60), api_key=api_key(settings.coingecko)
+    )
+    reasons: list[str | None] = []
+    thread = threading.Thread(target=lambda: reasons.append(_ping(client)), name="probe-live", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return reasons[0] if reasons else f"no answer from {live.base_url} within {seconds:g} s"
+
+
+def _ping(client: CoinGeckoClient) -> str | None:
+    try:
+        return client.ping().problem
+    except ThrottledError:
+        return None
+    except ApiError as error:
+        return str(error)
+    finally:
+        client.close()
+
+
+def calls_per_minute(settings: Settings, source: RuntimeSource) -> float:
+    """The rate bound that a source sets: of the plan, or of the simulator."""
+    return settings.coingecko.limits.calls_per_minute if source.kind == "live" else settings.local.simulator.calls_per_minute
+
+
+def client_for(settings: Settings, source: RuntimeSource, shards: int = 1, sleep: Callable[[float], None] = time.sleep) -> CoinGeckoClient:
+    """A client of a source with its share of the quota. The key goes to the live API only, never to the simulator.
+
+    Args:
+        settings: of the environment.
+        source: from `choose_source`.
+        shards: how many clients share the quota at the same time, over all jobs; see `coinbeam.quota.RateLimiter`.
+        sleep: waits that many seconds.
+
+    Raises:
+        SettingsError: the plan needs a key and there is none, or the quota cannot be divided so.
+    """
+    limiter = RateLimiter(calls_per_minute(settings, source), shards, sleep=sleep)
+    key = api_key(settings.coingecko) if source.kind == "live" else None
+    return CoinGeckoClient(settings.coingecko, source.base_url, limiter, api_key=key, sleep=sleep)
+
+
+def _banner(live_url: str, reason: str) -> str:
+    """Lines that cannot be missed, in plain characters: they go to terminals and to logs."""
+    rule = "#" * _BANNER_WIDTH
+    lines = (
+        "SIMULATED PRICES: nothing in this run is a real market.",
+        f"market.source is auto, and the live API at {live_url} is not usable:",
+        f"  {reason}",
+        "To insist on real prices: COINBEAM_MARKET__SOURCE=live. To silence this: COINBEAM_MARKET__SOURCE=simulator.",
+    )
+    return "\n".join((rule, *(f"# {line}" for line in lines), rule))

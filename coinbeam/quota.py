@@ -1,0 +1,126 @@
+"""The API quota: a rate bound that holds on any number of workers, and the check of a run against the credits that are left."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from coinbeam.errors import SettingsError, TerminalError
+
+WINDOW_SECONDS = 60.0
+"""Plans are sold in calls per minute."""
+
+_TOLERATED_LOSS = 0.05
+_ROUNDING_MARGIN = 1e-6  # a sum of rounded intervals must not fall short of the window
+
+
+class BudgetExceededError(TerminalError):
+    """A run needs more calls than the plan has left."""
+
+
+class RateLimiter:
+    """The rate bound of one shard: evenly spaced calls, whose sum over all shards stays within the plan.
+
+    The bound is global by construction, without any talk between workers. All calls are divided over a fixed number of shards, each shard
+    makes its calls one after another, and each has its share of the quota: ``floor(calls_per_minute / shards)`` calls in any window of
+    60 s. Rounding down matters: four shards of 7.5 evenly spaced calls each can put 32 calls into one minute of a plan of 30.
+
+    Every job that runs at the same time counts as shards of its own. A worker that is restarted forgets its last call, so each restart may
+    add one call to a window; the client's handling of 429 covers that. Threads may share a limiter.
+    """
+
+    def __init__(
+        self,
+        calls_per_minute: float,
+        shards: int = 1,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Make the limiter of one shard.
+
+        Args:
+            calls_per_minute: the bound of the whole plan.
+            shards: how many shards share the plan.
+            monotonic: seconds of a clock that never goes back.
+            sleep: waits that many seconds.
+
+        Raises:
+            SettingsError: the plan is too small for that many shards.
+        """
+        self.interval_seconds = WINDOW_SECONDS / shard_rate(calls_per_minute, shards) * (1 + _ROUNDING_MARGIN)
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._next_call = -math.inf
+
+    def acquire(self) -> float:
+        """Block until the next call is allowed.
+
+        The distance is counted from the moment the last call was really released, so that a late wake-up never brings two calls closer
+        together.
+
+        Returns:
+            Seconds waited.
+        """
+        with self._lock:
+            started = now = self._monotonic()
+            while now < self._next_call:
+                self._sleep(self._next_call - now)
+                now = self._monotonic()
+            self._next_call = now + self.interval_seconds
+            return now - started
+
+
+def shard_rate(calls_per_minute: float, shards: int) -> float:
+    """Calls per minute that one shard may make: whole calls, so that no window of 60 s over all shards exceeds the plan.
+
+    Raises:
+        SettingsError: there is not one call per minute for each shard; use `shard_count`.
+    """
+    if not (math.isfinite(calls_per_minute) and calls_per_minute > 0 and shards >= 1):
+        raise SettingsError(
+            f"A quota of {calls_per_minute} calls per minute over {shards} shards makes no sense.",
+            "Set calls_per_minute of the plan above 0, and at least one shard.",
+        )
+    if shards == 1 and calls_per_minute < 1:
+        return calls_per_minute
+    whole_calls = math.floor(calls_per_minute / shards)
+    if whole_calls < 1:
+        raise SettingsError(
+            f"{shards} shards cannot share {calls_per_minute:g} calls per minute: each needs at least one.",
+            f"Set market.fetch_shards to {shard_count(calls_per_minute, shards)} or less, or choose a larger coingecko.plan.",
+        )
+    return float(whole_calls)
+
+
+def shard_count(calls_per_minute: float, wanted: int) -> int:
+    """The most shards, up to ``wanted``, that leave at most 5 % of the plan unused by rounding.
+
+    A plan of 5 calls per minute gets one shard, 30 get three (of 10 each; four of 7 would lose two calls), 500 get four.
+
+    Args:
+        calls_per_minute: the bound of the whole plan.
+        wanted: an upper bound, from ``market.fetch_shards``.
+    """
+    usable = max(1, math.floor(calls_per_minute))
+    enough = (1 - _TOLERATED_LOSS) * usable
+    return next(count for count in range(max(1, min(wanted, usable)), 0, -1) if count == 1 or count * (usable // count) >= enough)
+
+
+def check_budget(needed: int, spent: int, limit: int) -> None:
+    """Refuse a run before its first call when the month's credits cannot cover it.
+
+    Args:
+        needed: calls that the run will make without any retry.
+        spent: calls made so far this month.
+        limit: calls per month of the plan.
+
+    Raises:
+        BudgetExceededError: fewer calls are left than needed.
+    """
+    left = max(0, limit - spent)
+    if needed > left:
+        raise BudgetExceededError(
+            f"The run needs {needed:,} calls, but {left:,} of {limit:,} are left this month.",
+            "Choose a smaller market.universe or market.max_details, a larger coingecko.plan, or wait for the first of the month.",
+        )

@@ -1,0 +1,139 @@
+"""The API key: where it comes from, and how it is kept out of every log line."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from coinbeam.errors import SettingsError, TransientError
+from coinbeam.settings import CoinGeckoSettings
+
+MASK = "***"
+"""What is shown in place of a key."""
+
+_LOGGER = logging.getLogger(__name__)
+_ACCESS_TIMEOUT_SECONDS = 30.0
+
+SecretReader = Callable[[str], bytes]
+"""Reads the payload of a Secret Manager version by its resource name."""
+
+
+def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None) -> str | None:
+    """The key of the configured plan, guarded from this moment on against appearing in logs; ``None`` for a plan without one.
+
+    The environment wins over Secret Manager, as everywhere in the settings.
+
+    Args:
+        settings: the plan, and the key or the name of its secret.
+        read_secret: replaces Secret Manager in tests.
+
+    Raises:
+        SettingsError: the plan needs a key and there is none, or it cannot be a key, or the secret cannot be read.
+        TransientError: Secret Manager did not answer.
+    """
+    direct = settings.api_key.get_secret_value().strip() if settings.api_key else ""
+    if settings.limits.key_header is None:
+        if direct:
+            _LOGGER.warning("COINGECKO_API_KEY is set but not used: coingecko.plan is %r, which sends no key.", settings.plan)
+            guard_logs(direct)
+        return None
+    key = direct or _from_secret_manager(settings.api_key_secret, read_secret or read_secret_version)
+    if not key:
+        raise SettingsError(
+            f"coingecko.plan is {settings.plan!r}, which needs an API key, and there is none.",
+            "Set COINGECKO_API_KEY, or coingecko.api_key_secret to a Secret Manager version, or coingecko.plan to keyless.",
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise SettingsError(
+            "The CoinGecko API key holds a character that no key has (not shown).",
+            f"Copy it again into {'COINGECKO_API_KEY' if direct else settings.api_key_secret}, without quotes or line breaks.",
+        )
+    guard_logs(key)
+    return key
+
+
+def _from_secret_manager(name: str | None, read: SecretReader) -> str:
+    if not name:
+        return ""
+    try:
+        return read(name).decode().strip()
+    except UnicodeDecodeError:
+        pass  # raised below, outside the handler: the error of the codec carries the payload
+    raise SettingsError(f"The secret {name} is not text.", "Store the API key alone as UTF-8 text in a new version.")
+
+
+def read_secret_version(name: str, client: Any = None) -> bytes:
+    """Read one version of a secret with the official client and the credentials of the machine.
+
+    Args:
+        name: ``projects/P/secrets/S/versions/V``.
+        client: a ``SecretManagerServiceClient``; made on demand.
+
+    Raises:
+        SettingsError: the name is malformed, the secret is absent or may not be read, or there are no credentials.
+        TransientError: the service did not answer.
+    """
+    # Imported here since it costs 0.4 s, and only a plan with a key in Secret Manager pays it.
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+    from google.cloud import secretmanager
+
+    try:
+        manager = client or secretmanager.SecretManagerServiceClient()
+        return bytes(manager.access_secret_version(name=name, timeout=_ACCESS_TIMEOUT_SECONDS).payload.data)
+    except (api.ServiceUnavailable, api.DeadlineExceeded, api.RetryError, api.TooManyRequests, auth.TransportError) as error:
+        raise TransientError(f"Secret Manager did not give {name}: {type(error).__name__}.", "Try again later.") from error
+    except (api.GoogleAPICallError, auth.GoogleAuthError, ValueError) as error:
+        raise SettingsError(
+            f"Secret Manager refuses {name}: {type(error).__name__}.",
+            "Check coingecko.api_key_secret (projects/P/secrets/S/versions/V); the account needs roles/secretmanager.secretAccessor.",
+        ) from error
+
+
+class _KeyGuard:
+    """A log record factory that masks every known key in the message, the arguments and the traceback of a record.
+
+    A factory and not a filter: filters of a logger do not see the records of its children, and filters of a handler miss other handlers.
+    """
+
+    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
+        self.make = make
+        self.keys: set[str] = set()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self.make(*args, **kwargs)
+        self._mask_message(record)
+        self._mask_traceback(record)
+        return record
+
+    def _mask_message(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except Exception:  # a format that does not fit its arguments is reported by the handler, with the arguments as they are
+            text = f"{record.msg} {record.args!r}"
+        if any(key in text for key in self.keys):
+            record.msg, record.args = redact(text, *self.keys), ()
+
+    def _mask_traceback(self, record: logging.LogRecord) -> None:
+        if not isinstance(record.exc_info, tuple):
+            return
+        text = "".join(traceback.format_exception(*record.exc_info))
+        if any(key in text for key in self.keys):
+            # Both: a handler that formats exc_info itself would show the key again.
+            record.exc_text, record.exc_info = redact(text.rstrip(), *self.keys), None
+
+
+def guard_logs(key: str) -> None:
+    """Mask the key in every log record of this process from now on, whichever logger writes it. Safe to call again."""
+    factory = logging.getLogRecordFactory()
+    if not isinstance(factory, _KeyGuard):
+        factory = _KeyGuard(factory)
+        logging.setLogRecordFactory(factory)
+    factory.keys.add(key)
+
+
+def redact(text: str, *keys: str | None) -> str:
+    """The text with every given key masked."""
+    for key in keys:
+        text = text.replace(key, MASK) if key else text
+    return text
