@@ -1,0 +1,122 @@
+"""The local BigQuery: bqemulator 1.4.0, started with three corrections and without internet.
+
+``python -m local.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
+
+- No time travel. bqemulator copies the whole table after every write, whatever the retention, so that time and disk grow with the table
+  and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead of answered with the present rows.
+- Query parameters work in scripts (see :mod:`local.script_parameters`).
+- ``RAISE`` in a script is a failed query, not an internal error that breaks the connection.
+
+The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
+"""
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import duckdb
+import duckdb_extensions
+from bqemulator.config import LogLevel, PersistenceMode, Settings
+from bqemulator.domain.errors import UnsupportedFeatureError
+from bqemulator.jobs import executor
+from bqemulator.scripting.exceptions import ScriptRaise
+from bqemulator.server import run_forever
+from bqemulator.versioning.snapshots import SnapshotManager
+
+from coinbeam.errors import TerminalError
+from local.script_parameters import inline_parameters
+
+PINNED_VERSION = "1.4.0"
+"""The only version whose inner workings the corrections below know."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM; data are kept in ``--data-dir``.
+
+    Raises:
+        TerminalError: another version of bqemulator is installed.
+    """
+    args = _arguments(argv)
+    check_version(version("bqemulator"))
+    install_spatial()
+    correct_emulator()
+    run_forever(emulator_settings(args.port, args.grpc_port, args.data_dir, args.gcs_root))
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.bigquery", description="BigQuery on DuckDB, on loopback.")
+    parser.add_argument("--port", type=int, required=True, help="REST port")
+    parser.add_argument("--grpc-port", type=int, required=True, help="Storage API port")
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the DuckDB file")
+    parser.add_argument("--gcs-root", type=Path, required=True, help="folder that holds one folder per bucket")
+    return parser.parse_args(argv)
+
+
+def check_version(installed: str) -> None:
+    """Refuse any bqemulator but the pinned one.
+
+    Raises:
+        TerminalError: the version differs.
+    """
+    if installed != PINNED_VERSION:
+        raise TerminalError(
+            f"bqemulator {installed} is installed, but local/bigquery.py corrects the inner workings of {PINNED_VERSION}.",
+            f"Install bqemulator=={PINNED_VERSION}, or re-check the corrections and raise PINNED_VERSION.",
+        )
+
+
+def install_spatial() -> None:
+    """Put DuckDB's ``spatial`` extension where DuckDB looks for it, from the wheel instead of the internet; once per machine."""
+    with duckdb.connect() as connection:
+        row = connection.execute("SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'").fetchone()
+    if not (row and row[0]):
+        duckdb_extensions.import_extension("spatial")
+
+
+def emulator_settings(port: int, grpc_port: int, data_dir: Path, gcs_root: Path) -> Settings:
+    """bqemulator's settings: loopback, persistent, quiet, nothing fetched from the internet."""
+    return Settings(
+        rest_host="127.0.0.1",
+        rest_port=port,
+        grpc_host="127.0.0.1",
+        grpc_port=grpc_port,
+        persistence_mode=PersistenceMode.PERSISTENT,
+        data_dir=data_dir,
+        gcs_local_root=gcs_root,
+        enable_format_extensions=False,
+        log_level=LogLevel.ERROR,
+    )
+
+
+def correct_emulator() -> None:
+    """Apply the three corrections to bqemulator in this process; idempotent."""
+    SnapshotManager.capture = _capture_nothing  # type: ignore[method-assign]  # this is the correction
+    SnapshotManager.resolve_time_travel = _refuse_time_travel  # type: ignore[method-assign]
+    executor._run_query_body = _run_query_body
+
+
+def _capture_nothing(*_: object, **__: object) -> None:
+    """Stands in for ``SnapshotManager.capture``, which may find nothing to copy."""
+
+
+def _refuse_time_travel(*_: object, **__: object) -> NoReturn:
+    raise UnsupportedFeatureError("FOR SYSTEM_TIME AS OF: local tables have no time travel, since no copies of them are kept")
+
+
+_original_run_query_body = executor._run_query_body
+
+
+async def _run_query_body(**query: Any) -> Any:
+    """Stands in for ``executor._run_query_body``: inlines the parameters of a script and lets its RAISE be a failed query."""
+    if query["is_scripted"] and query["query_params"]:
+        query["bq_sql"] = inline_parameters(query["bq_sql"], query["query_params"])
+    try:
+        return await _original_run_query_body(**query)
+    except ScriptRaise as error:
+        raise error.error from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Starting, stopping, inspecting and emptying the local cloud."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import requests
+
+from coinbeam.emulators import bigquery_url, cloud_dir, environment, storage_url
+from coinbeam.errors import TerminalError
+from coinbeam.settings import ROOT, Settings
+from local import ports, state
+from local.services import Service, data_dirs, services
+from local.supervisor import log_file, state_file
+
+STOP_TIMEOUT_SECONDS = 15.0
+"""How long ``down`` waits before it kills; honcho itself kills a service that ignores SIGTERM for 5 s."""
+
+_POLL_SECONDS = 0.05
+_LOG_LINES = 8
+_LOG_WIDTH = 300
+
+Say = Callable[[str], None]
+"""Takes one line for the person at the terminal."""
+
+
+class LocalCloudError(TerminalError):
+    """The local cloud could not be started, or a service of it died."""
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One line of ``status``.
+
+    Attributes:
+        service: the service.
+        condition: ``up``, ``down``, or ``no answer`` when it runs and is busy or hangs.
+    """
+
+    service: Service
+    condition: str
+
+
+def up(settings: Settings, say: Say) -> None:
+    """Start the services unless they run, wait until all answer, and make the bucket and the datasets.
+
+    Raises:
+        LocalCloudError: a port is taken, a service died or did not answer within ``local.start_timeout_seconds``.
+    """
+    env = environment(settings)
+    with _locked(settings):
+        if _already_up(settings, say):
+            return
+        _clean_up_after_last_run(settings, say)
+        ports.check_free(settings)
+        try:
+            supervisor = _start_supervisor(settings, env)
+            _wait_until_healthy(settings, lambda: supervisor.poll() is None)
+            _create_resources(settings)
+        except BaseException:
+            _end_processes(settings)
+            raise
+    _say_addresses(settings, say, "The local cloud is up.")
+
+
+def down(settings: Settings, say: Say) -> None:
+    """Stop every service, in at most about ``STOP_TIMEOUT_SECONDS``; says so when nothing runs."""
+    with _locked(settings):
+        say("The local cloud is stopped." if _stop(settings) else "The local cloud was not running.")
+
+
+def reset(settings: Settings, say: Say, confirm: Callable[[str], bool]) -> bool:
+    """Stop the services and delete their data.
+
+    Args:
+        settings: whose local cloud.
+        say: takes progress.
+        confirm: is asked before anything happens; False keeps everything.
+
+    Returns:
+        Whether the data were deleted.
+    """
+    folders = [folder for folder in data_dirs(settings) if folder.exists()]
+    question = "This deletes " + (" and ".join(map(str, folders)) or "nothing: there are no data") + "."
+    if not confirm(question):
+        say("Nothing was deleted.")
+        return False
+    down(settings, say)
+    with _locked(settings):
+        for folder in folders:
+            shutil.rmtree(folder)
+    say("Deleted: " + (", ".join(map(str, folders)) or "nothing, there were no data."))
+    return True
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """The condition of each service."""
+    last = state.read(state_file(settings))
+    silent = "no answer" if last and last.is_running else "down"
+    return [ServiceStatus(service, "up" if service.is_healthy() else silent) for service in services(settings)]
+
+
+def failure_report(settings: Settings) -> str | None:
+    """Which service of the last run died, with its exit code and the last lines of its log; None when none did."""
+    last = state.read(state_file(settings))
+    if last is None or last.failure is None:
+        return None
+    name, code = last.failure.service, last.failure.exit_code
+    return f"The service {name} ended with exit code {code}. {_last_lines(settings, name)}"
+
+
+@contextmanager
+def _locked(settings: Settings) -> Iterator[None]:
+    """Let one command at a time change the local cloud; a second one waits for it."""
+    folder = cloud_dir(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _already_up(settings: Settings, say: Say) -> bool:
+    last = state.read(state_file(settings))
+    if last is None or not last.is_running:
+        return False
+    if last.ports != settings.local.ports.model_dump():
+        raise LocalCloudError(
+            f"The local cloud already runs on other ports: {last.ports}.", "Stop it with `coinbeam local down` or set those ports again."
+        )
+    _wait_until_healthy(settings, last.supervisor.find)
+    _create_resources(settings)
+    _say_addresses(settings, say, "The local cloud is already up.")
+    return True
+
+
+def _clean_up_after_last_run(settings: Settings, say: Say) -> None:
+    """Say what the last run left behind when it did not end by ``down``, and remove it."""
+    if report := failure_report(settings):
+        say(f"The last run failed. {report}")
+    elif last := state.read(state_file(settings)):
+        say(f"The last run (process {last.supervisor.pid}) ended without `down`; its record is removed.")
+    _stop(settings)
+
+
+def _start_supervisor(settings: Settings, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the supervisor in a session of its own, so that it outlives this command and its terminal."""
+    for folder in (*data_dirs(settings), log_file(settings, "supervisor").parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    with log_file(settings, "supervisor").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "local.supervisor"],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _wait_until_healthy(settings: Settings, is_supervised: Callable[[], object]) -> None:
+    """Wait until every service answers; notice at once when the supervisor gave up. A service may be busy with a long query."""
+    deadline = time.monotonic() + settings.local.start_timeout_seconds
+    waiting = list(services(settings))
+    while waiting:
+        if not is_supervised():
+            raise LocalCloudError(failure_report(settings) or f"The supervisor ended. {_last_lines(settings, 'supervisor')}")
+        if time.monotonic() > deadline:
+            raise LocalCloudError(*_timeout_message(settings, waiting))
+        waiting = [service for service in waiting if not service.is_healthy()]
+        time.sleep(_POLL_SECONDS if waiting else 0)
+
+
+def _timeout_message(settings: Settings, waiting: Iterable[Service]) -> tuple[str, str]:
+    seconds = settings.local.start_timeout_seconds
+    silent = " ".join(f"{service.name} does not answer {service.health_url}. {_last_lines(settings, service.name)}" for service in waiting)
+    return (
+        f"After {seconds:g} s {silent}",
+        "Raise COINBEAM_LOCAL__START_TIMEOUT_SECONDS if the machine is only slow, else run `coinbeam local down`, then `up`.",
+    )
+
+
+def _create_resources(settings: Settings) -> None:
+    """Make the bucket and the datasets; those that exist stay as they are."""
+    project, warehouse = settings.google.project, settings.warehouse
+    _create(f"{storage_url(settings)}/storage/v1/b?project={project}", {"name": settings.storage.bucket})
+    for dataset in (warehouse.data_dataset, warehouse.staging_dataset, warehouse.ops_dataset):
+        reference = {"projectId": project, "datasetId": dataset}
+        body = {"datasetReference": reference, "location": settings.google.location}
+        _create(f"{bigquery_url(settings)}/bigquery/v2/projects/{project}/datasets", body)
+
+
+def _create(url: str, body: Mapping[str, object]) -> None:
+    response = requests.post(url, json=body, timeout=10)
+    if response.status_code != requests.codes.conflict and not response.ok:
+        raise LocalCloudError(f"{url} refused {body}: {response.status_code} {response.text[:_LOG_WIDTH]}", "Try `coinbeam local reset`.")
+
+
+def _stop(settings: Settings) -> bool:
+    """End the recorded processes and forget them.
+
+    Returns:
+        Whether anything was running.
+    """
+    was_running = _end_processes(settings)
+    state_file(settings).unlink(missing_ok=True)
+    return was_running
+
+
+def _end_processes(settings: Settings) -> bool:
+    last = state.read(state_file(settings))
+    if last is None:
+        return False
+    supervisor = last.supervisor.find()
+    children = {process.pid: process for process in (*last.orphans(), *_descendants(supervisor))}
+    if supervisor:
+        supervisor.terminate()
+        psutil.wait_procs([supervisor], timeout=STOP_TIMEOUT_SECONDS)
+    _end([process for process in (supervisor, *children.values()) if process and process.is_running()])
+    return bool(supervisor or children)
+
+
+def _descendants(process: psutil.Process | None) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True) if process else []
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Terminate what is left, then kill what ignores it."""
+    for process in processes:
+        with _gone_is_fine():
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=3)
+    for process in alive:
+        with _gone_is_fine():
+            process.kill()
+    psutil.wait_procs(alive, timeout=3)
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except psutil.NoSuchProcess:
+        return
+
+
+def _last_lines(settings: Settings, name: str) -> str:
+    path = log_file(settings, name)
+    lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:] if path.is_file() else []
+    shown = "\n".join(f"    {line[:_LOG_WIDTH]}" for line in lines) or "    (empty)"
+    return f"Last lines of {path}:\n{shown}\n"
+
+
+def _say_addresses(settings: Settings, say: Say, headline: str) -> None:
+    say(headline)
+    for service in services(settings):
+        say(f"  {service.name:<10} {service.url}")
+    say(f"  bucket     {settings.bucket_uri}")

@@ -1,0 +1,98 @@
+"""What the local cloud leaves on disk about itself: which processes run, since when, on which ports, and why they ended."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """A process, told apart from a later one with the same id by its creation time (seconds since the epoch)."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> "ProcessRecord":
+        """The record of a live process."""
+        return cls(process.pid, process.create_time())
+
+    def find(self) -> psutil.Process | None:
+        """The process, if it still runs; a zombie does not."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 1.0
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The service that ended by itself and thereby the whole cloud; a negative code is a signal's number."""
+
+    service: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class CloudState:
+    """The record of one run of the supervisor.
+
+    Attributes:
+        supervisor: the process that owns the services.
+        ports: setting name below ``local.ports`` to port.
+        children: all processes below the supervisor.
+        failure: set when a service ended by itself.
+    """
+
+    supervisor: ProcessRecord
+    ports: dict[str, int]
+    children: tuple[ProcessRecord, ...] = ()
+    failure: Failure | None = field(default=None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the recorded supervisor is alive."""
+        return self.supervisor.find() is not None
+
+    def orphans(self) -> list[psutil.Process]:
+        """Recorded children that are still alive."""
+        return [process for record in self.children if (process := record.find())]
+
+    def with_children(self, processes: Iterable[psutil.Process]) -> "CloudState":
+        """The same state with the live ones of these processes as children."""
+        return replace(self, children=tuple(_records(processes)))
+
+
+def _records(processes: Iterable[psutil.Process]) -> Iterable[ProcessRecord]:
+    for process in processes:
+        try:
+            yield ProcessRecord.of(process)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def read(path: Path) -> CloudState | None:
+    """The recorded state, or None when there is none or it cannot be read."""
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text())
+        return CloudState(
+            supervisor=ProcessRecord(**raw["supervisor"]),
+            ports=raw["ports"],
+            children=tuple(ProcessRecord(**child) for child in raw["children"]),
+            failure=Failure(**raw["failure"]) if raw["failure"] else None,
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write(path: Path, state: CloudState) -> None:
+    """Replace the record in one step, so that a reader never sees half of it."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(asdict(state)))
+    draft.replace(path)
