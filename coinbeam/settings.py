@@ -4,7 +4,7 @@ import os
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -318,11 +318,3 @@ def _explain(error: ValidationError) -> str:
     """One line per wrong setting, without the values, since a value may be a secret."""
     lines = (f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
     return "Wrong settings: " + "; ".join(lines) + "."
-
-
-class RuntimeSource(BaseModel):
-    """A market source after ``auto`` was decided."""
-
-    model_config = ConfigDict(frozen=True)
-    kind: Literal["live", "simulator"]
-    base_url: str

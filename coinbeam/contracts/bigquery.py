@@ -18,6 +18,34 @@ def staging_schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
     return [bigquery.SchemaField(c.name, c.type, mode="NULLABLE", description=described(c)) for c in columns]
 
 
+_LEGACY_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+
+
+def standard_type(name: str) -> str:
+    """The standard SQL name of a type; the API answers with the legacy one."""
+    return _LEGACY_TYPES.get(name, name)
+
+
+def table(contract: Contract, full_name: str, *, constraints: bool = True) -> bigquery.Table:
+    """The table as the API creates it; the same content as :func:`ddl`.
+
+    Args:
+        contract: what the table is.
+        full_name: ``project.dataset.table``.
+        constraints: leave out the key (NOT ENFORCED) where the warehouse rejects it, as the emulator does.
+    """
+    made = bigquery.Table(full_name, schema=schema(contract.columns))
+    made.description, made.labels = contract.description, labels(contract)
+    made.clustering_fields = list(contract.clustering) or None
+    if contract.partition_column:
+        made.time_partitioning = bigquery.TimePartitioning(field=contract.partition_column)
+        made.require_partition_filter = True
+    if constraints:
+        key = bigquery.table.PrimaryKey(columns=list(contract.primary_key))
+        made.table_constraints = bigquery.table.TableConstraints(primary_key=key, foreign_keys=None)
+    return made
+
+
 def described(column: Column) -> str:
     """The description as BigQuery shows it: meaning, then unit."""
     return f"{column.description}. Unit: {column.unit}"

@@ -1,0 +1,184 @@
+"""The plan of a run: what would be asked of the source, and what it would cost in calls, minutes, rows, bytes and dollars."""
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from coinbeam.batch import BatchManifest, UniverseSpec, batch_id, is_present
+from coinbeam.clock import format_instant
+from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.settings import Settings, Universe
+
+ASSETS_IN_MARKET = 18_000
+"""Assets of the whole market in 2026, for an estimate before the first call."""
+
+BYTES_PER_ROW = 4_300
+"""Mean size of one asset with a 168-point sparkline in an answer of the markets endpoint."""
+
+CSV_BYTES_PER_ROW = 480
+"""Mean size of one asset in a batch file."""
+
+DATAFLOW_MINUTES = 6
+"""A Dataflow job bills at least about this long: worker start, work, shut-down."""
+
+
+class Mode:
+    """How a batch gets its pages."""
+
+    FETCH = "fetch"
+    REPLAY = "replay"
+    GAP = "gap"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs.
+
+    Attributes:
+        calls: calls to the API without retries.
+        minutes: time those calls take under the plan's limit.
+        rows: rows of the fact.
+        landing_bytes: bytes of the answers before compression.
+        file_bytes: bytes of the batch file.
+        dollars: list price of Dataflow, storage for a month and queries; 0 on one machine.
+        credits_left: calls left this month before the run, as far as recorded here.
+    """
+
+    calls: int
+    minutes: float
+    rows: int
+    landing_bytes: int
+    file_bytes: int
+    dollars: float
+    credits_left: int
+
+
+def estimate(settings: Settings, universe: UniverseSpec, calls_this_month: int, *, fetches: bool, per_minute: float | None = None) -> Estimate:
+    """Estimate a run before its first call.
+
+    Args:
+        settings: plan, page size, shards and prices.
+        universe: the selection of assets.
+        calls_this_month: calls that the warehouse has on record for the month.
+        fetches: False when landed pages are replayed: no call is made.
+        per_minute: the rate limit, when it is not the plan's (the simulator's).
+    """
+    market, limits = settings.market, settings.coingecko.limits
+    rows = _rows(universe)
+    pages = math.ceil(rows / market.per_page)
+    # Each shard stops at its first short page; a walk of unknown length may cost one empty page a shard.
+    extra = market.fetch_shards if universe.kind in {Universe.ALL, Universe.CATEGORY} else 0
+    calls = pages + extra + 1 + market.max_details if fetches else 0
+    landing = rows * BYTES_PER_ROW + calls * 2_000
+    return Estimate(
+        calls=calls,
+        minutes=calls / (per_minute or limits.calls_per_minute),
+        rows=rows,
+        landing_bytes=landing,
+        file_bytes=rows * CSV_BYTES_PER_ROW,
+        dollars=_dollars(settings, landing, rows * CSV_BYTES_PER_ROW),
+        credits_left=limits.calls_per_month - calls_this_month,
+    )
+
+
+def _rows(universe: UniverseSpec) -> int:
+    match universe.kind:
+        case Universe.TOP:
+            return universe.top_n or 0
+        case Universe.IDS:
+            return len(universe.ids)
+    return ASSETS_IN_MARKET
+
+
+def _dollars(settings: Settings, landing_bytes: int, file_bytes: int) -> float:
+    """Two small Dataflow jobs, one month of storage, and queries that scan the batch three times."""
+    if settings.is_local:
+        return 0.0
+    prices = settings.prices
+    hours = 2 * DATAFLOW_MINUTES / 60
+    workers = hours * (2 * prices.dataflow_vcpu_hour + 7.5 * prices.dataflow_gib_hour)
+    return workers + (landing_bytes / 2.5 + file_bytes) / 2**30 * prices.storage_gib_month + 3 * file_bytes / 2**40 * prices.bigquery_tib_scanned
+
+
+def check_affordable(plan: Estimate, settings: Settings) -> None:
+    """Refuse a run that the month's credits cannot pay, before the first call.
+
+    Raises:
+        TerminalError: the run needs more calls than are left.
+    """
+    if plan.calls > plan.credits_left:
+        raise TerminalError(
+            f"The run needs about {plan.calls} calls, but {max(plan.credits_left, 0)} of {settings.coingecko.limits.calls_per_month} are left this month.",
+            "Choose a smaller universe (top or ids), lower market.max_details, or a larger coingecko.plan.",
+        )
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a person or the schedule asks for; everything else follows.
+
+    Attributes:
+        snapshot_at: the scheduled instant, aware.
+        universe: the selection of assets.
+        quote_currency: currency of all prices.
+        files: a glob of files to replay, or empty.
+    """
+
+    snapshot_at: datetime
+    universe: UniverseSpec
+    quote_currency: str
+    files: str = ""
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that the request names."""
+        return batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
+
+
+def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = (), category: str | None = None) -> UniverseSpec:
+    """A checked selection of assets.
+
+    Raises:
+        SettingsError: the selection lacks what its kind needs.
+    """
+    spec = UniverseSpec(Universe(kind), top_n if kind == Universe.TOP else None, ids if kind == Universe.IDS else (), category if kind == Universe.CATEGORY else None)
+    needs = {Universe.TOP: spec.top_n, Universe.IDS: spec.ids, Universe.CATEGORY: spec.category}
+    if spec.kind in needs and not needs[spec.kind]:
+        raise SettingsError(f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.", "Give it, or choose another universe.")
+    return spec
+
+
+def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_landing: bool) -> str:
+    """Whether a batch may ask the source, must replay, or is a gap: the rule of honest time.
+
+    The source answers only for now. Inside the interval of the batch it is asked; after it, today's prices are never stamped on the old
+    date: the landing of that interval is replayed, and without one the batch is a gap.
+
+    Raises:
+        SettingsError: the batch lies in the future.
+    """
+    if request.files:
+        return Mode.REPLAY
+    if request.snapshot_at > now:
+        raise SettingsError(
+            f"The snapshot of {format_instant(request.snapshot_at)} lies in the future (now is {format_instant(now)}).", "Choose a present or past instant."
+        )
+    if is_present(request.snapshot_at, now, settings.market.period):
+        return Mode.FETCH
+    return Mode.REPLAY if has_landing else Mode.GAP
+
+
+def refuse_foreign_source(settings: Settings, manifest: BatchManifest | None) -> None:
+    """Keep anything but landed live answers out of a warehouse that is not local.
+
+    Raises:
+        SettingsError: the pages were simulated, or nobody knows where they came from.
+    """
+    if not settings.is_local and (manifest is None or manifest.source_id != "coingecko"):
+        origin = manifest.source_id if manifest else "files without a landing manifest"
+        raise SettingsError(f"Pages from {origin} may only reach a local warehouse.", "Set COINBEAM_ENV=local, or replay pages landed from the live API.")
+
+
+def as_dict(plan: Estimate) -> dict[str, float]:
+    """The estimate as a flat dictionary."""
+    return asdict(plan)

@@ -1,0 +1,112 @@
+"""A run as a person sees it: what was asked for in the form, the plan in words, and how it ended."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from coinbeam.batch import interval_start
+from coinbeam.clock import format_instant, parse_instant
+from coinbeam.errors import SettingsError
+from coinbeam.ingestion import BatchPlan
+from coinbeam.plan import Mode, RunRequest, universe_spec
+from coinbeam.quality import Result
+from coinbeam.settings import Settings
+
+
+def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Settings) -> RunRequest:
+    """What the trigger form asks for.
+
+    Args:
+        params: the fields of the form.
+        scheduled: the logical instant of the run; its interval is the batch when the form names none.
+        settings: the period of snapshots.
+
+    Raises:
+        SettingsError: a field is wrong; the message names it.
+    """
+    if params["replay_date"] and params["snapshot_at"]:
+        raise SettingsError("Both replay_date and snapshot_at are given.", "Give one of them.")
+    named = params["snapshot_at"] or params["replay_date"]
+    if params["source"] and not settings.is_local:
+        raise SettingsError("source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local.")
+    moment = parse_instant(named) if named else interval_start(scheduled, settings.market.period)
+    ids = tuple(part.strip() for part in params["ids"].split(",") if part.strip())
+    universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
+    return RunRequest(moment, universe, params["quote_currency"], params["source"] or "")
+
+
+def describe(plan: BatchPlan) -> str:
+    """The plan in words, for a log and a terminal."""
+    costs = plan.estimate
+    lines = [
+        plan.banner,
+        f"batch     {plan.batch_id}",
+        f"mode      {plan.mode}: {plan.reason}",
+        f"universe  {plan.universe} in {plan.quote_currency}, snapshot at {plan.snapshot_at}",
+        f"calls     {costs['calls']} ({costs['credits_left']} left this month), {costs['minutes']:.1f} minutes under the rate limit",
+        f"rows      {costs['rows']}, {costs['landing_bytes'] / 1e6:.1f} MB to land, {costs['file_bytes'] / 1e6:.1f} MB of CSV",
+        f"cost      about ${costs['dollars']:.2f} on {plan.runner}",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def count_by_status(results: Iterable[Result]) -> dict[str, int]:
+    """How many rules passed, failed, warned."""
+    return dict(Counter(result.status.value for result in results))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task instance that came to an end, as Airflow tells it."""
+
+    task_id: str
+    state: str
+    duration: float | None = None
+    operator: str | None = None
+    map_index: int = -1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: published, failed or gap.
+        error: why it failed or is a gap.
+        seconds: by task.
+        listed: whether the coin list was read in this run.
+    """
+
+    status: str
+    error: str | None
+    seconds: dict[str, float]
+    listed: bool
+
+
+def outcome(plan: BatchPlan, tasks: Iterable[Ended], errors: Mapping[str, str | None]) -> Outcome:
+    """Judge a run by the states of its tasks.
+
+    Args:
+        plan: the batch.
+        tasks: the tasks that ended.
+        errors: what failed tasks said, by task.
+    """
+    states = {task.task_id: task.state for task in tasks}
+    seconds = {task.task_id: round(task.duration, 3) for task in tasks if task.duration is not None and task.state != "skipped"}
+    listed = states.get("populate_crypto_asset_dim") == "success"
+    failed = sorted(name for name, state in states.items() if state == "failed")
+    if failed:
+        text = "; ".join(f"{name}: {errors.get(name) or 'see its log'}" for name in failed)
+        return Outcome("failed", text[:2000], seconds, listed)
+    if plan.mode == Mode.GAP:
+        return Outcome("gap", plan.reason, seconds, listed)
+    if states.get("verify") != "success":
+        return Outcome("failed", "The run was stopped before its batch was verified.", seconds, listed)
+    return Outcome("published", None, seconds, listed)
+
+
+def present_instant(now: datetime, settings: Settings) -> str:
+    """The instant of the snapshot that "now" belongs to, in ISO 8601."""
+    return format_instant(interval_start(now, settings.market.period))

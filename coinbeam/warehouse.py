@@ -1,0 +1,193 @@
+"""The warehouse: one BigQuery client, real names of tables, and additive migrations from the contracts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from coinbeam.clock import Clock, utc_now
+from coinbeam.contracts import Column, Contract, load_all
+from coinbeam.contracts.bigquery import add_column_ddl, schema, staging_schema, standard_type, table
+from coinbeam.errors import ContractError, TerminalError
+from coinbeam.settings import Settings
+
+STAGING_LIFETIME = timedelta(days=7)
+"""How long a staging table outlives its batch, for the person who wants to see why an audit failed."""
+
+
+def connect(settings: Settings) -> bigquery.Client:
+    """The official client, for the emulator of the local environment or for Google Cloud."""
+    if not settings.is_local:
+        return bigquery.Client(project=settings.google.project, location=settings.google.location)
+    endpoint = f"http://127.0.0.1:{settings.local.ports.bigquery}"
+    return bigquery.Client(
+        project=settings.google.project,
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options=ClientOptions(api_endpoint=endpoint),  # type: ignore[no-untyped-call]
+    )
+
+
+@dataclass(frozen=True)
+class StagingTables:
+    """The staging tables of one batch.
+
+    Attributes:
+        suffix: part of every name, derived from the batch.
+    """
+
+    settings: Settings
+    batch_id: str
+
+    @property
+    def suffix(self) -> str:
+        """The batch id in the alphabet of table names."""
+        return "".join(character if character.isalnum() else "_" for character in self.batch_id)
+
+    def name(self, contract: Contract) -> str:
+        """``dataset.table`` of the staging table of a contract."""
+        return f"{self.settings.warehouse.staging_dataset}.{contract.name}__{self.suffix}"
+
+
+class Warehouse:
+    """Reads and writes the warehouse of one environment.
+
+    Args:
+        settings: names, limits and location.
+        client: the BigQuery client; made from the settings when left out.
+        clock: source of "now" for the expiration of staging tables.
+    """
+
+    def __init__(self, settings: Settings, client: bigquery.Client | None = None, clock: Clock = utc_now) -> None:
+        self.settings = settings
+        self.client = client or connect(settings)
+        self._clock = clock
+
+    def dataset(self, logical: str) -> str:
+        """The real name of a logical dataset.
+
+        Raises:
+            ContractError: there is no such dataset.
+        """
+        warehouse = self.settings.warehouse
+        names = {"crypto_data": warehouse.data_dataset, "crypto_ops": warehouse.ops_dataset, "crypto_staging": warehouse.staging_dataset}
+        try:
+            return names[logical]
+        except KeyError:
+            raise ContractError(f"There is no dataset {logical!r}.", f"Known datasets: {', '.join(names)}.") from None
+
+    def table(self, contract: Contract) -> str:
+        """``dataset.table`` of a contract, as readers know it."""
+        return f"{self.dataset(contract.dataset)}.{contract.name}"
+
+    def query(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter] = ()) -> bigquery.table.RowIterator:
+        """Run a query and wait for its rows, within the configured time and bytes.
+
+        Raises:
+            TerminalError: BigQuery refused or failed the query.
+        """
+        limits = self.settings.warehouse
+        config = bigquery.QueryJobConfig(query_parameters=list(parameters), maximum_bytes_billed=limits.maximum_bytes_billed)
+        try:
+            job = self.client.query(sql, job_config=config, timeout=limits.query_timeout_seconds)
+            return job.result(timeout=limits.query_timeout_seconds)
+        except GoogleAPICallError as error:
+            raise TerminalError(f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`.") from error
+        except OSError as error:
+            raise TerminalError(f"The warehouse does not answer: {type(error).__name__}.", self._unreachable_remedy()) from error
+
+    def rows(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter] = ()) -> list[dict[str, Any]]:
+        """The rows of a query as dictionaries."""
+        return [dict(row.items()) for row in self.query(sql, parameters)]
+
+    def _unreachable_remedy(self) -> str:
+        return "Start the local cloud with `coinbeam local up`." if self.settings.is_local else "Check the network and the credentials."
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a table of this name, given as ``dataset.table``."""
+        try:
+            self.client.get_table(f"{self.settings.google.project}.{name}")
+        except NotFound:
+            return False
+        return True
+
+    def ensure_schema(self) -> list[str]:
+        """Create what is missing and add new nullable columns; the only changes that are made without a person.
+
+        Returns:
+            One line for each change made.
+
+        Raises:
+            ContractError: a table differs from its contract in any other way.
+        """
+        changes: list[str] = []
+        for logical in ("crypto_data", "crypto_ops", "crypto_staging"):
+            changes += self._ensure_dataset(self.dataset(logical))
+        for contract in load_all().values():
+            changes += self._ensure_table(contract)
+        return changes
+
+    def _ensure_dataset(self, name: str) -> list[str]:
+        dataset = bigquery.Dataset(f"{self.settings.google.project}.{name}")
+        dataset.location = self.settings.google.location
+        try:
+            self.client.get_dataset(dataset.reference)
+        except NotFound:
+            self.client.create_dataset(dataset, exists_ok=True)
+            return [f"created dataset {name}"]
+        return []
+
+    def _ensure_table(self, contract: Contract) -> list[str]:
+        name = f"{self.settings.google.project}.{self.table(contract)}"
+        try:
+            present = self.client.get_table(name)
+        except NotFound:
+            self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True)
+            return [f"created table {self.table(contract)}"]
+        added = additive_columns(contract, {field.name: standard_type(field.field_type) for field in present.schema})
+        if added:
+            for column in added:
+                self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
+            # The emulator's ALTER leaves the metadata behind; where it does not, as in BigQuery, this changes nothing.
+            present.schema = [*present.schema, *schema(added)]
+            self.client.update_table(present, ["schema"])
+        return [f"added column {self.table(contract)}.{column.name}" for column in added]
+
+    def create_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
+        """Create the staging tables of a batch, empty; what an earlier try left in them is gone."""
+        for contract in contracts:
+            empty = bigquery.Table(f"{self.settings.google.project}.{staging.name(contract)}", schema=staging_schema(contract.file_columns))
+            empty.expires = self._clock() + STAGING_LIFETIME
+            self.client.delete_table(empty, not_found_ok=True)
+            self.client.create_table(empty)
+
+    def drop_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
+        """Drop the staging tables of a published batch."""
+        for contract in contracts:
+            self.client.delete_table(f"{self.settings.google.project}.{staging.name(contract)}", not_found_ok=True)
+
+
+def additive_columns(contract: Contract, present: dict[str, str]) -> list[Column]:
+    """The nullable columns that the table still lacks.
+
+    Args:
+        contract: what the table should be.
+        present: what it is, name to type.
+
+    Raises:
+        ContractError: a column has another type, is no longer in the contract, or is new and required.
+    """
+    new = [column for column in contract.columns if column.name not in present]
+    faults = [f"{c.name} is {present[c.name]} in the warehouse, {c.type} in the contract" for c in contract.columns if present.get(c.name, c.type) != c.type]
+    faults += [f"{name} is in the warehouse and not in the contract" for name in present if name not in contract.by_name]
+    faults += [f"{column.name} is new and required, but old rows have no value for it" for column in new if column.required]
+    if faults:
+        raise ContractError(
+            f"{contract.name} cannot be migrated: {'; '.join(faults)}.",
+            "Only nullable columns are added automatically. Make the new column nullable, or migrate the table by hand.",
+        )
+    return new
