@@ -1,0 +1,92 @@
+"""Start the simulator: ``python -m local.simulator --port 9080``. Stop it with Ctrl-C or SIGTERM."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+import uvicorn
+
+from coinbeam.clock import parse_instant
+from coinbeam.errors import CoinbeamError, SettingsError
+from coinbeam.settings import LocalSettings, load_settings
+from local.simulator.app import create_app
+from local.simulator.faults import FaultOrder, Profile
+from local.simulator.service import SimulatedApi, SimulatorOptions
+
+HOST = "127.0.0.1"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop.
+
+    Returns:
+        0 after a stop, 2 for a wrong argument or setting or a port that is taken.
+    """
+    try:
+        local = load_settings().local
+        arguments = _parser(local).parse_args(argv)
+        listener = _listen(arguments.port)
+        _serve(listener, _options(arguments))
+    except CoinbeamError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser(local: LocalSettings) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local.simulator", description="A CoinGecko that runs on this machine.")
+    parser.add_argument("--port", type=int, default=local.ports.simulator, help="loopback port; 0 takes a free one (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=local.simulator.seed, help="the same seed gives the same market (default: %(default)s)")
+    parser.add_argument("--coins", type=int, default=local.simulator.coins, help="coins in the market (default: %(default)s)")
+    parser.add_argument("--faults", default=local.simulator.faults, help=f"one of {', '.join(Profile)} (default: %(default)s)")
+    parser.add_argument("--retry-after", type=int, default=1, help="seconds that the profile throttle asks for (default: %(default)s)")
+    parser.add_argument("--at", type=_instant, default=None, help="stop the clock at this ISO 8601 instant")
+    parser.add_argument(
+        "--calls-per-minute", type=float, default=local.simulator.calls_per_minute, help="more calls answer 429 (default: %(default)s)"
+    )
+    return parser
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _options(arguments: argparse.Namespace) -> SimulatorOptions:
+    if arguments.faults not in list(Profile):
+        raise SettingsError(f"--faults is {arguments.faults!r}, which is no fault profile.", f"Take one of {', '.join(Profile)}.")
+    if arguments.coins < 1 or arguments.calls_per_minute <= 0:
+        raise SettingsError(f"--coins is {arguments.coins}, --calls-per-minute {arguments.calls_per_minute}.", "Both must be above zero.")
+    order = FaultOrder(profile=Profile(arguments.faults), retry_after=arguments.retry_after)
+    return SimulatorOptions(arguments.seed, arguments.coins, order, arguments.at, arguments.calls_per_minute)
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket, taken before the market is built so that a second start fails at once.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        remedy = "Stop the other process, or take another one with --port or local.ports.simulator."
+        raise SettingsError(f"Port {port} of {HOST} cannot be used: {error}.", remedy) from error
+    return listener
+
+
+def _serve(listener: socket.socket, options: SimulatorOptions) -> None:
+    config = uvicorn.Config(create_app(SimulatedApi(options)), log_level="warning", access_log=False, lifespan="off")
+    print(f"CoinGecko simulator: http://{HOST}:{listener.getsockname()[1]}/api/v3 seed={options.seed} coins={options.coins}", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

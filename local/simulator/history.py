@@ -1,0 +1,113 @@
+"""``/coins/{id}/market_chart`` and ``/range``: the past of one coin, at the granularity of the real API."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import numpy as np
+
+from local.simulator.market import Market, bucket_start, jitter
+from local.simulator.noise import IntArray
+from local.simulator.rendering import Row
+
+Step = Literal["5-minutely", "hourly", "daily"]
+
+STEP_MS: dict[Step, int] = {"5-minutely": 300_000, "hourly": 3_600_000, "daily": 86_400_000}
+
+_JITTER_MS: dict[Step, int] = {"5-minutely": 60_000, "hourly": 100_000, "daily": 0}
+"""How late stamps are: those of captured hourly charts are up to 100 s after the hour, daily ones are exact."""
+
+_SETTLED: dict[Step, timedelta] = {"5-minutely": timedelta(minutes=2), "hourly": timedelta(minutes=3), "daily": timedelta(minutes=35)}
+"""How long after its nominal stamp a point appears, longer than its jitter and the cache together. Source for the day: the API's
+documentation of market_chart."""
+
+FIRST_DAY = datetime.fromisoformat("2013-04-28T00:00:00+00:00")
+"""The source has no prices before."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of history.
+
+    Attributes:
+        start: aware.
+        end: aware.
+        step: distance between points.
+        with_now: close with a point for "now", which is no closed day or hour.
+    """
+
+    start: datetime
+    end: datetime
+    step: Step
+    with_now: bool
+
+
+def granularity(days: float) -> Step:
+    """The step that the API chooses when it is not told: 5 minutes for a day, hours up to 90 days, then days."""
+    if days <= 1:
+        return "5-minutely"
+    return "hourly" if days <= 90 else "daily"
+
+
+def last_days(days: int, now: datetime, step: Step) -> Span:
+    """The span of ``days=N``: N whole days of closed points, then "now"."""
+    width = STEP_MS[step]
+    last = _ms(now - _SETTLED[step]) // width * width
+    count = days * 86_400_000 // width
+    return Span(_instant(last - (count - 1) * width), now, step, with_now=True)
+
+
+def between(start: datetime, end: datetime, now: datetime) -> Span:
+    """The span of a range query; it closes with "now" when it reaches so far."""
+    step = granularity((end - start) / timedelta(days=1))
+    return Span(start, min(end, now), step, with_now=end >= now)
+
+
+def chart(market: Market, slot: int, span: Span, rate: float, now: datetime) -> dict[str, list[list[float]]]:
+    """The three series of a chart as [epoch milliseconds, value]; without points for a coin without a price.
+
+    Args:
+        market: the market.
+        slot: the coin.
+        span: which stretch.
+        rate: units of the quote currency per US dollar.
+        now: the present instant; the last point carries the price of its cache bucket, as /coins/markets does.
+    """
+    if market.catalogue.flag("unpriced")[slot]:
+        return {"prices": [], "market_caps": [], "total_volumes": []}
+    stamps = _stamps(market.catalogue.seed, slot, span, now)
+    hours, slots = stamps / 3_600_000, np.array([slot])
+    price = market.prices(slots, hours)[0] * rate
+    supply = 0.0 if market.catalogue.flag("zero_cap")[slot] else market.catalogue.number("circulating")[slot]
+    volume = market.volumes(slots, hours)[0] * rate
+    series = {"prices": price, "market_caps": price * supply, "total_volumes": volume}
+    return {
+        name: [[stamp, value] for stamp, value in zip(stamps.tolist(), values.tolist(), strict=True)] for name, values in series.items()
+    }
+
+
+def _stamps(seed: int, slot: int, span: Span, now: datetime) -> IntArray:
+    """Stamps of a span in epoch milliseconds, late by the jitter of their step, none of them after ``now``."""
+    width, start = STEP_MS[span.step], max(span.start, FIRST_DAY)
+    last = min(_ms(span.end), _ms(now - _SETTLED[span.step]))
+    closed = np.arange(-(-_ms(start) // width) * width, last + 1, width, dtype=np.int64)
+    closed = closed + jitter(seed, slot, closed, _JITTER_MS[span.step])
+    return np.append(closed, _ms(bucket_start(now))) if span.with_now else closed[closed <= _ms(span.end)]
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _instant(milliseconds: int) -> datetime:
+    return FIRST_DAY + timedelta(milliseconds=milliseconds - _ms(FIRST_DAY))
+
+
+def is_within(start: datetime, now: datetime, limit_days: int | None) -> bool:
+    """Whether a history from ``start`` on is inside the plan's depth; None is no limit. A day of grace, as ``days=365`` must pass."""
+    return limit_days is None or start >= now - timedelta(days=limit_days + 1)
+
+
+def no_points() -> Row:
+    """The chart of a coin that is listed but has no market."""
+    return {"prices": [], "market_caps": [], "total_volumes": []}

@@ -1,0 +1,226 @@
+"""The simulated API without HTTP: parameters in, bytes out, errors as :class:`ApiError`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from coinbeam.clock import Clock, utc_now
+from local.simulator.answers import ApiError, beyond_history, not_found, plain_error
+from local.simulator.currencies import units_per_dollar
+from local.simulator.details import DetailFlags, coin_answer, listed_answer
+from local.simulator.faults import FaultInjector, FaultOrder, page_bytes
+from local.simulator.history import Step, between, chart, granularity, is_within, last_days, no_points
+from local.simulator.market import Market, Recent, Snapshot
+from local.simulator.markets import MarketsQuery, complete, list_rows, market_rows, page_of, select
+from local.simulator.noise import IntArray
+from local.simulator.rendering import FULL, Row, to_json
+from local.simulator.traffic import Traffic
+
+DEMO_HISTORY_DAYS = 365
+"""History depth of the keyless and the demo plan. Source: the API's error 10012."""
+
+ALL_DAYS = 4_900
+"""Enough days to reach the first day of the source."""
+
+
+@dataclass(frozen=True)
+class SimulatorOptions:
+    """How a simulator starts, and what ``POST /_control/reset`` returns to.
+
+    Attributes:
+        seed: seed of the market.
+        coins: number of coins.
+        order: the faults.
+        at: the instant at which the clock stands still; None for the real time.
+        calls_per_minute: above it, 429.
+    """
+
+    seed: int
+    coins: int
+    order: FaultOrder = FaultOrder()
+    at: datetime | None = None
+    calls_per_minute: float = 60_000
+
+
+class SimulatedApi:
+    """One simulator: a market, a clock, a limit and the faults of the moment.
+
+    Args:
+        options: how it starts.
+        clock: real time, injected.
+        monotonic: for the rate limit.
+    """
+
+    def __init__(self, options: SimulatorOptions, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.market = Market(options.seed, options.coins)
+        self._options, self._clock, self._monotonic = options, clock, monotonic
+        self._rows: Recent[list[Row]] = Recent(3)
+        self._orders: Recent[IntArray] = Recent(16)
+        self._lists: Recent[bytes] = Recent(4)
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start: its faults, its clock, empty counts and an empty rate window."""
+        self.order_faults(self._options.order)
+        self.at = self._options.at
+        self.traffic = Traffic(self._options.calls_per_minute, self._monotonic)
+
+    def order_faults(self, order: FaultOrder) -> None:
+        """Replace the faults; what failed before may fail again."""
+        self.faults = FaultInjector(order)
+        self._kinds: Recent[dict[str, str]] = Recent(2)
+
+    def now(self) -> datetime:
+        """The simulated instant."""
+        return self.at or self._clock()
+
+    @property
+    def calls_per_minute(self) -> float:
+        """The rate limit."""
+        return self._options.calls_per_minute
+
+    def stats(self) -> Row:
+        """Calls by path, answers by status, 429s, faults by profile."""
+        calls, statuses = self.traffic.calls, self.traffic.statuses
+        return {
+            "calls": dict(calls),
+            "total_calls": calls.total(),
+            "statuses": {str(status): count for status, count in sorted(statuses.items())},
+            "too_many_requests": statuses[429],
+            "faults": dict(self.faults.sent),
+            "profile": self.faults.order.profile,
+        }
+
+    def fault_report(self) -> Row:
+        """The order in force, and which coins its profile corrupts at this instant."""
+        return {**self.faults.order.model_dump(mode="json"), "corrupted": self._corrupt_kinds(self._snapshot())}
+
+    def markets(self, currency: str, query: MarketsQuery, precision: str | None) -> bytes:
+        """The body of ``/coins/markets``: a bare array.
+
+        Raises:
+            ApiError: unknown currency or category.
+        """
+        snapshot = self._snapshot()
+        rate = self._rate(currency, snapshot)
+        slots = self._selected(snapshot, query)
+        shift = self.faults.page_shift(query.order.startswith("id_"), query.page)
+        rows = self._all_rows(snapshot, currency, rate, precision)
+        page = complete(snapshot, rows, page_of(slots, query, shift), query, rate)
+        _renew(page[: max(0, -shift)], snapshot)
+        self.faults.corrupt(page, self._corrupt_kinds(snapshot))
+        return page_bytes(page)
+
+    def coin_list(self, include_platform: bool, status: str) -> bytes:
+        """The body of ``/coins/list``."""
+        snapshot = self._snapshot()
+        key = (snapshot.at, include_platform, status)
+        return self._lists.get(key, lambda: to_json(list_rows(snapshot, include_platform, status)))
+
+    def coin(self, coin: str, flags: DetailFlags) -> bytes:
+        """The body of ``/coins/{id}``.
+
+        Raises:
+            ApiError: nobody knows the id.
+        """
+        snapshot = self._snapshot()
+        slot = self._slot(snapshot, coin)
+        if slot is None:
+            return to_json(listed_answer(snapshot, coin, flags))
+        row = self._all_rows(snapshot, "usd", 1.0, None)[slot]
+        return to_json(coin_answer(snapshot, slot, row, flags))
+
+    def chart_of_days(self, coin: str, currency: str, days: str, interval: Step | None, is_pro: bool, precision: str | None) -> bytes:
+        """The body of ``/coins/{id}/market_chart``.
+
+        Raises:
+            ApiError: unknown coin or currency, ``days`` is no number, or more of them than the plan allows.
+        """
+        now = self.now()
+        count = ALL_DAYS if days == "max" else _whole(days, "days")
+        span = last_days(count, now, interval or granularity(count))
+        return self._chart(coin, currency, precision, lambda market, slot, rate: chart(market, slot, span, rate, now), span.start, is_pro)
+
+    def chart_of_range(self, coin: str, currency: str, start: datetime, end: datetime, is_pro: bool, precision: str | None) -> bytes:
+        """The body of ``/coins/{id}/market_chart/range``.
+
+        Raises:
+            ApiError: as for :meth:`chart_of_days`, or the range ends before it starts.
+        """
+        if end < start:
+            raise ApiError(plain_error(422, "Invalid parameter: to is before from"))
+        now = self.now()
+        span = between(start, end, now)
+        return self._chart(coin, currency, precision, lambda market, slot, rate: chart(market, slot, span, rate, now), start, is_pro)
+
+    def _chart(
+        self,
+        coin: str,
+        currency: str,
+        precision: str | None,
+        make: Callable[[Market, int, float], dict[str, list[list[float]]]],
+        start: datetime,
+        is_pro: bool,
+    ) -> bytes:
+        snapshot = self._snapshot()
+        slot, rate = self._slot(snapshot, coin), self._rate(currency, snapshot)
+        if not is_within(start, self.now(), None if is_pro else DEMO_HISTORY_DAYS):
+            raise ApiError(beyond_history(self.now(), DEMO_HISTORY_DAYS))
+        body = no_points() if slot is None else make(self.market, slot, rate)
+        return to_json(_rounded(body, precision))
+
+    def _snapshot(self) -> Snapshot:
+        return self.market.snapshot(self.now())
+
+    def _rate(self, currency: str, snapshot: Snapshot) -> float:
+        rate = units_per_dollar(currency.lower(), snapshot)
+        if rate is None:
+            raise ApiError(plain_error(400, "invalid vs_currency"))
+        return rate
+
+    def _slot(self, snapshot: Snapshot, coin: str) -> int | None:
+        """The slot of an id; None for one that is listed without a market."""
+        slot = snapshot.slot_of.get(coin)
+        if slot is None and coin not in snapshot.catalogue.list_only:
+            raise ApiError(not_found("coin"))
+        return slot
+
+    def _selected(self, snapshot: Snapshot, query: MarketsQuery) -> IntArray:
+        if query.category is not None and not snapshot.knows_category(query.category):
+            raise ApiError(not_found("category"))
+        whole = replace(query, page=1, per_page=1, sparkline=False, periods=())
+        return self._orders.get((snapshot.at, whole), lambda: select(snapshot, whole))
+
+    def _all_rows(self, snapshot: Snapshot, currency: str, rate: float, precision: str | None) -> list[Row]:
+        return self._rows.get((snapshot.at, currency.lower(), precision), lambda: market_rows(snapshot, rate, precision))
+
+    def _corrupt_kinds(self, snapshot: Snapshot) -> dict[str, str]:
+        priced = ~np.isnan(snapshot.price)
+        return self._kinds.get(snapshot.at, lambda: self.faults.corrupt_kinds(list(np.array(snapshot.identity[0])[priced])))
+
+
+def _renew(repeated: list[Row], snapshot: Snapshot) -> None:
+    """Rows that a moved window repeats are seen later than the first time: their ``last_updated`` is newer."""
+    for row in repeated:
+        row["last_updated"] = snapshot.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _whole(text: str, name: str) -> int:
+    """A positive number of a query.
+
+    Raises:
+        ApiError: it is none.
+    """
+    if not text.isdecimal() or not int(text):
+        raise ApiError(plain_error(422, f"Invalid parameter {name}"))
+    return min(int(text), ALL_DAYS)
+
+
+def _rounded(body: dict[str, list[list[float]]], precision: str | None) -> dict[str, list[list[float]]]:
+    """The prices of a chart with some decimals; without ``precision`` charts are not rounded."""
+    if precision in {None, FULL}:
+        return body
+    return {**body, "prices": [[stamp, round(price, int(precision or 0))] for stamp, price in body["prices"]]}
