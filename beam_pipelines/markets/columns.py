@@ -1,0 +1,212 @@
+"""Records of a page as typed columns: the vectorised path. It converts what is usual and names the rows that are not."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_pipelines.markets.layout import Layout, Record
+from beam_pipelines.markets.rules import OBSERVED_COLUMN, REALIZED_VOLATILITY_COLUMN, VOLATILITY_COLUMN, Doubles, MarketRules
+from beam_pipelines.markets.sparklines import sparkline_statistics
+from beam_pipelines.markets.specification import fault_of, latest_observation
+from beam_pipelines.markets.timestamps import parse_column
+from coinbeam.batch import BatchManifest
+from coinbeam.contracts import Column
+
+_NONE = type(None)
+
+
+@dataclass(frozen=True)
+class MarketColumns:
+    """Accepted rows, column by column.
+
+    Attributes:
+        numbers: one row for each FLOAT64 column of the contract, NaN for null.
+        arrays: the other source columns that the page has, by name.
+        landed_micros: moment of landing of the rows' page in microseconds since the epoch.
+    """
+
+    numbers: Doubles
+    arrays: dict[str, pa.Array]
+    landed_micros: int
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return int(self.numbers.shape[1])
+
+
+class ColumnBuilder:
+    """Builds the columns of one page.
+
+    Args:
+        layout: the fields of the page.
+        rules: rules of the contract.
+        landed_micros: moment of landing in microseconds since the epoch.
+        may_hold_nan: the parser of the page also reads NaN.
+    """
+
+    def __init__(self, layout: Layout, rules: MarketRules, landed_micros: int, *, may_hold_nan: bool) -> None:
+        self._layout = layout
+        self._rules = rules
+        self._landed_micros = landed_micros
+        self._may_hold_nan = may_hold_nan
+        self._columns: dict[str, Sequence[Any]] = {}
+        self._height = 0
+        self._suspects: set[int] = set()
+
+    def build(self, records: Sequence[Record]) -> tuple[MarketColumns, set[int]]:
+        """The columns of the records, and the positions of records that need a closer look.
+
+        The columns are complete only when no position is returned. Statistics of sparklines are not filled in.
+        """
+        self._height, self._suspects = len(records), set()
+        self._columns = dict(zip(self._layout.fields, zip(*records, strict=True), strict=False)) if records else {}
+        self._suspect_nulls()
+        numbers = self._numbers()
+        arrays = self._integers() | self._texts() | self._instants()
+        return MarketColumns(numbers, arrays, self._landed_micros), self._suspects
+
+    def _of_type(self, type_name: str) -> list[tuple[Column, Sequence[Any]]]:
+        found = ((self._rules.column_of_field[field], values) for field, values in self._columns.items())
+        return [(column, values) for column, values in found if column.type == type_name]
+
+    def _suspect_nulls(self) -> None:
+        for field, values in self._columns.items():
+            if self._rules.column_of_field[field].required and None in values:
+                self._suspect(values, lambda value: value is None)
+
+    def _suspect(self, flat: Iterable[Any], is_unusual: Callable[[Any], bool]) -> None:
+        """Mark the rows of unusual values; ``flat`` holds one column after the other."""
+        self._suspects.update(position % self._height for position, value in enumerate(flat) if is_unusual(value))
+
+    def _numbers(self) -> Doubles:
+        """The block of doubles, with bounds checked; NumPy reads None as NaN, but also texts and bools, hence the look at the types."""
+        rules, found = self._rules, self._of_type("FLOAT64")
+        block = np.full((len(rules.number_columns), self._height), np.nan)
+        flat = list(chain.from_iterable(values for _, values in found))
+        if not set(map(type, flat)) <= {float, int, _NONE}:
+            self._suspect(flat, lambda value: type(value) not in {float, int, _NONE})
+            return block
+        try:
+            given = np.array(flat, np.float64)
+        except OverflowError:
+            for column, values in found:
+                self._suspect(values, lambda value, column=column: fault_of(value, column) is not None)  # type: ignore[misc]
+            return block
+        if self._may_hold_nan:
+            self._suspect(flat, lambda value: value != value)
+        block[[rules.number_row[column.name] for column, _ in found]] = given.reshape(len(found), self._height)
+        smallest, largest = rules.number_bounds
+        outside = (block < smallest) | (block > largest)
+        if outside.any():
+            self._suspects.update(np.flatnonzero(outside.any(axis=0)).tolist())
+        return block
+
+    def _integers(self) -> dict[str, pa.Array]:
+        arrays = {}
+        for column, values in self._of_type("INT64"):
+            if set(map(type, values)) <= {int, _NONE}:
+                try:
+                    array = arrays[column.name] = pa.array(values, pa.int64())
+                    extremes = pc.min_max(array)
+                    if not any(fault_of(extremes[end].as_py(), column) for end in ("min", "max") if extremes[end].is_valid):
+                        continue
+                except (OverflowError, pa.ArrowInvalid):
+                    pass
+            self._suspect(values, lambda value, column=column: type(value) not in {int, _NONE} or fault_of(value, column) is not None)  # type: ignore[misc]
+        return arrays
+
+    def _texts(self) -> dict[str, pa.Array]:
+        """Text columns, converted together and sliced; empty texts become null."""
+        found = self._of_type("STRING")
+        flat = self._checked_texts(found)
+        if flat is None:
+            return {}
+        try:
+            texts = pa.array(flat, pa.string())
+        except UnicodeEncodeError:  # half of a surrogate pair
+            for column, values in found:
+                self._suspect(values, lambda value, column=column: fault_of(value, column) is not None)  # type: ignore[misc]
+            return {}
+        data = texts.buffers()[2]
+        longest = np.diff(np.frombuffer(texts.buffers()[1], np.int32, len(flat) + 1)).reshape(len(found), -1).max(axis=1)
+        has_nul = data is not None and b"\0" in data.to_pybytes()
+        for (column, values), size in zip(found, longest, strict=True):
+            if has_nul or (column.max_length is not None and size > column.max_length):  # bytes: never fewer than characters
+                self._suspect(values, lambda value, column=column: bool(fault_of(value, column)))  # type: ignore[misc]
+        return self._sliced(found, texts)
+
+    def _instants(self) -> dict[str, pa.Array]:
+        found = self._of_type("TIMESTAMP")
+        flat = self._checked_texts(found)
+        if flat is None:
+            return {}
+        instants, faults = parse_column(flat)
+        self._suspects.update(position % self._height for position in faults)
+        arrays = self._sliced(found, instants)
+        observed = np.asarray(arrays[OBSERVED_COLUMN].cast(pa.int64()).fill_null(0))
+        late = observed > latest_observation(self._rules, self._landed_micros)
+        if late.any():
+            self._suspects.update(np.flatnonzero(late).tolist())
+        return arrays
+
+    def _checked_texts(self, found: list[tuple[Column, Sequence[Any]]]) -> list[str | None] | None:
+        """All columns one after the other, empty texts as None; None when some value is no text."""
+        flat = list(chain.from_iterable(values for _, values in found))
+        if not flat:
+            return None
+        if not set(map(type, flat)) <= {str, _NONE}:
+            self._suspect(flat, lambda value: type(value) not in {str, _NONE})
+            return None
+        if "" in flat:
+            for column, values in found:
+                if column.required:
+                    self._suspect(values, lambda value: value == "")
+            flat = [value or None for value in flat]
+        return flat
+
+    def _sliced(self, found: list[tuple[Column, Sequence[Any]]], flat: pa.Array) -> dict[str, pa.Array]:
+        return {column.name: flat.slice(index * self._height, self._height) for index, (column, _) in enumerate(found)}
+
+
+def fill_statistics(columns: MarketColumns, sparklines: Sequence[Any], rules: MarketRules, *, flat: bool) -> int:
+    """Write the statistics of the sparklines into the number block; returns how many sparklines are unusable."""
+    statistics, unusable = sparkline_statistics(sparklines, flat=flat)
+    columns.numbers[[rules.number_row[VOLATILITY_COLUMN], rules.number_row[REALIZED_VOLATILITY_COLUMN]]] = statistics
+    return unusable
+
+
+def to_table(pages: Sequence[MarketColumns], batch: BatchManifest, rules: MarketRules) -> pa.Table:
+    """The rows of all pages as a table in the contract's columns and types."""
+    numbers = np.concatenate([page.numbers for page in pages], axis=1) if pages else np.empty((len(rules.number_columns), 0))
+    height = numbers.shape[1]
+    added = _added_columns(pages, batch, height)
+    arrays = []
+    for field, column in zip(rules.schema, rules.file_columns, strict=True):
+        if column.name in added:
+            arrays.append(added[column.name].cast(field.type))
+        elif column.type == "FLOAT64":
+            arrays.append(pa.array(numbers[rules.number_row[column.name]], field.type, from_pandas=True))
+        else:
+            parts = [page.arrays.get(column.name, pa.nulls(page.height, field.type)) for page in pages]
+            arrays.append(pa.concat_arrays(parts or [pa.nulls(0, field.type)]))
+    return pa.Table.from_arrays(arrays, schema=rules.schema)
+
+
+def _added_columns(pages: Sequence[MarketColumns], batch: BatchManifest, height: int) -> dict[str, pa.Array]:
+    """The columns that no field of the body fills."""
+    landed = np.repeat(np.array([page.landed_micros for page in pages], np.int64), [page.height for page in pages])
+    constants = {
+        "quote_currency": pa.scalar(batch.quote_currency),
+        "snapshot_at": pa.scalar(batch.snapshot_at, pa.timestamp("us", tz="UTC")),
+        "snapshot_date": pa.scalar(batch.snapshot_at.date(), pa.date32()),
+        "time_id": pa.scalar(batch.snapshot_at.hour * 60 + batch.snapshot_at.minute, pa.int64()),
+        "source_id": pa.scalar(batch.source_id),
+        "batch_id": pa.scalar(batch.batch_id),
+    }
+    return {name: pa.repeat(value, height) for name, value in constants.items()} | {"ingested_at": pa.array(landed)}

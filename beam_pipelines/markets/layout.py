@@ -1,0 +1,87 @@
+"""How the rows of one page are laid out: which fields it has, and the values of its rows as tuples in one order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import Any
+
+import simdjson
+
+from beam_pipelines.markets.bodies import Row
+from beam_pipelines.markets.rules import SPARKLINE_FIELD, MarketRules
+
+Record = tuple[Any, ...]
+"""The read values of one row, in the order of ``Layout.read``."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The fields of a page.
+
+    Attributes:
+        fields: source fields that some row has or that no row may lack, in the order of the contract.
+        has_sparkline: some row has a sparkline.
+        unknown: fields that the contract does not know.
+    """
+
+    fields: tuple[str, ...]
+    has_sparkline: bool
+    unknown: frozenset[str]
+
+    @classmethod
+    def of(cls, keys: set[str], rules: MarketRules) -> "Layout":
+        """The layout of a page whose rows have these fields."""
+        fields = tuple(field for field in rules.column_of_field if field in keys or field in rules.never_absent)
+        return cls(fields, SPARKLINE_FIELD in keys, frozenset(key for key in keys if not rules.is_known(key)))
+
+    @cached_property
+    def read(self) -> tuple[str, ...]:
+        """The fields of a record."""
+        return (*self.fields, SPARKLINE_FIELD) if self.has_sparkline else self.fields
+
+    @cached_property
+    def getter(self) -> Callable[[Row], Record]:
+        """Reads the record of a row at the speed of C."""
+        return itemgetter(*self.read)
+
+
+def lay_out(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
+    """The layout of a page and the record of each row; None for a row that is no object, repeats a field or lacks one."""
+    return _lay_out_uniform(rows, rules) or _lay_out_mixed(rows, rules)
+
+
+def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]] | None:
+    """The same when all rows have exactly the fields of the first one, which proves itself without listing their keys.
+
+    As many fields as the first row has, each of the first row's fields among them: then there is no other field, and none twice.
+    """
+    if not rows or set(map(type, rows)) not in ({simdjson.Object}, {dict}):
+        return None
+    keys = list(rows[0].keys())
+    distinct = set(keys)
+    if len(distinct) < len(keys) or not rules.never_absent <= distinct or set(map(len, rows)) != {len(keys)}:
+        return None
+    layout = Layout.of(distinct, rules)
+    try:
+        records: list[Record | None] = list(map(layout.getter, rows))
+    except KeyError:
+        return None
+    unread = distinct.difference(layout.read)
+    return (layout, records) if all(field in row for field in unread for row in rows) else None
+
+
+def _lay_out_mixed(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
+    """The same for a page whose rows differ: each row's keys are listed."""
+    keys = [list(row.keys()) if isinstance(row, (dict, simdjson.Object)) else None for row in rows]
+    layout = Layout.of({key for names in keys for key in names or ()}, rules)
+    needed = set(layout.fields)
+    return layout, [_record(row, names, needed, layout) for row, names in zip(rows, keys, strict=True)]
+
+
+def _record(row: Row, keys: list[str] | None, needed: set[str], layout: Layout) -> Record | None:
+    if keys is None or len(set(keys)) < len(keys) or not needed <= set(keys):
+        return None
+    if layout.has_sparkline and SPARKLINE_FIELD not in keys:
+        return (*(row[field] for field in layout.fields), None)
+    return layout.getter(row)

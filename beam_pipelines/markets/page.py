@@ -1,0 +1,168 @@
+"""One landed page as validated columns and rejects: a bad row costs only itself, an unreadable page only its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from beam_pipelines.markets.bodies import Page, PageFault, Row, plain, read_body
+from beam_pipelines.markets.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
+from beam_pipelines.markets.layout import Record, lay_out
+from beam_pipelines.markets.rejects import Reject, body_payload, payload_json, value_json
+from beam_pipelines.markets.rules import ID_COLUMN, PRICE_COLUMN, SPARKLINE_FIELD, MarketRules
+from beam_pipelines.markets.sparklines import has_prices
+from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, fault_of, is_unpriced, validate_row
+from beam_pipelines.markets.timestamps import format_micros, to_micros
+from coinbeam.batch import BatchManifest
+from coinbeam.landing import LandedBody
+
+
+@dataclass
+class PageColumns:
+    """What one landed body holds.
+
+    Attributes:
+        batch: the batch that it belongs to.
+        rules: the rules that it was read by.
+        columns: accepted rows in the order of the page; None when there are none.
+        rejects: refused rows, or the refused page.
+        rows_read: elements of the page.
+        rows_unpriced: rows without a price.
+        pages_rejected: 1 when the body is no page.
+        unknown_fields: fields that the contract does not know.
+        sparkline_unusable: accepted rows whose sparkline is malformed, so that their statistics are null.
+    """
+
+    batch: BatchManifest
+    rules: MarketRules
+    columns: MarketColumns | None = None
+    rejects: list[Reject] = field(default_factory=list)
+    rows_read: int = 0
+    rows_unpriced: int = 0
+    pages_rejected: int = 0
+    unknown_fields: frozenset[str] = frozenset()
+    sparkline_unusable: int = 0
+
+    @property
+    def table(self) -> pa.Table:
+        """The accepted rows in the contract's columns and types."""
+        return to_table([] if self.columns is None else [self.columns], self.batch, self.rules)
+
+
+def read_page(landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
+    """Read one landed body; never raises for what is in it."""
+    page = read_body(landed.body)
+    if isinstance(page, PageFault):
+        return _refuse_page(page, landed, batch, rules)
+    return _PageReader(page, landed, batch, rules).read()
+
+
+def _refuse_page(fault: PageFault, landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
+    reject = Reject(
+        batch=batch,
+        landed=landed,
+        table_name=rules.table_name,
+        contract_version=rules.contract_version,
+        reason=fault.reason,
+        payload=body_payload(landed.body),
+        estimated_rows=batch.per_page,
+    )
+    return PageColumns(batch, rules, rejects=[reject], pages_rejected=1)
+
+
+class _PageReader:
+    """Sorts the rows of one page into accepted, unpriced and refused ones."""
+
+    def __init__(self, page: Page, landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> None:
+        self._page = page
+        self._landed = landed
+        self._landed_micros = to_micros(landed.landed_at)
+        self._rules = rules
+        self._layout, self._records = lay_out(page.rows, rules)
+        self._is_flat = self._layout.has_sparkline and _is_flat(page.body, self._records)
+        self._result = PageColumns(batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
+
+    def read(self) -> PageColumns:
+        """The columns of the page, by the vectorised path; rows that it finds unusual are judged one by one and put back, or dropped."""
+        for position, record in enumerate(self._records):
+            if record is None:
+                self._judge(position)
+        self._drop_unpriced()
+        builder = ColumnBuilder(self._layout, self._rules, self._landed_micros, may_hold_nan=self._page.may_hold_nan)
+        numbers, records = self._remaining()
+        columns, suspects = builder.build(records)
+        if suspects:
+            for position in sorted(suspects):
+                self._judge(numbers[position])
+            numbers, records = self._remaining()
+            columns, suspects = builder.build(records)
+        self._result.rejects.sort(key=lambda reject: reject.row_number or 0)
+        if records:
+            self._result.columns = columns
+            self._fill_statistics(columns, records)
+        return self._result
+
+    def _remaining(self) -> tuple[list[int], list[Record]]:
+        """Row numbers and records of the rows that are still in."""
+        kept = [(number, record) for number, record in enumerate(self._records) if record is not None]
+        return [number for number, _ in kept], [record for _, record in kept]
+
+    def _drop_unpriced(self) -> None:
+        price, asset_id = (self._layout.fields.index(str(self._rules.by_name[name].source)) for name in (PRICE_COLUMN, ID_COLUMN))
+        for position, record in enumerate(self._records):
+            if record is not None and not record[price] and is_unpriced(record[price]):
+                if fault_of(record[asset_id], self._rules.by_name[ID_COLUMN]):
+                    self._judge(position)
+                else:
+                    self._records[position] = None
+                    self._result.rows_unpriced += 1
+
+    def _judge(self, position: int) -> None:
+        """Put one row before the specification; it stays with canonical values, or goes."""
+        row = plain(self._page.rows[position])
+        verdict = validate_row(row, self._rules, self._layout.fields, self._landed_micros)
+        self._records[position] = None
+        match verdict:
+            case Accepted():
+                self._records[position] = self._canonical(verdict, row)
+            case Unpriced():
+                self._result.rows_unpriced += 1
+            case Refused():
+                self._result.rejects.append(self._reject(position, row, verdict))
+
+    def _canonical(self, accepted: Accepted, row: dict[str, Any]) -> Record:
+        """The record of an accepted row, its values in the form that the vectorised path reads."""
+        columns = self._rules.column_of_field
+        values = [accepted.values[name] for name in self._layout.fields]
+        record = [
+            format_micros(int(value)) if value is not None and columns[name].type == "TIMESTAMP" else value
+            for name, value in zip(self._layout.fields, values, strict=True)
+        ]
+        return (*record, row.get(SPARKLINE_FIELD)) if self._layout.has_sparkline else tuple(record)
+
+    def _reject(self, position: int, row: Row, refused: Refused) -> Reject:
+        id_column = self._rules.by_name[ID_COLUMN]
+        asset_id = row.get(id_column.source) if isinstance(row, dict) else None
+        return Reject(
+            batch=self._result.batch,
+            landed=self._landed,
+            table_name=self._rules.table_name,
+            contract_version=self._rules.contract_version,
+            reason=refused.reason,
+            row_number=position,
+            asset_id=None if fault_of(asset_id, id_column) else asset_id,
+            column_name=refused.column_name,
+            value=value_json(refused.value),
+            payload=payload_json(row),
+        )
+
+    def _fill_statistics(self, columns: MarketColumns, records: Sequence[Record]) -> None:
+        if self._layout.has_sparkline:
+            sparklines = [record[-1] for record in records]
+            self._result.sparkline_unusable = fill_statistics(columns, sparklines, self._rules, flat=self._is_flat)
+
+
+def _is_flat(body: bytes, records: Sequence[Record | None]) -> bool:
+    """Whether no price array holds another one: the body has no more brackets than the page and its price arrays need."""
+    return body.count(b"[") <= 1 + sum(1 for record in records if record is not None and has_prices(record[-1]))

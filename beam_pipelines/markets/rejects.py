@@ -1,0 +1,87 @@
+"""A refused record with its reason, in the shape of the contract ``rejected_record``; shared by all jobs."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from coinbeam.batch import BatchManifest, digest
+from coinbeam.clock import format_instant
+from coinbeam.landing import LandedBody
+
+MAX_VALUE_CHARACTERS = 1_000
+MAX_PAYLOAD_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One refused row, or one page that could not be read.
+
+    Attributes:
+        batch: the batch that refused it.
+        landed: the body that it was read from.
+        table_name: table that it was meant for.
+        contract_version: version of the contract that refused it.
+        reason: class of the fault.
+        row_number: position in the page from 0; None for a page.
+        asset_id: the asset, where it could be read.
+        column_name: column that broke its rule.
+        value: the offending value as JSON.
+        payload: the whole record as JSON.
+        estimated_rows: rows lost.
+    """
+
+    batch: BatchManifest
+    landed: LandedBody
+    table_name: str
+    contract_version: str
+    reason: str
+    row_number: int | None = None
+    asset_id: str | None = None
+    column_name: str | None = None
+    value: str | None = None
+    payload: str | None = None
+    estimated_rows: int = 1
+
+    @property
+    def level(self) -> str:
+        """``row`` or ``page``."""
+        return "page" if self.row_number is None else "row"
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """The columns of ``rejected_record``, ready for JSON."""
+        return {
+            "rejected_id": digest(self.landed.uri, str(self.row_number), str(self.column_name), self.reason, length=16),
+            "batch_id": self.batch.batch_id,
+            "snapshot_date": self.batch.snapshot_at.date().isoformat(),
+            "table_name": self.table_name,
+            "level": self.level,
+            "estimated_rows": self.estimated_rows,
+            "page_uri": self.landed.uri,
+            "row_number": self.row_number,
+            "asset_id": self.asset_id,
+            "reason": self.reason,
+            "column_name": self.column_name,
+            "value": self.value,
+            "payload": self.payload,
+            "contract_version": self.contract_version,
+            "rejected_at": format_instant(self.landed.landed_at),
+        }
+
+    def to_line(self) -> bytes:
+        """One line of newline-delimited JSON."""
+        return json.dumps(self.to_dict()).encode() + b"\n"
+
+
+def value_json(value: Any) -> str:
+    """A value as JSON in ASCII, cut to the length of the column ``value``; infinities and NaN as Python's parser reads them."""
+    return json.dumps(value)[:MAX_VALUE_CHARACTERS]
+
+
+def payload_json(record: Any) -> str:
+    """A record as JSON in ASCII, cut to the length of the column ``payload``."""
+    return json.dumps(record)[:MAX_PAYLOAD_CHARACTERS]
+
+
+def body_payload(body: bytes) -> str:
+    """A body that is no page, as a JSON string of its beginning."""
+    return payload_json(body[:MAX_PAYLOAD_CHARACTERS].decode("utf-8", errors="replace"))

@@ -1,0 +1,83 @@
+"""ISO 8601 instants of the API as microseconds since the epoch: one at a time (the rule), and a column at once (the same rule, fast)."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+_INSTANT = re.compile(_PATTERN)
+_USUAL_LENGTHS = {20, 24, 27}  # whole seconds, milliseconds, microseconds, each with a trailing Z
+_INSTANT_TYPE = pa.timestamp("us", tz="UTC")
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since the epoch of an aware instant, exact."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+_EARLIEST = to_micros(datetime.min.replace(tzinfo=UTC))
+_LATEST = to_micros(datetime.max.replace(tzinfo=UTC))
+
+
+def parse_micros(text: str) -> int | None:
+    """Microseconds since the epoch, or None when the text is no ISO 8601 instant with an offset in the years 1 to 9999."""
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        return to_micros(datetime.fromisoformat(text).astimezone(UTC))
+    except (ValueError, OverflowError):
+        return None
+
+
+def format_micros(micros: int) -> str:
+    """The instant in the form that ``parse_column`` reads fastest."""
+    return (EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def parse_column(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
+    """Parse a column.
+
+    Returns:
+        the instants (null for None and for what is no instant) and the positions of what is no instant.
+    """
+    column = pa.array(texts, pa.string())
+    if not _has_usual_form(column, texts):
+        matches = pc.match_substring_regex(column, f"^(?:{_PATTERN})$").fill_null(True)
+        if not pc.all(matches, min_count=0).as_py():
+            return _parse_singly(texts)
+    try:
+        instants = column.cast(_INSTANT_TYPE)
+    except pa.ArrowInvalid:
+        return _parse_singly(texts)
+    if len(instants) > instants.null_count and not _within_years(instants):
+        return _parse_singly(texts)
+    return instants, []
+
+
+def _has_usual_form(column: pa.Array, texts: Sequence[str | None]) -> bool:
+    """Whether every text has the length, the final Z and the colons of a usual instant; the cast checks all other characters."""
+    if not set(map(len, filter(None, texts))) <= _USUAL_LENGTHS:
+        return False
+    buffer = column.buffers()[2]
+    data = b"" if buffer is None else buffer.to_pybytes()
+    present = len(texts) - column.null_count
+    return data.count(b"Z") == present and data.count(b":") == 2 * present
+
+
+def _within_years(instants: pa.Array) -> bool:
+    """Whether all instants lie in the years that Python and BigQuery know."""
+    micros = np.asarray(instants.cast(pa.int64()).drop_null())
+    return bool(micros.min() >= _EARLIEST and micros.max() <= _LATEST)
+
+
+def _parse_singly(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
+    """The slow path: one text at a time."""
+    micros = [None if text is None else parse_micros(text) for text in texts]
+    faults = [position for position, (text, value) in enumerate(zip(texts, micros, strict=True)) if text is not None and value is None]
+    return pa.array(micros, pa.int64()).cast(_INSTANT_TYPE), faults
