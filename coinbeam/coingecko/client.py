@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import quote, urlencode
 
@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from coinbeam.clock import Clock, utc_now
 from coinbeam.coingecko.errors import ApiError, ApiTerminalError
 from coinbeam.coingecko.responses import Verdict, inspect
-from coinbeam.coingecko.transport import KeyHeader, Patience, exchange, new_session
+from coinbeam.coingecko.transport import KeyHeader, Patience, Received, exchange, new_session
 from coinbeam.quota import RateLimiter
-from coinbeam.secrets import guard_logs, redact
+from coinbeam.secrets import MASK, guard_logs, redact
 from coinbeam.settings import CoinGeckoSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -144,8 +144,7 @@ class CoinGeckoClient:
         last = self._retrying(url, tally)(self._attempt, url, tally)
         if last.verdict.kind is not None:
             raise self._error(last.verdict.kind, last.verdict, url, tally)
-        problem = last.verdict.problem and self._redact(last.verdict.problem)
-        return ApiAnswer(last.body, url, last.received_at, tally.calls, tally.throttled, tally.bytes_received, problem)
+        return ApiAnswer(last.body, url, last.received_at, tally.calls, tally.throttled, tally.bytes_received, last.verdict.problem)
 
     def ping(self) -> ApiAnswer:
         """``/ping``: whether the API answers."""
@@ -229,12 +228,20 @@ class CoinGeckoClient:
         now = self._clock()
         if isinstance(answer, Verdict):
             return _Attempt(answer, now)
-        verdict = inspect(answer.status, answer.headers, answer.body, now, answer.cut_short)
-        if verdict.kind is None and self._key and self._key.get_secret_value().encode() in answer.body:
-            verdict = Verdict(ApiTerminalError, "the answer repeats the API key and is not landed", "Check base_url of plan {plan!r}.")
+        verdict = self._judge(answer, now)
         tally.bytes_received += len(answer.body)
         tally.throttled += verdict.throttled
         return _Attempt(verdict, now, answer.body)
+
+    def _judge(self, answer: Received, now: datetime) -> Verdict:
+        """The verdict on an answer, in which nothing repeats the key, even if the server does: in its bytes, or in escapes of JSON."""
+        key = self._key.get_secret_value().encode() if self._key else b""
+        repeats_key = bool(key) and key in answer.body
+        shown = answer.body.replace(key, MASK.encode()) if repeats_key else answer.body
+        verdict = inspect(answer.status, answer.headers, shown, now, answer.cut_short)
+        if repeats_key and verdict.kind is None:
+            return Verdict(ApiTerminalError, "the answer repeats the API key and is not landed", "Check base_url of plan {plan!r}.")
+        return replace(verdict, problem=self._redact(verdict.problem)) if verdict.problem else verdict
 
     def _retrying(self, url: str, tally: _Tally) -> tenacity.Retrying:
         """The loop around the attempts of one call; it ends with the last attempt and never with an exception of its own."""
@@ -251,7 +258,7 @@ class CoinGeckoClient:
 
         def before_sleep(state: tenacity.RetryCallState) -> None:
             tally.waited_seconds += state.upcoming_sleep
-            problem = self._redact(str(_last(state).verdict.problem))
+            problem = _last(state).verdict.problem
             _LOGGER.warning(
                 "GET %s: %s; call %d of %d in %.1f s", url, problem, tally.calls + 1, self._settings.max_attempts, state.upcoming_sleep
             )
@@ -275,7 +282,7 @@ class CoinGeckoClient:
         return ceiling * self._rng.uniform(0.5, 1)
 
     def _error(self, kind: type[ApiError], verdict: Verdict, url: str, tally: _Tally) -> ApiError:
-        message = self._redact(f"GET {url}: {verdict.problem}{tally.gave_up}.")
+        message = f"GET {url}: {verdict.problem}{tally.gave_up}."
         remedy = verdict.remedy.format(plan=self._settings.plan)
         return kind(message, remedy, verdict.status, verdict.code, verdict.retry_after, tally.calls, tally.throttled)
 

@@ -1,7 +1,6 @@
 """A loopback HTTP server that plays a script, and clocks that do not wait."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -142,15 +141,3 @@ class FakeTime:
 def fake_time() -> FakeTime:
     """A clock at 2026-01-02T00:00:00Z."""
     return FakeTime()
-
-
-@pytest.fixture(autouse=True)
-def no_real_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No code under test may wait in earnest."""
-    real = time.sleep
-
-    def refuse(seconds: float) -> None:
-        assert seconds <= 0.1, f"a test slept for {seconds} s"
-        real(seconds)
-
-    monkeypatch.setattr(time, "sleep", refuse)

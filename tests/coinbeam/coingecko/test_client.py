@@ -145,7 +145,7 @@ def test_a_password_of_netrc_is_not_sent(api, make_client, tmp_path, monkeypatch
     assert "authorization" not in api.request_headers[0]
 
 
-def test_the_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(api, make_client, monkeypatch):
+def test_the_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(make_client, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
