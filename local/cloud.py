@@ -63,7 +63,7 @@ def up(settings: Settings, say: Say) -> None:
         try:
             supervisor = _start_supervisor(settings, env)
             _wait_until_healthy(settings, lambda: supervisor.poll() is None)
-            _create_resources(settings)
+            create_resources(settings)
         except BaseException:
             _end_processes(settings)
             raise
@@ -135,7 +135,7 @@ def _already_up(settings: Settings, say: Say) -> bool:
             f"The local cloud already runs on other ports: {last.ports}.", "Stop it with `coinbeam local down` or set those ports again."
         )
     _wait_until_healthy(settings, last.supervisor.find)
-    _create_resources(settings)
+    create_resources(settings)
     _say_addresses(settings, say, "The local cloud is already up.")
     return True
 
@@ -187,7 +187,7 @@ def _timeout_message(settings: Settings, waiting: Iterable[Service]) -> tuple[st
     )
 
 
-def _create_resources(settings: Settings) -> None:
+def create_resources(settings: Settings) -> None:
     """Make the bucket and the datasets; those that exist stay as they are."""
     project, warehouse = settings.google.project, settings.warehouse
     _create(f"{storage_url(settings)}/storage/v1/b?project={project}", {"name": settings.storage.bucket})

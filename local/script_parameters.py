@@ -30,14 +30,15 @@ def inline_parameters(script: str, parameters: Sequence[Parameter]) -> str:
     literals = {p["name"].lower(): literal(p["parameterType"], p.get("parameterValue", {})) for p in parameters if p.get("name")}
     pieces, end = [], 0
     for sign, name in pairwise(BigQuery().tokenize(script)):
-        if _is_parameter(sign, name) and name.text.lower() in literals:
+        if _is_reference(script, sign, name) and name.text.lower() in literals:
             pieces += [script[end : sign.start], literals[name.text.lower()]]
             end = name.end + 1
     return "".join([*pieces, script[end:]])
 
 
-def _is_parameter(sign: Token, name: Token) -> bool:
-    return bool(sign.token_type is TokenType.PARAMETER and name.start == sign.end + 1)
+def _is_reference(script: str, sign: Token, name: Token) -> bool:
+    """Whether the two tokens are ``@name``, and not a part of ``@@name``."""
+    return bool(sign.token_type is TokenType.PARAMETER and name.start == sign.end + 1 and not script.endswith("@", 0, sign.start))
 
 
 def literal(parameter_type: Mapping[str, Any], value: Mapping[str, Any]) -> str:
