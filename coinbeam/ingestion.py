@@ -118,7 +118,9 @@ class Ingestion:
         clock: source of "now".
     """
 
-    def __init__(self, settings: Settings, warehouse: Warehouse | None = None, bucket: Bucket | None = None, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, settings: Settings, warehouse: Warehouse | None = None, bucket: Bucket | None = None, clock: Clock = utc_now
+    ) -> None:
         self.settings = settings
         self.warehouse = warehouse or Warehouse(settings, clock=clock)
         self.bucket = bucket or Bucket(settings)
@@ -187,7 +189,8 @@ class Ingestion:
         if not self.warehouse.exists(self.warehouse.table(contract)):
             return 0
         first = self._clock().date().replace(day=1)
-        sql = f"SELECT COALESCE(SUM(api_calls), 0) AS calls FROM `{self.warehouse.table(contract)}` WHERE snapshot_date >= @first AND source_id = @source"
+        table = self.warehouse.table(contract)
+        sql = f"SELECT COALESCE(SUM(api_calls), 0) AS calls FROM `{table}` WHERE snapshot_date >= @first AND source_id = @source"
         parameters = [bigquery.ScalarQueryParameter("first", "DATE", first), bigquery.ScalarQueryParameter("source", "STRING", LIVE_SOURCE)]
         return int(self.warehouse.rows(sql, parameters)[0]["calls"])
 
@@ -206,7 +209,9 @@ class Ingestion:
     def _known_assets(self) -> str:
         """The assets of the dimension and when their details were landed, as the assets job reads it."""
         table = self.warehouse.table(load_contract(ASSETS))
-        rows = self.warehouse.rows(f"SELECT asset_id, details_at FROM `{table}` WHERE is_current AND details_at IS NOT NULL ORDER BY asset_id")
+        rows = self.warehouse.rows(
+            f"SELECT asset_id, details_at FROM `{table}` WHERE is_current AND details_at IS NOT NULL ORDER BY asset_id"
+        )
         lines = [f"{row['asset_id']},{format_instant(row['details_at'])}" for row in rows]
         return "\n".join(["asset_id,details_at", *lines]) + "\n"
 
@@ -244,7 +249,10 @@ class Ingestion:
         rules = rules_of(contract, contract.file_columns)
         if contract.name == FACT:
             limit = self.settings.quality.max_reject_share
-            rules += [reject_share(contract, staging.name(load_contract(REJECTS)), limit), row_count(self._report(plan, FETCH_REPORT)["rows_valid"])]
+            rules += [
+                reject_share(contract, staging.name(load_contract(REJECTS)), limit),
+                row_count(self._report(plan, FETCH_REPORT)["rows_valid"]),
+            ]
         if contract.name == ASSETS:
             rules.append(listed_share(self.warehouse.table(contract), self.settings.quality.min_listed_share))
         return auditor.check(contract, table, rules)
@@ -260,7 +268,8 @@ class Ingestion:
             PublishBlockedError: what is visible is not what was staged.
         """
         fact = load_contract(FACT)
-        visible = f"(SELECT * FROM `{self.warehouse.table(fact)}` WHERE snapshot_date = DATE '{plan.instant:%Y-%m-%d}' AND batch_id = '{plan.batch_id}')"
+        scope = f"snapshot_date = DATE '{plan.instant:%Y-%m-%d}' AND batch_id = '{plan.batch_id}'"
+        visible = f"(SELECT * FROM `{self.warehouse.table(fact)}` WHERE {scope})"
         rules = [row_count(self._report(plan, FETCH_REPORT)["rows_valid"]), *self._foreign_keys(fact)]
         auditor = Auditor(self.warehouse, Audit(plan.batch_id, plan.run_id, plan.instant, Stage.PUBLISHED))
         results = auditor.check(fact, visible, rules)
@@ -371,8 +380,8 @@ def _reason(mode: str, request: RunRequest, now: datetime) -> str:
         case Mode.REPLAY:
             return f"Files matching {request.files} are replayed." if request.files else f"{at} is past: its landed pages are replayed."
     return (
-        f"{at} is past (now is {format_instant(now)}) and nothing was landed for it. The source answers only for now, so the batch is recorded as "
-        "a gap; today's prices are never stamped on an old date."
+        f"{at} is past (now is {format_instant(now)}) and nothing was landed for it. The source answers only for now, so the batch is "
+        "recorded as a gap; today's prices are never stamped on an old date."
     )
 
 

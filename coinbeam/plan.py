@@ -53,7 +53,9 @@ class Estimate:
     credits_left: int
 
 
-def estimate(settings: Settings, universe: UniverseSpec, calls_this_month: int, *, fetches: bool, per_minute: float | None = None) -> Estimate:
+def estimate(
+    settings: Settings, universe: UniverseSpec, calls_this_month: int, *, fetches: bool, per_minute: float | None = None
+) -> Estimate:
     """Estimate a run before its first call.
 
     Args:
@@ -97,7 +99,11 @@ def _dollars(settings: Settings, landing_bytes: int, file_bytes: int) -> float:
     prices = settings.prices
     hours = 2 * DATAFLOW_MINUTES / 60
     workers = hours * (2 * prices.dataflow_vcpu_hour + 7.5 * prices.dataflow_gib_hour)
-    return workers + (landing_bytes / 2.5 + file_bytes) / 2**30 * prices.storage_gib_month + 3 * file_bytes / 2**40 * prices.bigquery_tib_scanned
+    return (
+        workers
+        + (landing_bytes / 2.5 + file_bytes) / 2**30 * prices.storage_gib_month
+        + 3 * file_bytes / 2**40 * prices.bigquery_tib_scanned
+    )
 
 
 def check_affordable(plan: Estimate, settings: Settings) -> None:
@@ -108,7 +114,8 @@ def check_affordable(plan: Estimate, settings: Settings) -> None:
     """
     if plan.calls > plan.credits_left:
         raise TerminalError(
-            f"The run needs about {plan.calls} calls, but {max(plan.credits_left, 0)} of {settings.coingecko.limits.calls_per_month} are left this month.",
+            f"The run needs about {plan.calls} calls, but only {max(plan.credits_left, 0)} of "
+            f"{settings.coingecko.limits.calls_per_month} are left this month.",
             "Choose a smaller universe (top or ids), lower market.max_details, or a larger coingecko.plan.",
         )
 
@@ -141,10 +148,17 @@ def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = ()
     Raises:
         SettingsError: the selection lacks what its kind needs.
     """
-    spec = UniverseSpec(Universe(kind), top_n if kind == Universe.TOP else None, ids if kind == Universe.IDS else (), category if kind == Universe.CATEGORY else None)
+    spec = UniverseSpec(
+        Universe(kind),
+        top_n if kind == Universe.TOP else None,
+        ids if kind == Universe.IDS else (),
+        category if kind == Universe.CATEGORY else None,
+    )
     needs = {Universe.TOP: spec.top_n, Universe.IDS: spec.ids, Universe.CATEGORY: spec.category}
     if spec.kind in needs and not needs[spec.kind]:
-        raise SettingsError(f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.", "Give it, or choose another universe.")
+        raise SettingsError(
+            f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.", "Give it, or choose another universe."
+        )
     return spec
 
 
@@ -161,7 +175,8 @@ def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_land
         return Mode.REPLAY
     if request.snapshot_at > now:
         raise SettingsError(
-            f"The snapshot of {format_instant(request.snapshot_at)} lies in the future (now is {format_instant(now)}).", "Choose a present or past instant."
+            f"The snapshot of {format_instant(request.snapshot_at)} lies in the future (now is {format_instant(now)}).",
+            "Choose a present or past instant.",
         )
     if is_present(request.snapshot_at, now, settings.market.period):
         return Mode.FETCH
@@ -176,7 +191,9 @@ def refuse_foreign_source(settings: Settings, manifest: BatchManifest | None) ->
     """
     if not settings.is_local and (manifest is None or manifest.source_id != "coingecko"):
         origin = manifest.source_id if manifest else "files without a landing manifest"
-        raise SettingsError(f"Pages from {origin} may only reach a local warehouse.", "Set COINBEAM_ENV=local, or replay pages landed from the live API.")
+        raise SettingsError(
+            f"Pages from {origin} may only reach a local warehouse.", "Set COINBEAM_ENV=local, or replay pages landed from the live API."
+        )
 
 
 def as_dict(plan: Estimate) -> dict[str, float]:

@@ -27,7 +27,7 @@ _LISTED = frozenset({"symbol", "name", "status", "platforms"})
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True)  # noqa: S701 - SQL, not HTML
+    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True)
 
 
 def publish_script(warehouse: Warehouse, batch: str, snapshot_at: datetime) -> str:
@@ -51,20 +51,25 @@ def render(warehouse: Warehouse, contract: Contract, staging: StagingTables, sna
     """
     template = (contract.folder / "publish.sql").read_text(encoding="utf-8")
     columns = [column.name for column in contract.columns]
-    return _environment().from_string(template).render(
-        target=f"`{warehouse.table(contract)}`",
-        staging=f"`{staging.name(contract)}`",
-        fact_staging=f"`{staging.name(load_contract(FACT))}`",
-        batch_id=literal(staging.batch_id),
-        snapshot_at=f"TIMESTAMP {literal(format_instant(snapshot_at))}",
-        snapshot_date=f"DATE {literal(f'{snapshot_at:%Y-%m-%d}')}",
-        same_key=" AND ".join(f"t.{name} = s.{name}" for name in contract.primary_key),
-        columns=", ".join(columns),
-        values=", ".join(f"s.{name}" for name in columns),
-        assignments=", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key),
-        types={column.name: column.type for column in contract.columns},
-        **_history(contract),
-    ).strip()
+    return (
+        _environment()
+        .from_string(template)
+        .render(
+            target=f"`{warehouse.table(contract)}`",
+            staging=f"`{staging.name(contract)}`",
+            fact_staging=f"`{staging.name(load_contract(FACT))}`",
+            batch_id=literal(staging.batch_id),
+            snapshot_at=f"TIMESTAMP {literal(format_instant(snapshot_at))}",
+            snapshot_date=f"DATE {literal(f'{snapshot_at:%Y-%m-%d}')}",
+            same_key=" AND ".join(f"t.{name} = s.{name}" for name in contract.primary_key),
+            columns=", ".join(columns),
+            values=", ".join(f"s.{name}" for name in columns),
+            assignments=", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key),
+            types={column.name: column.type for column in contract.columns},
+            **_history(contract),
+        )
+        .strip()
+    )
 
 
 def _history(contract: Contract) -> dict[str, object]:

@@ -109,7 +109,9 @@ def _column_rules(contract: Contract, column: Column) -> list[Rule]:
     if column.accepted:
         listed = ", ".join(f"'{value}'" for value in column.accepted)
         conditions.append(("accepted", f"{column.name} NOT IN ({listed})", f"is one of {', '.join(column.accepted)}"))
-    return [_no_row_where(f"{column.name}_{suffix}", where, f"{column.name} {text}.", column.name, key) for suffix, where, text in conditions]
+    return [
+        _no_row_where(f"{column.name}_{suffix}", where, f"{column.name} {text}.", column.name, key) for suffix, where, text in conditions
+    ]
 
 
 def _no_row_where(name: str, where: str, description: str, column: str, key: str) -> Rule:
@@ -150,7 +152,9 @@ def reject_share(contract: Contract, staged_rejects: str, limit: float) -> Rule:
     rejected = f"SELECT COALESCE(SUM(estimated_rows), 0) AS n FROM `{staged_rejects}` WHERE table_name = '{contract.name}'"
     return Rule(
         name="reject_share",
-        query=f"SELECT COALESCE(SAFE_DIVIDE(r.n, r.n + s.n), 0) FROM ({rejected}) AS r CROSS JOIN (SELECT COUNT(*) AS n FROM {{table}}) AS s",
+        query=(
+            f"SELECT COALESCE(SAFE_DIVIDE(r.n, r.n + s.n), 0) FROM ({rejected}) AS r CROSS JOIN (SELECT COUNT(*) AS n FROM {{table}}) AS s"
+        ),
         operator="<=",
         threshold=limit,
         severity=Severity.ERROR,
@@ -173,9 +177,10 @@ def row_count(expected: int) -> Rule:
 
 def listed_share(target: str, limit: float) -> Rule:
     """The coin list is whole: a cut list would mark thousands of assets inactive."""
+    active = f"SELECT COUNT(*) FROM `{target}` WHERE is_current AND status = 'active'"
     return Rule(
         name="listed_share",
-        query=f"SELECT COALESCE(SAFE_DIVIDE((SELECT COUNT(*) FROM {{table}}), (SELECT COUNT(*) FROM `{target}` WHERE is_current AND status = 'active')), 1)",
+        query=f"SELECT COALESCE(SAFE_DIVIDE((SELECT COUNT(*) FROM {{table}}), ({active})), 1)",
         operator=">=",
         threshold=limit,
         severity=Severity.ERROR,
@@ -187,7 +192,8 @@ def foreign_key(column: Column, parent: str, current_only: bool = False) -> Rule
     """Every value of a column is found in the dimension that it refers to."""
     parent_column = (column.references or "").partition(".")[2]
     scope = " WHERE is_current" if current_only else ""
-    orphan = f"SELECT DISTINCT {column.name} AS k FROM {{table}} WHERE {column.name} IS NOT NULL AND {column.name} NOT IN (SELECT {parent_column} FROM `{parent}`{scope})"
+    known = f"SELECT {parent_column} FROM `{parent}`{scope}"
+    orphan = f"SELECT DISTINCT {column.name} AS k FROM {{table}} WHERE {column.name} IS NOT NULL AND {column.name} NOT IN ({known})"
     return Rule(
         name=f"{column.name}_foreign_key",
         query=f"SELECT COUNT(*) FROM ({orphan})",
@@ -233,7 +239,8 @@ class Auditor:
 
     def _value(self, table: str, rule: Rule) -> float | CoinbeamError | None:
         try:
-            return self._warehouse.rows(f"SELECT CAST(({rule.query.format(table=table)}) AS FLOAT64) AS r")[0]["r"]  # type: ignore[no-any-return]
+            found: float | None = self._warehouse.rows(f"SELECT CAST(({rule.query.format(table=table)}) AS FLOAT64) AS r")[0]["r"]
+            return found
         except CoinbeamError as error:
             return error
 
@@ -293,7 +300,9 @@ class Auditor:
 def insert_rows(warehouse: Warehouse, table: str, rows: Sequence[dict[str, Any]]) -> None:
     """Append rows by a load job: one job, all or nothing, and readable at once by DML, unlike a streaming insert."""
     body = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
-    config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON, write_disposition=bigquery.WriteDisposition.WRITE_APPEND)
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON, write_disposition=bigquery.WriteDisposition.WRITE_APPEND
+    )
     job = warehouse.client.load_table_from_file(io.BytesIO(body), f"{warehouse.settings.google.project}.{table}", job_config=config)
     job.result(timeout=warehouse.settings.warehouse.query_timeout_seconds)
 
@@ -306,8 +315,10 @@ def refuse_if_blocked(results: Sequence[Result]) -> None:
     """
     blocking = [result for result in results if result.blocks]
     if blocking:
-        lines = "; ".join(f"{r.table}.{r.rule.name} = {r.value}, must be {r.rule.operator} {r.rule.threshold:g} {list(r.sample)}" for r in blocking)
+        lines = "; ".join(
+            f"{r.table}.{r.rule.name} = {r.value}, must be {r.rule.operator} {r.rule.threshold:g} {list(r.sample)}" for r in blocking
+        )
         raise PublishBlockedError(
             f"{len(blocking)} rule(s) refuse the batch: {lines}.",
-            "Nothing was published. See `coinbeam rejects` and crypto_ops.quality_result; then mend the source or the rule and run the batch again.",
+            "Nothing was published. See `coinbeam rejects` and crypto_ops.quality_result; mend the source or the rule, and run the batch again.",
         )

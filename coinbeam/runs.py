@@ -37,6 +37,17 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     return RunRequest(moment, universe, params["quote_currency"], params["source"] or "")
 
 
+def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:
+    """How the records name a run: its type and logical instant, so that running the same instant again is the same run.
+
+    Args:
+        run_type: scheduled, manual, ...
+        logical_date: the instant that Airflow files the run under; None for a run without one.
+        run_id: Airflow's own identifier, used when there is no instant.
+    """
+    return f"{run_type}__{format_instant(logical_date)}" if logical_date else run_id
+
+
 def describe(plan: BatchPlan) -> str:
     """The plan in words, for a log and a terminal."""
     costs = plan.estimate

@@ -120,7 +120,9 @@ DEFAULT_PLANS: dict[str, PlanLimits] = {
     "keyless": PlanLimits(base_url=_PUBLIC_URL, calls_per_minute=5, calls_per_month=10_000, history_days=365),
     "demo": PlanLimits(base_url=_PUBLIC_URL, key_header="x-cg-demo-api-key", calls_per_minute=30, calls_per_month=10_000, history_days=365),
     "basic": PlanLimits(base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=250, calls_per_month=100_000, history_days=730),
-    "analyst": PlanLimits(base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=500, calls_per_month=500_000, history_days=4_700),
+    "analyst": PlanLimits(
+        base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=500, calls_per_month=500_000, history_days=4_700
+    ),
 }
 
 
@@ -309,12 +311,15 @@ def load_settings() -> Settings:
     if key and "COINBEAM_COINGECKO__API_KEY" not in os.environ:
         os.environ["COINBEAM_COINGECKO__API_KEY"] = key
     try:
-        return Settings()  # type: ignore[call-arg]  # the values come from the sources
+        return Settings()
     except ValidationError as error:
         raise SettingsError(_explain(error), f"Mend it in {config_file().name} or by a COINBEAM_* variable.") from None
 
 
 def _explain(error: ValidationError) -> str:
     """One line per wrong setting, without the values, since a value may be a secret."""
-    lines = (f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
+    lines = (
+        f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}"
+        for e in error.errors(include_input=False, include_url=False)
+    )
     return "Wrong settings: " + "; ".join(lines) + "."

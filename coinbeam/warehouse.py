@@ -28,7 +28,7 @@ def connect(settings: Settings) -> bigquery.Client:
     return bigquery.Client(
         project=settings.google.project,
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options=ClientOptions(api_endpoint=endpoint),  # type: ignore[no-untyped-call]
+        client_options=ClientOptions(api_endpoint=endpoint),
     )
 
 
@@ -182,7 +182,11 @@ def additive_columns(contract: Contract, present: dict[str, str]) -> list[Column
         ContractError: a column has another type, is no longer in the contract, or is new and required.
     """
     new = [column for column in contract.columns if column.name not in present]
-    faults = [f"{c.name} is {present[c.name]} in the warehouse, {c.type} in the contract" for c in contract.columns if present.get(c.name, c.type) != c.type]
+    faults = [
+        f"{c.name} is {present[c.name]} in the warehouse, {c.type} in the contract"
+        for c in contract.columns
+        if present.get(c.name, c.type) != c.type
+    ]
     faults += [f"{name} is in the warehouse and not in the contract" for name in present if name not in contract.by_name]
     faults += [f"{column.name} is new and required, but old rows have no value for it" for column in new if column.required]
     if faults:

@@ -27,7 +27,8 @@ whole batch or none of it.
 5. `publish` is one transaction. `verify` looks at what readers see. `record_batch` writes a row of `crypto_ops.ingestion_batch`, always.
 
 ### It failed. What now?
-- **audit**: nothing was published. Its log names each rule with its number; `coinbeam rejects` shows the refused rows. Mend the cause, then clear the task.
+- **audit**: nothing was published. Its log names each rule with its number; `coinbeam rejects` shows the refused rows. Mend the
+  cause, then clear the task.
 - **fetch_crypto_data**: the log ends with the cause and the remedy. Clearing it continues where it stopped.
 - **ensure_schema**: a table differs from its contract in a way that needs a person; the message names the column.
 - Clearing any task, or the whole run, is always safe: the same batch gives the same tables.
@@ -44,16 +45,67 @@ def dag_params(settings: Settings) -> dict[str, Param]:
     """The trigger form."""
     market = settings.market
     return {
-        "universe": Param(market.universe.value, title="Universe", description="Which assets: the whole market, the top N, ids, or a category.", enum=["all", "top", "ids", "category"]),
-        "ids": Param(",".join(market.ids), type="string", title="Asset ids", description="CoinGecko ids, separated by commas. Only for the universe 'ids'."),
-        "top_n": Param(market.top_n, type="integer", title="Top N", description="How many assets by market cap. Only for the universe 'top'.", minimum=1, maximum=50_000),
-        "category": Param(market.category or "", type="string", title="Category", description="CoinGecko category id. Only for the universe 'category'."),
-        "quote_currency": Param(market.quote_currency, type="string", title="Quote currency", description="Currency of all prices, a lower-case code.", enum=sorted({market.quote_currency, "usd", "eur", "gbp", "jpy", "btc", "eth"})),
-        "runner": Param(settings.runner.value, title="Beam runner", description="local: in a process of the worker. dataflow: on Google Cloud.", enum=["local", "dataflow"]),
-        "replay_date": Param(None, type=["null", "string"], format="date", title="Replay date", description="A past day whose landed pages are read again. Empty: the present interval."),
-        "snapshot_at": Param(None, type=["null", "string"], title="Snapshot instant", description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the schedule."),
-        "source": Param("", type="string", title="Files to replay", description="A glob of API bodies to read instead of the API. Only into a local warehouse."),
-        "dry_run": Param(False, type="boolean", title="Dry run", description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed."),
+        "universe": Param(
+            market.universe.value,
+            title="Universe",
+            description="Which assets: the whole market, the top N, ids, or a category.",
+            enum=["all", "top", "ids", "category"],
+        ),
+        "ids": Param(
+            ",".join(market.ids),
+            type="string",
+            title="Asset ids",
+            description="CoinGecko ids, separated by commas. Only for the universe 'ids'.",
+        ),
+        "top_n": Param(
+            market.top_n,
+            type="integer",
+            title="Top N",
+            description="How many assets by market cap. Only for the universe 'top'.",
+            minimum=1,
+            maximum=50_000,
+        ),
+        "category": Param(
+            market.category or "", type="string", title="Category", description="CoinGecko category id. Only for the universe 'category'."
+        ),
+        "quote_currency": Param(
+            market.quote_currency,
+            type="string",
+            title="Quote currency",
+            description="Currency of all prices, a lower-case code.",
+            enum=sorted({market.quote_currency, "usd", "eur", "gbp", "jpy", "btc", "eth"}),
+        ),
+        "runner": Param(
+            settings.runner.value,
+            title="Beam runner",
+            description="local: in a process of the worker. dataflow: on Google Cloud.",
+            enum=["local", "dataflow"],
+        ),
+        "replay_date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Replay date",
+            description="A past day whose landed pages are read again. Empty: the present interval.",
+        ),
+        "snapshot_at": Param(
+            None,
+            type=["null", "string"],
+            title="Snapshot instant",
+            description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the schedule.",
+        ),
+        "source": Param(
+            "",
+            type="string",
+            title="Files to replay",
+            description="A glob of API bodies to read instead of the API. Only into a local warehouse.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed.",
+        ),
     }
 
 
@@ -77,16 +129,17 @@ def build_plan_batch_task() -> Any:
     def plan_batch() -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from coinbeam.runs import describe, request_from
+        from coinbeam.runs import describe, request_from, run_identity
 
         context = get_current_context()
         run = context["dag_run"]
         request = request_from(context["params"], run.logical_date or run.run_after, load_settings())
-        plan = _ingestion().plan(request, run.run_id, context["params"]["runner"])
+        identity = run_identity(run.run_type, run.logical_date, run.run_id)
+        plan = _ingestion().plan(request, identity, context["params"]["runner"])
         print(describe(plan))
         if context["params"]["dry_run"]:
             raise AirflowSkipException("Dry run: the plan is shown above, nothing was changed.")
-        return plan.to_dict()  # type: ignore[no-any-return]
+        return plan.to_dict()
 
     return plan_batch()
 
@@ -96,7 +149,7 @@ def build_ensure_schema_task(plan: Any) -> Any:
 
     @task(doc_md="Creates missing tables and adds new nullable columns; lays out empty staging tables of the batch.")
     def ensure_schema(plan: dict[str, Any]) -> list[str]:
-        return _ingestion().prepare(_batch(plan))  # type: ignore[no-any-return]
+        return _ingestion().prepare(_batch(plan))
 
     return ensure_schema(plan)
 
@@ -181,11 +234,14 @@ def build_script_task(task_id: str, script: str) -> BigQueryInsertJobOperator:
 def build_audit_task(plan: Any) -> Any:
     """Check the staged batch."""
 
-    @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, doc_md="Runs every rule of the contracts on staging; a broken one of severity error stops the publish.")
+    @task(
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        doc_md="Runs every rule of the contracts on staging; a broken one of severity error stops the publish.",
+    )
     def audit(plan: dict[str, Any]) -> dict[str, int]:
         from coinbeam.runs import count_by_status
 
-        return count_by_status(_ingestion().audit(_batch(plan)))  # type: ignore[no-any-return]
+        return count_by_status(_ingestion().audit(_batch(plan)))
 
     return audit(plan)
 
@@ -197,7 +253,7 @@ def build_verify_task(plan: Any) -> Any:
     def verify(plan: dict[str, Any]) -> dict[str, int]:
         from coinbeam.runs import count_by_status
 
-        return count_by_status(_ingestion().verify(_batch(plan)))  # type: ignore[no-any-return]
+        return count_by_status(_ingestion().verify(_batch(plan)))
 
     return verify(plan)
 
@@ -205,11 +261,14 @@ def build_verify_task(plan: Any) -> Any:
 def build_record_task() -> Any:
     """Write the row of ``ingestion_batch``, whatever happened before."""
 
-    @task(trigger_rule=TriggerRule.ALL_DONE, doc_md="Records what went in, what came out, what it cost and how it ended; also for a failed run and a gap.")
+    @task(
+        trigger_rule=TriggerRule.ALL_DONE,
+        doc_md="Records what went in, what came out, what it cost and how it ended; also for a failed run and a gap.",
+    )
     def record_batch() -> str:
         from coinbeam.runs import Ended, outcome
 
-        instance = get_current_context()["ti"]
+        instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
         plan = instance.xcom_pull(task_ids="plan_batch")
         tasks = [Ended(**crumb) for crumb in instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)]
         errors = {name: instance.xcom_pull(task_ids=name, key="error") for name in (t.task_id for t in tasks if t.state == "failed")}
@@ -220,7 +279,7 @@ def build_record_task() -> Any:
         _ingestion().record(batch, ended.status, ended.seconds, ended.error, listed=ended.listed)
         if ended.status == "gap":
             alert(f"Coinbeam: gap at {batch.snapshot_at}", batch.reason)
-        return ended.status  # type: ignore[no-any-return]
+        return ended.status
 
     return record_batch().as_teardown()
 
@@ -239,12 +298,12 @@ def staging_table(plan: dict[str, Any], table: str) -> str:
 
 def publish_script(plan: dict[str, Any]) -> str:
     """The publish transaction, for templates."""
-    return _ingestion().publish_script(_batch(plan))  # type: ignore[no-any-return]
+    return _ingestion().publish_script(_batch(plan))
 
 
 def rejects_script(plan: dict[str, Any]) -> str:
     """The transaction that records the rejects, for templates."""
-    return _ingestion().rejects_script(_batch(plan))  # type: ignore[no-any-return]
+    return _ingestion().rejects_script(_batch(plan))
 
 
 with DAG(
@@ -258,7 +317,12 @@ with DAG(
     doc_md=DOC,
     params=dag_params(settings),
     tags=["coinbeam", "market", settings.environment.value],
-    user_defined_macros={"beam_runner": beam_runner, "staging_table": staging_table, "publish_script": publish_script, "rejects_script": rejects_script},
+    user_defined_macros={
+        "beam_runner": beam_runner,
+        "staging_table": staging_table,
+        "publish_script": publish_script,
+        "rejects_script": rejects_script,
+    },
     default_args={
         "owner": "data-platform",
         "retries": 2,

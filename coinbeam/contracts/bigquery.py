@@ -77,7 +77,10 @@ def _layout(contract: Contract) -> str:
 
 
 def _options(contract: Contract) -> str:
-    options = [f"description = {literal(contract.description)}", f"labels = [{', '.join(f'({literal(k)}, {literal(v)})' for k, v in labels(contract).items())}]"]
+    options = [
+        f"description = {literal(contract.description)}",
+        f"labels = [{', '.join(f'({literal(k)}, {literal(v)})' for k, v in labels(contract).items())}]",
+    ]
     if contract.partition_column:
         options.append("require_partition_filter = TRUE")
     return ", ".join(options)

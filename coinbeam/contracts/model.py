@@ -3,11 +3,11 @@
 What each standard field means here:
 
 - ``physicalType``: the BigQuery type. ``required``: never null. ``primaryKey``: part of the key, not enforced by BigQuery.
-- ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``, ``maxLength``, ``pattern``);
-  a row that breaks one is rejected. ``enum``: the accepted values.
+- ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``, ``maxLength``); a row that
+  breaks one is rejected. ``enum``: the accepted values.
 - ``transformSourceObjects``: the field of the API body that fills the column; none for a column that the pipeline adds.
 - ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded.
-- ``customProperties``: ``unit`` (on columns); ``dataset``, ``clustering``, ``ignoredSourceFields`` (on tables); ``filledOnPublish`` marks a column
+- ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields`` (on tables); ``filledOnPublish`` marks a column
   that batch files do not carry.
 """
 
@@ -197,7 +197,7 @@ def _contract(document: OpenDataContractStandard, table: SchemaObject, path: Pat
         name=table.name or "",
         version=document.version or "",
         description=(table.description or "").strip(),
-        owner=(document.team.name if document.team else None) or "",
+        owner=getattr(document.team, "name", None) or "",
         columns=tuple(_column(p, path) for p in properties),
         primary_key=tuple(p.name or "" for p in keys),
         partition_column=next((p.name for p in properties if p.partitioned), None),
@@ -213,14 +213,16 @@ def _column(prop: SchemaProperty, path: Path) -> Column:
     custom, options = _custom(prop), prop.logicalTypeOptions or {}
     unknown = set(options) - {"minimum", "exclusiveMinimum", "maximum", "maxLength"}
     if unknown:
-        raise ContractError(f"{_label(path)}: column {prop.name} has unsupported options {sorted(unknown)}.", "Write them as a quality rule.")
+        raise ContractError(
+            f"{_label(path)}: column {prop.name} has unsupported options {sorted(unknown)}.", "Write them as a quality rule."
+        )
     return Column(
         name=prop.name or "",
         type=prop.physicalType or "",
         description=(prop.description or "").strip(),
         unit=str(custom.get("unit", "")),
         required=bool(prop.required),
-        source=(prop.transformSourceObjects or [None])[0],
+        source=next(iter(prop.transformSourceObjects or []), None),
         in_files=not custom.get("filledOnPublish", False),
         minimum=options.get("minimum"),
         exclusive_minimum=options.get("exclusiveMinimum"),
@@ -269,7 +271,9 @@ def _check(contract: Contract, path: Path) -> None:
     """Refuse what the standard allows but a table here must not lack."""
     faults = [f"the table is named {contract.name!r}, its folder {path.parent.name!r}"] if contract.name != path.parent.name else []
     faults += [f"column {c.name} has no {what}" for c in contract.columns for what in ("description", "unit") if not getattr(c, what)]
-    faults += [f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}" for c in contract.columns if c.type not in COLUMN_TYPES]
+    faults += [
+        f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}" for c in contract.columns if c.type not in COLUMN_TYPES
+    ]
     faults += [f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name]
     faults += [f"there is no {what}" for what in ("primary_key", "description", "owner", "version") if not getattr(contract, what)]
     if faults:

@@ -15,7 +15,7 @@ USING (
       {% endfor -%}
       COALESCE(s.details_at, c.details_at) AS details_at, s.source_id, s.batch_id
     FROM {{ staging }} AS s
-    LEFT JOIN current_version AS c ON c.asset_id = s.asset_id
+    LEFT JOIN current_version AS c ON s.asset_id = c.asset_id
   ),
 
   -- Late-arriving members: a snapshot may know an asset that the list does not.
@@ -56,7 +56,7 @@ USING (
       ({% for column in tracked_columns %}{{ " OR " if not loop.first }}c.{{ column }} IS DISTINCT FROM i.{{ column }}{% endfor %}) AS is_changed,
       c.details_at IS DISTINCT FROM i.details_at AS is_refreshed
     FROM incoming AS i
-    LEFT JOIN current_version AS c ON c.asset_id = i.asset_id
+    LEFT JOIN current_version AS c ON i.asset_id = c.asset_id
   ),
 
   -- A batch older than the current version knows nothing newer and leaves it alone.

@@ -1,0 +1,64 @@
+# Everything a person needs, by name. `make` alone lists it. Needs only python3 (3.11 or 3.12) with venv and pip.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test lint format bench up down ui requirements dictionary clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+env: $(READY) ## Create the environment in .venv
+
+$(READY): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Missing: Python 3.11 or 3.12 with venv and pip. On Debian and Ubuntu: apt-get install python3 python3-venv python3-pip"; exit 1; }
+	@echo "Creating the environment in $(VENV) with $(PYTHON) (once; a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' requirements.txt | cut -d ' ' -f 1)"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt \
+		|| { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; }
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e . \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: env ## Run the pipeline for the present day on this machine and show the warehouse
+	@$(BIN)/coinbeam run --mode local
+
+test: env ## Run all tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: env ## Format check, lint, types, import rules, SQL
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint sql --processes 2
+	@$(BIN)/coinbeam contracts check > /dev/null
+
+format: env ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: env ## Measure the columnar transform beside what a user would pick instead
+	@$(BIN)/python -m benchmarks.columnar
+
+up: env ## Start the local cloud
+	@$(BIN)/coinbeam local up
+
+down: env ## Stop the local cloud
+	@$(BIN)/coinbeam local down
+
+ui: env ## Open Airflow's web interface on the local cloud (Ctrl-C stops it)
+	@$(BIN)/coinbeam ui
+
+requirements: env ## Compile requirements.txt from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
+
+dictionary: env ## Write docs/data_dictionary.md from the contracts
+	@$(BIN)/coinbeam contracts dictionary --write
+
+clean: down ## Stop the local cloud and delete everything that was made
+	rm -rf .coinbeam $(VENV)

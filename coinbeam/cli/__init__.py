@@ -1,0 +1,21 @@
+"""The command line ``coinbeam``. Exit codes: 0 done, 1 failed, 2 misuse."""
+
+import sys
+
+from coinbeam.cli.app import app
+from coinbeam.cli.output import complain
+from coinbeam.errors import CoinbeamError, SettingsError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; an expected error is one clear line, never a traceback."""
+    try:
+        app()
+    except SettingsError as error:
+        complain(str(error))
+        sys.exit(2)
+    except CoinbeamError as error:
+        complain(str(error))
+        sys.exit(1)

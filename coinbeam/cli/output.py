@@ -1,0 +1,111 @@
+"""How results are shown: rich on a terminal, plain lines elsewhere, JSON and CSV for other programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from coinbeam.clock import format_instant
+
+
+class Format(StrEnum):
+    """Output formats of every command that shows rows."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+console = Console(soft_wrap=True, highlight=False)
+_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def complain(text: str) -> None:
+    """One error on the error stream."""
+    _errors.print(f"[bold red]error[/] {escape(text)}" if _errors.is_terminal else f"error: {escape(text)}")
+
+
+def say(text: str) -> None:
+    """A line for a person."""
+    console.print(escape(text))
+
+
+def heading(text: str) -> None:
+    """A title above a block."""
+    console.print(f"\n[bold]{escape(text)}[/]" if console.is_terminal else f"\n{escape(text)}")
+
+
+def show(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format = Format.TABLE) -> None:
+    """Show rows.
+
+    Args:
+        columns: names, in order.
+        rows: values by name; doubles are never rounded.
+        form: table for people; CSV and JSON stream, so that any number of rows fits in memory.
+    """
+    match form:
+        case Format.JSON:
+            _write_json(columns, rows)
+        case Format.CSV:
+            _write_csv(columns, rows)
+        case Format.TABLE:
+            _write_table(columns, rows)
+
+
+def _write_json(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    sys.stdout.write("[")
+    for index, row in enumerate(rows):
+        text = json.dumps({name: plain(row[name]) for name in columns}, ensure_ascii=False, default=str)
+        sys.stdout.write((",\n " if index else "") + text)
+    sys.stdout.write("]\n")
+
+
+def _write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+
+
+def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    if not console.is_terminal:
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for line in [list(columns), *cells]:
+            sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
+        return
+    table = Table(*(escape(name) for name in columns), header_style="bold")
+    for line in cells:
+        table.add_row(*(escape(cell) for cell in line))
+    console.print(table)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON carries it: instants and dates as ISO 8601, bytes as hexadecimal, non-finite doubles as text."""
+    match value:
+        case datetime():
+            return format_instant(value) if value.tzinfo else value.isoformat()
+        case date():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case float() if value != value or value in {float("inf"), float("-inf")}:
+            return str(value)
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case Mapping():
+            return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def _cell(value: Any) -> str:
+    shown = plain(value)
+    if shown is None:
+        return ""
+    return json.dumps(shown, ensure_ascii=False) if isinstance(shown, list | dict) else str(shown)

@@ -1,0 +1,259 @@
+"""The command ``coinbeam run``: start what is needed, run the DAG, show what came of it."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coinbeam import emulators
+from coinbeam.cli.output import complain, console, heading, say, show
+from coinbeam.cli.progress import TaskProgress
+from coinbeam.cli.read import last_batches, rejects_by_reason
+from coinbeam.clock import format_instant, parse_instant, utc_now
+from coinbeam.composer import Composer
+from coinbeam.contracts import load_all
+from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.ingestion import Ingestion
+from coinbeam.orchestrator import DagRun, airflow_environment, command, migrate_database, run_dag
+from coinbeam.runs import describe, present_instant, request_from
+from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
+from coinbeam.warehouse import Warehouse
+
+MODES = ("local", "cloud", "all")
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """One run as it was asked for on the command line.
+
+    Attributes:
+        source: live, simulator, auto, a glob, or None for the setting.
+        snapshot_at: ISO 8601 text, or None for the present interval.
+        form: fields of the trigger form that were given.
+        dry_run: show the plan and stop.
+    """
+
+    source: str | None
+    snapshot_at: str | None
+    form: Mapping[str, Any]
+    dry_run: bool
+
+    def execute(self, mode: str) -> int:
+        """Run locally, in the cloud, or both.
+
+        Returns:
+            0 when every run ended published, 1 otherwise.
+
+        Raises:
+            SettingsError: there is no such mode, or an option is wrong.
+        """
+        if mode not in MODES:
+            raise SettingsError(f"--mode is {mode!r}.", f"Choose one of {', '.join(MODES)}.")
+        settings = load_settings()
+        request_from(self.conf(settings), utc_now(), settings)  # a wrong option fails here, before anything is started
+        code = self._run_local(settings) if mode in {"local", "all"} else 0
+        return self._run_cloud(settings) if mode in {"cloud", "all"} and code == 0 else code
+
+    def conf(self, settings: Settings) -> dict[str, Any]:
+        """Every field of the trigger form, given or from the settings."""
+        market = settings.market
+        defaults = {
+            "universe": market.universe.value,
+            "ids": ",".join(market.ids),
+            "top_n": market.top_n,
+            "category": market.category or "",
+        }
+        return {
+            **defaults,
+            "quote_currency": market.quote_currency,
+            "runner": settings.runner.value,
+            **self.form,
+            "replay_date": None,
+            "snapshot_at": self.instant(settings),
+            "source": self.files,
+            "dry_run": self.dry_run,
+        }
+
+    def instant(self, settings: Settings) -> str:
+        """The instant of the snapshot."""
+        return format_instant(parse_instant(self.snapshot_at)) if self.snapshot_at else present_instant(utc_now(), settings)
+
+    @property
+    def files(self) -> str:
+        """The glob to replay, absolute; empty when the source is a market."""
+        if self.source is None or self.source in set(MarketSource):
+            return ""
+        return self.source if "://" in self.source else str(Path.cwd() / self.source)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The market source for the run's own processes."""
+        return {"COINBEAM_MARKET__SOURCE": self.source} if self.source in set(MarketSource) and self.source else {}
+
+    def plan(self) -> None:
+        """Show what the run would cost."""
+        os.environ.update(self.variables)
+        load_settings.cache_clear()
+        settings = load_settings()
+        request = request_from(self.conf(settings), utc_now(), settings)
+        say(describe(Ingestion(settings).plan(request, "plan", settings.runner.value)))
+
+    def _run_local(self, settings: Settings) -> int:
+        if not settings.is_local:
+            raise SettingsError(f"--mode local, but the environment is {settings.environment}.", "Unset COINBEAM_ENV, or use --mode cloud.")
+        started = time.monotonic()
+        _start_local_cloud(settings)
+        ready = time.monotonic()
+        log = settings.local.state_dir / "logs" / f"run-{utc_now():%Y%m%dT%H%M%SZ}.log"
+        run = DagRun(self.instant(settings), self.conf(settings), self.variables)
+        with TaskProgress(console) as progress:
+            code = run_dag(settings, run, log, progress.line)
+        took = f"{time.monotonic() - started:.1f} s in all, {ready - started:.1f} s of it to start the local cloud"
+        if self.dry_run:
+            return code
+        batch = last_batches(Warehouse(settings), 1)
+        if code or not batch or batch[0]["status"] == "failed":
+            complain(
+                (batch[0]["error_message"] if batch and batch[0]["status"] == "failed" else None) or f"The run failed; its log is {log}."
+            )
+            say(f"Log: {log} ({took})")
+            return 1
+        show_summary(Warehouse(settings), batch[0], took)
+        say(f"\nLog of the run: {log}")
+        return 0
+
+    def _run_cloud(self, settings: Settings) -> int:
+        composer = Composer(settings)
+        run_id = composer.trigger(self.conf(settings) | {"runner": "dataflow"})
+        say(f"Triggered {run_id}")
+        state = composer.wait(run_id, say)
+        say(f"{run_id} ended: {state}")
+        return 0 if state == "success" else 1
+
+
+def _start_local_cloud(settings: Settings) -> None:
+    """Start the emulators and prepare Airflow's database at the same time.
+
+    Raises:
+        TerminalError: a service did not come up; it has said why.
+    """
+    failures: list[BaseException] = []
+
+    def migrate() -> None:
+        try:
+            migrate_database(settings)
+        except (TerminalError, OSError, subprocess.TimeoutExpired) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=migrate, name="airflow-db-migrate")
+    thread.start()
+    code = subprocess.run(command("local", "up"), cwd=ROOT, check=False).returncode
+    thread.join()
+    if failures:
+        raise failures[0]
+    if code:
+        raise TerminalError("The local cloud did not start.", "See the message above, and `coinbeam local status`.")
+
+
+def open_ui() -> int:
+    """Start the local cloud and Airflow's own `standalone`; returns its exit code."""
+    settings = load_settings()
+    _start_local_cloud(settings)
+    say(f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). Ctrl-C stops it; `make down` stops the cloud.")
+    try:
+        return subprocess.run(command("airflow", "standalone"), env=os.environ | airflow_environment(settings), check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> None:
+    """What a person wants to see after a run."""
+    heading(f"Batch {batch['batch_id']}: {batch['status']}")
+    if batch["status"] == "gap":
+        say(str(batch["error_message"]))
+        return
+    source = warehouse.rows(
+        f"SELECT name, attribution FROM `{warehouse.dataset('crypto_data')}.source_dim` WHERE source_id = '{batch['source_id']}'"
+    )
+    say(f"Source: {source[0]['name']}. {source[0]['attribution'] or ''}" if source else f"Source: {batch['source_id']}")
+    heading("Rows in the warehouse")
+    show(["table", "rows"], table_counts(warehouse))
+    heading("This batch")
+    names = (
+        "rows_read",
+        "rows_published",
+        "rows_unpriced",
+        "rows_duplicate",
+        "rows_rejected",
+        "pages_read",
+        "pages_rejected",
+        "api_calls",
+        "api_retries",
+        "api_throttled",
+    )
+    show(names, [batch])
+    heading("Rejected records by reason")
+    rejected = [row for row in rejects_by_reason(warehouse) if row["batch_id"] == batch["batch_id"]]
+    show(["reason", "records"], rejected) if rejected else say("none")
+    heading("Checks")
+    show(["stage", "status", "rules"], check_counts(warehouse, batch))
+    heading("Top ten by market capitalisation")
+    show(
+        ["market_cap_rank", "asset_id", "name", "current_price", "market_cap", "price_change_percentage_24h", "volatility_7d"],
+        top_ten(warehouse, batch),
+    )
+    heading("Seconds by task")
+    seconds = _json(batch["task_seconds"])
+    show(["task", "seconds"], [{"task": task, "seconds": value} for task, value in seconds.items()])
+    say(took)
+    heading("Try next")
+    for line in NEXT_COMMANDS:
+        say(f"  {line}")
+
+
+NEXT_COMMANDS = (
+    '.venv/bin/coinbeam query "SELECT * FROM crypto_data.crypto_market_snapshot_fact WHERE snapshot_date = CURRENT_DATE() LIMIT 5"',
+    ".venv/bin/coinbeam status",
+    ".venv/bin/coinbeam rejects",
+    "make ui      # the Airflow UI",
+    "make down    # stop the local cloud",
+)
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    return dict(json.loads(text or "{}"))
+
+
+def table_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Rows of every table of the contracts."""
+    parts = []
+    for contract in load_all().values():
+        where = f" WHERE {contract.partition_column} >= '1970-01-01'" if contract.partition_column else ""
+        parts.append(
+            f"SELECT '{contract.dataset}.{contract.name}' AS `table`, COUNT(*) AS `rows` FROM `{warehouse.table(contract)}`{where}"
+        )
+    return sorted(warehouse.rows(" UNION ALL ".join(parts)), key=lambda row: str(row["table"]))
+
+
+def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How many rules of a run passed, failed, warned, by stage."""
+    sql = (
+        f"SELECT stage, status, COUNT(*) AS `rules` FROM `{warehouse.dataset('crypto_ops')}.quality_result` "
+        f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' AND run_id = '{batch['run_id']}' "
+        "GROUP BY stage, status ORDER BY stage, status"
+    )
+    return warehouse.rows(sql)
+
+
+def top_ten(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The largest assets of a batch."""
+    sql = (
+        f"SELECT * FROM `{warehouse.dataset('crypto_data')}.crypto_market_snapshot_fact` "
+        f"WHERE snapshot_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' AND market_cap_rank IS NOT NULL ORDER BY market_cap_rank LIMIT 10"
+    )
+    return warehouse.rows(sql)

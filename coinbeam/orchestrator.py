@@ -1,0 +1,147 @@
+"""Airflow on one machine: its environment, its database, and one run of a DAG as a subprocess."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from coinbeam import emulators
+from coinbeam.errors import TerminalError
+from coinbeam.settings import ROOT, Settings
+
+DAG_ID = "crypto_etl_dag"
+RUN_TIMEOUT_SECONDS = 3_600.0
+_STOP_SECONDS = 10.0
+
+
+def airflow_home(settings: Settings) -> Path:
+    """Where Airflow keeps its database and logs on this machine."""
+    return settings.local.state_dir.resolve() / "airflow"
+
+
+def airflow_environment(settings: Settings) -> dict[str, str]:
+    """Variables of a local Airflow that runs our DAGs against the local cloud."""
+    home = airflow_home(settings)
+    return {
+        **emulators.environment(settings),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__API__HOST": emulators.HOST,
+        "AIRFLOW__API__PORT": str(settings.local.ports.airflow),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{emulators.HOST}:{settings.local.ports.airflow}/execution/",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+    }
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """A command of this Python environment: ``python -m module arguments``."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def migrate_database(settings: Settings) -> None:
+    """Create or upgrade Airflow's database; remembered by version, since it costs ten seconds.
+
+    Raises:
+        TerminalError: Airflow could not do it; its last words are in the message.
+    """
+    home = airflow_home(settings)
+    marker, wanted = home / "migrated", version("apache-airflow")
+    if marker.is_file() and marker.read_text() == wanted:
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        command("airflow", "db", "migrate"),
+        env=os.environ | airflow_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        raise TerminalError(f"Airflow's database could not be prepared: {done.stderr.strip()[-1000:]}", f"Delete {home} and try again.")
+    marker.write_text(wanted)
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """One run of the DAG.
+
+    Attributes:
+        logical_date: ISO 8601 instant that Airflow files the run under.
+        conf: values for the trigger form.
+        variables: additional environment variables, e.g. a market source.
+    """
+
+    logical_date: str
+    conf: Mapping[str, Any]
+    variables: Mapping[str, str]
+
+
+def run_dag(settings: Settings, run: DagRun, log: Path, on_line: Callable[[str], None]) -> int:
+    """Run the DAG to its end in a process of its own.
+
+    Args:
+        settings: the local environment.
+        run: what to run.
+        log: file that receives everything Airflow prints.
+        on_line: called with each line, for progress.
+
+    Returns:
+        Airflow's exit code.
+
+    Raises:
+        TerminalError: it did not end in time; it was stopped.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    arguments = command("airflow", "dags", "test", DAG_ID, run.logical_date, "--conf", json.dumps(dict(run.conf)))
+    environment = os.environ | airflow_environment(settings) | dict(run.variables)
+    deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
+    with log.open("w", encoding="utf-8") as sink, _process(arguments, environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sink.write(line)
+            on_line(line.rstrip("\n"))
+            if time.monotonic() > deadline:
+                raise TerminalError(f"The run did not end within {RUN_TIMEOUT_SECONDS:.0f} s and was stopped.", f"Its log is {log}.")
+        return process.wait(_STOP_SECONDS)
+
+
+@contextmanager
+def _process(arguments: list[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A child in its own session, so that nothing of it outlives us."""
+    process = subprocess.Popen(
+        arguments,
+        env=dict(environment),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            _stop_group(process)
+
+
+def _stop_group(process: "subprocess.Popen[str]") -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(_STOP_SECONDS)
