@@ -38,7 +38,7 @@ def answers(key):
         "403 in plain text": {"status": 403, "body": b"error code: 1020 " + echo},
         "404 in html": {"status": 404, "body": b"<html>" + echo + b"</html>", "headers": headers},
         "429": {"status": 429, "body": echo, "headers": headers},
-        "500 whose excerpt ends inside the key": {"status": 500, "body": b"x" * 150 + b" " + echo},
+        "500 whose excerpt ends inside the key": {"status": 500, "body": b"x" * 140 + b" " + echo},
         "a redirect": {"status": 302, "headers": headers},
         "a 200 with an error": {"body": b'{"error":"rate limit of %s"}' % echo},
         "a 200 with data": {"body": b'[{"id":"%s"}]' % echo},
