@@ -18,7 +18,7 @@ from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings
 from local import ports, state
 from local.services import Service, data_dirs, services
-from local.supervisor import log_file, state_file
+from local.supervisor import log_file, record_start, state_file
 
 STOP_TIMEOUT_SECONDS = 15.0
 """How long ``down`` waits before it kills; honcho itself kills a service that ignores SIGTERM for 5 s."""
@@ -154,7 +154,7 @@ def _start_supervisor(settings: Settings, env: dict[str, str]) -> subprocess.Pop
     for folder in (*data_dirs(settings), log_file(settings, "supervisor").parent):
         folder.mkdir(parents=True, exist_ok=True)
     with log_file(settings, "supervisor").open("wb") as log:
-        return subprocess.Popen(
+        supervisor = subprocess.Popen(
             [sys.executable, "-m", "local.supervisor"],
             cwd=ROOT,
             env=os.environ | env,
@@ -163,6 +163,8 @@ def _start_supervisor(settings: Settings, env: dict[str, str]) -> subprocess.Pop
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    record_start(settings, psutil.Process(supervisor.pid))  # from the first moment, so that it can be stopped while it still starts
+    return supervisor
 
 
 def _wait_until_healthy(settings: Settings, is_supervised: Callable[[], object]) -> None:

@@ -1,6 +1,7 @@
 """What the local cloud leaves on disk about itself: which processes run, since when, on which ports, and why they ended."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -93,6 +94,6 @@ def read(path: Path) -> CloudState | None:
 
 def write(path: Path, state: CloudState) -> None:
     """Replace the record in one step, so that a reader never sees half of it."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps(asdict(state)))
     draft.replace(path)

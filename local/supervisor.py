@@ -34,6 +34,13 @@ def log_file(settings: Settings, name: str) -> Path:
     return cloud_dir(settings) / "logs" / f"{name}.log"
 
 
+def record_start(settings: Settings, supervisor: psutil.Process) -> state.CloudState:
+    """Write the record of a run that has just begun."""
+    record = state.CloudState(state.ProcessRecord.of(supervisor), settings.local.ports.model_dump())
+    state.write(state_file(settings), record)
+    return record
+
+
 class ServiceLogs:
     """honcho's printer: writes each service's lines to its own log and the run's record to the state file."""
 
@@ -69,8 +76,7 @@ def supervise(settings: Settings, wanted: Iterable[Service]) -> int:
     Returns:
         0 after SIGTERM, 1 when a service ended by itself.
     """
-    record = state.CloudState(state.ProcessRecord.of(psutil.Process()), settings.local.ports.model_dump())
-    state.write(state_file(settings), record)
+    record = record_start(settings, psutil.Process())
     with ExitStack() as stack:
         names = [*(service.name for service in wanted), SYSTEM_PRINTER_NAME]
         files = {name: stack.enter_context(log_file(settings, name).open("wb")) for name in names}

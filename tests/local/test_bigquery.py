@@ -1,0 +1,236 @@
+"""The local BigQuery: what the corrections of bqemulator change, and what the warehouse relies on."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import requests
+from google.api_core.exceptions import BadRequest, GoogleAPICallError
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, storage
+
+from coinbeam.errors import TerminalError
+from local import bigquery as launcher
+from local.temporary import LocalCloud, free_ports
+
+Row = dict[str, Any]
+
+
+class Warehouse:
+    """Bounded queries in one dataset; ``{d}`` in a query stands for it."""
+
+    def __init__(self, url: str, dataset: str) -> None:
+        self.client = bigquery.Client(project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+        self.dataset = dataset
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """The rows of the last statement."""
+        config = bigquery.QueryJobConfig(query_parameters=list(parameters))
+        job = self.client.query(sql.replace("{d}", self.dataset), job_config=config, retry=None, job_retry=None, timeout=60)
+        return [dict(row) for row in job.result(timeout=60, retry=None)]
+
+
+@pytest.fixture
+def warehouse(fresh_cloud: LocalCloud) -> Warehouse:
+    """The shared emulator, with a dataset of this test alone."""
+    return Warehouse(fresh_cloud.env["BIGQUERY_EMULATOR_HOST"], fresh_cloud.settings.warehouse.data_dataset)
+
+
+@contextmanager
+def _emulator(command: Sequence[str], port: int, env: dict[str, str] | None = None) -> Iterator[Warehouse]:
+    process = _start(command, env)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/healthz", process)
+        warehouse = Warehouse(f"http://127.0.0.1:{port}", "d")
+        warehouse.client.create_dataset("d", timeout=10, retry=None)
+        yield warehouse
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _start(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-m", *command], env=os.environ | (env or {}), stdout=quiet, stderr=quiet)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if requests.get(url, timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.05)
+    raise AssertionError(f"{url} does not answer")
+
+
+def _launcher_command(data: Path, port: int, grpc: int) -> list[str]:
+    return ["local.bigquery", "--port", str(port), "--grpc-port", str(grpc), "--data-dir", str(data), "--gcs-root", str(data)]
+
+
+def _plain_command(data: Path, port: int, grpc: int) -> list[str]:
+    return ["bqemulator", "start", "--persistent", "--data-dir", str(data), "--rest-port", str(port), "--grpc-port", str(grpc)]
+
+
+def _copies_after_two_updates(data: Path) -> int:
+    with duckdb.connect(str(data / "bqemulator.duckdb"), read_only=True) as connection:
+        return len(connection.sql("SELECT 1 FROM duckdb_tables() WHERE schema_name = '_bqemulator_snapshots'").fetchall())
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize(
+    ("command", "copies"),
+    [
+        pytest.param(_launcher_command, 0, id="our launcher keeps no copy of a table updated twice"),
+        pytest.param(_plain_command, 3, id="plain bqemulator copies it on every write, which is why there is a launcher"),
+    ],
+)
+def test_copies_of_a_table(command: Any, copies: int, tmp_path: Path) -> None:
+    port, grpc = free_ports(2)
+    with _emulator(command(tmp_path, port, grpc), port, {"BQEMU_ENABLE_FORMAT_EXTENSIONS": "false"}) as warehouse:
+        warehouse.query("CREATE TABLE {d}.t AS SELECT x FROM UNNEST([1, 2]) x")
+        for _ in range(2):
+            warehouse.query("UPDATE {d}.t SET x = x + 1 WHERE TRUE")
+        warehouse.query("INSERT INTO {d}.t (x) VALUES (9)")
+    assert _copies_after_two_updates(tmp_path) == copies
+
+
+@pytest.mark.cloud
+def test_disk_grows_with_the_change_and_not_with_the_table(tmp_path: Path) -> None:
+    port, grpc = free_ports(2)
+    with _emulator(_launcher_command(tmp_path, port, grpc), port) as warehouse:
+        warehouse.query("CREATE TABLE {d}.t AS SELECT x, TO_HEX(SHA256(CAST(x AS STRING))) AS s FROM UNNEST(GENERATE_ARRAY(1, 100000)) x")
+        before = _size(tmp_path)
+        for row in range(10):
+            warehouse.query(f"UPDATE {{d}}.t SET s = 'changed' WHERE x = {row}")
+        grown = _size(tmp_path) - before
+    assert before > 1_000_000
+    assert grown < before / 4
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+@pytest.mark.cloud
+def test_data_survive_a_restart(tmp_path: Path) -> None:
+    port, grpc = free_ports(2)
+    command = _launcher_command(tmp_path, port, grpc)
+    with _emulator(command, port) as warehouse:
+        warehouse.query("CREATE TABLE {d}.t (x INT64)")
+        warehouse.query("INSERT INTO {d}.t (x) VALUES (41)")
+    process = _start(command)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/healthz", process)
+        assert Warehouse(f"http://127.0.0.1:{port}", "d").query("SELECT x FROM {d}.t") == [{"x": 41}]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_another_version_of_bqemulator_is_refused_with_the_remedy() -> None:
+    with pytest.raises(TerminalError, match=r"bqemulator 1\.5\.0 is installed.*Install bqemulator==1\.4\.0"):
+        launcher.check_version("1.5.0")
+
+
+def test_the_spatial_extension_installs_from_the_wheel_and_a_second_time() -> None:
+    launcher.install_spatial()
+    launcher.install_spatial()
+    with duckdb.connect() as connection:
+        connection.execute("LOAD spatial")
+
+
+@pytest.mark.cloud
+def test_time_travel_is_refused_instead_of_answered_with_the_present(warehouse: Warehouse) -> None:
+    warehouse.query("CREATE TABLE {d}.t (x INT64)")
+    with pytest.raises(GoogleAPICallError, match="no time travel"):
+        warehouse.query("SELECT * FROM {d}.t FOR SYSTEM_TIME AS OF TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 MINUTE)")
+
+
+PARAMETERS = [
+    bigquery.ScalarQueryParameter("s", "STRING", 'it\'s a "q"\r\n🚀 \\ @d'),
+    bigquery.ScalarQueryParameter("d", "DATE", date(2026, 1, 2)),
+    bigquery.ScalarQueryParameter("t", "TIMESTAMP", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+    bigquery.ScalarQueryParameter("i", "INT64", 2**60),
+    bigquery.ScalarQueryParameter("f", "FLOAT64", 5e-324),
+    bigquery.ScalarQueryParameter("n", "STRING", None),
+    bigquery.ArrayQueryParameter("a", "STRING", ["x", "y'z"]),
+]
+VALUES = {parameter.name: getattr(parameter, "value", None) or getattr(parameter, "values", None) for parameter in PARAMETERS}
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize("prefix", [pytest.param("", id="in a single statement"), pytest.param("DECLARE x INT64; ", id="in a script")])
+def test_query_parameters_arrive_exactly(warehouse: Warehouse, prefix: str) -> None:
+    [row] = warehouse.query(f"{prefix}SELECT @s AS s, @d AS d, @t AS t, @i AS i, @f AS f, @n AS n, @a AS a", PARAMETERS)
+    assert row == VALUES
+
+
+@pytest.mark.cloud
+def test_parameters_work_in_a_transaction_that_merges(warehouse: Warehouse) -> None:
+    warehouse.query("CREATE TABLE {d}.t (s STRING, d DATE, f FLOAT64); INSERT INTO {d}.t VALUES ('old', DATE '2026-01-02', 1.0)")
+    warehouse.query(
+        """BEGIN TRANSACTION;
+        MERGE {d}.t AS t USING (SELECT @s AS s, @f AS f) AS n ON t.s = n.s AND t.d = @d
+        WHEN NOT MATCHED THEN INSERT (s, d, f) VALUES (n.s, @d, n.f)
+        WHEN NOT MATCHED BY SOURCE AND t.d = @d THEN DELETE;
+        COMMIT TRANSACTION;""",
+        PARAMETERS,
+    )
+    assert warehouse.query("SELECT * FROM {d}.t") == [{"s": VALUES["s"], "d": date(2026, 1, 2), "f": 5e-324}]
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize(
+    "failing",
+    [
+        pytest.param("SELECT ERROR('broken on purpose')", id="ERROR"),
+        pytest.param("RAISE USING MESSAGE = 'broken on purpose'", id="RAISE"),
+        pytest.param("IF TRUE THEN RAISE USING MESSAGE = 'broken on purpose'; END IF", id="RAISE inside IF"),
+        pytest.param("SELECT broken_on_purpose FROM {d}.t", id="an unknown column"),
+    ],
+)
+def test_a_failing_statement_rolls_its_transaction_back(warehouse: Warehouse, failing: str) -> None:
+    warehouse.query("CREATE TABLE {d}.t AS SELECT x FROM UNNEST([1, 2, 3]) x")
+    with pytest.raises(BadRequest, match=r"broken.on.purpose"):
+        warehouse.query(f"BEGIN TRANSACTION; DELETE FROM {{d}}.t WHERE TRUE; {failing}; COMMIT TRANSACTION;")
+    assert warehouse.query("SELECT COUNT(*) AS n FROM {d}.t") == [{"n": 3}]
+
+
+DOUBLES = [5e-324, 1.7976931348623157e308, 3.57e38, 2.4e-10, -0.0, 0.1 + 0.2, 9.9e-14]
+NAMES = ['quo"te', "com,ma", "cr\r\nlf", "lf\nonly", "🚀 moon\u200b", "nbsp\u00a0\u3000", " lead"]
+
+
+@pytest.mark.cloud
+def test_a_load_from_the_bucket_keeps_every_bit_of_doubles_and_names(warehouse: Warehouse, fresh_cloud: LocalCloud) -> None:
+    rows = [f'"{name.replace(chr(34), chr(34) * 2)}",{value!r}' for name, value in zip(NAMES, DOUBLES, strict=True)]
+    body = "\n".join(["name,value", *rows, ""])
+    bucket = fresh_cloud.settings.storage.bucket
+    storage.Client(project="local").bucket(bucket).blob("batch/t.csv").upload_from_string(body.encode(), timeout=10, retry=None)
+    schema = [bigquery.SchemaField("name", "STRING"), bigquery.SchemaField("value", "FLOAT64")]
+    config = bigquery.LoadJobConfig(schema=schema, source_format="CSV", skip_leading_rows=1, allow_quoted_newlines=True)
+    table = f"{warehouse.dataset}.t"
+    job = warehouse.client.load_table_from_uri(f"gs://{bucket}/batch/*.csv", table, job_config=config, retry=None, timeout=30)
+    job.result(timeout=30, retry=None)
+    loaded = {row["name"]: struct.pack("<d", row["value"]) for row in warehouse.query("SELECT * FROM {d}.t")}
+    assert loaded == {name: struct.pack("<d", value) for name, value in zip(NAMES, DOUBLES, strict=True)}
+
+
+@pytest.mark.cloud
+def test_a_file_can_be_loaded_from_the_client(warehouse: Warehouse) -> None:
+    config = bigquery.LoadJobConfig(schema=[bigquery.SchemaField("x", "INT64")], source_format="NEWLINE_DELIMITED_JSON")
+    table, body = f"{warehouse.dataset}.t", io.BytesIO(b'{"x": 7}\n')
+    job = warehouse.client.load_table_from_file(body, table, job_config=config, num_retries=0, timeout=30)
+    job.result(timeout=30, retry=None)
+    assert warehouse.query("SELECT x FROM {d}.t") == [{"x": 7}]
