@@ -13,7 +13,8 @@ Row = Any
 """One element of a page: a mapping, lazy or not, when the row is well formed."""
 
 _LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
-_UNREADABLE = (ValueError, RecursionError, OverflowError, MemoryError)  # what the parsers raise; UnicodeDecodeError is a ValueError
+_UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
+"""What the parsers raise; a UnicodeDecodeError is a ValueError, a RecursionError and simdjson's refusal of big integers are RuntimeErrors."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _rows(document: Any) -> list[Row] | PageFault:
 def _parse_simdjson(body: bytes) -> Any:
     try:
         return _parsers.simdjson.parse(body)
-    except RuntimeError:  # rows of an earlier page are still held
+    except RuntimeError:  # rows of an earlier page are still held, or an integer is too big, which fails again
         _parsers.simdjson = simdjson.Parser()
         return _parsers.simdjson.parse(body)
 

@@ -92,7 +92,7 @@ class _PageReader:
         builder = ColumnBuilder(self._layout, self._rules, self._landed_micros, may_hold_nan=self._page.may_hold_nan)
         numbers, records = self._remaining()
         columns, suspects = builder.build(records)
-        if suspects:
+        while suspects:  # one fault can hide another, in another row
             for position in sorted(suspects):
                 self._judge(numbers[position])
             numbers, records = self._remaining()

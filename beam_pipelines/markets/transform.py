@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.files import atomic_writer, read_landed
 from beam_pipelines.markets.rules import MarketRules
@@ -35,7 +36,7 @@ class SnapshotInput:
     rejects_uri: str
 
 
-class WriteSnapshots(beam.PTransform):
+class WriteSnapshots(beam.PTransform[PCollection[SnapshotInput], PCollection[SnapshotReport]]):
     """``PCollection[SnapshotInput]`` to ``PCollection[SnapshotReport]``; the files are there when a report is.
 
     Each file is written under a temporary name and renamed, so that a retry overwrites and no reader sees half a file.
@@ -48,7 +49,7 @@ class WriteSnapshots(beam.PTransform):
         super().__init__()
         self._rules = rules
 
-    def expand(self, snapshots: beam.PCollection[SnapshotInput]) -> beam.PCollection[SnapshotReport]:
+    def expand(self, snapshots: PCollection[SnapshotInput]) -> PCollection[SnapshotReport]:
         """Wire the transform."""
         return snapshots | "Spread snapshots" >> beam.Reshuffle() | "Write snapshot" >> beam.ParDo(WriteSnapshotFn(self._rules))
 
