@@ -23,6 +23,7 @@ from local.supervisor import log_file, record_start, state_file
 STOP_TIMEOUT_SECONDS = 15.0
 """How long ``down`` waits before it kills; honcho itself kills a service that ignores SIGTERM for 5 s."""
 
+_LAST_WAIT_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 _LOG_LINES = 8
 _LOG_WIDTH = 300
@@ -223,9 +224,10 @@ def _end_processes(settings: Settings) -> bool:
     supervisor = last.supervisor.find()
     children = {process.pid: process for process in (*last.orphans(), *_descendants(supervisor))}
     if supervisor:
-        supervisor.terminate()
-        psutil.wait_procs([supervisor], timeout=STOP_TIMEOUT_SECONDS)
-    _end([process for process in (supervisor, *children.values()) if process and process.is_running()])
+        with _gone_is_fine():
+            supervisor.terminate()
+        _wait_for_end([supervisor], STOP_TIMEOUT_SECONDS)
+    _end([process for process in (supervisor, *children.values()) if process])
     return bool(supervisor or children)
 
 
@@ -238,14 +240,25 @@ def _descendants(process: psutil.Process | None) -> list[psutil.Process]:
 
 def _end(processes: list[psutil.Process]) -> None:
     """Terminate what is left, then kill what ignores it."""
-    for process in processes:
+    alive = [process for process in processes if state.is_alive(process)]
+    for process in alive:
         with _gone_is_fine():
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=3)
+    alive = _wait_for_end(alive, _LAST_WAIT_SECONDS)
     for process in alive:
         with _gone_is_fine():
             process.kill()
-    psutil.wait_procs(alive, timeout=3)
+    _wait_for_end(alive, _LAST_WAIT_SECONDS)
+
+
+def _wait_for_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended, even if nobody has collected them yet; returns those that have not in time."""
+    deadline = time.monotonic() + seconds
+    alive = [process for process in processes if state.is_alive(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        alive = [process for process in alive if state.is_alive(process)]
+    return alive
 
 
 @contextmanager

@@ -6,7 +6,7 @@ honcho starts them, collects their output and, when one ends, ends all. This mod
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -67,7 +67,8 @@ class ServiceLogs:
         self._ending = self._ending or bool(stopped or _ENDED_BY_US.search(line))
         if not self._ending:
             self._record = self._record.with_children(psutil.Process().children(recursive=True))
-        state.write(self._path, self._record)
+        with suppress(FileNotFoundError):  # somebody deleted the folder; that must not keep the services from being stopped
+            state.write(self._path, self._record)
 
 
 def supervise(settings: Settings, wanted: Iterable[Service]) -> int:
@@ -83,9 +84,19 @@ def supervise(settings: Settings, wanted: Iterable[Service]) -> int:
         manager = Manager(printer=ServiceLogs(files, record, state_file(settings)))
         for service in wanted:
             manager.add_process(service.name, service.command)
-        manager.loop()
+        try:
+            manager.loop()
+        finally:
+            _kill_descendants()
     final = state.read(state_file(settings))
     return 1 if final and final.failure else 0
+
+
+def _kill_descendants() -> None:
+    """Leave nothing behind when honcho itself fails; after an orderly end there is nothing left."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def main() -> None:

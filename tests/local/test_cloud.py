@@ -1,6 +1,7 @@
 """The life of the local cloud through its command line: up, down, status, reset, and what can go wrong between."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -188,6 +189,16 @@ def test_a_service_that_does_not_answer_in_time_fails_up_and_leaves_nothing_runn
     assert "COINBEAM_LOCAL__START_TIMEOUT_SECONDS" in result.stderr
     _wait_until(lambda: all(not service.is_healthy() for service in services(settings)))
     assert not _recorded(settings).is_running
+
+
+def test_the_services_stop_with_their_supervisor_even_when_the_state_folder_is_gone(settings: Settings, run: Command) -> None:
+    assert run("up").returncode == 0
+    record = _recorded(settings)
+    supervisor = record.supervisor.find()
+    assert supervisor is not None
+    shutil.rmtree(settings.local.state_dir)
+    supervisor.terminate()
+    _wait_until(lambda: not record.is_running and not record.orphans())
 
 
 def test_reset_says_what_it_deletes_and_needs_a_yes(settings: Settings, run: Command) -> None:
