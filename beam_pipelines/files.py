@@ -1,0 +1,89 @@
+"""Objects on any Beam file system (a folder, ``gs://``): whole or not there, byte for byte as they were given.
+
+Beam guesses a compression from a file name and would unpack ``.json.gz`` behind our back; landing is exact bytes, so everything here is
+``UNCOMPRESSED``.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+
+from coinbeam.errors import TerminalError
+from coinbeam.landing import LandedBody, unpack
+
+_OPAQUE = "application/octet-stream"
+
+
+def list_files(pattern: str) -> list[FileMetadata]:
+    """Files that match a glob, sorted by path; an empty list when there are none, or no such folder."""
+    [matched] = FileSystems.match([pattern])
+    return sorted(matched.metadata_list, key=lambda metadata: str(metadata.path))
+
+
+def read_bytes(uri: str) -> bytes:
+    """The exact bytes of an object.
+
+    Raises:
+        FileNotFoundError: there is no such object. A storage error comes as the file system raised it.
+    """
+    with FileSystems.open(uri, _OPAQUE, CompressionTypes.UNCOMPRESSED) as source:
+        content: bytes = source.read()
+    return content
+
+
+def exists(uri: str) -> bool:
+    """Whether the object is there."""
+    return bool(FileSystems.exists(uri))
+
+
+def read_landed(uri: str) -> LandedBody:
+    """A landed body, or a foreign file whose moment of landing is its modification time.
+
+    Raises:
+        TerminalError: the object is gone, or is cut gzip.
+    """
+    try:
+        raw = read_bytes(uri)
+        modified = FileSystems.get_filesystem(uri).last_updated(uri)
+    except (FileNotFoundError, BeamIOError) as error:
+        raise TerminalError(
+            f"{uri} cannot be read: {error}.", "Was it deleted after the run began? Bring it again, or fetch again."
+        ) from error
+    return unpack(raw, uri, datetime.fromtimestamp(modified, UTC))
+
+
+@contextlib.contextmanager
+def atomic_writer(uri: str) -> Iterator[BinaryIO]:
+    """Open an object for writing; it appears under its name, whole, when the block ends without an exception, and not at all otherwise.
+
+    The temporary name begins with a dot, so that no reader takes it for a page, and is unique, so that two attempts never share it.
+    """
+    folder, _, name = uri.rpartition("/")
+    make_folder(folder)
+    temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}"
+    try:
+        with FileSystems.create(temporary, _OPAQUE, CompressionTypes.UNCOMPRESSED) as sink:
+            yield sink
+        FileSystems.rename([temporary], [uri])
+    except BaseException:
+        with contextlib.suppress(Exception):
+            FileSystems.delete([temporary])
+        raise
+
+
+def write_atomically(uri: str, content: bytes) -> None:
+    """Write a whole object, replacing an older one of that name."""
+    with atomic_writer(uri) as sink:
+        sink.write(content)
+
+
+def make_folder(uri: str) -> None:
+    """Create a folder and its parents; nothing to do where it exists, or where folders are only names, as on ``gs://``."""
+    if FileSystems.get_filesystem(uri).has_dirs() and not FileSystems.exists(uri):
+        with contextlib.suppress(OSError):  # another attempt made it in between
+            FileSystems.mkdirs(uri)

@@ -1,0 +1,101 @@
+"""Choose what a replay reads: landed pages go by their manifests, foreign files by the command line."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from beam_pipelines.fetching import landed_manifest
+from beam_pipelines.files import list_files
+from beam_pipelines.options import JobRequest
+from coinbeam.batch import FILE_SOURCE, LIVE_SOURCE, BatchManifest, UniverseSpec
+from coinbeam.clock import format_instant
+from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.landing import newest_revisions
+from coinbeam.settings import Settings
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One batch to compute again.
+
+    Attributes:
+        batch: its manifest.
+        uris: its bodies, in order.
+    """
+
+    batch: BatchManifest
+    uris: tuple[str, ...]
+
+
+def find_replays(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec, settings: Settings) -> list[Replay]:
+    """The batches that a glob matches, sorted by identifier.
+
+    Args:
+        job: the glob, and what the caller said of foreign files.
+        endpoint: what the bodies are, for a batch of foreign files.
+        per_page: rows that a foreign page was asked for, at most.
+        universe: selection that foreign files stand for.
+        settings: whether the warehouse is local.
+
+    Raises:
+        TerminalError: nothing matches.
+        SettingsError: the command line contradicts a manifest, or leaves out what foreign files need; or the rows may not enter this
+            warehouse.
+    """
+    folders = _by_folder(job.glob or "")
+    manifests = {folder: landed_manifest(folder) for folder in folders}
+    landed = [Replay(manifest, tuple(folders[folder])) for folder, manifest in manifests.items() if manifest]
+    foreign = [uri for folder, manifest in manifests.items() if manifest is None for uri in folders[folder]]
+    replays = [_checked(replay, job) for replay in landed]
+    if foreign:
+        replays.append(Replay(_foreign_batch(job, endpoint, per_page, universe), tuple(foreign)))
+    _refuse_unlike_production(replays, settings)
+    return _named(sorted(replays, key=lambda replay: replay.batch.batch_id), job)
+
+
+def _by_folder(glob: str) -> dict[str, list[str]]:
+    folders: dict[str, list[str]] = defaultdict(list)
+    for uri in newest_revisions(str(metadata.path) for metadata in list_files(glob)):
+        folders[uri.rpartition("/")[0]].append(uri)
+    if not folders:
+        raise TerminalError(f"--source={glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path.")
+    return folders
+
+
+def _checked(replay: Replay, job: JobRequest) -> Replay:
+    """Refuse to move landed prices to another instant."""
+    if job.snapshot_given and job.snapshot_at != replay.batch.snapshot_at:
+        raise SettingsError(
+            f"--snapshot_at is {format_instant(job.snapshot_at)}, but {replay.batch.batch_id} was landed for "
+            f"{format_instant(replay.batch.snapshot_at)}.",
+            "Leave --snapshot_at out: landed pages know their instant.",
+        )
+    return replay
+
+
+def _foreign_batch(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec) -> BatchManifest:
+    if not job.snapshot_given:
+        raise SettingsError(
+            f"--source={job.glob} matches files without a landing manifest.", "Say which instant they stand for with --snapshot_at."
+        )
+    return BatchManifest(job.batch_id(universe), endpoint, FILE_SOURCE, job.snapshot_at, job.quote_currency, per_page, universe.label)
+
+
+def _refuse_unlike_production(replays: list[Replay], settings: Settings) -> None:
+    for replay in replays:
+        if not settings.is_local and replay.batch.source_id != LIVE_SOURCE:
+            raise SettingsError(
+                f"Batch {replay.batch.batch_id} came from {replay.batch.source_id!r}, but environment {settings.environment} takes "
+                "live answers only.",
+                "Replay pages that were landed from the live API, or set COINBEAM_ENV=local.",
+            )
+
+
+def _named(replays: list[Replay], job: JobRequest) -> list[Replay]:
+    """Give a single batch the name that the caller chose."""
+    if job.batch is None:
+        return replays
+    if len(replays) > 1:
+        raise SettingsError(
+            f"--batch_id={job.batch} names one batch, but --source matches {len(replays)}.", "Narrow the glob, or leave --batch_id out."
+        )
+    return [replace(replays[0], batch=replace(replays[0].batch, batch_id=job.batch))]
