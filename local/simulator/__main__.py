@@ -17,6 +17,9 @@ from local.simulator.service import SimulatedApi, SimulatorOptions
 
 HOST = "127.0.0.1"
 
+_BACKLOG = 128
+"""Calls that may wait while the market is built: whoever has read the announcement can connect."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop.
@@ -75,6 +78,7 @@ def _listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         remedy = "Stop the other process, or take another one with --port or local.ports.simulator."

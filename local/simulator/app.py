@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from coinbeam.clock import parse_instant
+from coinbeam.errors import SettingsError
 from local.simulator.answers import JSON, Answer, ApiError, key_missing, missing_parameter, plain_error
 from local.simulator.details import DetailFlags
 from local.simulator.faults import FaultOrder
@@ -31,12 +33,19 @@ Seconds = Annotated[int, Query(ge=0, le=4_102_444_800)]
 _MONTHLY_CREDIT = 500_000
 
 
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return parse_instant(text) if text else None
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+
+
 class ClockOrder(BaseModel):
     """What ``POST /_control/clock`` takes: the instant at which the clock stands still; null lets it run."""
 
     model_config = ConfigDict(extra="forbid")
 
-    at: AwareDatetime | None = Field(None)
+    at: Annotated[datetime | None, BeforeValidator(_instant)] = None
 
 
 def create_app(api: SimulatedApi) -> FastAPI:
@@ -173,7 +182,7 @@ def _control(api: SimulatedApi) -> APIRouter:
 
     @router.post("/clock")
     async def set_clock(order: ClockOrder) -> dict[str, str]:
-        api.at = order.at.astimezone(UTC) if order.at else None
+        api.at = order.at
         return {"now": api.now().isoformat()}
 
     @router.post("/reset")

@@ -168,12 +168,8 @@ def listed_answer(snapshot: Snapshot, coin: str, flags: DetailFlags) -> Row:
     """The body for an id that is listed without a market: a renamed one has an empty ``current_price``, one has null explorers."""
     body = _head(coin, coin[:5], coin.replace("-", " ").title(), {}) | {"description": {"en": _description(coin, 0)}}
     body |= {"market_cap_rank": None, "market_cap_rank_with_rehypothecated": None, "watchlist_portfolio_users": 0}
-    body |= {
-        "sentiment_votes_up_percentage": None,
-        "sentiment_votes_down_percentage": None,
-        "hashing_algorithm": None,
-        "genesis_date": None,
-    }
+    votes = ("sentiment_votes_up_percentage", "sentiment_votes_down_percentage")
+    body |= dict.fromkeys((*votes, "hashing_algorithm", "genesis_date"))
     body |= {"categories": [], "image": dict.fromkeys(("thumb", "small", "large"), "missing_large.png")}
     if coin == NULL_EXPLORERS:
         body["links"]["blockchain_site"] = ["https://example.org/explorer", None, None]

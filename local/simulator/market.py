@@ -77,7 +77,7 @@ class Snapshot:
     def market_cap(self) -> FloatArray:
         """Price times circulating supply; 0 where the API says 0 instead of null, null where it says nothing but a price."""
         cap = np.where(self.catalogue.flag("zero_cap"), 0.0, self.price * self.catalogue.number("circulating"))
-        return np.where(self.catalogue.flag("bare"), np.nan, cap)
+        return np.where(self.catalogue.flag("bare") | np.isnan(self.price), np.nan, cap)
 
     @cached_property
     def rank(self) -> IntArray:
@@ -147,20 +147,20 @@ class Market:
 
     def prices(self, slots: IntArray, hours: FloatArray) -> FloatArray:
         """Prices in US dollars, one row per slot, one column per instant (hours since 1970)."""
-        traits, seed = self.catalogue.traits, self.catalogue.seed
-        factor = _path(seed, _FACTOR_SLOT, np.full(1, MARKET_SIGMA), hours)
-        log_price = _path(seed, slots, traits["sigma"][slots], hours)
-        log_price += traits["beta"][slots][:, None] * factor
+        coins = self.catalogue
+        log_price = _path(coins.seed, slots, coins.number("sigma")[slots], hours)
+        factor = _path(coins.seed, _FACTOR_SLOT, np.full(1, MARKET_SIGMA), hours)
+        log_price += coins.number("beta")[slots][:, None] * factor
         np.exp(log_price, out=log_price)
-        log_price *= traits["base_price"][slots][:, None]
-        log_price[traits["unpriced"][slots].astype(bool)] = np.nan
+        log_price *= coins.number("base_price")[slots][:, None]
+        log_price[coins.flag("unpriced")[slots]] = np.nan
         return log_price
 
     def volumes(self, slots: IntArray, hours: FloatArray) -> FloatArray:
         """Volume of 24 hours in US dollars, shaped as in :meth:`prices`."""
-        traits, seed = self.catalogue.traits, self.catalogue.seed
-        swing = np.exp(_octave(seed, "volume", slots, hours, 24))
-        usual = traits["base_price"] * traits["circulating"] * traits["turnover"]
+        coins = self.catalogue
+        swing = np.exp(_octave(coins.seed, "volume", slots, hours, 24))
+        usual = coins.number("base_price") * coins.number("circulating") * coins.number("turnover")
         volumes: FloatArray = usual[slots][:, None] * swing
         return volumes
 

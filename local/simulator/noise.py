@@ -50,7 +50,7 @@ def _finalise(state: HashArray) -> HashArray:
 
 def uniforms(seed: int, stream: str, index: IntArray, second: IntArray | None = None) -> FloatArray:
     """Numbers uniform in [0, 1)."""
-    return (hashes(seed, stream, index, second) >> np.uint64(11)) * 2.0**-53
+    return (hashes(seed, stream, index, second) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normals(seed: int, stream: str, index: IntArray, second: IntArray | None = None) -> FloatArray:
@@ -61,7 +61,8 @@ def normals(seed: int, stream: str, index: IntArray, second: IntArray | None = N
     for _ in range(3):
         bits >>= np.uint64(16)
         total += bits & low
-    return (total.astype(np.float64) * 2.0**-16 - 2.0) * 3**0.5
+    scaled: FloatArray = (total.astype(np.float64) * 2.0**-16 - 2.0) * 3**0.5
+    return scaled
 
 
 def below(seed: int, stream: str, index: IntArray, share: float) -> BoolArray:

@@ -33,7 +33,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk("overflowing-atl", "ofl", "Overflowing ATL", fixed={"atl": 2.8e-37, "atl_change_percentage": 3.57e38}),
     Quirk("dust-price", "dust", "Dust Price", traits={"base_price": 2.4e-10, "circulating": 4.2e17, **_CALM}),
     Quirk(
-        "deep-atl", "datl", "Deep ATL", traits={"base_price": 3.1e-9}, fixed={"atl": 9.9123456e-14, "atl_change_percentage": 3127354.81213}
+        "deep-atl", "datl", "Deep ATL", traits={"base_price": 3.1e-9}, fixed={"atl": 9.912345e-14, "atl_change_percentage": 3127354.81213}
     ),
     Quirk("whole-price", "whole", "Whole Price", traits={"base_price": 64_000.0, "circulating": 5_000.0, "whole_supply": True, **_CALM}),
     Quirk("zero-market-cap", "zmc", "Zero Market Cap", traits={"zero_cap": True}),

@@ -49,4 +49,4 @@ def _values(seed: int, days: list[date]) -> list[int]:
     month, part = ordinals // 30, ordinals % 30 / 30
     swing = normals(seed, "fng", month) * (1 - part) + normals(seed, "fng", month + 1) * part
     values = 48 + 17 * swing + 3 * normals(seed, "fng day", ordinals)
-    return np.clip(np.rint(values), 5, 95).astype(int).tolist()
+    return [int(value) for value in np.clip(np.rint(values), 5, 95)]

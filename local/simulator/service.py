@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -22,8 +22,8 @@ from local.simulator.traffic import Traffic
 DEMO_HISTORY_DAYS = 365
 """History depth of the keyless and the demo plan. Source: the API's error 10012."""
 
-ALL_DAYS = 4_900
-"""Enough days to reach the first day of the source."""
+ALL_DAYS = 20_000
+"""More days than the source has; a history starts with its first day anyway."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SimulatorOptions:
 
     seed: int
     coins: int
-    order: FaultOrder = FaultOrder()
+    order: FaultOrder = field(default_factory=FaultOrder)
     at: datetime | None = None
     calls_per_minute: float = 60_000
 
