@@ -1,0 +1,42 @@
+"""A DAG bag of our folder alone, with a database of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from coinbeam.orchestrator import airflow_environment, migrate_database
+from coinbeam.settings import load_settings
+from local.temporary import temporary_settings
+
+
+@pytest.fixture(scope="session")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a migrated Airflow that has never run anything."""
+    settings = temporary_settings(tmp_path_factory.mktemp("airflow_home"))
+    migrate_database(settings)
+    yield airflow_environment(settings)
+
+
+@pytest.fixture(scope="session")
+def run_python(airflow_home: dict[str, str]) -> Any:
+    """Run a snippet in a fresh interpreter of that Airflow: importing Airflow here would fix its settings for every other test."""
+
+    def run(snippet: str, **variables: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", snippet], env=os.environ | airflow_home | variables, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _forget_settings() -> Iterator[None]:
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
