@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import SettingsError as UnreadableSettingError
+from yaml import YAMLError
 
 from coinbeam.errors import SettingsError
 
@@ -57,7 +59,7 @@ class Runner(StrEnum):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class GoogleSettings(_Section):
@@ -69,12 +71,16 @@ class GoogleSettings(_Section):
     dataflow_service_account: str | None = Field(None, description="Service account of Dataflow workers")
 
 
+DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
+"""What BigQuery accepts as a dataset id; it is also written into SQL."""
+
+
 class WarehouseSettings(_Section):
     """Dataset names and limits of queries."""
 
-    data_dataset: str = "crypto_data"
-    staging_dataset: str = "crypto_staging"
-    ops_dataset: str = "crypto_ops"
+    data_dataset: DatasetName = "crypto_data"
+    staging_dataset: DatasetName = "crypto_staging"
+    ops_dataset: DatasetName = "crypto_ops"
     query_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     maximum_bytes_billed: Annotated[int, Field(gt=0)] = 100 * 2**30
 
@@ -253,14 +259,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the environment variables above the environment's YAML file."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+        key = os.environ.get("COINGECKO_API_KEY")
+        plain_key = InitSettingsSource(settings_cls, {"coingecko": {"api_key": key}} if key else {})
+        return init_settings, env_settings, plain_key, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         market, coingecko = self.market, self.coingecko
         if self.environment is not Environment.LOCAL and market.source is not MarketSource.LIVE:
             raise ValueError(f"market.source is {market.source}, but only the local environment may use anything other than live")
-        if self.environment is not Environment.LOCAL and self.runner is Runner.LOCAL and self.google.project == "local":
+        if self.environment is not Environment.LOCAL and self.google.project == "local":
             raise ValueError("google.project is 'local' outside the local environment")
         if coingecko.plan not in coingecko.plans:
             raise ValueError(f"coingecko.plan is {coingecko.plan!r}; known plans: {', '.join(sorted(coingecko.plans))}")
@@ -307,13 +315,25 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a setting is wrong; the message names it and never shows a secret.
     """
-    key = os.environ.get("COINGECKO_API_KEY")
-    if key and "COINBEAM_COINGECKO__API_KEY" not in os.environ:
-        os.environ["COINBEAM_COINGECKO__API_KEY"] = key
+    _refuse_unknown_variables()
+    remedy = f"Mend it in {config_file().name} or by a COINBEAM_* variable."
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(_explain(error), f"Mend it in {config_file().name} or by a COINBEAM_* variable.") from None
+        raise SettingsError(_explain(error), remedy) from None
+    except UnreadableSettingError as error:
+        # Only its own words: the error below it holds the value, which may be a secret.
+        raise SettingsError(f"Wrong settings: {error}.", "A list or a section in a variable is written as JSON. " + remedy) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config_file().name} is not readable YAML: {error}.", "Mend the line it names.") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt section would otherwise be ignored in silence; a misspelt name within a section is refused by its model."""
+    known = {f"COINBEAM_{name.upper()}" for name in Settings.model_fields} | {"COINBEAM_ENV"}
+    unknown = sorted(name for name in os.environ if name.upper().startswith("COINBEAM_") and name.upper().partition("__")[0] not in known)
+    if unknown:
+        raise SettingsError(f"Wrong settings: no setting is named {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}.")
 
 
 def _explain(error: ValidationError) -> str:
