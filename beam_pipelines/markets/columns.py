@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_pipelines.markets.layout import Layout, Record
 from beam_pipelines.markets.rules import OBSERVED_COLUMN, REALIZED_VOLATILITY_COLUMN, VOLATILITY_COLUMN, Doubles, MarketRules
-from beam_pipelines.markets.sparklines import sparkline_statistics
+from beam_pipelines.markets.sparklines import Prices, sparkline_statistics
 from beam_pipelines.markets.specification import fault_of, latest_observation
 from beam_pipelines.markets.timestamps import parse_column
 from coinbeam.batch import BatchManifest
@@ -113,8 +112,8 @@ class ColumnBuilder:
             if set(map(type, values)) <= {int, _NONE}:
                 try:
                     array = arrays[column.name] = pa.array(values, pa.int64())
-                    extremes = pc.min_max(array)
-                    if not any(fault_of(extremes[end].as_py(), column) for end in ("min", "max") if extremes[end].is_valid):
+                    present = np.asarray(array.drop_null())
+                    if not present.size or not (fault_of(int(present.min()), column) or fault_of(int(present.max()), column)):
                         continue
                 except (OverflowError, pa.ArrowInvalid):
                     pass
@@ -174,9 +173,9 @@ class ColumnBuilder:
         return {column.name: flat.slice(index * self._height, self._height) for index, (column, _) in enumerate(found)}
 
 
-def fill_statistics(columns: MarketColumns, sparklines: Sequence[Any], rules: MarketRules, *, flat: bool) -> int:
+def fill_statistics(columns: MarketColumns, prices: Sequence[Prices], rules: MarketRules, *, flat: bool) -> int:
     """Write the statistics of the sparklines into the number block; returns how many sparklines are unusable."""
-    statistics, unusable = sparkline_statistics(sparklines, flat=flat)
+    statistics, unusable = sparkline_statistics(prices, flat=flat)
     columns.numbers[[rules.number_row[VOLATILITY_COLUMN], rules.number_row[REALIZED_VOLATILITY_COLUMN]]] = statistics
     return unusable
 

@@ -12,7 +12,7 @@ from beam_pipelines.markets.bodies import Row
 from beam_pipelines.markets.rules import SPARKLINE_FIELD, MarketRules
 
 Record = tuple[Any, ...]
-"""The read values of one row, in the order of ``Layout.read``."""
+"""The values of one row, in the order of ``Layout.fields``."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,9 @@ class Layout:
         return cls(fields, SPARKLINE_FIELD in keys, frozenset(key for key in keys if not rules.is_known(key)))
 
     @cached_property
-    def read(self) -> tuple[str, ...]:
-        """The fields of a record."""
-        return (*self.fields, SPARKLINE_FIELD) if self.has_sparkline else self.fields
-
-    @cached_property
     def getter(self) -> Callable[[Row], Record]:
         """Reads the record of a row at the speed of C."""
-        return itemgetter(*self.read)
+        return itemgetter(*self.fields)
 
 
 def lay_out(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
@@ -67,7 +62,7 @@ def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, l
         records: list[Record | None] = list(map(layout.getter, rows))
     except KeyError:
         return None
-    unread = distinct.difference(layout.read)
+    unread = distinct.difference(layout.fields)
     return (layout, records) if all(field in row for field in unread for row in rows) else None
 
 
@@ -82,6 +77,4 @@ def _lay_out_mixed(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, lis
 def _record(row: Row, keys: list[str] | None, needed: set[str], layout: Layout) -> Record | None:
     if keys is None or len(set(keys)) < len(keys) or not needed <= set(keys):
         return None
-    if layout.has_sparkline and SPARKLINE_FIELD not in keys:
-        return (*(row[field] for field in layout.fields), None)
     return layout.getter(row)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -10,8 +9,8 @@ from beam_pipelines.markets.bodies import Page, PageFault, Row, plain, read_body
 from beam_pipelines.markets.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
 from beam_pipelines.markets.layout import Record, lay_out
 from beam_pipelines.markets.rejects import Reject, body_payload, payload_json, value_json
-from beam_pipelines.markets.rules import ID_COLUMN, PRICE_COLUMN, SPARKLINE_FIELD, MarketRules
-from beam_pipelines.markets.sparklines import has_prices
+from beam_pipelines.markets.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
+from beam_pipelines.markets.sparklines import holds_flat_arrays, prices_of, read_prices
 from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, fault_of, is_unpriced, validate_row
 from beam_pipelines.markets.timestamps import format_micros, to_micros
 from coinbeam.batch import BatchManifest
@@ -80,7 +79,8 @@ class _PageReader:
         self._landed_micros = to_micros(landed.landed_at)
         self._rules = rules
         self._layout, self._records = lay_out(page.rows, rules)
-        self._is_flat = self._layout.has_sparkline and _is_flat(page.body, self._records)
+        self._prices = read_prices(page.rows) if self._layout.has_sparkline else []
+        self._is_flat = holds_flat_arrays(page.body, self._prices) if self._prices else True
         self._result = PageColumns(batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
 
     def read(self) -> PageColumns:
@@ -100,7 +100,7 @@ class _PageReader:
         self._result.rejects.sort(key=lambda reject: reject.row_number or 0)
         if records:
             self._result.columns = columns
-            self._fill_statistics(columns, records)
+            self._fill_statistics(columns, numbers)
         return self._result
 
     def _remaining(self) -> tuple[list[int], list[Record]]:
@@ -125,21 +125,22 @@ class _PageReader:
         self._records[position] = None
         match verdict:
             case Accepted():
-                self._records[position] = self._canonical(verdict, row)
+                self._records[position] = self._canonical(verdict)
+                if self._prices:
+                    self._prices[position] = prices_of(row)
             case Unpriced():
                 self._result.rows_unpriced += 1
             case Refused():
                 self._result.rejects.append(self._reject(position, row, verdict))
 
-    def _canonical(self, accepted: Accepted, row: dict[str, Any]) -> Record:
+    def _canonical(self, accepted: Accepted) -> Record:
         """The record of an accepted row, its values in the form that the vectorised path reads."""
         columns = self._rules.column_of_field
         values = [accepted.values[name] for name in self._layout.fields]
-        record = [
+        return tuple(
             format_micros(int(value)) if value is not None and columns[name].type == "TIMESTAMP" else value
             for name, value in zip(self._layout.fields, values, strict=True)
-        ]
-        return (*record, row.get(SPARKLINE_FIELD)) if self._layout.has_sparkline else tuple(record)
+        )
 
     def _reject(self, position: int, row: Row, refused: Refused) -> Reject:
         id_column = self._rules.by_name[ID_COLUMN]
@@ -157,12 +158,7 @@ class _PageReader:
             payload=payload_json(row),
         )
 
-    def _fill_statistics(self, columns: MarketColumns, records: Sequence[Record]) -> None:
-        if self._layout.has_sparkline:
-            sparklines = [record[-1] for record in records]
-            self._result.sparkline_unusable = fill_statistics(columns, sparklines, self._rules, flat=self._is_flat)
-
-
-def _is_flat(body: bytes, records: Sequence[Record | None]) -> bool:
-    """Whether no price array holds another one: the body has no more brackets than the page and its price arrays need."""
-    return body.count(b"[") <= 1 + sum(1 for record in records if record is not None and has_prices(record[-1]))
+    def _fill_statistics(self, columns: MarketColumns, numbers: Sequence[int]) -> None:
+        if self._prices:
+            prices = [self._prices[number] for number in numbers]
+            self._result.sparkline_unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)

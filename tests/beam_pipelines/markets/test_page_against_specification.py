@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from beam_pipelines.markets.bodies import read_body
 from beam_pipelines.markets.page import PageColumns, read_page
 from beam_pipelines.markets.rules import SPARKLINE_FIELD, MarketRules
-from beam_pipelines.markets.sparklines import sparkline_statistics
+from beam_pipelines.markets.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, validate_row
 from beam_pipelines.markets.timestamps import to_micros
 from coinbeam.batch import BatchManifest
@@ -135,7 +135,7 @@ def _by_specification(body: bytes, rules: MarketRules, landed_micros: int) -> tu
     for number, row in enumerate(page):
         match validate_row(row, rules, expected, landed_micros):
             case Accepted(values):
-                statistics, malformed = sparkline_statistics([row.get(SPARKLINE_FIELD)])
+                statistics, malformed = sparkline_statistics([prices_of(row)])
                 unusable += malformed
                 by_name = {rules.column_of_field[field].name: _bit(value) for field, value in values.items()}
                 accepted.append(by_name | {"volatility_7d": _bit(statistics[0, 0]), "realized_volatility_7d": _bit(statistics[1, 0])})
