@@ -164,6 +164,11 @@ class LandingFolder:
         """Names of the bodies that lie there."""
         return frozenset(self._newest)
 
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The newest revision of every body that lies there, by name."""
+        return tuple(self._newest[stem] for stem in sorted(self._newest))
+
     def body(self, stem: str, ask: Callable[[], ApiAnswer]) -> LandedBody:
         """The landed body of that name, asked for and landed first where there is none that can be read.
 

@@ -49,7 +49,7 @@ def find_replays(job: JobRequest, endpoint: str, per_page: int, universe: Univer
     if foreign:
         replays.append(Replay(_foreign_batch(job, endpoint, per_page, universe), tuple(foreign)))
     _refuse_unlike_production(replays, settings)
-    return _named(sorted(replays, key=lambda replay: replay.batch.batch_id), job)
+    return _named(_merged(replays), job)
 
 
 def _by_folder(glob: str) -> dict[str, list[str]]:
@@ -88,6 +88,21 @@ def _refuse_unlike_production(replays: list[Replay], settings: Settings) -> None
                 "live answers only.",
                 "Replay pages that were landed from the live API, or set COINBEAM_ENV=local.",
             )
+
+
+def _merged(replays: list[Replay]) -> list[Replay]:
+    """One replay for each batch, sorted: the coin list and the coin details of a batch lie in two folders."""
+    merged: dict[str, Replay] = {}
+    for replay in sorted(replays, key=lambda replay: (replay.batch.batch_id, replay.uris)):
+        first = merged.setdefault(replay.batch.batch_id, replay)
+        if first is replay:
+            continue
+        if replace(first.batch, endpoint="", per_page=1) != replace(replay.batch, endpoint="", per_page=1):
+            raise SettingsError(
+                f"--source matches two batches named {replay.batch.batch_id}, which differ.", "Narrow the glob to one of them."
+            )
+        merged[replay.batch.batch_id] = replace(first, uris=first.uris + replay.uris)
+    return list(merged.values())
 
 
 def _named(replays: list[Replay], job: JobRequest) -> list[Replay]:

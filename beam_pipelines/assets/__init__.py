@@ -1,0 +1,1 @@
+"""The asset kernel: coin list and coin details as rows of the asset dimension. Pure, without Beam."""

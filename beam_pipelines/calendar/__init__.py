@@ -1,0 +1,1 @@
+"""The calendar dimension: pure, without Beam."""

@@ -1,0 +1,193 @@
+"""The asset dimension: the list of all coins, and details of those that need them most within the budget of calls.
+
+The details of a coin cost one call each. Coins without any come first, then those with the oldest; the rest waits and is counted. What an
+earlier attempt of the batch landed counts towards the budget and is not asked for again.
+
+::
+
+    python -m beam_pipelines.populate_crypto_asset_dim --runner=DirectRunner --source=simulator --max_details=20 \
+        --snapshot_at=2026-01-02T00:00:00Z --output=/tmp/coinbeam
+
+Again from what was landed::
+
+    python -m beam_pipelines.populate_crypto_asset_dim --runner=DirectRunner --source='/tmp/coinbeam/landing/coins*/*/*' --output=/tmp/again
+
+On Dataflow::
+
+    COINBEAM_ENV=production python -m beam_pipelines.populate_crypto_asset_dim --runner=DataflowRunner --source=live \
+        --output=gs://BUCKET/batches/today --landing=gs://BUCKET --project=PROJECT \
+        --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp
+
+In ``--output``: ``asset_dim.csv``, ``rejected_assets.ndjson`` and ``report_populate_crypto_asset_dim.json``.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipelines.asset_fetching import AssetBodies, AssetFetch, FetchAssets, load_known
+from beam_pipelines.assets.table import AssetReport, read_assets
+from beam_pipelines.command import execute
+from beam_pipelines.fetching import STATS, ClientFactory, FetchStats, begin_batch, deadline, landed_manifest
+from beam_pipelines.files import atomic_writer, read_landed, write_atomically
+from beam_pipelines.metrics import counters
+from beam_pipelines.options import AssetOptions, AssetRequest, CoinbeamOptions, JobRequest, beam_options, read_job
+from beam_pipelines.options import read_assets as read_asset_options
+from beam_pipelines.replaying import find_replays
+from beam_pipelines.reports import Report, WriteReport, forget, read_report, report_uri
+from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
+from coinbeam.batch import BatchManifest, UniverseSpec
+from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.contracts import Contract, load_contract
+from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.errors import SettingsError
+from coinbeam.landing import folder
+from coinbeam.settings import Settings, load_settings
+
+JOB = "populate_crypto_asset_dim"
+TABLE = "crypto_asset_dim"
+FILE = "asset_dim.csv"
+REJECTS_FILE = "rejected_assets.ndjson"
+LIST_ENDPOINT, DETAILS_ENDPOINT = "coins_list", "coins"
+METRICS_NAMESPACE = "assets"
+
+
+@dataclass(frozen=True)
+class AskedFor:
+    """A batch to ask for, and who asks."""
+
+    fetch: AssetFetch
+    clients: ClientFactory
+
+
+def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
+    """Run the job to its end and return its report, with the counters of the runner.
+
+    Args:
+        argv: the command line without the program.
+        settings: the environment; by default that of this process.
+        clock: source of "now".
+
+    Raises:
+        SettingsError: an option or setting is wrong; nothing was called.
+    """
+    settings = settings or load_settings()
+    options = beam_options(argv, (CoinbeamOptions, AssetOptions))
+    job, request = read_job(options, settings, clock), read_asset_options(options, settings)
+    load_known(request.known_assets)
+    work = find_bodies(job, settings) if job.glob else prepare_fetch(job, request, settings, options, clock())
+    batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
+    uri = report_uri(job.output, JOB)
+    forget(uri)
+    summarise = partial(asset_report, batch=batch, mode="replay" if job.glob else "fetch")
+    write = WriteAssetsFn(load_contract(TABLE), job.output, request.known_assets)
+    with beam.Pipeline(options=options) as pipeline:
+        build(pipeline, work, write, WriteReport(uri, summarise))
+    return read_report(uri) | {"metrics": counters(pipeline.result)}
+
+
+def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
+    """The one batch that a replay reads.
+
+    Raises:
+        SettingsError: the glob matches several batches, or as `find_replays` raises it.
+        TerminalError: nothing matches.
+    """
+    replays = find_replays(job, LIST_ENDPOINT, 1, UniverseSpec(), settings)
+    if len(replays) > 1:
+        names = ", ".join(replay.batch.batch_id for replay in replays)
+        raise SettingsError(f"Batches {names} would all write {FILE}.", "Narrow --source to one of them.")
+    return AssetBodies(replays[0])
+
+
+def prepare_fetch(job: JobRequest, request: AssetRequest, settings: Settings, options: PipelineOptions, now: datetime) -> AskedFor:
+    """Decide whom to ask, and write the manifests of the batch.
+
+    Raises:
+        SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
+    """
+    batch = job.batch_id(UniverseSpec())
+    list_folder, details_folder = (folder(job.landing, endpoint, batch) for endpoint in (LIST_ENDPOINT, DETAILS_ENDPOINT))
+    begun = landed_manifest(list_folder)
+    source = resolve_source(job, begun, settings)
+    refuse_other_times(job, source, begun, now)
+    clients = make_clients(job, source, settings, options, 1)
+    manifest = BatchManifest(batch, LIST_ENDPOINT, source_id(source), job.snapshot_at, job.quote_currency, 1, UniverseSpec().label)
+    begin_batch(list_folder, manifest)
+    begin_batch(details_folder, replace(manifest, endpoint=DETAILS_ENDPOINT))
+    until = deadline(job.snapshot_at, job.period, source)
+    return AskedFor(AssetFetch(manifest, list_folder, details_folder, request.max_details, request.known_assets, until), clients)
+
+
+def build(pipeline: beam.Pipeline, work: AskedFor | AssetBodies, write: "WriteAssetsFn", report: WriteReport) -> None:
+    """Add the steps of the job to a pipeline."""
+    if isinstance(work, AssetBodies):
+        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write assets" >> beam.ParDo(write)]
+    else:
+        fetched = pipeline | "Batch" >> beam.Create([work.fetch]) | "Fetch" >> FetchAssets(write.contract, work.clients)
+        parts = [fetched.bodies | "Write assets" >> beam.ParDo(write), fetched[STATS]]
+    _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
+
+
+class WriteAssetsFn(beam.DoFn):
+    """Turns the landed bodies of a batch into its files.
+
+    Args:
+        contract: of the dimension.
+        output: folder of the files.
+        known_assets: URI of the CSV of known assets, or None.
+    """
+
+    def __init__(self, contract: Contract, output: str, known_assets: str | None) -> None:
+        super().__init__()
+        self.contract = contract
+        self._output = output
+        self._known_assets = known_assets
+
+    def process(self, bodies: AssetBodies) -> list[AssetReport]:
+        """Write one batch.
+
+        Raises:
+            TerminalError: a landed body is gone or damaged.
+        """
+        replay = bodies.replay
+        assets = read_assets(
+            map(read_landed, replay.uris), replay.batch, self.contract, load_known(self._known_assets), bodies.details_missing
+        )
+        with atomic_writer(f"{self._output}/{FILE}") as csv:
+            csv.write(csv_header(self.contract.file_columns))
+            csv.write(csv_block(assets.table))
+        write_atomically(f"{self._output}/{REJECTS_FILE}", b"".join(reject.to_line() for reject in assets.rejects))
+        for name, value in assets.report.to_dict().items():
+            if isinstance(value, int):
+                Metrics.counter(METRICS_NAMESPACE, name).inc(value)
+        return [assets.report]
+
+
+def asset_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
+    """The report of the job.
+
+    Args:
+        parts: an `AssetReport`, and `FetchStats` when the API was asked.
+        batch: the batch that was written.
+        mode: fetch or replay.
+    """
+    stats, counts = FetchStats(), dict[str, Any]()
+    for part in parts:
+        if isinstance(part, FetchStats):
+            stats.add(part)
+        else:
+            counts |= part.to_dict()
+    known = {"batch_id": batch.batch_id, "source_id": batch.source_id, "snapshot_at": format_instant(batch.snapshot_at)}
+    return {"job": JOB, "mode": mode, **known, **counts, **vars(stats)}
+
+
+if __name__ == "__main__":
+    sys.exit(execute(run))

@@ -1,0 +1,79 @@
+"""The calendar dimension: one row per date of a range, as one CSV. It asks nobody and is the same on every machine.
+
+::
+
+    python -m beam_pipelines.populate_date_dim --runner=DirectRunner --output=/tmp/coinbeam
+    python -m beam_pipelines.populate_date_dim --runner=DirectRunner --from_date=2020-01-01 --to_date=2020-12-31 --output=/tmp/coinbeam
+
+On Dataflow, as the other jobs: ``--runner=DataflowRunner --output=gs://BUCKET/batches/today --project=PROJECT --region=us-central1
+--temp_location=gs://BUCKET/dataflow/temp``.
+
+In ``--output``: ``date_dim.csv`` and ``report_populate_date_dim.json``.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import apache_beam as beam
+
+from beam_pipelines.calendar.dates import date_table
+from beam_pipelines.command import execute
+from beam_pipelines.files import write_atomically
+from beam_pipelines.options import CoinbeamOptions, DateOptions, beam_options, read_dates, read_job
+from beam_pipelines.reports import Report, WriteReport, forget, read_report, report_uri
+from coinbeam.clock import Clock, utc_now
+from coinbeam.contracts import Contract, load_contract
+from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.settings import Settings, load_settings
+
+JOB = "populate_date_dim"
+TABLE = "date_dim"
+FILE = "date_dim.csv"
+
+Range = tuple[date, date]
+
+
+def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
+    """Run the job to its end and return its report.
+
+    Args:
+        argv: the command line without the program.
+        settings: the environment; by default that of this process.
+        clock: source of "now", from which the default horizon is counted.
+
+    Raises:
+        SettingsError: an option or setting is wrong.
+    """
+    options = beam_options(argv, (CoinbeamOptions, DateOptions))
+    job = read_job(options, settings or load_settings(), clock)
+    dates, uri = read_dates(options, job.snapshot_at), report_uri(job.output, JOB)
+    forget(uri)
+    with beam.Pipeline(options=options) as pipeline:
+        build(pipeline, dates, f"{job.output}/{FILE}", uri)
+    return read_report(uri)
+
+
+def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: str) -> None:
+    """Add the steps of the job to a pipeline."""
+    written = pipeline | "Range" >> beam.Create([dates]) | "Write dates" >> beam.Map(write_dates, load_contract(TABLE), csv_uri)
+    _ = written | "Report" >> WriteReport(report, only)
+
+
+def write_dates(dates: Range, contract: Contract, csv_uri: str) -> Report:
+    """Write the batch file of a range and say what is in it."""
+    first, last = dates
+    table = date_table(first, last, contract)
+    write_atomically(csv_uri, csv_header(contract.file_columns) + csv_block(table))
+    return {"job": JOB, "rows": table.num_rows, "from_date": first.isoformat(), "to_date": last.isoformat()}
+
+
+def only(parts: list[Any]) -> Report:
+    """The report of the one range."""
+    report: Report = parts[0]
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(execute(run))
