@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from coinbeam.clock import format_instant
 from coinbeam.settings import Period, Universe
@@ -35,7 +35,7 @@ class UniverseSpec:
             case Universe.TOP:
                 return f"top-{self.top_n}"
             case Universe.IDS:
-                return f"ids-{digest(*sorted(self.ids))}"
+                return f"ids-{digest(*sorted(set(self.ids)))}"
             case Universe.CATEGORY:
                 return f"category-{self.category}"
         return "all"
@@ -47,7 +47,7 @@ def digest(*parts: str, length: int = 8) -> str:
 
 
 def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec, source: str = "") -> str:
-    """The identifier of a batch, the same for every run over the same input.
+    """The identifier of a batch, the same for every run over the same input, and another for every other instant.
 
     Args:
         snapshot_at: the scheduled instant, aware.
@@ -55,13 +55,16 @@ def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec,
         universe: the selection of assets.
         source: a glob, when foreign files are replayed; they are a batch of their own.
     """
-    name = f"{snapshot_at:%Y%m%dT%H%MZ}-{quote_currency}-{universe.label}"
+    moment = snapshot_at.astimezone(UTC)
+    finer = f"{moment:%S}" if moment.second or moment.microsecond else ""
+    finer += f"{moment:%f}" if moment.microsecond else ""
+    name = f"{moment:%Y%m%dT%H%M}{finer}Z-{quote_currency}-{universe.label}"
     return f"{name}-files-{digest(source)}" if source else name
 
 
 def interval_start(moment: datetime, period: Period) -> datetime:
     """The scheduled instant of the interval in which ``moment`` lies: its UTC midnight, or its full hour."""
-    floor = moment.replace(minute=0, second=0, microsecond=0)
+    floor = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return floor if period is Period.HOURLY else floor.replace(hour=0)
 
 

@@ -5,6 +5,7 @@ malformed and asked for again by a later run is a new revision, ``page-00001.r2.
 landing is the MTIME field of the gzip header (RFC 1952), so that one object carries it atomically with the bytes.
 """
 
+import gzip
 import json
 import re
 import struct
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 
 from coinbeam.batch import BatchManifest
 from coinbeam.clock import parse_instant
-from coinbeam.errors import TerminalError
+from coinbeam.errors import SettingsError, TerminalError
 
 MANIFEST_NAME = "_manifest.json"
 
@@ -97,13 +98,10 @@ def unpack(raw: bytes, uri: str, modified_at: datetime) -> LandedBody:
     """
     if not raw.startswith(_GZIP_MAGIC):
         return LandedBody(uri, raw, modified_at)
-    unpacker = zlib.decompressobj(31)
     try:
-        body = unpacker.decompress(raw) + unpacker.flush()
-    except zlib.error as error:
+        body = gzip.decompress(raw)  # reads every member: a foreign file may have several
+    except (EOFError, OSError, struct.error, zlib.error) as error:
         raise TerminalError(f"{uri} is not a readable gzip file: {error}.", "Bring the file again.") from error
-    if not unpacker.eof:
-        raise TerminalError(f"{uri} ends before its gzip stream does.", "Bring the file again.")
     seconds = struct.unpack("<I", raw[_GZIP_MTIME])[0]
     return LandedBody(uri, body, datetime.fromtimestamp(seconds, UTC) if seconds else modified_at)
 
@@ -122,5 +120,5 @@ def read_manifest(text: str | bytes) -> BatchManifest:
     try:
         fields = json.loads(text)
         return BatchManifest(**{**fields, "snapshot_at": parse_instant(fields["snapshot_at"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, SettingsError) as error:
         raise TerminalError(f"The landing manifest is damaged: {error}.", "Delete the landing folder and fetch again.") from error

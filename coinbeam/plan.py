@@ -1,6 +1,7 @@
 """The plan of a run: what would be asked of the source, and what it would cost in calls, minutes, rows, bytes and dollars."""
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -20,6 +21,12 @@ CSV_BYTES_PER_ROW = 480
 
 DATAFLOW_MINUTES = 6
 """A Dataflow job bills at least about this long: worker start, work, shut-down."""
+
+
+LARGEST_TOP = 50_000
+"""More assets than the market has; a larger number is a slip."""
+
+_SLUG = re.compile("[a-z0-9][a-z0-9_-]*")  # a category becomes part of a batch id, and with it of paths and SQL
 
 
 class Mode:
@@ -148,6 +155,8 @@ def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = ()
     Raises:
         SettingsError: the selection lacks what its kind needs.
     """
+    if kind not in set(Universe):
+        raise SettingsError(f"The universe is {kind!r}.", f"Choose one of {', '.join(Universe)}.")
     spec = UniverseSpec(
         Universe(kind),
         top_n if kind == Universe.TOP else None,
@@ -159,6 +168,10 @@ def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = ()
         raise SettingsError(
             f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.", "Give it, or choose another universe."
         )
+    if spec.top_n is not None and not 0 < spec.top_n <= LARGEST_TOP:
+        raise SettingsError(f"top_n is {spec.top_n}.", f"Give a number from 1 to {LARGEST_TOP}.")
+    if not _SLUG.fullmatch(spec.category or "any"):
+        raise SettingsError(f"category is {spec.category!r}, which is no CoinGecko category id.", "Ids look like layer-1.")
     return spec
 
 

@@ -1,5 +1,6 @@
 """A run as a person sees it: what was asked for in the form, the plan in words, and how it ended."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from coinbeam.errors import SettingsError
 from coinbeam.ingestion import BatchPlan
 from coinbeam.plan import Mode, RunRequest, universe_spec
 from coinbeam.quality import Result
-from coinbeam.settings import Settings
+from coinbeam.settings import Period, Settings
+
+CURRENCY = re.compile("[a-z]{2,5}")
+"""The form of a currency code; it becomes part of paths and SQL."""
 
 
 def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Settings) -> RunRequest:
@@ -31,10 +35,23 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     named = params["snapshot_at"] or params["replay_date"]
     if params["source"] and not settings.is_local:
         raise SettingsError("source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local.")
+    if not CURRENCY.fullmatch(params["quote_currency"]):
+        raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
     moment = parse_instant(named) if named else interval_start(scheduled, settings.market.period)
+    _refuse_between(moment, settings.market.period)
     ids = tuple(part.strip() for part in params["ids"].split(",") if part.strip())
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return RunRequest(moment, universe, params["quote_currency"], params["source"] or "")
+
+
+def _refuse_between(moment: datetime, period: Period) -> None:
+    """A snapshot stands for an interval; the jobs refuse any other instant, and so does the plan before them."""
+    start = interval_start(moment, period)
+    if moment != start:
+        raise SettingsError(
+            f"{format_instant(moment)} is not the start of a {period} interval.",
+            f"Write {format_instant(start)}" + (", or set COINBEAM_MARKET__PERIOD=hourly." if period is Period.DAILY else "."),
+        )
 
 
 def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:
