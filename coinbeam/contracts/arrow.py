@@ -57,7 +57,7 @@ def instant_texts(column: pa.ChunkedArray) -> pa.Array:
 
     All texts are of one length, so that they are put together from tables of days, seconds and thousandths without a look at any of them.
     """
-    instants = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+    instants = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # also of no chunk at all
     if instants.null_count == len(instants):
         return pa.nulls(len(instants), pa.string())
     micros = np.asarray(instants.cast(pa.int64()).fill_null(instants.drop_null()[0].value))

@@ -11,6 +11,9 @@ What each standard field means here:
   that batch files do not carry.
 """
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -29,6 +32,8 @@ SQL_ROOT = ROOT / "sql"
 
 COLUMN_TYPES = frozenset({"STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE"})
 """BigQuery types in use: those that CSV, Arrow and both warehouses agree on."""
+
+_NAME = re.compile("[a-z][a-z0-9_]*")  # needs no quotes in SQL
 
 
 class Severity(StrEnum):
@@ -77,8 +82,7 @@ class Rule:
 
     Attributes:
         name: unique within the table.
-        query: a SELECT of one number; ``{table}`` stands for the table under audit, ``{published}`` for the table that readers see,
-            and ``{data}`` and ``{ops}`` for datasets.
+        query: a SELECT of one number; ``{table}`` stands for the table under audit.
         operator: how the number is compared with ``threshold``: ``=``, ``>``, ``>=``, ``<`` or ``<=``.
         threshold: a number.
         severity: what a failure does.
@@ -274,10 +278,26 @@ def _check(contract: Contract, path: Path) -> None:
     faults += [
         f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}" for c in contract.columns if c.type not in COLUMN_TYPES
     ]
+    faults += [
+        f"column name {c.name!r} is not of lower-case letters, digits and _" for c in contract.columns if not _NAME.fullmatch(c.name)
+    ]
+    faults += [f"column {name} is described twice" for name in _repeated(c.name for c in contract.columns)]
+    faults += [f"key column {name} is not required" for name in contract.primary_key if not contract.by_name[name].required]
+    faults += [
+        f"column {c.name} refers to {c.references!r}, not table.column" for c in contract.columns if "." not in (c.references or ".")
+    ]
+    faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in contract.rules)]
+    faults += [f"rule {rule.name} does not read {{table}}" for rule in contract.rules if "{table}" not in rule.query]
+    partition = contract.by_name.get(contract.partition_column or "")
+    faults += [f"partition column {partition.name} is {partition.type}, not DATE"] if partition and partition.type != "DATE" else []
     faults += [f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name]
     faults += [f"there is no {what}" for what in ("primary_key", "description", "owner", "version") if not getattr(contract, what)]
     if faults:
         raise ContractError(f"{_label(path)}: {'; '.join(faults)}.", "Complete the contract.")
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _label(path: Path) -> str:

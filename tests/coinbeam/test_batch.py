@@ -20,7 +20,7 @@ from coinbeam.batch import (
 )
 from coinbeam.settings import Period, Universe
 
-MOMENTS = st.datetimes(datetime(2013, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+MOMENTS = st.datetimes(datetime(2013, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants naive bounds
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 PERIODS = st.sampled_from(Period)
 IDS = st.lists(st.text("abcdefghij-0123456789", min_size=1, max_size=12), min_size=1, max_size=6)
@@ -91,7 +91,7 @@ def test_different_batches_have_different_identifiers(batches: set[tuple[str, in
     assert len(names) == len(batches)
 
 
-@given(st.sets(st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 5), timezones=st.just(UTC)), min_size=2, max_size=6))
+@given(st.sets(st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 5), timezones=st.just(UTC)), min_size=2, max_size=6))  # noqa: DTZ001 - hypothesis wants naive bounds
 def test_different_instants_are_different_batches_even_within_a_minute(moments: set[datetime]) -> None:
     assert len({batch_id(moment, "usd", UniverseSpec()) for moment in moments}) == len(moments)
 

@@ -10,7 +10,7 @@ from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.errors import SettingsError
 
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=OFFSETS)
+INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=OFFSETS)  # noqa: DTZ001 - hypothesis wants naive bounds
 
 
 def test_the_clock_of_production_is_aware_and_utc() -> None:
