@@ -222,9 +222,9 @@ class Ingestion:
         day = plan.instant.date()
         return row["last"] is None or row["first"] > day or row["last"] < day + CALENDAR_HORIZON
 
-    def record_rejects(self, plan: BatchPlan) -> None:
-        """Make the refused records visible, whatever the audit will say."""
-        self.warehouse.query(rejects_script(self.warehouse, plan.batch_id, plan.instant))
+    def rejects_script(self, plan: BatchPlan) -> str:
+        """The transaction that makes the refused records visible, whatever the audit will say."""
+        return rejects_script(self.warehouse, plan.batch_id, plan.instant)
 
     def audit(self, plan: BatchPlan) -> list[Result]:
         """Run every rule on the staged batch and append the results.

@@ -175,6 +175,13 @@ class DataflowSettings(_Section):
     subnetwork: str | None = None
 
 
+class RetrySettings(_Section):
+    """How often a failed task is tried again, when its error deserves it."""
+
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    delay_seconds: Annotated[float, Field(ge=0)] = 30.0
+
+
 class ComposerSettings(_Section):
     """The Airflow web server that `coinbeam run --mode cloud` triggers."""
 
@@ -245,6 +252,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     dataflow: DataflowSettings = DataflowSettings()
     composer: ComposerSettings = ComposerSettings()
+    retry: RetrySettings = RetrySettings()
     prices: PriceSettings = PriceSettings()
     runner: Runner = Runner.LOCAL
     local: LocalSettings = LocalSettings()

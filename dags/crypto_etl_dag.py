@@ -211,6 +211,8 @@ def build_load_task(table: str, pattern: str, source_format: str = "CSV") -> GCS
         source_format=source_format,
         skip_leading_rows=1 if source_format == "CSV" else None,
         allow_quoted_newlines=source_format == "CSV",
+        field_delimiter=",",
+        quote_character='"',  # never guessed: a name with commas and an apostrophe misleads a sniffing reader
         write_disposition="WRITE_TRUNCATE",
         create_disposition="CREATE_IF_NEEDED",
         autodetect=False,
@@ -325,8 +327,8 @@ with DAG(
     },
     default_args={
         "owner": "data-platform",
-        "retries": 2,
-        "retry_delay": timedelta(seconds=30),
+        "retries": settings.retry.retries,
+        "retry_delay": timedelta(seconds=settings.retry.delay_seconds),
         "retry_exponential_backoff": True,
         "retry_policy": RetryTransientErrors(),
         "execution_timeout": timedelta(minutes=15),

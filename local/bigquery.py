@@ -1,4 +1,4 @@
-"""The local BigQuery: bqemulator 1.4.0, started with three corrections and without internet.
+"""The local BigQuery: bqemulator 1.4.0, started with four corrections and without internet.
 
 ``python -m local.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
@@ -6,6 +6,8 @@
   and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead of answered with the present rows.
 - Query parameters work in scripts (see :mod:`local.script_parameters`).
 - ``RAISE`` in a script is a failed query, not an internal error that breaks the connection.
+- A CSV file is read by BigQuery's defaults, comma and double quote. bqemulator ignores the dialect of the load job and guesses it from the
+  first rows; a name such as ``"Comma, Inc., the 'Coin'"`` misleads it.
 
 The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
 """
@@ -91,10 +93,11 @@ def emulator_settings(port: int, grpc_port: int, data_dir: Path, gcs_root: Path)
 
 
 def correct_emulator() -> None:
-    """Apply the three corrections to bqemulator in this process; idempotent."""
+    """Apply the four corrections to bqemulator in this process; idempotent."""
     SnapshotManager.capture = _capture_nothing  # type: ignore[method-assign]  # this is the correction
     SnapshotManager.resolve_time_travel = _refuse_time_travel  # type: ignore[method-assign]
     executor._run_query_body = _run_query_body
+    executor._LOAD_FORMAT_HANDLERS["CSV"] = _load_csv
 
 
 def _capture_nothing(*_: object, **__: object) -> None:
@@ -103,6 +106,12 @@ def _capture_nothing(*_: object, **__: object) -> None:
 
 def _refuse_time_travel(*_: object, **__: object) -> NoReturn:
     raise UnsupportedFeatureError("FOR SYSTEM_TIME AS OF: local tables have no time travel, since no copies of them are kept")
+
+
+def _load_csv(path: str, target_ref: str, ctx: Any) -> None:
+    """Stands in for ``executor._load_csv``: nothing about the dialect is guessed."""
+    dialect = "FORMAT CSV, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', AUTO_DETECT false"
+    ctx.engine.execute(f"COPY {target_ref} FROM ? ({dialect})", [path])
 
 
 _original_run_query_body = executor._run_query_body

@@ -14,11 +14,11 @@ from local.temporary import temporary_settings
 
 
 @pytest.fixture(scope="session")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a migrated Airflow that has never run anything."""
     settings = temporary_settings(tmp_path_factory.mktemp("airflow_home"))
     migrate_database(settings)
-    yield airflow_environment(settings)
+    return airflow_environment(settings)
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +26,8 @@ def run_python(airflow_home: dict[str, str]) -> Any:
     """Run a snippet in a fresh interpreter of that Airflow: importing Airflow here would fix its settings for every other test."""
 
     def run(snippet: str, **variables: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", snippet], env=os.environ | airflow_home | variables, capture_output=True, text=True, timeout=120, check=False
-        )
+        environment = os.environ | airflow_home | variables
+        done = subprocess.run([sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

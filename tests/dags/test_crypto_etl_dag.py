@@ -82,7 +82,7 @@ def test_the_jobs_start_in_parallel_after_the_schema(described: dict[str, Any]) 
     assert tasks["choose_jobs"]["down"] == ["fetch_crypto_data", "populate_crypto_asset_dim", "populate_date_dim"]
 
 
-def test_nothing_is_published_before_the_audit_and_nothing_is_recorded_as_published_before_the_verification(described: dict[str, Any]) -> None:
+def test_nothing_is_published_before_the_audit_or_recorded_before_the_verification(described: dict[str, Any]) -> None:
     tasks = described["tasks"]
     loads = [name for name in tasks if name.startswith("load_") and name != "load_rejected_record"]
     assert loads
@@ -102,7 +102,7 @@ def test_every_task_is_bounded_retries_by_error_class_and_tells_a_person(describ
         assert task["timeout"] > 0, name
         assert task["policy"] == "RetryTransientErrors", name
         assert task["alerts"], name
-        assert task["retries"] == 2, name
+        assert task["retries"] >= 1, name
 
 
 def test_parsing_imports_no_beam_and_opens_no_connection(run_python: Any) -> None:
@@ -125,8 +125,8 @@ print("quiet")
         pytest.param("PublishBlockedError('x')", "FAIL", id="a blocked publish is not retried"),
         pytest.param("TransientError('x')", "DEFAULT", id="a transient error is retried"),
         pytest.param("ValueError('x')", "DEFAULT", id="an unknown error is retried"),
-        pytest.param("RuntimeError('Apache Beam process failed with return code 2')", "FAIL", id="a job that says terminal is not retried"),
-        pytest.param("RuntimeError('Apache Beam process failed with return code 1')", "DEFAULT", id="a job that failed otherwise is retried"),
+        pytest.param("RuntimeError('Beam process failed with return code 2')", "FAIL", id="a job that says terminal is not retried"),
+        pytest.param("RuntimeError('Beam process failed with return code 1')", "DEFAULT", id="a job that failed otherwise is retried"),
     ],
 )
 def test_retries_follow_the_class_of_the_error(run_python: Any, error: str, action: str) -> None:
@@ -152,3 +152,8 @@ def test_production_gives_dataflow_what_it_needs(run_python: Any) -> None:
     assert options["no_use_public_ips"] is True
     assert options["service_account_email"] == "flow@acme-crypto.iam.gserviceaccount.com"
     assert options["max_num_workers"] == "4"
+
+
+def test_retries_are_a_setting(run_python: Any) -> None:
+    described = read_result(run_python(DESCRIBE, COINBEAM_RETRY__RETRIES="5"))
+    assert {task["retries"] for task in described["tasks"].values()} == {5}

@@ -1,0 +1,5 @@
+"""``python -m coinbeam``: the command line."""
+
+from coinbeam.cli import main
+
+main()

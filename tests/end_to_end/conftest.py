@@ -1,0 +1,131 @@
+"""Runs of the real DAG through real Airflow, against the emulators and the simulator, each in datasets of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from coinbeam.clock import utc_now
+from coinbeam.contracts import load_all
+from coinbeam.orchestrator import DagRun, migrate_database, run_dag
+from coinbeam.runs import present_instant
+from coinbeam.settings import Settings
+from coinbeam.warehouse import Warehouse
+from local.temporary import LocalCloud
+
+FORM: dict[str, Any] = {
+    "universe": "all",
+    "ids": "",
+    "top_n": 250,
+    "category": "",
+    "quote_currency": "usd",
+    "runner": "local",
+    "replay_date": None,
+    "snapshot_at": None,
+    "source": "",
+    "dry_run": False,
+}
+
+
+VOLATILE = frozenset({"started_at", "finished_at", "task_seconds", "checked_at", "ingested_at", "details_at"})
+"""Columns that tell when we did something, and so differ between two runs over the same market."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished run."""
+
+    code: int
+    log: str
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The DAG on one local cloud.
+
+    Attributes:
+        settings: of the cloud, with fresh bucket and datasets.
+        folder: for logs.
+    """
+
+    settings: Settings
+    folder: Path
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.settings)
+
+    @property
+    def today(self) -> str:
+        return present_instant(utc_now(), self.settings)
+
+    def run(self, variables: Mapping[str, str] | None = None, **form: Any) -> Ran:
+        """Run the DAG to its end, from the simulator unless the form names files."""
+        log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
+        conf = FORM | {"snapshot_at": form.get("snapshot_at") or self.today} | form
+        given = {"COINBEAM_MARKET__SOURCE": "simulator", "COINBEAM_MARKET__MAX_DETAILS": "3", **(variables or {})}
+        if conf["replay_date"]:
+            conf["snapshot_at"] = None
+        code = run_dag(self.settings, DagRun(conf["snapshot_at"] or f"{conf['replay_date']}T00:00:00Z", conf, given), log, lambda _: None)
+        return Ran(code, log.read_text(encoding="utf-8"))
+
+    def batches(self) -> list[dict[str, Any]]:
+        return self.rows("SELECT * FROM `{ops}.ingestion_batch` WHERE snapshot_date >= '2000-01-01' ORDER BY batch_id, status")
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        names = self.settings.warehouse
+        return self.warehouse.rows(sql.format(data=names.data_dataset, ops=names.ops_dataset, staging=names.staging_dataset))
+
+    def tables(self, volatile: bool = False) -> dict[str, list[str]]:
+        """Every row of every table, as text, sorted: what "the same warehouse" means.
+
+        Args:
+            volatile: with the columns that tell when something was done.
+        """
+        left_out = set() if volatile else VOLATILE
+        content = {}
+        for contract in load_all().values():
+            names = ", ".join(c.name for c in contract.columns if c.name not in left_out)
+            where = f" WHERE {contract.partition_column} >= '1970-01-01'" if contract.partition_column else ""
+            rows = self.warehouse.rows(f"SELECT {names} FROM `{self.warehouse.table(contract)}`{where}")
+            content[contract.name] = sorted(json.dumps(row, default=str, sort_keys=True) for row in rows)
+        return content
+
+    def faults(self, **order: Any) -> None:
+        """Order faults of the simulator."""
+        self._control("faults", order)
+
+    def simulator_stats(self) -> dict[str, Any]:
+        with urlopen(f"http://127.0.0.1:{self.settings.local.ports.simulator}/_control/stats", timeout=10) as answer:
+            return dict(json.load(answer))
+
+    def freeze(self, instant: str | None) -> None:
+        """Let the simulated market stand still, so that two runs see the same prices."""
+        self._control("clock", {"at": instant})
+
+    def _control(self, name: str, body: Mapping[str, Any]) -> None:
+        url = f"http://127.0.0.1:{self.settings.local.ports.simulator}/_control/{name}"
+        with urlopen(Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}), timeout=10):
+            pass
+
+    def coinbeam(self, *arguments: str) -> str:
+        """The command line as a user would call it, on this cloud."""
+        done = subprocess.run([sys.executable, "-m", "coinbeam", *arguments], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+
+@pytest.fixture
+def pipeline(fresh_cloud: LocalCloud, tmp_path: Path) -> Iterator[Pipeline]:
+    """The DAG on datasets of this test alone, with a market without faults."""
+    migrate_database(fresh_cloud.settings)
+    ready = Pipeline(fresh_cloud.settings, tmp_path)
+    ready._control("reset", {})
+    ready.faults(profile="none")
+    yield ready
+    ready.faults(profile="none")

@@ -1,0 +1,123 @@
+"""What the source can do to us, through the real DAG: a correct warehouse or a clear failure, never half of one."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from coinbeam.clock import format_instant, utc_now
+from coinbeam.orchestrator import DAG_ID, airflow_environment, command
+from local.temporary import COINS
+
+pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
+
+FAST = {"COINBEAM_COINGECKO__MAX_ATTEMPTS": "4"}
+
+
+@pytest.mark.parametrize("profile", ["throttle", "unavailable"])
+def test_a_passing_fault_costs_retries_and_no_rows(pipeline: Any, profile: str) -> None:
+    pipeline.faults(profile=profile, retry_after=0)
+    ran = pipeline.run(variables=FAST)
+    assert ran.code == 0, ran.log[-4000:]
+    (batch,) = pipeline.batches()
+    assert batch["status"] == "published"
+    assert batch["rows_read"] == COINS
+    assert batch["api_retries"] > 0
+    assert (batch["api_throttled"] > 0) == (profile == "throttle")
+
+
+def test_a_page_that_stays_unreadable_is_refused_and_too_many_of_them_block_the_publish(pipeline: Any) -> None:
+    pipeline.faults(profile="html_persistent", page=2)
+    ran = pipeline.run(variables=FAST)
+    assert ran.code != 0, "one page of three is far above five per cent"
+    (batch,) = pipeline.batches()
+    assert batch["status"] == "failed"
+    assert "reject_share" in batch["error_message"]
+    assert "Nothing was published" in batch["error_message"]
+    assert pipeline.tables()["crypto_market_snapshot_fact"] == []
+    (refused,) = pipeline.rows("SELECT * FROM `{ops}.rejected_record` WHERE snapshot_date >= '2000-01-01'")
+    assert refused["level"] == "page"
+    assert refused["estimated_rows"] == 250
+
+    pipeline.faults(profile="none")
+    assert pipeline.run(variables=FAST).code == 0, "the malformed page is asked for again, the others are reused"
+    assert len(pipeline.tables()["crypto_market_snapshot_fact"]) > 0.9 * COINS
+    assert pipeline.tables()["rejected_record"] == []
+
+
+def test_a_handful_of_bad_rows_cost_only_themselves(pipeline: Any) -> None:
+    pipeline.faults(profile="corrupt_rows", limit=9)
+    ran = pipeline.run()
+    assert ran.code == 0, ran.log[-4000:]
+    (batch,) = pipeline.batches()
+    assert 0 < batch["rows_rejected"] <= 9
+    assert batch["rows_published"] == batch["rows_read"] - batch["rows_unpriced"] - batch["rows_rejected"] - batch["rows_duplicate"]
+    reasons = pipeline.rows("SELECT DISTINCT reason FROM `{ops}.rejected_record` WHERE snapshot_date >= '2000-01-01'")
+    assert {"wrong_type", "below_minimum"} & {row["reason"] for row in reasons}
+
+
+def test_more_bad_rows_than_the_limit_stop_the_publish(pipeline: Any) -> None:
+    pipeline.faults(profile="many_corrupt_rows")
+    ran = pipeline.run()
+    assert ran.code != 0
+    (batch,) = pipeline.batches()
+    assert batch["status"] == "failed"
+    assert "reject_share" in batch["error_message"]
+    assert pipeline.tables()["crypto_market_snapshot_fact"] == []
+    failed = pipeline.rows("SELECT rule, value FROM `{ops}.quality_result` WHERE checked_date >= '2000-01-01' AND status = 'failed'")
+    assert [row["rule"] for row in failed] == ["reject_share"]
+    assert failed[0]["value"] > 0.05
+
+
+def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> None:
+    pipeline.faults(profile="down")
+    ran = pipeline.run(variables={"COINBEAM_COINGECKO__MAX_ATTEMPTS": "1"})
+    assert ran.code != 0
+    (batch,) = pipeline.batches()
+    assert batch["status"] == "failed"
+    assert "fetch_crypto_data" in batch["error_message"]
+    assert "503" in ran.log
+    assert pipeline.tables()["crypto_market_snapshot_fact"] == []
+
+
+def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_warehouse(pipeline: Any) -> None:
+    pipeline.freeze(format_instant(utc_now()))
+    rng = random.Random()
+    for moment in sorted(rng.uniform(4, 24) for _ in range(2)):
+        kill_run(pipeline, moment)
+    assert pipeline.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
+    disturbed = pipeline.tables()
+    batch = pipeline.batches()
+    assert [row["status"] for row in batch] == ["published"]
+    assert len(disturbed["crypto_market_snapshot_fact"]) == batch[0]["rows_valid"]
+    fact = "`{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'"
+    ids = pipeline.rows(f"SELECT COUNT(*) AS n, COUNT(DISTINCT asset_id) AS d FROM {fact}")[0]
+    assert ids["n"] == ids["d"]
+    versions = pipeline.rows("SELECT COUNT(*) AS n, COUNT(DISTINCT asset_id) AS d FROM `{data}.crypto_asset_dim` WHERE is_current")[0]
+    assert versions["n"] == versions["d"]
+    assert pipeline.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
+    for name, rows in pipeline.tables().items():
+        if name != "ingestion_batch":
+            assert rows == disturbed[name], name
+
+
+def kill_run(pipeline: Any, seconds: float) -> None:
+    """Start a run and kill it and everything that it started, without a chance to clean up."""
+    variables = {"COINBEAM_MARKET__SOURCE": "simulator", "COINBEAM_MARKET__MAX_DETAILS": "0"}
+    process = subprocess.Popen(
+        command("airflow", "dags", "test", DAG_ID, pipeline.today),
+        env=os.environ | airflow_environment(pipeline.settings) | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+    time.sleep(0.2)

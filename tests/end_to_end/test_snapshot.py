@@ -1,0 +1,83 @@
+"""One snapshot through the real DAG: complete, idempotent, honest about time."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from coinbeam.clock import format_instant, parse_instant, utc_now
+from local.temporary import COINS
+
+pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
+
+
+def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: Any) -> None:
+    pipeline.freeze(format_instant(utc_now()))
+    first = pipeline.run()
+    assert first.code == 0, first.log[-4000:]
+    tables = pipeline.tables()
+    batch = pipeline.batches()[0]
+
+    assert batch["status"] == "published"
+    assert batch["rows_read"] == COINS
+    assert batch["rows_read"] == batch["rows_valid"] + batch["rows_unpriced"] + batch["rows_duplicate"] + batch["rows_rejected"]
+    assert batch["rows_published"] == batch["rows_staged"] == batch["rows_valid"] == len(tables["crypto_market_snapshot_fact"])
+    assert batch["rows_unpriced"] > 0
+    assert batch["api_calls"] == pipeline.simulator_stats()["total_calls"]
+    assert batch["details_fetched"] == 3
+    assert batch["assets_listed"] > COINS / 2
+    assert json.loads(batch["task_seconds"])["fetch_crypto_data"] > 0
+    assert len(tables["time_dim"]) == 1440
+    assert len(tables["date_dim"]) > 6000
+    assert {json.loads(row)["status"] for row in tables["quality_result"]} <= {"passed", "warning"}
+    assert list(pipeline.warehouse.client.list_tables(pipeline.settings.warehouse.staging_dataset)) == []
+
+    second = pipeline.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"})
+    assert second.code == 0, second.log[-4000:]
+    again = pipeline.tables()
+    for name in tables:
+        if name != "ingestion_batch":
+            assert again[name] == tables[name], name
+    assert len(again["ingestion_batch"]) == 1
+    assert pipeline.batches()[0]["api_calls"] == 0, "every page and the list were reused"
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(pipeline: Any) -> None:
+    ran = pipeline.run(dry_run=True)
+    assert ran.code == 0
+    assert "calls" in ran.log
+    assert "Dry run: the plan is shown above" in ran.log
+    assert list(pipeline.warehouse.client.list_tables(pipeline.settings.warehouse.data_dataset)) == []
+    assert list(pipeline.warehouse.client.list_tables(pipeline.settings.warehouse.ops_dataset)) == []
+
+
+def test_a_past_date_without_landing_is_a_recorded_gap_and_publishes_nothing(pipeline: Any) -> None:
+    yesterday = utc_now() - timedelta(days=1)
+    ran = pipeline.run(replay_date=f"{yesterday:%Y-%m-%d}")
+    assert ran.code == 0, ran.log[-3000:]
+    (batch,) = pipeline.batches()
+    assert batch["status"] == "gap"
+    assert "never stamped on an old date" in batch["error_message"]
+    assert pipeline.tables()["crypto_market_snapshot_fact"] == []
+    assert pipeline.simulator_stats()["total_calls"] == 0
+
+
+def test_a_future_instant_is_refused_before_anything_is_called(pipeline: Any) -> None:
+    ran = pipeline.run(snapshot_at=format_instant(utc_now() + timedelta(days=2)))
+    assert ran.code != 0
+    assert "lies in the future" in ran.log
+    assert pipeline.simulator_stats()["total_calls"] == 0
+
+
+def test_ids_and_the_whole_market_share_an_instant_without_taking_each_others_rows(pipeline: Any) -> None:
+    pipeline.freeze(format_instant(utc_now()))
+    assert pipeline.run(universe="top", top_n=20).code == 0
+    top = pipeline.rows("SELECT asset_id FROM `{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'")
+    assert len(top) == 20
+    chosen = ",".join(row["asset_id"] for row in top[:3])
+    assert pipeline.run(universe="ids", ids=chosen).code == 0
+    fact = "`{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'"
+    rows = pipeline.rows(f"SELECT batch_id, COUNT(*) AS n FROM {fact} GROUP BY batch_id")
+    assert sorted(row["n"] for row in rows) == [3, 17]
+    assert parse_instant(pipeline.today)
