@@ -14,7 +14,7 @@ Row = Any
 
 _LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
 _UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
-"""What the parsers raise. A UnicodeDecodeError is a ValueError; a RecursionError, and simdjson refusing a big integer, are RuntimeErrors."""
+"""What the parsers raise: UnicodeDecodeError is a ValueError; RecursionError, and simdjson on a large integer, are RuntimeErrors."""
 
 
 @dataclass(frozen=True)

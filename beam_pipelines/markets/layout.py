@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
+from itertools import repeat
+from operator import contains, itemgetter
 from typing import Any
 
 import simdjson
@@ -63,7 +64,7 @@ def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, l
     except KeyError:
         return None
     unread = distinct.difference(layout.fields)
-    return (layout, records) if all(field in row for field in unread for row in rows) else None
+    return (layout, records) if all(all(map(contains, rows, repeat(field))) for field in unread) else None
 
 
 def _lay_out_mixed(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:

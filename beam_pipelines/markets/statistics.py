@@ -14,7 +14,7 @@ MIN_POINTS = 160
 
 HOURS_PER_YEAR = 8_760
 
-# Squares of doubles outside of this range lose bits to underflow or overflow; such rows are scaled by a power of two, which is exact.
+# Outside of this range the squares of deviations may have underflowed or overflowed; such rows are scaled by a power of two first, exactly.
 _SQUARE_SAFE = (1e-140, 1e150)
 
 
@@ -27,10 +27,8 @@ def volatility_7d(prices: Doubles) -> Doubles:
     if prices.shape[1] < MIN_POINTS:
         return np.full(len(prices), np.nan)
     with np.errstate(all="ignore"):
-        shifted = prices - prices[:, :1]
-        result = _deviation(shifted, freedom=0)
-        size = np.maximum(shifted.max(axis=1), -shifted.min(axis=1))
-        for row in np.flatnonzero((size > _SQUARE_SAFE[1]) | ((size < _SQUARE_SAFE[0]) & (size > 0))):
+        result = _deviation(prices - prices[:, :1], freedom=0)
+        for row in np.flatnonzero(~((result > _SQUARE_SAFE[0]) & (result < _SQUARE_SAFE[1]))):  # a constant row is among them
             result[row] = _scaled_deviation(prices[row])
     return _finite(result)
 
@@ -48,7 +46,8 @@ def realized_volatility_7d(prices: Doubles) -> Doubles:
         np.log(returns, out=returns)
         result = _deviation(returns, freedom=1)
         result *= math.sqrt(HOURS_PER_YEAR)
-        result[prices.min(axis=1) <= 0] = np.nan
+        if prices.min() <= 0:
+            result[prices.min(axis=1) <= 0] = np.nan
     return _finite(result)
 
 
