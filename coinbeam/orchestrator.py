@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,15 @@ def run_dag(settings: Settings, run: DagRun, log: Path, on_line: Callable[[str],
             if time.monotonic() > deadline:
                 raise TerminalError(f"The run did not end within {RUN_TIMEOUT_SECONDS:.0f} s and was stopped.", f"Its log is {log}.")
         return process.wait(_STOP_SECONDS)
+
+
+_RAISED = re.compile(r"^(?:[\w]+\.)*(?P<kind>\w+(?:Error|Exception)): (?P<text>\S.*)$", re.MULTILINE)
+
+
+def last_error(log: Path) -> str | None:
+    """The text of the last exception in a log, or None: what a person wants to read before the log itself."""
+    found = _RAISED.findall(log.read_text(encoding="utf-8"))
+    return f"{found[-1][0]}: {found[-1][1]}" if found else None
 
 
 @contextmanager

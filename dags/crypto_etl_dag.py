@@ -38,6 +38,9 @@ settings = load_settings()
 SCHEDULES = {Period.DAILY: "0 0 * * *", Period.HOURLY: "0 * * * *"}
 JOB_TIMEOUT = {Period.DAILY: timedelta(hours=3), Period.HOURLY: timedelta(minutes=50)}
 BEAM_RUNNERS = {"local": "FnApiRunner", "dataflow": "DataflowRunner"}
+FIRST_INSTANT = datetime(2013, 1, 1, tzinfo=UTC)
+"""Airflow runs no task of an older instant; a replay may reach back to the first day of the calendar."""
+
 PLAN = "ti.xcom_pull(task_ids='plan_batch')"
 
 
@@ -312,7 +315,7 @@ with DAG(
     dag_id="crypto_etl_dag",
     description="One snapshot of the crypto market, landed, audited and published as a whole.",
     schedule=SCHEDULES[settings.market.period],
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    start_date=FIRST_INSTANT,
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=JOB_TIMEOUT[settings.market.period] + timedelta(minutes=30),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from coinbeam.cli.progress import TaskProgress
 from coinbeam.cli.read import last_batches, rejects_by_reason
 from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.composer import Composer
-from coinbeam.contracts import load_all
+from coinbeam.contracts import load_all, load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.ingestion import Ingestion
-from coinbeam.orchestrator import DagRun, airflow_environment, command, migrate_database, run_dag
+from coinbeam.orchestrator import DagRun, airflow_environment, command, last_error, migrate_database, run_dag
 from coinbeam.runs import describe, present_instant, request_from
 from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
 from coinbeam.warehouse import Warehouse
@@ -106,7 +107,7 @@ class RunCommand:
     def _run_local(self, settings: Settings) -> int:
         if not settings.is_local:
             raise SettingsError(f"--mode local, but the environment is {settings.environment}.", "Unset COINBEAM_ENV, or use --mode cloud.")
-        started = time.monotonic()
+        started, began = time.monotonic(), utc_now()
         _start_local_cloud(settings)
         ready = time.monotonic()
         log = settings.local.state_dir / "logs" / f"run-{utc_now():%Y%m%dT%H%M%SZ}.log"
@@ -116,16 +117,22 @@ class RunCommand:
         took = f"{time.monotonic() - started:.1f} s in all, {ready - started:.1f} s of it to start the local cloud"
         if self.dry_run:
             return code
-        batch = last_batches(Warehouse(settings), 1)
-        if code or not batch or batch[0]["status"] == "failed":
-            complain(
-                (batch[0]["error_message"] if batch and batch[0]["status"] == "failed" else None) or f"The run failed; its log is {log}."
-            )
+        batch = self._recorded(settings, began)
+        if code or batch is None or batch["status"] == "failed":
+            complain((batch and batch["error_message"]) or last_error(log) or "The run ended without a recorded batch.")
             say(f"Log: {log} ({took})")
             return 1
-        show_summary(Warehouse(settings), batch[0], took)
+        show_summary(Warehouse(settings), batch, took)
         say(f"\nLog of the run: {log}")
         return 0
+
+    def _recorded(self, settings: Settings, began: datetime) -> dict[str, Any] | None:
+        """The record that this very run left, not one of an earlier run of the batch."""
+        batch_id = request_from(self.conf(settings), began, settings).batch_id
+        warehouse = Warehouse(settings)
+        if not warehouse.exists(warehouse.table(load_contract("ingestion_batch"))):
+            return None
+        return next((row for row in last_batches(warehouse) if row["batch_id"] == batch_id and row["finished_at"] >= began), None)
 
     def _run_cloud(self, settings: Settings) -> int:
         composer = Composer(settings)
@@ -164,7 +171,9 @@ def open_ui() -> int:
     """Start the local cloud and Airflow's own `standalone`; returns its exit code."""
     settings = load_settings()
     _start_local_cloud(settings)
-    say(f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). Ctrl-C stops it; `make down` stops the cloud.")
+    say(
+        f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). Ctrl-C stops it; `make down` stops the cloud."
+    )
     try:
         return subprocess.run(command("airflow", "standalone"), env=os.environ | airflow_environment(settings), check=False).returncode
     except KeyboardInterrupt:
