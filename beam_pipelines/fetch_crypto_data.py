@@ -25,7 +25,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -68,10 +67,11 @@ ENDPOINT = "markets"
 
 @dataclass(frozen=True)
 class MarketFetch:
-    """A batch to ask for: the plan of its calls, and who makes them."""
+    """A batch to ask for: the plan of its calls, who makes them, and the clock by which they are in time."""
 
     plan: FetchPlan
     clients: ClientFactory
+    clock: Clock = utc_now
 
 
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
@@ -95,7 +95,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     work = (
         find_replays(job, ENDPOINT, market.per_page, market.universe, settings)
         if job.glob
-        else prepare_fetch(job, market, settings, options, clock())
+        else prepare_fetch(job, market, settings, options, clock)
     )
     batches = [replay.batch for replay in work] if isinstance(work, list) else [work.plan.manifest]
     _refuse_shared_files(batches, job)
@@ -107,7 +107,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     return read_report(uri) | {"metrics": counters(pipeline.result)}
 
 
-def prepare_fetch(job: JobRequest, market: MarketRequest, settings: Settings, options: PipelineOptions, now: datetime) -> MarketFetch:
+def prepare_fetch(job: JobRequest, market: MarketRequest, settings: Settings, options: PipelineOptions, clock: Clock) -> MarketFetch:
     """Decide whom to ask, and write the manifest of the batch.
 
     Raises:
@@ -117,12 +117,14 @@ def prepare_fetch(job: JobRequest, market: MarketRequest, settings: Settings, op
     where = folder(job.landing, ENDPOINT, batch)
     begun = landed_manifest(where)
     source = resolve_source(job, begun, settings)
-    refuse_other_times(job, source, begun, now)
+    refuse_other_times(job, source, begun, clock())
     clients = make_clients(job, source, settings, options, market.fetch_shards)
     size = page_size(market.universe, market.per_page)
     manifest = BatchManifest(batch, ENDPOINT, source_id(source), job.snapshot_at, job.quote_currency, size, market.universe.label)
     begin_batch(where, manifest)
-    return MarketFetch(FetchPlan(manifest, where, market.universe, clients.shards, deadline(job.snapshot_at, job.period, source)), clients)
+    return MarketFetch(
+        FetchPlan(manifest, where, market.universe, clients.shards, deadline(job.snapshot_at, job.period, source)), clients, clock
+    )
 
 
 def build(pipeline: beam.Pipeline, work: MarketFetch | list[Replay], job: JobRequest, rules: MarketRules, report: WriteReport) -> None:
@@ -132,7 +134,7 @@ def build(pipeline: beam.Pipeline, work: MarketFetch | list[Replay], job: JobReq
         snapshots = pipeline | "Replays" >> beam.Create([to_input(replay) for replay in work])
         parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules)]
     else:
-        fetched = pipeline | "Shards" >> beam.Create(range(work.plan.shards)) | "Fetch" >> FetchPages(work.plan, work.clients)
+        fetched = pipeline | "Shards" >> beam.Create(range(work.plan.shards)) | "Fetch" >> FetchPages(work.plan, work.clients, work.clock)
         snapshots = (
             fetched.pages
             | "Gather pages" >> beam.CombineGlobally(ToListCombineFn())

@@ -24,7 +24,6 @@ In ``--output``: ``asset_dim.csv``, ``rejected_assets.ndjson`` and ``report_popu
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -61,10 +60,11 @@ METRICS_NAMESPACE = "assets"
 
 @dataclass(frozen=True)
 class AskedFor:
-    """A batch to ask for, and who asks."""
+    """A batch to ask for, who asks, and the clock by which the calls are in time."""
 
     fetch: AssetFetch
     clients: ClientFactory
+    clock: Clock = utc_now
 
 
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
@@ -82,7 +82,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     options = beam_options(argv, (CoinbeamOptions, AssetOptions))
     job, request = read_job(options, settings, clock), read_asset_options(options, settings)
     load_known(request.known_assets)
-    work = find_bodies(job, settings) if job.glob else prepare_fetch(job, request, settings, options, clock())
+    work = find_bodies(job, settings) if job.glob else prepare_fetch(job, request, settings, options, clock)
     batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
     uri = report_uri(job.output, JOB)
     forget(uri)
@@ -107,7 +107,7 @@ def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
     return AssetBodies(replays[0])
 
 
-def prepare_fetch(job: JobRequest, request: AssetRequest, settings: Settings, options: PipelineOptions, now: datetime) -> AskedFor:
+def prepare_fetch(job: JobRequest, request: AssetRequest, settings: Settings, options: PipelineOptions, clock: Clock) -> AskedFor:
     """Decide whom to ask, and write the manifests of the batch.
 
     Raises:
@@ -117,13 +117,13 @@ def prepare_fetch(job: JobRequest, request: AssetRequest, settings: Settings, op
     list_folder, details_folder = (folder(job.landing, endpoint, batch) for endpoint in (LIST_ENDPOINT, DETAILS_ENDPOINT))
     begun = landed_manifest(list_folder)
     source = resolve_source(job, begun, settings)
-    refuse_other_times(job, source, begun, now)
+    refuse_other_times(job, source, begun, clock())
     clients = make_clients(job, source, settings, options, 1)
     manifest = BatchManifest(batch, LIST_ENDPOINT, source_id(source), job.snapshot_at, job.quote_currency, 1, UniverseSpec().label)
     begin_batch(list_folder, manifest)
     begin_batch(details_folder, replace(manifest, endpoint=DETAILS_ENDPOINT))
     until = deadline(job.snapshot_at, job.period, source)
-    return AskedFor(AssetFetch(manifest, list_folder, details_folder, request.max_details, request.known_assets, until), clients)
+    return AskedFor(AssetFetch(manifest, list_folder, details_folder, request.max_details, request.known_assets, until), clients, clock)
 
 
 def build(pipeline: beam.Pipeline, work: AskedFor | AssetBodies, write: "WriteAssetsFn", report: WriteReport) -> None:
@@ -131,7 +131,7 @@ def build(pipeline: beam.Pipeline, work: AskedFor | AssetBodies, write: "WriteAs
     if isinstance(work, AssetBodies):
         parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write assets" >> beam.ParDo(write)]
     else:
-        fetched = pipeline | "Batch" >> beam.Create([work.fetch]) | "Fetch" >> FetchAssets(write.contract, work.clients)
+        fetched = pipeline | "Batch" >> beam.Create([work.fetch]) | "Fetch" >> FetchAssets(write.contract, work.clients, work.clock)
         parts = [fetched.bodies | "Write assets" >> beam.ParDo(write), fetched[STATS]]
     _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
 
