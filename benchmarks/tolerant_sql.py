@@ -21,11 +21,12 @@ def run_tolerant(snapshots: list[Snapshot], rules: MarketRules, output: Path) ->
     for day, snapshot in enumerate(snapshots):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE judged AS {_judged(snapshot, day, rules)}")
         write_outputs(connection, snapshot, day, rules, output)
-        connection.execute(
-            f"COPY (SELECT '{snapshot.batch.batch_id}' AS batch_id, asset_id, fate AS reason, payload, "
-            f"'{rules.contract_version}' AS contract_version, '{landed_at(day):%Y-%m-%d %H:%M:%SZ}' AS rejected_at FROM judged WHERE fate NOT IN ('accepted', 'unpriced')) "
-            f"TO '{output}/rejected_{day:03d}.ndjson' (FORMAT json)"
+        columns = (
+            f"'{snapshot.batch.batch_id}' AS batch_id, asset_id, fate AS reason, payload, "
+            f"'{rules.contract_version}' AS contract_version, '{landed_at(day):%Y-%m-%d %H:%M:%SZ}' AS rejected_at"
         )
+        rejects = f"SELECT {columns} FROM judged WHERE fate NOT IN ('accepted', 'unpriced')"
+        connection.execute(f"COPY ({rejects}) TO '{output}/rejected_{day:03d}.ndjson' (FORMAT json)")
 
 
 def _judged(snapshot: Snapshot, day: int, rules: MarketRules) -> str:

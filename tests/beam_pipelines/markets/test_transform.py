@@ -1,0 +1,86 @@
+"""The Beam shell: whole files or none, the same bytes as without Beam, and counters that say what became of the rows."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_pipelines.files import read_landed
+from beam_pipelines.markets.rules import MarketRules
+from beam_pipelines.markets.snapshot import write_snapshot
+from beam_pipelines.markets.transform import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
+from coinbeam.batch import BatchManifest
+from coinbeam.landing import pack
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, batch: BatchManifest, good_row: Callable[..., Row], land: Callable[..., Any]) -> SnapshotInput:
+    """Three landed pages: good rows, a bad and an unpriced one, and one that is HTML."""
+    bodies = [
+        [good_row(id="a"), good_row(id="b")],
+        [good_row(id="b"), good_row(id="c", ath="x"), good_row(id="d", current_price=None)],
+    ]
+    pages = [*(json.dumps(rows).encode() for rows in bodies), b"<html>"]
+    uris = []
+    for number, page in enumerate(pages):
+        path = tmp_path / "landing" / f"page-{number:05d}.json.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pack(page, land(page).landed_at))
+        uris.append(str(path))
+    return SnapshotInput(batch, tuple(uris), str(tmp_path / "out" / "crypto.csv"), str(tmp_path / "out" / "rejected.ndjson"))
+
+
+def _run(snapshot: SnapshotInput, rules: MarketRules) -> Any:
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    _ = pipeline | beam.Create([snapshot]) | WriteSnapshots(rules)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return result
+
+
+def test_files_are_those_of_the_kernel_without_beam(snapshot: SnapshotInput, rules: MarketRules) -> None:
+    _run(snapshot, rules)
+    csv, rejects = io.BytesIO(), io.BytesIO()
+    write_snapshot(map(read_landed, snapshot.uris), snapshot.batch, rules, csv, rejects)
+    assert Path(snapshot.csv_uri).read_bytes() == csv.getvalue()
+    assert Path(snapshot.rejects_uri).read_bytes() == rejects.getvalue()
+
+
+def test_counters_say_what_became_of_every_row(snapshot: SnapshotInput, rules: MarketRules) -> None:
+    counters = _run(snapshot, rules).metrics().query(MetricsFilter().with_namespace(METRICS_NAMESPACE))["counters"]
+    found = {counter.key.metric.name: counter.committed for counter in counters}
+    expected = {
+        "pages_read": 3,
+        "pages_rejected": 1,
+        "rows_read": 5,
+        "rows_valid": 2,
+        "rows_unpriced": 1,
+        "rows_duplicate": 1,
+        "rows_rejected": 1,
+        "rejected_wrong_type": 1,
+        "rejected_not_json": 1,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_retry_overwrites_and_leaves_nothing_beside(snapshot: SnapshotInput, rules: MarketRules) -> None:
+    _run(snapshot, rules)
+    first = Path(snapshot.csv_uri).read_bytes()
+    _run(snapshot, rules)
+    assert Path(snapshot.csv_uri).read_bytes() == first
+    assert sorted(path.name for path in Path(snapshot.csv_uri).parent.iterdir()) == ["crypto.csv", "rejected.ndjson"]
+
+
+def test_a_page_that_is_gone_fails_the_job_and_leaves_no_half_file(snapshot: SnapshotInput, rules: MarketRules) -> None:
+    Path(snapshot.uris[1]).unlink()
+    with pytest.raises(Exception, match=r"page-00001\.json\.gz cannot be read"):
+        _run(snapshot, rules)
+    assert list(Path(snapshot.csv_uri).parent.iterdir()) == []
