@@ -1,6 +1,5 @@
 """The audit: rules from the contracts run as SQL against staging before the publish, and against the published batch after it."""
 
-import io
 import json
 import math
 import operator
@@ -10,12 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from coinbeam.batch import digest
 from coinbeam.contracts import Column, Contract, Rule, Severity
-from coinbeam.errors import CoinbeamError, PublishBlockedError
+from coinbeam.contracts.bigquery import literal
+from coinbeam.errors import PublishBlockedError, TerminalError
 from coinbeam.warehouse import Warehouse
 
 SAMPLE_SIZE = 10
@@ -107,7 +106,7 @@ def _column_rules(contract: Contract, column: Column) -> list[Rule]:
     if broken:
         conditions.append(("in_range", broken, "stays within the bounds of its contract"))
     if column.accepted:
-        listed = ", ".join(f"'{value}'" for value in column.accepted)
+        listed = ", ".join(literal(value) for value in column.accepted)
         conditions.append(("accepted", f"{column.name} NOT IN ({listed})", f"is one of {', '.join(column.accepted)}"))
     return [
         _no_row_where(f"{column.name}_{suffix}", where, f"{column.name} {text}.", column.name, key) for suffix, where, text in conditions
@@ -229,23 +228,23 @@ class Auditor:
         values = self._values(table, rules)
         return [self._result(contract, table, rule, value) for rule, value in zip(rules, values, strict=True)]
 
-    def _values(self, table: str, rules: Sequence[Rule]) -> list[float | CoinbeamError | None]:
-        together = ", ".join(f"CAST(({rule.query.format(table=table)}) AS FLOAT64) AS r{i}" for i, rule in enumerate(rules))
+    def _values(self, table: str, rules: Sequence[Rule]) -> list[float | TerminalError | None]:
+        together = ", ".join(f"CAST(({_on(table, rule.query)}) AS FLOAT64) AS r{i}" for i, rule in enumerate(rules))
         try:
             row = self._warehouse.rows(f"SELECT {together}")[0]
             return [row[f"r{i}"] for i in range(len(rules))]
-        except (CoinbeamError, GoogleAPICallError):
+        except TerminalError:
             return [self._value(table, rule) for rule in rules]
 
-    def _value(self, table: str, rule: Rule) -> float | CoinbeamError | None:
+    def _value(self, table: str, rule: Rule) -> float | TerminalError | None:
         try:
-            found: float | None = self._warehouse.rows(f"SELECT CAST(({rule.query.format(table=table)}) AS FLOAT64) AS r")[0]["r"]
+            found: float | None = self._warehouse.rows(f"SELECT CAST(({_on(table, rule.query)}) AS FLOAT64) AS r")[0]["r"]
             return found
-        except CoinbeamError as error:
+        except TerminalError as error:
             return error
 
-    def _result(self, contract: Contract, table: str, rule: Rule, value: float | CoinbeamError | None) -> Result:
-        if isinstance(value, CoinbeamError):
+    def _result(self, contract: Contract, table: str, rule: Rule, value: float | TerminalError | None) -> Result:
+        if isinstance(value, TerminalError):
             return Result(contract.name, rule, Status.ERROR, None, f"The rule could not run: {value}"[:1000])
         if value is None or math.isnan(value):
             return Result(contract.name, rule, Status.ERROR, None, "The rule could not run: it found no number.")
@@ -257,8 +256,11 @@ class Auditor:
     def _sample(self, table: str, rule: Rule) -> tuple[str, ...]:
         if not rule.sample:
             return ()
-        rows = self._warehouse.query(f"{rule.sample.format(table=table)} LIMIT {SAMPLE_SIZE}")
-        return tuple(sorted(str(row[0]) for row in rows))
+        try:
+            rows = self._warehouse.rows(f"{_on(table, rule.sample)} LIMIT {SAMPLE_SIZE}")
+        except TerminalError as error:
+            return (f"the sample could not be read: {error}"[:1000],)  # the finding itself must not be lost
+        return tuple(sorted(str(next(iter(row.values()))) for row in rows))
 
     def record(self, results: Sequence[Result], checked_at: datetime) -> None:
         """Append results to ``quality_result``; the same run finding the same again adds nothing."""
@@ -267,7 +269,7 @@ class Auditor:
         known = self._known(target)
         fresh = [row for row in rows if row["result_id"] not in known]
         if fresh:
-            insert_rows(self._warehouse, target, fresh)
+            self._warehouse.append(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in fresh).encode())
 
     def _known(self, target: str) -> set[str]:
         sql = f"SELECT result_id FROM `{target}` WHERE checked_date = @day AND batch_id = @batch"
@@ -297,14 +299,9 @@ class Auditor:
         }
 
 
-def insert_rows(warehouse: Warehouse, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Append rows by a load job: one job, all or nothing, and readable at once by DML, unlike a streaming insert."""
-    body = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
-    config = bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON, write_disposition=bigquery.WriteDisposition.WRITE_APPEND
-    )
-    job = warehouse.client.load_table_from_file(io.BytesIO(body), f"{warehouse.settings.google.project}.{table}", job_config=config)
-    job.result(timeout=warehouse.settings.warehouse.query_timeout_seconds)
+def _on(table: str, sql: str) -> str:
+    """The SQL of a rule on a table; any other brace in it is its own."""
+    return sql.replace("{table}", table)
 
 
 def refuse_if_blocked(results: Sequence[Result]) -> None:
@@ -320,5 +317,6 @@ def refuse_if_blocked(results: Sequence[Result]) -> None:
         )
         raise PublishBlockedError(
             f"{len(blocking)} rule(s) refuse the batch: {lines}.",
-            "Nothing was published. See `coinbeam rejects` and crypto_ops.quality_result; mend the source or the rule, and run the batch again.",
+            "Nothing was published. See `coinbeam rejects` and crypto_ops.quality_result; mend the source or the rule, "
+            "and run the batch again.",
         )

@@ -1,19 +1,24 @@
 """The warehouse: one BigQuery client, real names of tables, and additive migrations from the contracts."""
 
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError, ServerError, TooManyRequests
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
+from coinbeam.batch import digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Column, Contract, load_all
 from coinbeam.contracts.bigquery import add_column_ddl, schema, staging_schema, standard_type, table
-from coinbeam.errors import ContractError, TerminalError
+from coinbeam.errors import ContractError, TerminalError, TransientError
 from coinbeam.settings import Settings
 
 STAGING_LIFETIME = timedelta(days=7)
@@ -45,8 +50,9 @@ class StagingTables:
 
     @property
     def suffix(self) -> str:
-        """The batch id in the alphabet of table names."""
-        return "".join(character if character.isalnum() else "_" for character in self.batch_id)
+        """The batch id in the alphabet of table names; a category may hold a ``_`` of its own, and must not collide with its ``-`` twin."""
+        plain = "".join(character if character.isalnum() else "_" for character in self.batch_id)
+        return f"{plain}_{digest(self.batch_id)}" if "_" in self.batch_id else plain
 
     def name(self, contract: Contract) -> str:
         """``dataset.table`` of the staging table of a contract."""
@@ -66,6 +72,35 @@ class Warehouse:
         self.settings = settings
         self.client = client or connect(settings)
         self._clock = clock
+        self._timeout = settings.warehouse.query_timeout_seconds
+        # The client would repeat a refused connection for ten minutes. The emulator answers at once or not at all.
+        retry, job_retry = (None, None) if settings.is_local else (DEFAULT_RETRY, DEFAULT_JOB_RETRY)
+        self._bounds: dict[str, Any] = {"retry": retry and retry.with_timeout(self._timeout), "timeout": self._timeout}
+        self._upload_retries = 0 if settings.is_local else 6
+        self._job_retry = job_retry and job_retry.with_timeout(self._timeout)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn the errors of Google's client into ours, for the calls made within.
+
+        Raises:
+            TerminalError: BigQuery refused or failed the work, or the credentials.
+            TransientError: BigQuery does not answer, not in time, or with a fault of its own.
+        """
+        try:
+            yield
+        except (ServerError, TooManyRequests, RetryError) as error:
+            raise TransientError(f"The warehouse could not do the work: {error.message}", self._unreachable_remedy()) from error
+        except GoogleAPICallError as error:
+            raise TerminalError(f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`.") from error
+        except GoogleAuthError as error:
+            raise TerminalError(f"The warehouse's credentials do not work: {type(error).__name__}.", self._unreachable_remedy()) from error
+        except TimeoutError as error:
+            raise TransientError(
+                f"The query did not end within {self._timeout:g} s.", "Make it smaller, or raise COINBEAM_WAREHOUSE__QUERY_TIMEOUT_SECONDS."
+            ) from error
+        except OSError as error:
+            raise TransientError(f"The warehouse does not answer: {type(error).__name__}.", self._unreachable_remedy()) from error
 
     def dataset(self, logical: str) -> str:
         """The real name of a logical dataset.
@@ -89,31 +124,45 @@ class Warehouse:
 
         Raises:
             TerminalError: BigQuery refused or failed the query.
+            TransientError: BigQuery does not answer, or not in time.
         """
         limits = self.settings.warehouse
         config = bigquery.QueryJobConfig(query_parameters=list(parameters), maximum_bytes_billed=limits.maximum_bytes_billed)
-        try:
-            job = self.client.query(sql, job_config=config, timeout=limits.query_timeout_seconds)
-            return job.result(timeout=limits.query_timeout_seconds)
-        except GoogleAPICallError as error:
-            raise TerminalError(f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`.") from error
-        except OSError as error:
-            raise TerminalError(f"The warehouse does not answer: {type(error).__name__}.", self._unreachable_remedy()) from error
+        with self.answering():
+            job = self.client.query(sql, job_config=config, job_retry=self._job_retry, **self._bounds)
+            return job.result(job_retry=self._job_retry, **self._bounds)
 
     def rows(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter] = ()) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
-        return [dict(row.items()) for row in self.query(sql, parameters)]
+        with self.answering():
+            return [dict(row.items()) for row in self.query(sql, parameters)]
+
+    def append(self, table: str, ndjson: bytes) -> None:
+        """Append rows to ``dataset.table`` by a load job: one job, all or nothing, and readable at once by DML, unlike a streaming insert.
+
+        Raises:
+            TerminalError: BigQuery refused the rows; none was appended.
+        """
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON, write_disposition=bigquery.WriteDisposition.WRITE_APPEND
+        )
+        with self.answering():
+            name = f"{self.settings.google.project}.{table}"
+            self.client.load_table_from_file(
+                io.BytesIO(ndjson), name, job_config=config, num_retries=self._upload_retries, timeout=self._timeout
+            ).result(**self._bounds)
 
     def _unreachable_remedy(self) -> str:
         return "Start the local cloud with `coinbeam local up`." if self.settings.is_local else "Check the network and the credentials."
 
     def exists(self, name: str) -> bool:
         """Whether there is a table of this name, given as ``dataset.table``."""
-        try:
-            self.client.get_table(f"{self.settings.google.project}.{name}")
-        except NotFound:
-            return False
-        return True
+        with self.answering():
+            try:
+                self.client.get_table(f"{self.settings.google.project}.{name}", **self._bounds)
+            except NotFound:
+                return False
+            return True
 
     def ensure_schema(self) -> list[str]:
         """Create what is missing and add new nullable columns; the only changes that are made without a person.
@@ -125,36 +174,37 @@ class Warehouse:
             ContractError: a table differs from its contract in any other way.
         """
         changes: list[str] = []
-        for logical in ("crypto_data", "crypto_ops", "crypto_staging"):
-            changes += self._ensure_dataset(self.dataset(logical))
-        for contract in load_all().values():
-            changes += self._ensure_table(contract)
+        with self.answering():
+            for logical in ("crypto_data", "crypto_ops", "crypto_staging"):
+                changes += self._ensure_dataset(self.dataset(logical))
+            for contract in load_all().values():
+                changes += self._ensure_table(contract)
         return changes
 
     def _ensure_dataset(self, name: str) -> list[str]:
         dataset = bigquery.Dataset(f"{self.settings.google.project}.{name}")
         dataset.location = self.settings.google.location
         try:
-            self.client.get_dataset(dataset.reference)
+            self.client.get_dataset(dataset.reference, **self._bounds)
         except NotFound:
-            self.client.create_dataset(dataset, exists_ok=True)
+            self.client.create_dataset(dataset, exists_ok=True, **self._bounds)
             return [f"created dataset {name}"]
         return []
 
     def _ensure_table(self, contract: Contract) -> list[str]:
         name = f"{self.settings.google.project}.{self.table(contract)}"
         try:
-            present = self.client.get_table(name)
+            present = self.client.get_table(name, **self._bounds)
         except NotFound:
-            self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True)
+            self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True, **self._bounds)
             return [f"created table {self.table(contract)}"]
-        added = additive_columns(contract, {field.name: standard_type(field.field_type) for field in present.schema})
+        added = additive_columns(contract, {f.name: (standard_type(f.field_type), f.mode == "REQUIRED") for f in present.schema})
         if added:
             for column in added:
                 self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
             # The emulator's ALTER leaves the metadata behind; where it does not, as in BigQuery, this changes nothing.
             present.schema = [*present.schema, *schema(added)]
-            self.client.update_table(present, ["schema"])
+            self.client.update_table(present, ["schema"], **self._bounds)
         return [f"added column {self.table(contract)}.{column.name}" for column in added]
 
     def create_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
@@ -162,30 +212,34 @@ class Warehouse:
         for contract in contracts:
             empty = bigquery.Table(f"{self.settings.google.project}.{staging.name(contract)}", schema=staging_schema(contract.file_columns))
             empty.expires = self._clock() + STAGING_LIFETIME
-            self.client.delete_table(empty, not_found_ok=True)
-            self.client.create_table(empty)
+            with self.answering():
+                self.client.delete_table(empty, not_found_ok=True, **self._bounds)
+                self.client.create_table(empty, **self._bounds)
 
     def drop_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
         """Drop the staging tables of a published batch."""
         for contract in contracts:
-            self.client.delete_table(f"{self.settings.google.project}.{staging.name(contract)}", not_found_ok=True)
+            with self.answering():
+                self.client.delete_table(f"{self.settings.google.project}.{staging.name(contract)}", not_found_ok=True, **self._bounds)
 
 
-def additive_columns(contract: Contract, present: dict[str, str]) -> list[Column]:
+def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]) -> list[Column]:
     """The nullable columns that the table still lacks.
 
     Args:
         contract: what the table should be.
-        present: what it is, name to type.
+        present: what it is: the type of each column, and whether it is required.
 
     Raises:
-        ContractError: a column has another type, is no longer in the contract, or is new and required.
+        ContractError: a column has another type or mode, is no longer in the contract, or is new and required.
     """
     new = [column for column in contract.columns if column.name not in present]
-    faults = [
-        f"{c.name} is {present[c.name]} in the warehouse, {c.type} in the contract"
-        for c in contract.columns
-        if present.get(c.name, c.type) != c.type
+    known = [(column, *present[column.name]) for column in contract.columns if column.name in present]
+    faults = [f"{c.name} is {kind} in the warehouse, {c.type} in the contract" for c, kind, _ in known if kind != c.type]
+    faults += [
+        f"{c.name} is {_mode(required)} in the warehouse, {_mode(c.required)} in the contract"
+        for c, _, required in known
+        if required != c.required
     ]
     faults += [f"{name} is in the warehouse and not in the contract" for name in present if name not in contract.by_name]
     faults += [f"{column.name} is new and required, but old rows have no value for it" for column in new if column.required]
@@ -195,3 +249,7 @@ def additive_columns(contract: Contract, present: dict[str, str]) -> list[Column
             "Only nullable columns are added automatically. Make the new column nullable, or migrate the table by hand.",
         )
     return new
+
+
+def _mode(required: bool) -> str:
+    return "REQUIRED" if required else "NULLABLE"
