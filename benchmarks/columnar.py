@@ -26,7 +26,7 @@ from benchmarks.contenders import NAMES
 from benchmarks.pages import ROWS_PER_PAGE, snapshots
 from benchmarks.strict_sql import SQL_TYPES
 from coinbeam.contracts import load_contract
-from coinbeam.settings import STATE
+from coinbeam.settings import ROOT, STATE
 
 TITLES = {
     "plain": "the kernel in a plain loop",
@@ -36,6 +36,7 @@ TITLES = {
     "rows": "Beam, a row at a time",
 }
 _MEBIBYTE = 1_024  # ru_maxrss counts KiB
+_PLAIN_WIDTH = 140
 _TOLERANCE = 1e-9  # of sums: the order of additions differs
 
 
@@ -105,7 +106,7 @@ class Target:
 def main(argv: list[str] | None = None) -> int:
     """Measure, compare, print; 0 when all contenders agree, whatever the figures."""
     arguments = _arguments(argv)
-    console = Console(stderr=arguments.json)
+    console = Console(stderr=arguments.json, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     console.print(f"Pages under {arguments.folder}: {arguments.pages} of {ROWS_PER_PAGE} coins each; made now unless they are there.")
     for pages in {arguments.pages, arguments.row_pages}:
         snapshots(arguments.folder, pages)
@@ -138,6 +139,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     arguments = parser.parse_args(argv)
     arguments.row_pages = arguments.row_pages or arguments.pages
+    arguments.folder = arguments.folder.resolve()
     return arguments
 
 
@@ -150,7 +152,7 @@ def measure(name: str, pages: int, folder: Path, output: Path, core: int) -> Mea
     command = [sys.executable, "-m", "benchmarks.contenders", name, "--folder", str(folder), "--pages", str(pages)]
     started = time.monotonic()
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([*command, "--output", str(output), "--core", str(core)], stderr=errors, stdout=errors)
+        process = subprocess.Popen([*command, "--output", str(output), "--core", str(core)], stderr=errors, stdout=errors, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -253,7 +255,7 @@ def _report(measured: dict[str, Measurement], targets: list[Target], startup: di
 
 
 def _print(console: Console, measured: dict[str, Measurement], targets: list[Target], faults: list[str]) -> None:
-    style = box.SIMPLE_HEAD if console.is_terminal else box.ASCII2
+    style = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table("contender", "rows", "CPU s", "wall s", "rows/CPU s", "peak MiB", "CPU over Coinbeam", box=style)
     for m in measured.values():
         over = f"{m.cpu_seconds / m.rows / (measured['beam'].cpu_seconds / measured['beam'].rows):.2f}" if "beam" in measured else "-"

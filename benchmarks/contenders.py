@@ -1,5 +1,7 @@
 """The contenders, each run alone in a process of its own: ``python -m benchmarks.contenders NAME --pages N --folder DIR --output DIR``."""
 
+# mypy: disable-error-code="no-untyped-call,attr-defined"
+# Beam is untyped where it counts.
 import argparse
 import gc
 import importlib
@@ -7,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import write_snapshot
@@ -30,7 +33,7 @@ def run_plain_loop(given: list[Snapshot], rules: MarketRules, output: Path) -> N
             (output / f".{name}").rename(output / name)
 
 
-def _file(output: Path, name: str):  # type: ignore[no-untyped-def]  # an open binary file
+def _file(output: Path, name: str) -> BinaryIO:
     return (output / f".{name}").open("wb")
 
 

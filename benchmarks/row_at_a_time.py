@@ -1,5 +1,7 @@
 """The market kernel's work as a Beam pipeline is usually written: a page is split into rows, and each row goes through the steps alone."""
 
+# mypy: disable-error-code="no-untyped-call,misc,attr-defined"
+# Beam is untyped where it counts.
 import csv
 import io
 import json
@@ -17,6 +19,7 @@ from beam_pipelines.markets.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.markets.specification import Accepted, Refused, validate_row
 from beam_pipelines.markets.timestamps import format_micros, to_micros
 from benchmarks.pages import Snapshot, landed_at
+from coinbeam.contracts import Column
 
 
 def run_rows(snapshots: list[Snapshot], rules: MarketRules, output: Path) -> None:
@@ -80,10 +83,14 @@ class _Validate(beam.DoFn):
             "batch_id": batch.batch_id,
         }
         values = [added[c.name] if c.name in added else accepted.values[str(c.source)] for c in self._rules.file_columns]
-        return [
-            format_micros(value) if c.type == "TIMESTAMP" and value is not None else None if value != value else value
-            for c, value in zip(self._rules.file_columns, values, strict=True)
-        ]
+        return [_written(column, value) for column, value in zip(self._rules.file_columns, values, strict=True)]
+
+
+def _written(column: Column, value: Any) -> Any:
+    """A value as the CSV shows it; NaN stands for null."""
+    if value is None or value != value:
+        return None
+    return format_micros(value) if column.type == "TIMESTAMP" else value
 
 
 def _newest(group: tuple[tuple[int, str], Iterable[tuple[int, list[Any]]]]) -> list[Any]:
