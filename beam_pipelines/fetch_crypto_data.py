@@ -48,10 +48,9 @@ from beam_pipelines.fetching import (
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport
 from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots
-from beam_pipelines.metrics import counters
 from beam_pipelines.options import CoinbeamOptions, JobRequest, MarketOptions, MarketRequest, beam_options, read_job, read_market
 from beam_pipelines.replaying import Replay, find_replays
-from beam_pipelines.reports import Report, WriteReport, forget, read_report, report_uri, total
+from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri, total
 from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
 from coinbeam.batch import BatchManifest, file_stamp
 from coinbeam.clock import Clock, format_instant, utc_now
@@ -104,7 +103,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     summarise = partial(fetch_report, batches=batches, mode="replay" if job.glob else "fetch")
     with beam.Pipeline(options=options) as pipeline:
         build(pipeline, work, job, rules, WriteReport(uri, summarise))
-    return read_report(uri) | {"metrics": counters(pipeline.result)}
+    return final_report(uri, pipeline.result)
 
 
 def prepare_fetch(job: JobRequest, market: MarketRequest, settings: Settings, options: PipelineOptions, clock: Clock) -> MarketFetch:

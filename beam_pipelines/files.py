@@ -42,7 +42,7 @@ def exists(uri: str) -> bool:
 
 
 def read_landed(uri: str) -> LandedBody:
-    """A landed body, or a foreign file whose moment of landing is its modification time.
+    """A landed body, or a foreign file whose moment of landing is its modification time, in whole seconds.
 
     Raises:
         TerminalError: the object is gone, or is cut gzip.
@@ -54,7 +54,7 @@ def read_landed(uri: str) -> LandedBody:
         raise TerminalError(
             f"{uri} cannot be read: {error}.", "Was it deleted after the run began? Bring it again, or fetch again."
         ) from error
-    return unpack(raw, uri, datetime.fromtimestamp(modified, UTC))
+    return unpack(raw, uri, datetime.fromtimestamp(int(modified), UTC))
 
 
 @contextlib.contextmanager

@@ -36,11 +36,10 @@ from beam_pipelines.assets.table import AssetReport, read_assets
 from beam_pipelines.command import execute
 from beam_pipelines.fetching import STATS, ClientFactory, FetchStats, begin_batch, deadline, landed_manifest
 from beam_pipelines.files import atomic_writer, read_landed, write_atomically
-from beam_pipelines.metrics import counters
 from beam_pipelines.options import AssetOptions, AssetRequest, CoinbeamOptions, JobRequest, beam_options, read_job
 from beam_pipelines.options import read_assets as read_asset_options
 from beam_pipelines.replaying import find_replays
-from beam_pipelines.reports import Report, WriteReport, forget, read_report, report_uri
+from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri
 from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
 from coinbeam.batch import BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
@@ -90,7 +89,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     write = WriteAssetsFn(load_contract(TABLE), job.output, request.known_assets)
     with beam.Pipeline(options=options) as pipeline:
         build(pipeline, work, write, WriteReport(uri, summarise))
-    return read_report(uri) | {"metrics": counters(pipeline.result)}
+    return final_report(uri, pipeline.result)
 
 
 def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:

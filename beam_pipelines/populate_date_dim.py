@@ -22,7 +22,7 @@ from beam_pipelines.calendar.dates import date_table
 from beam_pipelines.command import execute
 from beam_pipelines.files import write_atomically
 from beam_pipelines.options import CoinbeamOptions, DateOptions, beam_options, read_dates, read_job
-from beam_pipelines.reports import Report, WriteReport, forget, read_report, report_uri
+from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
@@ -52,7 +52,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     forget(uri)
     with beam.Pipeline(options=options) as pipeline:
         build(pipeline, dates, f"{job.output}/{FILE}", uri)
-    return read_report(uri)
+    return final_report(uri, pipeline.result)
 
 
 def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: str) -> None:

@@ -10,6 +10,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToListCombineFn
 
 from beam_pipelines.files import exists, read_bytes, write_atomically
+from beam_pipelines.metrics import counters
 
 Report = dict[str, Any]
 
@@ -25,10 +26,15 @@ def forget(uri: str) -> None:
         FileSystems.delete([uri])
 
 
-def read_report(uri: str) -> Report:
-    """The report as it was written."""
+def final_report(uri: str, result: Any) -> Report:
+    """The report as the pipeline wrote it, with the runner's counters.
+
+    A launch that only submits (a template, ``--no_wait_until_finish``) has none yet: then where it will be.
+    """
+    if not exists(uri):
+        return {"state": "submitted", "report_will_be": uri}
     report: Report = json.loads(read_bytes(uri))
-    return report
+    return report | {"metrics": counters(result)}
 
 
 class WriteReport(beam.PTransform[PCollection[Any], PCollection[Report]]):

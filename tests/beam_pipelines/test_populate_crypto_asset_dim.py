@@ -97,7 +97,7 @@ def test_a_replay_is_byte_identical(settings: Settings, tmp_path: Path) -> None:
 def test_a_coin_that_does_not_exist_keeps_waiting(
     settings: Settings, simulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from local.simulator.answers import not_found
+    from local.simulator.answers import ApiError, not_found
 
     populate(settings, tmp_path / "list", "--max_details=0")
     gone = sorted(rows(tmp_path / "list"))[5]
@@ -107,7 +107,7 @@ def test_a_coin_that_does_not_exist_keeps_waiting(
 
     def coin(asset_id: str, *args: Any, **kwargs: Any) -> Any:
         if asset_id == gone:
-            raise not_found("coin")
+            raise ApiError(not_found("coin"))
         return answer(asset_id, *args, **kwargs)
 
     monkeypatch.setattr(simulator.api, "coin", coin)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,9 @@ DATES = st.dates(date(1970, 1, 1), date(2199, 12, 31))
 
 @given(DATES)
 def test_every_date_agrees_with_the_standard_library(day: date) -> None:
-    row = date_row(day)
-    assert date.fromisocalendar(int(row["iso_year"]), int(row["iso_week"]), int(row["iso_weekday"])) == day  # type: ignore[call-overload]
-    assert date(row["year"], row["month"], row["day"]) == day  # type: ignore[arg-type]
+    row: dict[str, Any] = dict(date_row(day))
+    assert date.fromisocalendar(row["iso_year"], row["iso_week"], row["iso_weekday"]) == day
+    assert date(row["year"], row["month"], row["day"]) == day
     assert row["day_of_year"] == int(f"{day:%j}")
     assert row["is_weekend"] == (day.weekday() >= 5)
     assert row["quarter"] == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2, 7: 3, 8: 3, 9: 3}.get(day.month, 4)
@@ -31,8 +32,8 @@ def test_every_date_agrees_with_the_standard_library(day: date) -> None:
 
 @given(DATES)
 def test_the_days_to_month_end_lead_to_the_last_day(day: date) -> None:
-    row = date_row(day)
-    last = day + timedelta(days=int(row["days_to_month_end"]))  # type: ignore[call-overload]
+    row: dict[str, Any] = dict(date_row(day))
+    last = day + timedelta(days=row["days_to_month_end"])
     assert (last.month, (last + timedelta(days=1)).day) == (day.month, 1)
     assert row["is_month_end"] == (row["days_to_month_end"] == 0)
     assert first_of_next_month(day) == last + timedelta(days=1)
@@ -76,7 +77,7 @@ def test_the_job_writes_every_day_once_and_the_same_again(make_settings: Callabl
 
 def test_a_range_is_kept_to(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     report = run([f"--output={tmp_path}", "--from_date=2024-02-28", "--to_date=2024-03-01"], make_settings())
-    assert report == {"job": "populate_date_dim", "rows": 3, "from_date": "2024-02-28", "to_date": "2024-03-01"}
+    assert (report["rows"], report["from_date"], report["to_date"]) == (3, "2024-02-28", "2024-03-01")
 
 
 def test_the_documented_command_runs(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Exit codes and the one line that says why."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipelines.command import cause, execute
+from beam_pipelines.metrics import counters
+from beam_pipelines.reports import total
+from coinbeam.errors import SettingsError, TerminalError, TransientError
+
+
+def raising(error: Exception) -> Any:
+    def run(_: Sequence[str]) -> dict[str, Any]:
+        raise error
+
+    return run
+
+
+def fail(kind: type[Exception]) -> Any:
+    def raise_it(element: int) -> None:
+        raise kind(f"broken at {element}")
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        pytest.param(SettingsError("--x is wrong.", "Mend it."), 2, "SettingsError: --x is wrong. Mend it.\n", id="misuse is 2"),
+        pytest.param(TerminalError("It broke."), 1, "TerminalError: It broke.\n", id="a terminal failure is 1"),
+        pytest.param(TransientError("It shook."), 1, "TransientError: It shook.\n", id="a transient failure is 1"),
+        pytest.param(
+            RuntimeError("Traceback...\ncoinbeam.errors.TransientError: It shook. [while running 'Fetch/Step']\n\nmore"),
+            1,
+            "TransientError: It shook.\n",
+            id="a failure told by a worker keeps its class",
+        ),
+    ],
+)
+def test_a_failure_has_its_exit_code_and_one_line(error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(raising(error), []) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_success_prints_the_plain_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(lambda argv: {"rows": len(argv), "nested": {"a": 1}, "absent": None}, ["x"]) == 0
+    assert capsys.readouterr().out == "rows    1\n"
+
+
+def test_an_unexpected_error_keeps_its_traceback() -> None:
+    assert cause(RuntimeError("ZeroDivisionError: division by zero")) is None
+    with pytest.raises(ZeroDivisionError):
+        execute(raising(ZeroDivisionError()), [])
+
+
+@pytest.mark.parametrize("kind", [TerminalError, TransientError])
+def test_the_runner_hands_on_the_class_of_a_worker_error(kind: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: Sequence[str]) -> dict[str, Any]:
+        with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+            _ = pipeline | beam.Create([7]) | beam.Map(fail(kind))
+        return {}
+
+    assert execute(run, []) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"{kind.__name__}: broken at 7"
+
+
+def test_counters_are_summed_by_name() -> None:
+    def count(element: int) -> int:
+        beam.metrics.Metrics.counter("a", "seen").inc(element)
+        beam.metrics.Metrics.counter("b", "seen").inc(1)
+        return element
+
+    with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        _ = pipeline | beam.Create([1, 2]) | beam.Map(count)
+    assert counters(pipeline.result)["seen"] == 5
+
+
+def test_a_runner_without_metrics_gives_none() -> None:
+    assert counters(object()) == {}
+
+
+def test_reports_add_up_field_by_field() -> None:
+    parts = [{"rows": 1, "by": {"a": 1}, "fields": ["x"]}, {"rows": 2, "by": {"a": 1, "b": 2}, "fields": ["x", "w"]}]
+    assert total(parts) == {"rows": 3, "by": {"a": 2, "b": 2}, "fields": ["w", "x"]}
+    assert total([]) == {}

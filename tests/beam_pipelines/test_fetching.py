@@ -1,0 +1,260 @@
+"""The fetch transform with a scripted API: the walk, the landing, what a retry costs, and that no key travels."""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that, equal_to
+from pydantic import SecretStr
+
+from beam_pipelines.fetch_crypto_data import prepare_fetch
+from beam_pipelines.fetching import (
+    STATS,
+    FetchPages,
+    FetchPagesFn,
+    FetchPlan,
+    FetchStats,
+    LandingFolder,
+    begin_batch,
+    is_page,
+    landed_manifest,
+    page_size,
+    with_worker_key,
+    without_key,
+)
+from beam_pipelines.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
+from beam_pipelines.sources import make_clients
+from coinbeam.batch import BatchManifest, UniverseSpec
+from coinbeam.coingecko.client import ApiAnswer
+from coinbeam.coingecko.source import RuntimeSource
+from coinbeam.errors import SettingsError, TerminalError, TransientError
+from coinbeam.landing import pack, unpack
+from coinbeam.settings import CoinGeckoSettings, Environment, Settings, Universe
+
+NOW = datetime(2026, 1, 2, 0, 5, tzinfo=UTC)
+MANIFEST = BatchManifest("batch", "markets", "coingecko", datetime(2026, 1, 2, tzinfo=UTC), "usd", 2, "all")
+ALL = UniverseSpec()
+
+
+def page(*ids: str) -> bytes:
+    return json.dumps([{"id": asset} for asset in ids]).encode()
+
+
+@dataclass
+class ScriptedClient:
+    """Answers pages by number; what it was asked for is kept for all instances, since the pipeline copies them."""
+
+    pages: dict[int, bytes]
+    asked: ClassVar[list[dict[str, Any]]] = []
+    closed: ClassVar[list[bool]] = []
+
+    def markets_page(
+        self,
+        quote_currency: str,
+        page: int,
+        per_page: int = 250,
+        order: str = "id_asc",
+        ids: Sequence[str] = (),
+        category: str | None = None,
+    ) -> ApiAnswer:
+        self.asked.append(
+            {"currency": quote_currency, "page": page, "per_page": per_page, "order": order, "ids": ids, "category": category}
+        )
+        body = self.pages.get(page, b"[]")
+        problem = None if body.startswith(b"[") else "not JSON"
+        return ApiAnswer(body, "http://x", NOW, calls=2, throttled=1, problem=problem)
+
+    def coins_list(self, include_platform: bool = True, status: str | None = None) -> ApiAnswer:
+        raise NotImplementedError
+
+    def coin(self, asset_id: str) -> ApiAnswer:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed.append(True)
+
+
+@dataclass(frozen=True)
+class Script:
+    """The client factory of a test."""
+
+    pages: dict[int, bytes] = field(default_factory=dict)
+
+    def __call__(self) -> ScriptedClient:
+        return ScriptedClient(self.pages)
+
+
+@pytest.fixture(autouse=True)
+def fresh_script() -> Iterator[None]:
+    ScriptedClient.asked.clear()
+    ScriptedClient.closed.clear()
+    yield
+    assert all(ScriptedClient.closed)
+
+
+def plan(folder: Path, universe: UniverseSpec = ALL, shards: int = 1, **changes: Any) -> FetchPlan:
+    return FetchPlan(MANIFEST, str(folder), universe, shards, changes.get("deadline"))
+
+
+def walk(chosen: FetchPlan, pages: dict[int, bytes], shard: int = 0) -> list[int]:
+    return [
+        out.number
+        for out in FetchPagesFn(chosen, Script(pages), lambda: NOW).process(shard)
+        if not isinstance(out, beam.pvalue.TaggedOutput)
+    ]
+
+
+@contextmanager
+def local_pipeline() -> Iterator[beam.Pipeline]:
+    with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        yield pipeline
+
+
+FIVE = {1: page("a", "b"), 2: page("c", "d"), 3: page("e")}
+
+
+def test_the_transform_lands_every_page_and_counts(tmp_path: Path) -> None:
+    with local_pipeline() as pipeline:
+        fetched = pipeline | beam.Create([0, 1]) | FetchPages(plan(tmp_path, shards=2), Script(FIVE), lambda: NOW)
+        names = fetched.pages | beam.Map(lambda found: found.uri.rpartition("/")[2])
+        assert_that(names, equal_to([f"page-0000{n}.json.gz" for n in (1, 2, 3, 4)]))
+        totals = fetched[STATS] | beam.Map(lambda stats: (stats.api_calls, stats.api_retries, stats.api_throttled, stats.bodies_landed))
+        assert_that(totals, equal_to([(4, 2, 2, 2), (4, 2, 2, 2)]), label="stats")
+    landed = unpack((tmp_path / "page-00001.json.gz").read_bytes(), "u", NOW)
+    assert (landed.body, landed.landed_at) == (FIVE[1], NOW)
+
+
+@pytest.mark.parametrize(("shard", "shards", "numbers"), [(0, 1, [1, 2, 3]), (0, 2, [1, 3]), (1, 2, [2, 4]), (2, 3, [3])])
+def test_a_shard_walks_its_pages_until_one_is_not_full(tmp_path: Path, shard: int, shards: int, numbers: list[int]) -> None:
+    assert walk(plan(tmp_path, shards=shards), FIVE, shard) == numbers
+
+
+def test_the_top_n_stops_where_it_must_even_on_full_pages(tmp_path: Path) -> None:
+    endless = {number: page(f"{number}a", f"{number}b") for number in range(1, 9)}
+    assert walk(plan(tmp_path, UniverseSpec(Universe.TOP, top_n=5)), endless) == [1, 2, 3]
+    assert {asked["order"] for asked in ScriptedClient.asked} == {"market_cap_desc"}
+
+
+def test_ids_are_asked_for_in_groups_always_as_the_first_page(tmp_path: Path) -> None:
+    assert walk(plan(tmp_path, UniverseSpec(Universe.IDS, ids=("a", "b", "c"))), {}) == [1, 2]
+    assert [(asked["page"], asked["ids"]) for asked in ScriptedClient.asked] == [(1, ("a", "b")), (1, ("c",))]
+
+
+def test_a_category_is_passed_on_and_the_order_is_stable(tmp_path: Path) -> None:
+    walk(plan(tmp_path, UniverseSpec(Universe.CATEGORY, category="layer-1")), {})
+    assert ScriptedClient.asked[0] == {"currency": "usd", "page": 1, "per_page": 2, "order": "id_asc", "ids": (), "category": "layer-1"}
+
+
+@pytest.mark.parametrize(("top", "size"), [(1, 1), (100, 100), (250, 250), (251, 126), (300, 150), (500, 250), (1000, 250)])
+def test_the_pages_of_a_top_n_are_few_and_even(top: int, size: int) -> None:
+    assert page_size(UniverseSpec(Universe.TOP, top_n=top), 250) == size
+    assert page_size(ALL, 250) == 250
+
+
+def test_a_malformed_page_is_landed_and_the_walk_goes_on(tmp_path: Path) -> None:
+    assert walk(plan(tmp_path), FIVE | {2: b"<html>"}) == [1, 2, 3]
+    assert unpack((tmp_path / "page-00002.json.gz").read_bytes(), "u", NOW).body == b"<html>"
+
+
+def test_an_api_that_sends_only_malformed_pages_ends_the_walk(tmp_path: Path) -> None:
+    with pytest.raises(TransientError, match="3 pages in a row"):
+        walk(plan(tmp_path), dict.fromkeys(range(1, 50), b"<html>"))
+    assert len(ScriptedClient.asked) == 3
+
+
+def test_a_landed_page_is_not_asked_for_again_but_a_malformed_or_cut_one_is(tmp_path: Path) -> None:
+    (tmp_path / "page-00001.json.gz").write_bytes(pack(FIVE[1], NOW))
+    (tmp_path / "page-00002.json.gz").write_bytes(pack(b"<html>", NOW))
+    (tmp_path / "page-00003.json.gz").write_bytes(pack(FIVE[3], NOW)[:-9])
+    outputs = list(FetchPagesFn(plan(tmp_path), Script(FIVE), lambda: NOW).process(0))
+    assert [asked["page"] for asked in ScriptedClient.asked] == [2, 3]
+    assert [out.uri.rpartition("/")[2] for out in outputs[:3]] == ["page-00001.json.gz", "page-00002.r2.json.gz", "page-00003.r2.json.gz"]
+    assert (outputs[3].value.bodies_reused, outputs[3].value.bodies_landed) == (1, 2)
+
+
+def test_no_call_is_made_after_the_deadline_but_what_was_landed_counts(tmp_path: Path) -> None:
+    for number, body in FIVE.items():
+        (tmp_path / f"page-0000{number}.json.gz").write_bytes(pack(body, NOW))
+    late = plan(tmp_path, deadline=NOW)
+    assert walk(late, {}) == [1, 2, 3]
+    (tmp_path / "page-00002.json.gz").unlink()
+    with pytest.raises(TerminalError, match="page-00002"):
+        walk(late, FIVE)
+    assert not ScriptedClient.asked
+
+
+def test_the_client_is_closed_also_after_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(TransientError):
+        walk(plan(tmp_path), dict.fromkeys(range(1, 9), b"no"))
+    assert ScriptedClient.closed == [True]
+
+
+def test_a_manifest_is_written_once_and_disagreement_is_named(tmp_path: Path) -> None:
+    begin_batch(str(tmp_path), MANIFEST)
+    begin_batch(str(tmp_path), MANIFEST)
+    assert landed_manifest(str(tmp_path)) == MANIFEST
+    with pytest.raises(SettingsError, match=r"source_id 'coingecko' \(now 'coingecko_simulator'\)"):
+        begin_batch(str(tmp_path), BatchManifest(**{**vars(MANIFEST), "source_id": "coingecko_simulator"}))
+
+
+def test_a_folder_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:
+    folder = LandingFolder(f"{tmp_path}/none", is_page)
+    assert (folder.stems, folder.uris) == (frozenset(), ())
+
+
+def test_stats_add_up() -> None:
+    total = FetchStats(1, 2, 3, 4, 5, 6)
+    total.add(FetchStats(10, 20, 30, 40, 50, 60))
+    assert vars(total) == vars(FetchStats(11, 22, 33, 44, 55, 66))
+
+
+KEY = "CG-thekeyofthistest"
+
+
+def demo(make_settings: Callable[..., Settings], **changes: Any) -> Settings:
+    return make_settings(plan="demo", api_key=SecretStr(KEY), **changes)
+
+
+def test_no_key_travels_with_the_pipeline(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = demo(make_settings)
+    options = beam_options([f"--output={tmp_path}", "--source=live"], (CoinbeamOptions, MarketOptions))
+    job, market = read_job(options, settings, lambda: NOW), read_market(options, settings)
+    work = prepare_fetch(job, market, settings, options, lambda: NOW)
+    assert KEY.encode() not in pickle.dumps(work.clients)
+    assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_worker_takes_the_key_of_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = without_key(CoinGeckoSettings(plan="demo", api_key=SecretStr("CG-launcher")))
+    assert bare.api_key is None
+    monkeypatch.setenv("COINGECKO_API_KEY", KEY)
+    found = with_worker_key(bare).api_key
+    assert found is not None
+    assert found.get_secret_value() == KEY
+
+
+def test_a_key_that_dataflow_workers_could_not_read_is_refused_at_launch(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = demo(make_settings, environment=Environment.PRODUCTION)
+    options = beam_options([f"--output={tmp_path}", "--runner=DataflowRunner"], (CoinbeamOptions, MarketOptions))
+    job = read_job(options, settings, lambda: NOW)
+    with pytest.raises(SettingsError, match="api_key_secret"):
+        make_clients(job, RuntimeSource("live", "https://x"), settings, options, None)
+
+
+def test_dataflow_divides_the_quota_and_one_machine_does_not(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings, source = make_settings(), RuntimeSource("live", "https://x")
+    shards = {}
+    for runner in ("DirectRunner", "DataflowRunner"):
+        options = beam_options([f"--output={tmp_path}", f"--runner={runner}", "--source=live"], (CoinbeamOptions, MarketOptions))
+        shards[runner] = make_clients(read_job(options, settings, lambda: NOW), source, settings, options, None)
+    assert shards["DirectRunner"].shards == 1
+    assert 1 <= shards["DataflowRunner"].shards <= settings.market.fetch_shards
+    assert shards["DirectRunner"].calls_per_minute == settings.coingecko.limits.calls_per_minute
