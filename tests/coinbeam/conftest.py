@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -101,12 +101,11 @@ class Stage:
     """A warehouse of one test, and what tests do with it again and again."""
 
     warehouse: Warehouse
-    suffixes: dict[str, StagingTables] = field(default_factory=dict)
 
-    def fill(self, batch: str, **tables: Sequence[Row]) -> StagingTables:
-        """Lay out the staging tables of a batch and load rows into them by load jobs; tables that are not named stay empty."""
+    def fill(self, batch: str, only: Sequence[str] = STAGED, **tables: Sequence[Row]) -> StagingTables:
+        """Lay out the staging tables of a batch and load rows into them by load jobs; tables without rows stay empty."""
         staging = StagingTables(self.warehouse.settings, batch)
-        self.warehouse.create_staging(staging, [load_contract(name) for name in STAGED])
+        self.warehouse.create_staging(staging, [load_contract(name) for name in only])
         for name, rows in tables.items():
             self.load(staging.name(load_contract(name)), name, rows)
         return staging

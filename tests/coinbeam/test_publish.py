@@ -1,0 +1,402 @@
+"""Publishing: all SQL is BigQuery's and prunes by partition, a batch is visible as a whole or not at all, and assets keep their history."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from coinbeam.contracts import Contract, load_all, load_contract
+from coinbeam.errors import TerminalError
+from coinbeam.publish import ASSETS, DATES, FACT, PUBLISH_ORDER, REJECTS, publish_script, rejects_script, render
+from coinbeam.warehouse import StagingTables, Warehouse
+from local.temporary import LocalCloud, fresh_resources, temporary_settings
+from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
+
+HOUR = timedelta(hours=1)
+PUBLISHED = [contract for contract in load_all().values() if (contract.folder / "publish.sql").is_file()]
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """A warehouse that is never asked: rendering needs names only."""
+    return Warehouse(temporary_settings(tmp_path_factory.mktemp("state")))
+
+
+def statements(sql: str) -> list[exp.Expr]:
+    """The statements of a script, each understood by sqlglot as BigQuery."""
+    parsed = sqlglot.parse(sql, dialect="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
+    return [statement for statement in parsed if statement is not None]
+
+
+def rendered(idle: Warehouse, contract: Contract, batch: str = "20260102T0000Z-usd-all") -> str:
+    """The publish statements of a table."""
+    return render(idle, contract, StagingTables(idle.settings, batch), DAY)
+
+
+@pytest.mark.parametrize("contract", PUBLISHED, ids=lambda contract: contract.name)
+def test_every_publish_statement_is_bigquery(contract: Contract, idle: Warehouse) -> None:
+    for statement in statements(rendered(idle, contract)):
+        assert isinstance(statement, exp.Merge | exp.Delete | exp.Insert), statement.sql()[:80]
+
+
+@pytest.mark.parametrize("contract", PUBLISHED, ids=lambda contract: contract.name)
+def test_every_change_of_a_partitioned_table_names_its_partition(contract: Contract, idle: Warehouse) -> None:
+    for statement in statements(rendered(idle, contract)):
+        if contract.partition_column and isinstance(statement, exp.Merge | exp.Delete):
+            condition = statement.args["on"] if isinstance(statement, exp.Merge) else statement.args["where"]
+            compared = [equal for equal in condition.find_all(exp.EQ) if equal.this.name == contract.partition_column]
+            assert any(isinstance(equal.expression, exp.Cast | exp.Date | exp.Literal) for equal in compared), statement.sql()[:200]
+
+
+@pytest.mark.parametrize("contract", PUBLISHED, ids=lambda contract: contract.name)
+def test_columns_are_named_wherever_rows_are_written(contract: Contract, idle: Warehouse) -> None:
+    sql = rendered(idle, contract)
+    for statement in statements(sql):
+        for insert in statement.find_all(exp.Insert):
+            named = insert.this.expressions if isinstance(insert.this, exp.Schema | exp.Tuple) else []
+            assert [column.name for column in named] == [column.name for column in contract.columns]
+    assert "INSERT ROW" not in sql.upper()
+
+
+def test_every_table_of_the_order_has_a_statement_and_every_statement_an_order() -> None:
+    assert {contract.name for contract in PUBLISHED} == {*PUBLISH_ORDER, REJECTS}
+
+
+def test_dimensions_are_published_before_the_fact() -> None:
+    assert PUBLISH_ORDER[-1] == FACT
+
+
+@pytest.mark.parametrize("make", [publish_script, rejects_script])
+def test_a_script_is_one_transaction_without_a_way_out(make: Any, idle: Warehouse) -> None:
+    sql = make(idle, "20260102T0000Z-usd-all", DAY)
+    lines = [line for line in sql.splitlines() if line.strip()]
+    assert lines[0] == "BEGIN TRANSACTION;"
+    assert lines[-1] == "COMMIT TRANSACTION;"
+    assert sql.upper().count("TRANSACTION") == 2
+    assert "EXCEPTION" not in sql.upper()
+
+
+def test_a_script_is_the_same_for_the_same_batch(idle: Warehouse) -> None:
+    assert publish_script(idle, "b", DAY) == publish_script(idle, "b", DAY)
+
+
+def test_a_placeholder_that_nobody_fills_is_an_error(idle: Warehouse, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from jinja2 import UndefinedError
+
+    (tmp_path / "publish.sql").write_text("DELETE FROM {{ targets }}")
+    with pytest.raises(UndefinedError, match="targets"):
+        rendered(idle, replace(load_contract(FACT), folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [(f"{c.name}.{r.name}", sql) for c in load_all().values() for r in c.rules for sql in (r.query, r.sample) if sql],
+)
+def test_every_rule_of_a_contract_is_bigquery(name: str, sql: str) -> None:
+    parsed = statements(sql.replace("{table}", "`d.t`"))
+    assert len(parsed) == 1, name
+    assert isinstance(parsed[0], exp.Select)
+    assert len(parsed[0].selects) == 1, "one number, or one column of keys"
+
+
+def batch(number: int = 1) -> str:
+    """A batch id."""
+    return f"b{number}"
+
+
+@pytest.mark.cloud
+def test_publishing_again_changes_nothing(stage: Stage) -> None:
+    rows = {
+        FACT: [fact_row("bitcoin"), fact_row("ethereum", market_cap=None)],
+        ASSETS: [asset_row("bitcoin"), asset_row("ethereum", categories='["x"]', details_at=DAY.isoformat())],
+        DATES: [date_row(DAY), date_row(DAY + timedelta(days=1))],
+        REJECTS: [reject_row(1), reject_row(2)],
+    }
+    stage.publish("batch", **rows)
+    first = stage.everything()
+    assert {name: len(table) for name, table in first.items()} == {
+        "source_dim": 3,
+        "time_dim": 1_440,
+        DATES: 2,
+        ASSETS: 2,
+        FACT: 2,
+        REJECTS: 2,
+    }
+    stage.publish("batch", **rows)
+    assert stage.everything() == first
+
+
+@pytest.mark.cloud
+def test_doubles_keep_their_bits_from_staging_to_the_fact(stage: Stage) -> None:
+    values = [5e-324, 1.7976931348623157e308, 3.57e38, 2.4e-10, 9.9e-14, 0.1 + 0.2, 1 / 3]
+    stage.publish("batch", **{FACT: [fact_row(f"coin-{n}", current_price=value) for n, value in enumerate(values)]})
+    assert [row["current_price"].hex() for row in stage.contents(FACT)] == [value.hex() for value in values]
+
+
+@pytest.mark.cloud
+def test_a_rerun_with_fewer_rows_removes_exactly_its_own(stage: Stage) -> None:
+    other_day = DAY - timedelta(days=1)
+    stage.publish("yesterday", other_day, **{FACT: [fact_row("bitcoin", other_day, "yesterday"), fact_row("gone", other_day, "yesterday")]})
+    stage.publish("small", **{FACT: [fact_row("dogecoin", batch="small")]})
+    stage.publish("euro", **{FACT: [fact_row("gone", batch="euro", quote_currency="eur")]})
+    stage.publish("batch", **{FACT: [fact_row("bitcoin"), fact_row("gone")]})
+    before = stage.contents(FACT)
+    stage.publish("batch", **{FACT: [fact_row("bitcoin", current_price=7.5)]})
+    expected = [dict(row, current_price=7.5) if row["batch_id"] == "batch" else row for row in before]
+    assert stage.contents(FACT) == [row for row in expected if (row["batch_id"], row["asset_id"]) != ("batch", "gone")]
+
+
+@pytest.mark.cloud
+def test_another_universe_at_the_same_instant_is_left_alone(stage: Stage) -> None:
+    stage.publish("ids", **{FACT: [fact_row("dogecoin", batch="ids"), fact_row("pepe", batch="ids")]})
+    before = stage.contents(FACT)
+    stage.publish("all", **{FACT: [fact_row("bitcoin", batch="all")]})
+    stage.publish("all", **{FACT: [fact_row("ethereum", batch="all")]})
+    after = stage.contents(FACT)
+    assert [row for row in after if row["batch_id"] == "ids"] == before
+    assert [row["asset_id"] for row in after if row["batch_id"] == "all"] == ["ethereum"]
+
+
+@pytest.mark.cloud
+def test_hours_of_one_day_live_side_by_side(stage: Stage) -> None:
+    for hour in range(3):
+        at = DAY + hour * HOUR
+        stage.publish(f"h{hour}", at, **{FACT: [fact_row("bitcoin", at, f"h{hour}")]})
+    stage.publish("h1", DAY + HOUR, **{FACT: [fact_row("bitcoin", DAY + HOUR, "h1", current_price=5.0)]})
+    assert [row["current_price"] for row in stage.contents(FACT)] == [0.1 + 0.2, 5.0, 0.1 + 0.2]
+
+
+@pytest.mark.cloud
+def test_the_rejects_of_a_batch_are_those_of_its_latest_run(stage: Stage) -> None:
+    stage.publish("other", **{REJECTS: [reject_row(9, "other")]})
+    stage.publish("batch", **{REJECTS: [reject_row(1), reject_row(2)]})
+    stage.publish("batch", **{REJECTS: [reject_row(2), reject_row(3)]})
+    assert [(row["batch_id"], row["rejected_id"]) for row in stage.contents(REJECTS)] == [("batch", "r2"), ("batch", "r3"), ("other", "r9")]
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize("position", [1, 3, 5, 7], ids=lambda n: f"after {n} statements")
+def test_a_script_that_fails_anywhere_leaves_nothing_half_visible(position: int, stage: Stage) -> None:
+    stage.publish("batch", **{FACT: [fact_row("bitcoin")], ASSETS: [asset_row("bitcoin")], DATES: [date_row(DAY)]})
+    before = stage.everything()
+    changed = {
+        FACT: [fact_row("ethereum", current_price=2.0)],
+        ASSETS: [asset_row("ethereum")],
+        DATES: [date_row(DAY + timedelta(days=1))],
+    }
+    stage.fill("batch", **changed)
+    parts = publish_script(stage.warehouse, "batch", DAY).split(";\n")
+    assert len(parts) == 8, "BEGIN, six statements, COMMIT"
+    broken = ";\n".join([*parts[:position], "SELECT ERROR('the power went')", *parts[position:]])
+    with pytest.raises(TerminalError, match="the power went"):
+        stage.warehouse.query(broken)
+    assert stage.everything() == before
+
+
+# Slowly changing dimension, type 2.
+
+
+@dataclass
+class Batch:
+    """One batch of a history: days after the first, the coin list (None: no list), and the assets of the fact."""
+
+    day: int
+    listed: Sequence[dict[str, Any]] | None = None
+    fact: Sequence[str] = ()
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def at(self) -> datetime:
+        """The instant of the batch."""
+        return DAY + timedelta(days=self.day)
+
+
+@pytest.fixture(scope="module")
+def shared_stage(local_cloud: LocalCloud) -> Stage:
+    """One warehouse for all histories, since laying one out takes longer than a history."""
+    made = Stage(Warehouse(fresh_resources(local_cloud).settings, clock=lambda: DAY))
+    made.warehouse.ensure_schema()
+    made.fill("history")
+    return made
+
+
+@pytest.fixture
+def history(shared_stage: Stage) -> Stage:
+    """The shared warehouse without any asset."""
+    shared_stage.warehouse.query(f"TRUNCATE TABLE `{shared_stage.warehouse.table(load_contract(ASSETS))}`")
+    return shared_stage
+
+
+def play(stage: Stage, *batches: Batch) -> None:
+    """Publish the assets of batches in the order given: the one statement of the script that these tests are about."""
+    staging = StagingTables(stage.warehouse.settings, "history")
+    for made in batches:
+        name = f"day{made.day}"
+        listed = [{**row, "batch_id": name} for row in made.listed or []]
+        snapshot = [fact_row(asset, made.at, name) for asset in made.fact]
+        for table, rows in ((ASSETS, listed), (FACT, snapshot)):
+            if not rows:
+                stage.warehouse.query(f"TRUNCATE TABLE `{staging.name(load_contract(table))}`")
+            stage.load(staging.name(load_contract(table)), table, rows)
+        stage.warehouse.query(render(stage.warehouse, load_contract(ASSETS), staging, made.at))
+
+
+def versions(stage: Stage, asset: str, *columns: str) -> list[tuple[Any, ...]]:
+    """The versions of an asset: from day, to day, and the columns asked for."""
+    return [
+        (
+            (row["valid_from"] - DAY).days,
+            (row["valid_to"] - DAY).days if row["valid_to"] else None,
+            *(row[column] for column in columns),
+        )
+        for row in stage.contents(ASSETS)
+        if row["asset_id"] == asset
+    ]
+
+
+def details(day: int, **values: Any) -> dict[str, Any]:
+    """Details as fetched on a day."""
+    return {"details_at": (DAY + timedelta(days=day)).isoformat(), **values}
+
+
+A = asset_row("a")
+B = asset_row("b")
+HISTORIES = {
+    "a new asset opens its first version": ([Batch(0, [A])], ["name"], [(0, None, "A")]),
+    "an unchanged asset keeps its version": ([Batch(0, [A]), Batch(1, [A]), Batch(2, [A])], ["batch_id"], [(0, None, "day0")]),
+    "a renamed asset gets a second version": (
+        [Batch(0, [A]), Batch(2, [{**A, "name": "A2"}])],
+        ["name", "is_current"],
+        [(0, 2, "A", False), (2, None, "A2", True)],
+    ),
+    "a name that becomes null is a change": (
+        [Batch(0, [A]), Batch(1, [{**A, "name": None}]), Batch(2, [A])],
+        ["name"],
+        [(0, 1, "A"), (1, 2, None), (2, None, "A")],
+    ),
+    "details that arrive later are a change": (
+        [Batch(0, [A]), Batch(1, [{**A, **details(1, categories='["x"]', genesis_date="2013-01-01")}])],
+        ["categories"],
+        [(0, 1, None), (1, None, '["x"]')],
+    ),
+    "details that were not refreshed are kept": (
+        [Batch(0, [{**A, **details(0, homepage="h", hashing_algorithm="z")}]), Batch(1, [A]), Batch(2, [{**A, "name": "A2"}])],
+        ["name", "homepage", "hashing_algorithm"],
+        [(0, 2, "A", "h", "z"), (2, None, "A2", "h", "z")],
+    ),
+    "details refreshed without a change open no version": (
+        [Batch(0, [{**A, **details(0, homepage="h")}]), Batch(3, [{**A, **details(3, homepage="h")}])],
+        ["details_at"],
+        [(0, None, DAY + timedelta(days=3))],
+    ),
+    "a detail that was taken away is a change": (
+        [Batch(0, [{**A, **details(0, homepage="h")}]), Batch(1, [{**A, **details(1)}])],
+        ["homepage"],
+        [(0, 1, "h"), (1, None, None)],
+    ),
+    "an asset that vanishes from the list becomes inactive": (
+        [Batch(0, [{**A, **details(0, homepage="h")}, B]), Batch(1, [B])],
+        ["status", "homepage", "batch_id"],
+        [(0, 1, "active", "h", "day0"), (1, None, "inactive", "h", "day1")],
+    ),
+    "an asset that stays away changes no more": (
+        [Batch(0, [A, B]), Batch(1, [B]), Batch(2, [B])],
+        ["status"],
+        [(0, 1, "active"), (1, None, "inactive")],
+    ),
+    "an asset that reappears is active again": (
+        [Batch(0, [A, B]), Batch(1, [B]), Batch(2, [A, B])],
+        ["status"],
+        [(0, 1, "active"), (1, 2, "inactive"), (2, None, "active")],
+    ),
+    "without a list nothing vanishes": ([Batch(0, [A]), Batch(1, None, ["a"])], ["status"], [(0, None, "active")]),
+    "an asset only the snapshot knows is inferred": ([Batch(0, [B], ["a"])], ["status", "name"], [(0, None, "inferred", "A")]),
+    "an inferred asset stays so until it is listed": (
+        [Batch(0, [B], ["a"]), Batch(1, [B], ["a"]), Batch(2, [A, B], ["a"])],
+        ["status"],
+        [(0, 2, "inferred"), (2, None, "active")],
+    ),
+    "an inactive asset in the snapshot is not inferred again": (
+        [Batch(0, [A, B]), Batch(1, [B], ["a"]), Batch(2, [B], ["a"])],
+        ["status"],
+        [(0, 1, "active"), (1, None, "inactive")],
+    ),
+    "a batch amended at its own instant makes no second version": (
+        [Batch(0, [A]), Batch(0, [{**A, "name": "A2"}])],
+        ["name"],
+        [(0, None, "A2")],
+    ),
+    "a later version amended at its own instant keeps the earlier one": (
+        [Batch(0, [A]), Batch(1, [{**A, "name": "A2"}]), Batch(1, [{**A, "name": "A3"}])],
+        ["name"],
+        [(0, 1, "A"), (1, None, "A3")],
+    ),
+    "an older batch changes nothing": (
+        [Batch(0, [A]), Batch(5, [{**A, "name": "A5"}]), Batch(2, [{**A, "name": "A2"}])],
+        ["name"],
+        [(0, 5, "A"), (5, None, "A5")],
+    ),
+    "an older list makes nobody inactive": (
+        [Batch(5, [A, B]), Batch(2, [B])],
+        ["status"],
+        [(5, None, "active")],
+    ),
+    "an asset that only an older batch knows is taken in": ([Batch(5, [B]), Batch(2, None, ["a"])], ["status"], [(2, None, "inferred")]),
+}
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize(("batches", "columns", "expected"), HISTORIES.values(), ids=HISTORIES)
+def test_assets_keep_their_history(batches: list[Batch], columns: list[str], expected: list[tuple[Any, ...]], history: Stage) -> None:
+    play(history, *batches)
+    assert versions(history, "a", *columns) == expected
+    check_history(history)
+    before = history.contents(ASSETS)
+    play(history, batches[-1])
+    assert history.contents(ASSETS) == before, "the last batch again changes nothing"
+
+
+def check_history(stage: Stage) -> set[str]:
+    """Exactly one current version of each asset, and versions that neither overlap nor leave a hole; returns the assets."""
+    assets = set()
+    for asset, rows in groupby(stage.contents(ASSETS), key=lambda row: row["asset_id"]):
+        known = list(rows)
+        assert [row["is_current"] for row in known] == [False] * (len(known) - 1) + [True], asset
+        assert known[-1]["valid_to"] is None, asset
+        for earlier, later in pairwise(known):
+            assert earlier["valid_from"] < earlier["valid_to"] == later["valid_from"], asset
+        assets.add(asset)
+    return assets
+
+
+def random_history(seed: int) -> Iterator[Batch]:
+    """Batches of random lists, details and snapshots; some repeat an instant, some come late."""
+    chance = random.Random(seed)
+    for day in (*range(6), 5, 2, 6, 0, 7):
+        listed = [
+            {
+                **asset_row(asset, name=chance.choice(["N", "M", None])),
+                **(details(day, homepage=chance.choice("hi")) if chance.random() < 0.3 else {}),
+            }
+            for asset in "abcdef"
+            if chance.random() < 0.7
+        ]
+        yield Batch(day, listed if chance.random() < 0.8 else None, [asset for asset in "abcdefgh" if chance.random() < 0.4])
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_sequence_of_batches_breaks_the_history(seed: int, history: Stage) -> None:
+    for made in random_history(seed):
+        play(history, made)
+        known = check_history(history)
+        assert set(made.fact) <= known, "every asset of a snapshot is found in the dimension"
