@@ -306,7 +306,7 @@ HISTORIES = {
     "an asset that vanishes from the list becomes inactive": (
         [Batch(0, [{**A, **details(0, homepage="h")}, B]), Batch(1, [B])],
         ["status", "homepage", "batch_id"],
-        [(0, 1, "active", "h", "day0"), (1, None, "inactive", "h", "day1")],
+        [(0, 1, "active", "h", "day0"), (1, None, "inactive", "h", "history")],
     ),
     "an asset that stays away changes no more": (
         [Batch(0, [A, B]), Batch(1, [B]), Batch(2, [B])],
