@@ -27,7 +27,7 @@ from coinbeam.quality import (
     Stage as AuditStage,
 )
 from coinbeam.warehouse import Warehouse
-from local.temporary import LocalCloud, fresh_resources
+from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 
 CONTRACTS = list(load_all().values())
