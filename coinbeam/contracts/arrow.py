@@ -91,7 +91,8 @@ def _days(first_block: int, last_block: int) -> npt.NDArray[np.bytes_]:
 @lru_cache(maxsize=1)
 def _seconds_of_day() -> npt.NDArray[np.bytes_]:
     """``00:00:00`` to ``23:59:59``."""
-    return np.array([f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}" for second in range(_DAY_SECONDS)], "S8")
+    instants = np.arange(_DAY_SECONDS).astype("datetime64[s]").astype("S19")
+    return np.ascontiguousarray(instants.view("S1").reshape(-1, 19)[:, -8:]).view("S8").ravel()
 
 
 @lru_cache(maxsize=1)
