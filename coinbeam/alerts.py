@@ -6,9 +6,12 @@ from typing import Any
 
 import requests
 
+from coinbeam.secrets import guard_logs
 from coinbeam.settings import AlertSettings
 
 logger = logging.getLogger("coinbeam.alerts")
+
+_SHORTEST_SECRET = 8  # a shorter path is no secret, and masking it would garble other lines
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,22 @@ def send(alert: Alert, settings: AlertSettings) -> bool:
     logger.error("%s: %s %s", alert.title, alert.text, alert.link)
     if settings.webhook_url is None:
         return False
+    url = settings.webhook_url.get_secret_value()
+    _guard(url)
     try:
-        answer = requests.post(settings.webhook_url.get_secret_value(), json=alert.to_dict(), timeout=settings.timeout_seconds)
-        answer.raise_for_status()
+        # A redirect would turn the POST into a GET without a body: not a delivery.
+        answer = requests.post(url, json=alert.to_dict(), timeout=settings.timeout_seconds, allow_redirects=False)
+        if answer.status_code >= 300:
+            raise requests.HTTPError(f"HTTP {answer.status_code}")
     except requests.RequestException as error:
         # Only the class: the text of the exception holds the address of the webhook, which is a secret.
         logger.error("The alert webhook failed (%s). Check COINBEAM_ALERTS__WEBHOOK_URL.", type(error).__name__)
         return False
     return True
+
+
+def _guard(url: str) -> None:
+    """Keep the secret part of the address, its path, out of every log: the HTTP library writes it at DEBUG."""
+    path = url.partition("://")[2].partition("/")[2]
+    if len(path) >= _SHORTEST_SECRET:
+        guard_logs(path)

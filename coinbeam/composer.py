@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import google.auth
 import requests
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
 from coinbeam.clock import Clock, format_instant, utc_now
@@ -57,7 +58,7 @@ class Composer:
             TransientError: Airflow did not answer.
         """
         body = {"logical_date": format_instant(self._clock()), "conf": dict(conf)}
-        return str(self._call("POST", self._base, body)["dag_run_id"])
+        return self._call("POST", self._base, "dag_run_id", body)
 
     def wait(self, run_id: str, say: Callable[[str], None]) -> str:
         """Wait for the end of a run.
@@ -75,8 +76,8 @@ class Composer:
         limit = self._settings.composer.run_timeout_seconds
         started, known = self._clock(), ""
         while (self._clock() - started).total_seconds() < limit:
-            state = str(self._call("GET", f"{self._base}/{run_id}")["state"])
-            if state != known:
+            state = self._state(run_id, say)
+            if state and state != known:
                 say(f"{run_id}: {state}")
                 known = state
             if state in _FINAL:
@@ -87,19 +88,37 @@ class Composer:
             "Look at it in the Airflow UI, or raise COINBEAM_COMPOSER__RUN_TIMEOUT_SECONDS.",
         )
 
-    def _call(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _state(self, run_id: str, say: Callable[[str], None]) -> str:
+        """The state of a run; empty when Airflow could not be asked this time, since the run goes on without us."""
+        try:
+            return self._call("GET", f"{self._base}/{quote(run_id, safe='')}", "state")
+        except TransientError as error:
+            say(str(error))
+            return ""
+
+    def _call(self, method: str, url: str, field: str, body: Mapping[str, Any] | None = None) -> str:
+        """One call; returns a field of the run that Airflow answers with."""
         try:
             answer = self._session.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
         except requests.RequestException as error:
             raise TransientError(
                 f"Airflow at {self._base} does not answer: {type(error).__name__}.", "Check composer.airflow_url and the network."
             ) from error
+        except GoogleAuthError as error:
+            raise TerminalError(f"The Google credentials do not work: {type(error).__name__}.", _REMEDIES[401]) from error
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise TransientError(
+                f"Airflow answered {method} with HTTP {answer.status_code}.", "Try again in a minute; see its web server's log."
+            )
         if answer.status_code >= 400:
             raise TerminalError(
                 f"Airflow refused {method} with HTTP {answer.status_code}: {answer.text[:300]}",
                 _REMEDIES.get(answer.status_code, "See the Airflow web server's log."),
             )
-        return dict(answer.json())
+        try:
+            return str(answer.json()[field])
+        except (ValueError, TypeError, LookupError) as error:
+            raise TerminalError(f"{self._base} does not answer as Airflow's API does.", "Check composer.airflow_url.") from error
 
 
 _REMEDIES = {

@@ -6,9 +6,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +42,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__PORT": str(settings.local.ports.airflow),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{emulators.HOST}:{settings.local.ports.airflow}/execution/",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # `airflow standalone` starts its parts as bare `airflow`, and the Beam operator starts a bare `python`.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
     }
 
@@ -108,15 +110,33 @@ def run_dag(settings: Settings, run: DagRun, log: Path, on_line: Callable[[str],
     log.parent.mkdir(parents=True, exist_ok=True)
     arguments = command("airflow", "dags", "test", DAG_ID, run.logical_date, "--conf", json.dumps(dict(run.conf)))
     environment = os.environ | airflow_environment(settings) | dict(run.variables)
-    deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
-    with log.open("w", encoding="utf-8") as sink, _process(arguments, environment) as process:
+    with log.open("w", encoding="utf-8") as sink, _process(arguments, environment) as process, _deadline(process) as late:
         assert process.stdout is not None
         for line in process.stdout:
             sink.write(line)
             on_line(line.rstrip("\n"))
-            if time.monotonic() > deadline:
-                raise TerminalError(f"The run did not end within {RUN_TIMEOUT_SECONDS:.0f} s and was stopped.", f"Its log is {log}.")
-        return process.wait(_STOP_SECONDS)
+        code = process.wait(_STOP_SECONDS)
+    if late.is_set():
+        raise TerminalError(f"The run did not end within {RUN_TIMEOUT_SECONDS:g} s and was stopped.", f"Its log is {log}.")
+    return code
+
+
+@contextmanager
+def _deadline(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
+    """Stop the whole process group when its time is over, even if it prints nothing more; the event tells that it happened."""
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        _stop_group(process)
+
+    timer = threading.Timer(RUN_TIMEOUT_SECONDS, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 _RAISED = re.compile(r"^(?:[\w]+\.)*(?P<kind>\w+(?:Error|Exception)): (?P<text>\S.*)$", re.MULTILINE)
@@ -149,9 +169,9 @@ def _process(arguments: list[str], environment: Mapping[str, str]) -> Iterator["
 
 
 def _stop_group(process: "subprocess.Popen[str]") -> None:
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(_STOP_SECONDS)
+    """Ask the group to end, then make it; a child may outlive its parent and hold the output open."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)

@@ -1,16 +1,21 @@
 """Objects in Cloud Storage outside Beam: plans, reports, and the question whether something was landed."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError, ServerError, TooManyRequests
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 
-from coinbeam.errors import TerminalError
+from coinbeam.errors import TerminalError, TransientError
 from coinbeam.settings import Settings
 
 TIMEOUT_SECONDS = 60.0
+_REWRITE = "Run the batch again; it is written anew."
 
 
 class Bucket:
@@ -24,6 +29,19 @@ class Bucket:
     def __init__(self, settings: Settings, client: storage.Client | None = None) -> None:
         self.settings = settings
         self._bucket = (client or _connect(settings)).bucket(settings.storage.bucket)
+        # The emulator answers at once or not at all; the client would repeat a refused connection for two minutes.
+        self._bounds: dict[str, Any] = {"retry": None if settings.is_local else DEFAULT_RETRY, "timeout": TIMEOUT_SECONDS}
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn the errors of Google's client into ours."""
+        remedy = "Start the local cloud with `coinbeam local up`." if self.settings.is_local else "Check the network and the credentials."
+        try:
+            yield
+        except (ServerError, TooManyRequests, RetryError, OSError) as error:
+            raise TransientError(f"The bucket {self.settings.bucket_uri} does not answer: {type(error).__name__}.", remedy) from error
+        except (GoogleAPICallError, GoogleAuthError) as error:
+            raise TerminalError(f"The bucket {self.settings.bucket_uri} refuses: {error}.", remedy) from error
 
     def uri(self, path: str) -> str:
         """``gs://bucket/path``."""
@@ -31,15 +49,17 @@ class Bucket:
 
     def write_text(self, path: str, text: str) -> str:
         """Write an object, replacing it, and return its URI."""
-        self._bucket.blob(path).upload_from_string(text.encode(), content_type="text/plain; charset=utf-8", timeout=TIMEOUT_SECONDS)
+        with self._answering():
+            self._bucket.blob(path).upload_from_string(text.encode(), content_type="text/plain; charset=utf-8", **self._bounds)
         return self.uri(path)
 
     def read_text(self, path: str) -> str | None:
         """The text of an object, or None when there is none."""
-        try:
-            return str(self._bucket.blob(path).download_as_bytes(timeout=TIMEOUT_SECONDS), "utf-8")
-        except NotFound:
-            return None
+        with self._answering():
+            try:
+                return str(self._bucket.blob(path).download_as_bytes(**self._bounds), "utf-8")
+            except NotFound:
+                return None
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A JSON object, empty when the object does not exist.
@@ -49,14 +69,17 @@ class Bucket:
         """
         text = self.read_text(path)
         try:
-            value = json.loads(text) if text else {}
+            value = json.loads(text) if text is not None else {}
         except ValueError as error:
-            raise TerminalError(f"{self.uri(path)} is not JSON: {error}.", "Run the batch again; it is written anew.") from error
-        return dict(value)
+            raise TerminalError(f"{self.uri(path)} is not JSON: {error}.", _REWRITE) from error
+        if not isinstance(value, dict):
+            raise TerminalError(f"{self.uri(path)} is not a JSON object but a {type(value).__name__}.", _REWRITE)
+        return value
 
     def names(self, prefix: str) -> list[str]:
         """Names of the objects below a prefix, sorted."""
-        return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix, timeout=TIMEOUT_SECONDS))
+        with self._answering():
+            return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix, **self._bounds))
 
 
 def _connect(settings: Settings) -> storage.Client:

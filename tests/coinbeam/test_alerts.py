@@ -1,0 +1,135 @@
+"""Alerts: the log always, the webhook when there is one, and its address never anywhere."""
+
+import json
+import logging
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from coinbeam.alerts import Alert, send
+from coinbeam.settings import AlertSettings
+from local.temporary import free_ports
+
+ALERT = Alert("Coinbeam: audit failed", "5 rules refuse the batch — é", "https://airflow/log")
+
+
+class Webhook(ThreadingHTTPServer):
+    """A webhook on loopback that remembers what it was told and answers with a given status."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 200
+        self.told: list[dict[str, Any]] = []
+        self.hangs = False
+
+    @property
+    def url(self) -> str:
+        """Its address, with a path that is a secret."""
+        return f"http://127.0.0.1:{self.server_address[1]}/services/sentinelsecret"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.hangs:
+            return
+        self.server.told.append({"path": self.path, "type": self.headers["Content-Type"], **json.loads(body)})
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture(autouse=True)
+def keep_log_factory() -> Iterator[None]:
+    """Take the guard of the logs off again."""
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A webhook for one test."""
+    with Webhook() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def settings(url: str) -> AlertSettings:
+    """Settings with a webhook."""
+    return AlertSettings(webhook_url=SecretStr(url), timeout_seconds=0.5)
+
+
+def test_without_a_webhook_the_log_has_it_all(caplog: pytest.LogCaptureFixture) -> None:
+    assert send(ALERT, AlertSettings()) is False
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert all(part in record.getMessage() for part in (ALERT.title, ALERT.text, ALERT.link))
+
+
+def test_the_webhook_gets_what_chat_programs_show(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    assert send(ALERT, settings(webhook.url)) is True
+    (told,) = webhook.told
+    assert told["path"] == "/services/sentinelsecret"
+    assert told["type"] == "application/json"
+    assert told["text"] == f"{ALERT.title}\n{ALERT.text}\n{ALERT.link}"
+    assert told["title"] == ALERT.title
+    assert ALERT.title in caplog.text, "the log has it too"
+
+
+def test_an_alert_without_a_link_has_no_empty_line() -> None:
+    assert Alert("a", "b").to_dict()["text"] == "a\nb"
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 500])
+def test_a_webhook_that_refuses_is_logged_and_never_raised(status: int, webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    webhook.status = status
+    with caplog.at_level(logging.INFO):
+        assert send(ALERT, settings(webhook.url)) is False
+    assert "The alert webhook failed" in caplog.text
+    assert "sentinelsecret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param(f"http://127.0.0.1:{free_ports(1)[0]}/sentinelsecret", id="nobody listens"),
+        pytest.param("http://no-such-host.invalid/sentinelsecret", id="no such host"),
+        pytest.param("sentinelsecret", id="no address at all"),
+        pytest.param("http://[sentinelsecret", id="half an address"),
+        pytest.param("ftp://127.0.0.1/sentinelsecret", id="another protocol"),
+        pytest.param("http://.sentinelsecret./x", id="an empty label"),
+        pytest.param("http://127.0.0.1:99999/sentinelsecret", id="no such port"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_a_webhook_that_cannot_be_reached_is_never_raised_nor_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert send(ALERT, settings(url)) is False
+    assert "The alert webhook failed" in caplog.text
+    assert "COINBEAM_ALERTS__WEBHOOK_URL" in caplog.text, "the remedy"
+    assert "sentinelsecret" not in caplog.text
+
+
+def test_a_webhook_that_hangs_is_given_up(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    webhook.hangs = True
+    assert send(ALERT, settings(webhook.url)) is False
+    assert "sentinelsecret" not in caplog.text
+
+
+def test_even_the_debug_log_never_shows_the_address(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert send(ALERT, settings(webhook.url)) is True
+    assert "sentinelsecret" not in caplog.text
