@@ -8,7 +8,7 @@ from typing import Any
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError, ServerError, TooManyRequests
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import storage
+from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from coinbeam.errors import TerminalError, TransientError
@@ -26,7 +26,7 @@ class Bucket:
         client: the Cloud Storage client; made from the settings when left out.
     """
 
-    def __init__(self, settings: Settings, client: storage.Client | None = None) -> None:
+    def __init__(self, settings: Settings, client: Client | None = None) -> None:
         self.settings = settings
         self._bucket = (client or _connect(settings)).bucket(settings.storage.bucket)
         # The emulator answers at once or not at all; the client would repeat a refused connection for two minutes.
@@ -82,10 +82,10 @@ class Bucket:
             return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix, **self._bounds))
 
 
-def _connect(settings: Settings) -> storage.Client:
+def _connect(settings: Settings) -> Client:
     if not settings.is_local:
-        return storage.Client(project=settings.google.project)
-    return storage.Client(
+        return Client(project=settings.google.project)
+    return Client(
         project=settings.google.project,
         credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
         client_options={"api_endpoint": f"http://127.0.0.1:{settings.local.ports.storage}"},

@@ -169,7 +169,7 @@ def test_credentials_that_expired_are_told() -> None:
         def request(self, *_: Any, **__: Any) -> requests.Response:  # type: ignore[override]
             raise RefreshError("the token of sentinelsecret expired")
 
-    with pytest.raises(TerminalError, match="RefreshError.*gcloud auth") as caught:
+    with pytest.raises(TerminalError, match=r"RefreshError.*gcloud auth") as caught:
         Composer(settings("http://127.0.0.1:9"), Expired()).trigger({})
     assert "sentinelsecret" not in str(caught.value)
 
