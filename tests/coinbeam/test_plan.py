@@ -14,9 +14,12 @@ from coinbeam.plan import (
     Mode,
     RunRequest,
     as_dict,
+    asset_calls,
     check_affordable,
     decide_mode,
     estimate,
+    page_calls,
+    rate_shares,
     refuse_foreign_source,
     universe_spec,
 )
@@ -94,11 +97,11 @@ def test_todays_prices_are_never_stamped_on_an_old_date(late: timedelta, has_lan
 @pytest.mark.parametrize(
     ("universe", "rows", "calls"),
     [
-        pytest.param(UniverseSpec(), 18_000, 72 + 4 + 1 + 50, id="the whole market is 72 pages and one short page a shard"),
+        pytest.param(UniverseSpec(), 18_000, 72 + 1 + 1 + 50, id="the whole market is 72 pages and a short one"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=251), 251, 2 + 1 + 50, id="251 assets are two pages"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=250), 250, 1 + 1 + 50, id="250 assets are one"),
         pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 2, 1 + 1 + 50, id="two ids are one page"),
-        pytest.param(UniverseSpec(Universe.CATEGORY, category="c"), 18_000, 72 + 4 + 1 + 50, id="a category may be the whole market"),
+        pytest.param(UniverseSpec(Universe.CATEGORY, category="c"), 18_000, 72 + 1 + 1 + 50, id="a category may be the whole market"),
     ],
 )
 def test_a_run_is_estimated_before_its_first_call(universe: UniverseSpec, rows: int, calls: int) -> None:
@@ -111,13 +114,36 @@ def test_a_run_is_estimated_before_its_first_call(universe: UniverseSpec, rows: 
     assert made.dollars == 0, "a local run costs nothing"
 
 
+def test_in_the_cloud_every_shard_may_meet_a_short_page() -> None:
+    assert page_calls(production(), UniverseSpec()) == 72 + 4
+    assert page_calls(local(), UniverseSpec()) == 72 + 1
+    assert asset_calls(local(max_details=7)) == 1 + 7
+
+
+@given(st.floats(2, 10_000), st.integers(1, 5_000), st.integers(1, 5_000))
+def test_the_shares_of_two_jobs_never_exceed_the_limit_and_leave_each_a_call(per_minute: float, pages: int, assets: int) -> None:
+    shares = rate_shares(per_minute, pages, assets)
+    assert sum(shares) <= per_minute < sum(shares) + 1
+    assert min(shares) >= 1
+
+
+def test_the_job_with_more_calls_gets_the_larger_share() -> None:
+    assert rate_shares(30, 75, 25) == (22, 8)
+
+
+@pytest.mark.parametrize("per_minute", [1.9, 1, 0.5])
+def test_a_limit_that_two_jobs_cannot_share_is_refused(per_minute: float) -> None:
+    with pytest.raises(SettingsError, match=rf"calls_per_minute is {per_minute:g}"):
+        rate_shares(per_minute, 1, 1)
+
+
 def test_a_replay_makes_no_call() -> None:
     made = estimate(local(), UniverseSpec(), 0, fetches=False)
     assert (made.calls, made.minutes) == (0, 0)
 
 
 def test_the_rate_of_the_simulator_replaces_that_of_the_plan() -> None:
-    assert estimate(local(), UniverseSpec(), 0, fetches=True, per_minute=6_000).minutes == 127 / 6_000
+    assert estimate(local(), UniverseSpec(), 0, fetches=True, per_minute=6_000).minutes == 124 / 6_000
 
 
 def test_a_cloud_run_costs_a_few_cents() -> None:
@@ -129,13 +155,13 @@ def test_an_estimate_is_ready_for_json() -> None:
     assert set(as_dict(estimate(local(), UniverseSpec(), 0, fetches=True))) == set(Estimate.__annotations__)
 
 
-@pytest.mark.parametrize(("left", "affordable"), [(127, True), (126, False), (0, False), (-5, False)])
+@pytest.mark.parametrize(("left", "affordable"), [(124, True), (123, False), (0, False), (-5, False)])
 def test_a_run_that_the_month_cannot_pay_is_refused(left: int, affordable: bool) -> None:
     plan = estimate(local(), UniverseSpec(), 10_000 - left, fetches=True)
     if affordable:
         check_affordable(plan, local())
         return
-    with pytest.raises(TerminalError, match=rf"about 127 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"):
+    with pytest.raises(TerminalError, match=rf"about 124 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"):
         check_affordable(plan, local())
 
 
