@@ -52,7 +52,7 @@ from beam_pipelines.options import CoinbeamOptions, JobRequest, MarketOptions, M
 from beam_pipelines.replaying import Replay, find_replays
 from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri, total
 from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
-from coinbeam.batch import BatchManifest, file_stamp
+from coinbeam.batch import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
@@ -152,7 +152,8 @@ def in_order(pages: Iterable[FetchedPage], manifest: BatchManifest) -> Replay:
 def snapshot_input(replay: Replay, job: JobRequest) -> SnapshotInput:
     """A batch with the names of its files."""
     stamp = file_stamp(replay.batch.snapshot_at, job.period)
-    return SnapshotInput(replay.batch, replay.uris, f"{job.output}/crypto_{stamp}.csv", f"{job.output}/rejected_{stamp}.ndjson")
+    files = f"{job.output}/crypto_{stamp}.csv", f"{job.output}/rejected_{stamp}.ndjson"
+    return SnapshotInput(replay.batch, replay.uris, *files, limit=top_n(replay.batch.universe))
 
 
 def _refuse_shared_files(batches: Sequence[BatchManifest], job: JobRequest) -> None:

@@ -47,6 +47,10 @@ def read_landed(uri: str) -> LandedBody:
     Raises:
         TerminalError: the object is gone, or is cut gzip.
     """
+    return _landed(uri, tolerant=False)
+
+
+def _landed(uri: str, *, tolerant: bool) -> LandedBody:
     try:
         raw = read_bytes(uri)
         modified = FileSystems.get_filesystem(uri).last_updated(uri)
@@ -54,7 +58,22 @@ def read_landed(uri: str) -> LandedBody:
         raise TerminalError(
             f"{uri} cannot be read: {error}.", "Was it deleted after the run began? Bring it again, or fetch again."
         ) from error
-    return unpack(raw, uri, datetime.fromtimestamp(int(modified), UTC))
+    modified_at = datetime.fromtimestamp(int(modified), UTC)
+    try:
+        return unpack(raw, uri, modified_at)
+    except TerminalError:
+        if tolerant:
+            return LandedBody(uri, raw, modified_at)
+        raise
+
+
+def read_page_body(uri: str) -> LandedBody:
+    """A landed body for the kernel: damaged gzip comes as its raw bytes, so that the page is refused with its reason and the rest is read.
+
+    Raises:
+        TerminalError: the object is gone.
+    """
+    return _landed(uri, tolerant=True)
 
 
 @contextlib.contextmanager

@@ -214,7 +214,9 @@ def read_job(options: PipelineOptions, settings: Settings, clock: Clock) -> JobR
     return JobRequest(
         source=source,
         glob=glob,
-        snapshot_at=_snapshot_at(given.snapshot_at, period) if given.snapshot_at else interval_start(clock(), period),
+        snapshot_at=_snapshot_at(given.snapshot_at, period, files=glob is not None)
+        if given.snapshot_at
+        else interval_start(clock(), period),
         snapshot_given=bool(given.snapshot_at),
         period=period,
         quote_currency=_currency(given.quote_currency, settings),
@@ -225,15 +227,16 @@ def read_job(options: PipelineOptions, settings: Settings, clock: Clock) -> JobR
     )
 
 
-def _snapshot_at(text: str, period: Period) -> datetime:
+def _snapshot_at(text: str, period: Period, *, files: bool) -> datetime:
+    """The instant of the snapshot: the start of an interval, except for files, which were taken whenever they were taken."""
     moment = _parsed("snapshot_at", parse_instant, text, "an ISO 8601 instant like 2026-01-02T00:00:00Z")
     start = interval_start(moment, period)
-    if moment != start:
+    if moment != start and not files:
         raise SettingsError(
             f"--snapshot_at={text} is not the start of a {period} interval.",
             f"Write {start:%Y-%m-%dT%H:%M:%SZ}" + (", or use --period=hourly." if period is Period.DAILY else "."),
         )
-    return start
+    return moment
 
 
 def _source(text: str, settings: Settings) -> tuple[MarketSource | None, str | None]:

@@ -41,6 +41,12 @@ class UniverseSpec:
         return "all"
 
 
+def top_n(label: str) -> int | None:
+    """The N of the label of a top N, or None for any other selection."""
+    kind, _, number = label.partition("-")
+    return int(number) if kind == Universe.TOP and number.isdigit() else None
+
+
 def digest(*parts: str, length: int = 8) -> str:
     """First hexadecimal digits of the SHA-256 of the parts: an identifier, not a secret."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:length]

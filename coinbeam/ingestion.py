@@ -16,7 +16,18 @@ from coinbeam.coingecko.source import choose_source
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.landing import MANIFEST_NAME, folder, read_manifest
-from coinbeam.plan import Estimate, Mode, RunRequest, check_affordable, decide_mode, estimate, refuse_foreign_source
+from coinbeam.plan import (
+    Estimate,
+    Mode,
+    RunRequest,
+    asset_calls,
+    check_affordable,
+    decide_mode,
+    estimate,
+    page_calls,
+    rate_shares,
+    refuse_foreign_source,
+)
 from coinbeam.publish import ASSETS, DATES, FACT, REJECTS, STAGED, publish_script, rejects_script
 from coinbeam.quality import (
     Audit,
@@ -150,6 +161,7 @@ class Ingestion:
             "output": self.bucket.uri(batch_folder(request.batch_id)),
             "landing": self.settings.bucket_uri,
         }
+        fetch_rate, assets_rate = self._rates(request, source_id) if mode == Mode.FETCH else ({}, {})
         return BatchPlan(
             batch_id=request.batch_id,
             run_id=run_id,
@@ -159,8 +171,8 @@ class Ingestion:
             reason=_reason(mode, request, now),
             universe=request.universe.label,
             quote_currency=request.quote_currency,
-            fetch_options=common | selection(request) | {"quote_currency": request.quote_currency},
-            assets_options=common | {"known_assets": f"{common['output']}/{KNOWN_ASSETS}"},
+            fetch_options=common | selection(request) | {"quote_currency": request.quote_currency} | fetch_rate,
+            assets_options=common | assets_rate | {"known_assets": f"{common['output']}/{KNOWN_ASSETS}"},
             source_id=source_id,
             runner=runner,
             output=common["output"],
@@ -168,6 +180,14 @@ class Ingestion:
             estimate=asdict(costs),
             banner=banner,
         )
+
+    def _rates(self, request: RunRequest, source_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
+        """The shares of the rate limit for the two jobs that run at the same time, as their options."""
+        simulated = source_id == SIMULATOR_SOURCE
+        limit = self.settings.local.simulator.calls_per_minute if simulated else self.settings.coingecko.limits.calls_per_minute
+        shares = rate_shares(limit, page_calls(self.settings, request.universe), asset_calls(self.settings))
+        fetch, assets = ({"calls_per_minute": str(share)} for share in shares)
+        return fetch, assets
 
     def _source(self, mode: str, request: RunRequest, landing: str) -> tuple[str, str | None, str]:
         """The ``--source`` of the jobs, the source id where it is known before the run, and a banner."""
@@ -356,7 +376,16 @@ class Ingestion:
         return [load_all()[name] for name in STAGED]
 
 
-_FETCH_COUNTS = ("pages_read", "pages_rejected", "rows_read", "rows_unpriced", "rows_duplicate", "rows_rejected", "rows_valid")
+_FETCH_COUNTS = (
+    "pages_read",
+    "pages_rejected",
+    "rows_read",
+    "rows_unpriced",
+    "rows_duplicate",
+    "rows_surplus",
+    "rows_rejected",
+    "rows_valid",
+)
 _ASSET_COUNTS = ("assets_listed", "details_fetched", "details_waiting")
 _CALL_COUNTS = ("api_calls", "api_retries", "api_throttled", "bytes_landed")
 

@@ -72,12 +72,9 @@ def estimate(
         fetches: False when landed pages are replayed: no call is made.
         per_minute: the rate limit, when it is not the plan's (the simulator's).
     """
-    market, limits = settings.market, settings.coingecko.limits
+    limits = settings.coingecko.limits
     rows = _rows(universe)
-    pages = math.ceil(rows / market.per_page)
-    # Each shard stops at its first short page; a walk of unknown length may cost one empty page a shard.
-    extra = market.fetch_shards if universe.kind in {Universe.ALL, Universe.CATEGORY} else 0
-    calls = pages + extra + 1 + market.max_details if fetches else 0
+    calls = page_calls(settings, universe) + asset_calls(settings) if fetches else 0
     landing = rows * BYTES_PER_ROW + calls * 2_000
     return Estimate(
         calls=calls,
@@ -88,6 +85,43 @@ def estimate(
         dollars=_dollars(settings, landing, rows * CSV_BYTES_PER_ROW),
         credits_left=limits.calls_per_month - calls_this_month,
     )
+
+
+def page_calls(settings: Settings, universe: UniverseSpec) -> int:
+    """Calls for the pages of the market, without retries.
+
+    Each shard stops at its first short page, so a walk of unknown length may cost one empty page a shard; one machine walks in one shard.
+    """
+    market = settings.market
+    shards = 1 if settings.is_local else market.fetch_shards
+    extra = shards if universe.kind in {Universe.ALL, Universe.CATEGORY} else 0
+    return math.ceil(_rows(universe) / market.per_page) + extra
+
+
+def asset_calls(settings: Settings) -> int:
+    """Calls for the coin list and the details, without retries."""
+    return 1 + settings.market.max_details
+
+
+def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
+    """Divide the plan's calls per minute between the two jobs that run at the same time, by the calls that each has to make.
+
+    Args:
+        per_minute: the plan's limit.
+        pages: calls of the fetch job.
+        assets: calls of the assets job.
+
+    Returns:
+        Calls per minute of the fetch job and of the assets job; their sum never exceeds the limit.
+
+    Raises:
+        SettingsError: the limit cannot be divided.
+    """
+    total = math.floor(per_minute)
+    if total < 2:
+        raise SettingsError(f"calls_per_minute is {per_minute:g}, but two jobs share it.", "Set the plan's calls_per_minute to at least 2.")
+    share = min(max(round(total * assets / (pages + assets)), 1), total - 1)
+    return total - share, share
 
 
 def _rows(universe: UniverseSpec) -> int:

@@ -38,8 +38,9 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     if not CURRENCY.fullmatch(params["quote_currency"]):
         raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
     moment = parse_instant(named) if named else interval_start(scheduled, settings.market.period)
-    _refuse_between(moment, settings.market.period)
-    ids = tuple(part.strip() for part in params["ids"].split(",") if part.strip())
+    if not params["source"]:  # files were taken whenever they were taken
+        _refuse_between(moment, settings.market.period)
+    ids = tuple(part.strip() for part in (params["ids"] or "").split(",") if part.strip())
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return RunRequest(moment, universe, params["quote_currency"], params["source"] or "")
 

@@ -55,8 +55,8 @@ def dag_params(settings: Settings) -> dict[str, Param]:
             enum=["all", "top", "ids", "category"],
         ),
         "ids": Param(
-            ",".join(market.ids),
-            type="string",
+            ",".join(market.ids) or None,
+            type=["null", "string"],
             title="Asset ids",
             description="CoinGecko ids, separated by commas. Only for the universe 'ids'.",
         ),
@@ -69,7 +69,10 @@ def dag_params(settings: Settings) -> dict[str, Param]:
             maximum=50_000,
         ),
         "category": Param(
-            market.category or "", type="string", title="Category", description="CoinGecko category id. Only for the universe 'category'."
+            market.category,
+            type=["null", "string"],
+            title="Category",
+            description="CoinGecko category id. Only for the universe 'category'.",
         ),
         "quote_currency": Param(
             market.quote_currency,
@@ -98,8 +101,8 @@ def dag_params(settings: Settings) -> dict[str, Param]:
             description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the schedule.",
         ),
         "source": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Files to replay",
             description="A glob of API bodies to read instead of the API. Only into a local warehouse.",
         ),

@@ -11,8 +11,8 @@ from coinbeam.settings import load_settings
 
 logger = logging.getLogger("coinbeam.dags")
 
-TERMINAL_EXIT = "return code 2"
-"""The Beam operator only reports the exit code of a job; 2 is a job's way of saying that a retry cannot help."""
+TERMINAL_EXITS = ("return code 2", "return code 3")
+"""The Beam operator only reports the exit code of a job; 2 and 3 are a job's way of saying that a retry cannot help."""
 
 
 class RetryTransientErrors(RetryPolicy):
@@ -26,7 +26,7 @@ class RetryTransientErrors(RetryPolicy):
         context: Any = None,  # noqa: ARG002
     ) -> RetryDecision:
         """Decide by the class of the error, and for a Beam job by its exit code."""
-        if isinstance(exception, TerminalError) or str(exception).endswith(TERMINAL_EXIT):
+        if isinstance(exception, TerminalError) or str(exception).endswith(TERMINAL_EXITS):
             return RetryDecision.fail(reason="The error is terminal: a retry without a change cannot help.")
         return RetryDecision.default()
 

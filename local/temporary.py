@@ -8,8 +8,18 @@ from pathlib import Path
 from uuid import uuid4
 
 from coinbeam.emulators import HOST, environment
-from coinbeam.settings import Environment, GoogleSettings, LocalSettings, MarketSettings, MarketSource, PortSettings
-from coinbeam.settings import Settings, SimulatorSettings, StorageSettings, WarehouseSettings
+from coinbeam.settings import (
+    Environment,
+    GoogleSettings,
+    LocalSettings,
+    MarketSettings,
+    MarketSource,
+    PortSettings,
+    Settings,
+    SimulatorSettings,
+    StorageSettings,
+    WarehouseSettings,
+)
 from local import cloud
 
 COINS = 600

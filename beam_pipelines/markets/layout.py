@@ -1,6 +1,7 @@
 """How the rows of one page are laid out: which fields it has, and the values of its rows as tuples in one order."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -22,19 +23,23 @@ class Layout:
 
     Attributes:
         fields: source fields that some row has or that no row may lack, in the order of the contract.
+        required: those of them that at least half of the rows have or that no row may lack; a row without one is damaged. A field that
+            fewer have is the oddity of those rows, and null in the others.
         has_sparkline: some row has a sparkline.
         unknown: fields that the contract does not know.
     """
 
     fields: tuple[str, ...]
+    required: frozenset[str]
     has_sparkline: bool
     unknown: frozenset[str]
 
     @classmethod
-    def of(cls, keys: set[str], rules: MarketRules) -> "Layout":
-        """The layout of a page whose rows have these fields."""
+    def of(cls, rows: int, keys: Mapping[str, int], rules: MarketRules) -> "Layout":
+        """The layout of a page of so many rows, given how many of them have each field."""
         fields = tuple(field for field in rules.column_of_field if field in keys or field in rules.never_absent)
-        return cls(fields, SPARKLINE_FIELD in keys, frozenset(key for key in keys if not rules.is_known(key)))
+        required = rules.never_absent | {field for field in fields if keys.get(field, 0) * 2 >= rows}
+        return cls(fields, required, SPARKLINE_FIELD in keys, frozenset(key for key in keys if not rules.is_known(key)))
 
     @cached_property
     def getter(self) -> Callable[[Row], Record]:
@@ -43,7 +48,7 @@ class Layout:
 
 
 def lay_out(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
-    """The layout of a page and the record of each row; None for a row that is no object, repeats a field or lacks one."""
+    """The layout of a page and the record of each row; None for a row that is no object, repeats a field or lacks a required one."""
     return _lay_out_uniform(rows, rules) or _lay_out_mixed(rows, rules)
 
 
@@ -58,7 +63,7 @@ def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, l
     distinct = set(keys)
     if len(distinct) < len(keys) or not rules.never_absent <= distinct or set(map(len, rows)) != {len(keys)}:
         return None
-    layout = Layout.of(distinct, rules)
+    layout = Layout.of(len(rows), dict.fromkeys(distinct, len(rows)), rules)
     try:
         records: list[Record | None] = list(map(layout.getter, rows))
     except KeyError:
@@ -70,12 +75,13 @@ def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, l
 def _lay_out_mixed(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
     """The same for a page whose rows differ: each row's keys are listed."""
     keys = [list(row.keys()) if isinstance(row, (dict, simdjson.Object)) else None for row in rows]
-    layout = Layout.of({key for names in keys for key in names or ()}, rules)
-    needed = set(layout.fields)
-    return layout, [_record(row, names, needed, layout) for row, names in zip(rows, keys, strict=True)]
+    objects = [names for names in keys if names is not None]
+    layout = Layout.of(len(objects), Counter(key for names in objects for key in set(names)), rules)
+    return layout, [_record(row, names, layout) for row, names in zip(rows, keys, strict=True)]
 
 
-def _record(row: Row, keys: list[str] | None, needed: set[str], layout: Layout) -> Record | None:
-    if keys is None or len(set(keys)) < len(keys) or not needed <= set(keys):
+def _record(row: Row, keys: list[str] | None, layout: Layout) -> Record | None:
+    present = set(keys or ())
+    if keys is None or len(present) < len(keys) or not layout.required <= present:
         return None
-    return layout.getter(row)
+    return tuple(row[field] if field in present else None for field in layout.fields)

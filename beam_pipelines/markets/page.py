@@ -121,7 +121,7 @@ class _PageReader:
     def _judge(self, position: int) -> None:
         """Put one row before the specification; it stays with canonical values, or goes."""
         row = plain(self._page.rows[position])
-        verdict = validate_row(row, self._rules, self._layout.fields, self._landed_micros)
+        verdict = validate_row(row, self._rules, self._layout.required, self._landed_micros)
         self._records[position] = None
         match verdict:
             case Accepted():

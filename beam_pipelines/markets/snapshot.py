@@ -22,7 +22,7 @@ _BLOCK_ROWS = 4_096  # bounds the memory of the text form of a snapshot
 
 @dataclass(frozen=True)
 class SnapshotReport:
-    """What became of the rows of a snapshot: ``rows_read`` is the sum of unpriced, duplicate, rejected and valid rows.
+    """What became of the rows of a snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and valid rows.
 
     Attributes:
         pages_read: bodies read, refused ones included.
@@ -30,6 +30,7 @@ class SnapshotReport:
         rows_read: elements of all pages.
         rows_unpriced: rows without a price.
         rows_duplicate: accepted rows left out because a newer one of the same asset is in.
+        rows_surplus: accepted rows beyond the N of a top N.
         rows_rejected: rows refused.
         rows_lost: rows refused, plus the rows that refused pages were asked for.
         rows_valid: rows of the batch file.
@@ -43,6 +44,7 @@ class SnapshotReport:
     rows_read: int
     rows_unpriced: int
     rows_duplicate: int
+    rows_surplus: int
     rows_rejected: int
     rows_lost: int
     rows_valid: int
@@ -91,8 +93,8 @@ class SnapshotMerger:
         """The accepted rows, each asset once, in the order of the pages."""
         return newest_rows(to_table(self._columns, self._batch, self._rules))
 
-    def report(self, rows_valid: int) -> SnapshotReport:
-        """The counts, given how many rows the table has."""
+    def report(self, rows_distinct: int, rows_valid: int) -> SnapshotReport:
+        """The counts, given how many rows the table has, and how many of them were written."""
         counts = self._counts
         accepted = sum(columns.height for columns in self._columns)
         return SnapshotReport(
@@ -100,7 +102,8 @@ class SnapshotMerger:
             pages_rejected=counts["pages_rejected"],
             rows_read=counts["rows_read"],
             rows_unpriced=counts["rows_unpriced"],
-            rows_duplicate=accepted - rows_valid,
+            rows_duplicate=accepted - rows_distinct,
+            rows_surplus=rows_distinct - rows_valid,
             rows_rejected=counts["rows_rejected"],
             rows_lost=counts["rows_lost"],
             rows_valid=rows_valid,
@@ -122,7 +125,12 @@ def newest_rows(table: pa.Table) -> pa.Table:
 
 
 def write_snapshot(
-    bodies: Iterable[LandedBody], batch: BatchManifest, rules: MarketRules, csv_sink: BinaryIO, rejects_sink: BinaryIO
+    bodies: Iterable[LandedBody],
+    batch: BatchManifest,
+    rules: MarketRules,
+    csv_sink: BinaryIO,
+    rejects_sink: BinaryIO,
+    limit: int | None = None,
 ) -> SnapshotReport:
     """Read landed pages one after the other and write the batch file and its rejects.
 
@@ -134,17 +142,19 @@ def write_snapshot(
         rules: rules of the contract.
         csv_sink: takes the batch file: a header and one line for each asset.
         rejects_sink: takes the rejects, one line of JSON each.
+        limit: at most so many assets are written, the first of the pages.
     """
     merger = SnapshotMerger(batch, rules)
     for body in bodies:
         page = read_page(body, batch, rules)
         _write_rejects(page.rejects, rejects_sink)
         merger.add(page)
-    table = merger.table()
+    distinct = merger.table()
+    table = distinct.slice(0, limit)
     csv_sink.write(csv_header(rules.file_columns))
     for start in range(0, table.num_rows, _BLOCK_ROWS):
         csv_sink.write(csv_block(table.slice(start, _BLOCK_ROWS)))
-    return merger.report(table.num_rows)
+    return merger.report(distinct.num_rows, table.num_rows)
 
 
 def _write_rejects(rejects: Iterable[Reject], sink: BinaryIO) -> None:

@@ -63,7 +63,7 @@ def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed
     Args:
         row: an element of a page.
         rules: rules of the contract.
-        expected: fields that the row must have: those that some row of the page has, and those that no row may lack.
+        expected: fields that the row must have: those that at least half of the rows have, and those that no row may lack.
         landed_micros: moment of landing in microseconds since the epoch.
     """
     if not isinstance(row, Mapping):

@@ -8,7 +8,7 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 
-from beam_pipelines.files import atomic_writer, read_landed
+from beam_pipelines.files import atomic_writer, read_page_body
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport, write_snapshot
 from coinbeam.batch import BatchManifest
@@ -28,12 +28,14 @@ class SnapshotInput:
         uris: its landed pages, in order.
         csv_uri: the batch file to write.
         rejects_uri: the file of rejects to write.
+        limit: at most so many assets, the first of the pages: the N of a top N.
     """
 
     batch: BatchManifest
     uris: tuple[str, ...]
     csv_uri: str
     rejects_uri: str
+    limit: int | None = None
 
 
 class WriteSnapshots(beam.PTransform[PCollection[SnapshotInput], PCollection[SnapshotReport]]):
@@ -74,10 +76,10 @@ class WriteSnapshotFn(beam.DoFn):
         """Write one snapshot.
 
         Raises:
-            TerminalError: a landed page is gone or damaged.
+            TerminalError: a landed page is gone.
         """
         with atomic_writer(snapshot.rejects_uri) as rejects, atomic_writer(snapshot.csv_uri) as csv:
-            report = write_snapshot(map(read_landed, snapshot.uris), snapshot.batch, self._rules, csv, rejects)
+            report = write_snapshot(map(read_page_body, snapshot.uris), snapshot.batch, self._rules, csv, rejects, snapshot.limit)
         count_report(report)
         yield report
 

@@ -132,7 +132,8 @@ class RunCommand:
         warehouse = Warehouse(settings)
         if not warehouse.exists(warehouse.table(load_contract("ingestion_batch"))):
             return None
-        return next((row for row in last_batches(warehouse) if row["batch_id"] == batch_id and row["finished_at"] >= began), None)
+        mine = (row for row in last_batches(warehouse) if row["batch_id"] == batch_id and row["finished_at"] >= began)
+        return next(mine, None)
 
     def _run_cloud(self, settings: Settings) -> int:
         composer = Composer(settings)
@@ -172,7 +173,8 @@ def open_ui() -> int:
     settings = load_settings()
     _start_local_cloud(settings)
     say(
-        f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). Ctrl-C stops it; `make down` stops the cloud."
+        f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). "
+        "Ctrl-C stops it; `make down` stops the cloud."
     )
     try:
         return subprocess.run(command("airflow", "standalone"), env=os.environ | airflow_environment(settings), check=False).returncode
@@ -263,6 +265,7 @@ def top_ten(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, An
     """The largest assets of a batch."""
     sql = (
         f"SELECT * FROM `{warehouse.dataset('crypto_data')}.crypto_market_snapshot_fact` "
-        f"WHERE snapshot_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' AND market_cap_rank IS NOT NULL ORDER BY market_cap_rank LIMIT 10"
+        f"WHERE snapshot_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' "
+        "AND market_cap_rank IS NOT NULL ORDER BY market_cap_rank LIMIT 10"
     )
     return warehouse.rows(sql)

@@ -27,6 +27,8 @@ from pydantic import ValidationError
 from coinbeam.errors import ContractError
 from coinbeam.settings import ROOT
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there; every job reads the contracts
+
 SQL_ROOT = ROOT / "sql"
 """One folder per dataset, one folder per table below it."""
 
@@ -180,7 +182,7 @@ def read_contract(path: Path) -> Contract:
         ContractError: it is no ODCS v3 document, or it leaves out what Coinbeam needs; the message names file and column.
     """
     try:
-        document = OpenDataContractStandard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        document = OpenDataContractStandard.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (ValidationError, yaml.YAMLError) as error:
         raise ContractError(f"{_label(path)} is not a valid ODCS v3 contract: {error}", "Mend the field it names.") from error
     tables = document.schema_ or []

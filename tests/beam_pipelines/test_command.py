@@ -31,7 +31,7 @@ def fail(kind: type[Exception]) -> Any:
     ("error", "code", "line"),
     [
         pytest.param(SettingsError("--x is wrong.", "Mend it."), 2, "SettingsError: --x is wrong. Mend it.\n", id="misuse is 2"),
-        pytest.param(TerminalError("It broke."), 1, "TerminalError: It broke.\n", id="a terminal failure is 1"),
+        pytest.param(TerminalError("It broke."), 3, "TerminalError: It broke.\n", id="a failure that stays is 3"),
         pytest.param(TransientError("It shook."), 1, "TransientError: It shook.\n", id="a transient failure is 1"),
         pytest.param(
             RuntimeError("Traceback...\ncoinbeam.errors.TransientError: It shook. [while running 'Fetch/Step']\n\nmore"),
@@ -57,14 +57,14 @@ def test_an_unexpected_error_keeps_its_traceback() -> None:
         execute(raising(ZeroDivisionError()), [])
 
 
-@pytest.mark.parametrize("kind", [TerminalError, TransientError])
-def test_the_runner_hands_on_the_class_of_a_worker_error(kind: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("kind", "code"), [(TerminalError, 3), (TransientError, 1)])
+def test_the_runner_hands_on_the_class_of_a_worker_error(kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     def run(_: Sequence[str]) -> dict[str, Any]:
         with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
             _ = pipeline | beam.Create([7]) | beam.Map(fail(kind))
         return {}
 
-    assert execute(run, []) == 1
+    assert execute(run, []) == code
     assert capsys.readouterr().err.splitlines()[-1] == f"{kind.__name__}: broken at 7"
 
 

@@ -126,6 +126,7 @@ print("quiet")
         pytest.param("TransientError('x')", "DEFAULT", id="a transient error is retried"),
         pytest.param("ValueError('x')", "DEFAULT", id="an unknown error is retried"),
         pytest.param("RuntimeError('Beam process failed with return code 2')", "FAIL", id="a job that says terminal is not retried"),
+        pytest.param("RuntimeError('Beam process failed with return code 3')", "FAIL", id="a job that was refused is not retried"),
         pytest.param("RuntimeError('Beam process failed with return code 1')", "DEFAULT", id="a job that failed otherwise is retried"),
     ],
 )

@@ -128,6 +128,16 @@ def test_a_field_that_other_rows_have_must_not_be_missing(field: str, read: Read
     assert page.table.num_rows == 1
 
 
+def test_a_field_of_a_single_odd_row_does_not_condemn_the_others(read: Read, good_row: Callable[..., Row]) -> None:
+    odd = good_row(id="odd", price_change_percentage_7d_in_currency=1.5)
+    rows = [good_row(id=name) for name in "abc"]
+    for row in rows:
+        row.pop("price_change_percentage_7d_in_currency", None)
+    page = read([*rows, odd])
+    assert page.rejects == []
+    assert page.table["price_change_percentage_7d"].to_pylist() == [None, None, None, 1.5]
+
+
 def test_a_field_that_no_row_has_is_null(read: Read, good_row: Callable[..., Row]) -> None:
     rows = [good_row(id=name) for name in "ab"]
     for row in rows:

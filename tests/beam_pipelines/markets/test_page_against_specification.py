@@ -129,8 +129,9 @@ def compare(rules: MarketRules, batch: BatchManifest, land: Callable[..., Landed
 def _by_specification(body: bytes, rules: MarketRules, landed_micros: int) -> tuple[list[dict[str, Any]], list[Any], int, int]:
     page = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= 400 else float(digits))
     page = page["data"] if isinstance(page, dict) else page
-    present = {key for row in page if isinstance(row, dict) for key in row}
-    expected = [field for field in rules.column_of_field if field in present or field in rules.never_absent]
+    objects = [row for row in page if isinstance(row, dict)]
+    usual = {field for field in rules.column_of_field if sum(field in row for row in objects) * 2 >= len(objects) > 0}
+    expected = usual | rules.never_absent
     accepted, rejects, unpriced, unusable = [], [], 0, 0
     for number, row in enumerate(page):
         match validate_row(row, rules, expected, landed_micros):

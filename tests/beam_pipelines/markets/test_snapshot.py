@@ -139,6 +139,7 @@ def test_the_counts_add_up(write: Write, good_row: Callable[..., Row]) -> None:
         "rows_read": 7,
         "rows_unpriced": 1,
         "rows_duplicate": 2,
+        "rows_surplus": 0,
         "rows_rejected": 2,
         "rows_lost": 252,
         "rows_valid": 2,

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,18 @@ def test_a_page_that_is_gone_fails_the_job_and_leaves_no_half_file(snapshot: Sna
     with pytest.raises(Exception, match=r"page-00001\.json\.gz cannot be read"):
         _run(snapshot, rules)
     assert list(Path(snapshot.csv_uri).parent.iterdir()) == []
+
+
+def test_a_damaged_gzip_page_is_refused_and_the_rest_is_written(snapshot: SnapshotInput, rules: MarketRules) -> None:
+    first = Path(snapshot.uris[0])
+    first.write_bytes(first.read_bytes()[:-20])
+    _run(snapshot, rules)
+    rejected = [json.loads(line) for line in Path(snapshot.rejects_uri).read_text().splitlines()]
+    assert (rejected[0]["level"], rejected[0]["page_uri"]) == ("page", str(first))
+    assert Path(snapshot.csv_uri).read_text().count("\n") == 2  # the header and the row of the second page
+
+
+def test_a_top_n_is_cut_after_repeated_assets_are_dropped(snapshot: SnapshotInput, rules: MarketRules) -> None:
+    counters = _run(replace(snapshot, limit=1), rules).metrics().query(MetricsFilter().with_namespace(METRICS_NAMESPACE))["counters"]
+    found = {counter.key.metric.name: counter.committed for counter in counters}
+    assert (found["rows_valid"], found["rows_surplus"], found["rows_duplicate"]) == (1, 1, 1)

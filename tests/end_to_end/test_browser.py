@@ -1,0 +1,148 @@
+"""The trigger form in a real browser: filled as a person would, and the run green.
+
+With ``AIRFLOW_SCREENSHOT=docs/airflow_ui.png`` it also writes the picture of the README.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from coinbeam.orchestrator import DAG_ID, airflow_environment, command
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.cloud,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium"),
+    pytest.mark.timeout(420),
+]
+
+
+@pytest.fixture
+def airflow_url(pipeline: Any) -> Iterator[str]:
+    """``airflow standalone``: web server, scheduler, triggerer and DAG processor, stopped at the end."""
+    url = f"http://127.0.0.1:{pipeline.settings.local.ports.airflow}"
+    variables = {"COINBEAM_MARKET__SOURCE": "simulator", "COINBEAM_MARKET__MAX_DETAILS": "2"}
+    log = (pipeline.folder / "standalone.log").open("w")
+    process = subprocess.Popen(
+        command("airflow", "standalone"),
+        env=os.environ | airflow_environment(pipeline.settings) | variables,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: is_up(f"{url}/api/v2/monitor/health"), 150, "Airflow's web server did not come up")
+        yield url
+    finally:
+        stop_group(process)
+        log.close()
+
+
+def is_up(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return all(part["status"] == "healthy" for name, part in json.load(answer).items() if name in {"scheduler", "dag_processor"})
+    except (URLError, OSError):
+        return False
+
+
+def wait_until(done: Callable[[], Any], seconds: float, complaint: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(1)
+
+
+def stop_group(process: "subprocess.Popen[bytes]") -> None:
+    """Stop Airflow and every process that it started, also those that ignore the first request."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, signal_number)
+            process.wait(15)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def test_the_form_is_filled_in_a_browser_and_the_run_is_green(pipeline: Any, airflow_url: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            page = browser.new_page(viewport={"width": 1500, "height": 1100})
+            wait_until(lambda: has_dag(page, airflow_url), 90, "the DAG never appeared")
+            fill_and_trigger(page)
+            # Unpausing also starts the scheduled run of today, over the whole market.
+            wait_until(lambda: recorded(pipeline, "top-20"), 240, "no batch was recorded")
+            batch = recorded(pipeline, "top-20")[0]
+            assert (batch["status"], batch["rows_published"]) == ("published", 20), batch["error_message"]
+            page.goto(f"{airflow_url}/dags/{DAG_ID}")
+            expect(page.get_by_text("record_batch").first).to_be_visible(timeout=30_000)
+            wait_until(lambda: is_green(page), 60, "the run is not shown as a success")
+            if target := os.environ.get("AIRFLOW_SCREENSHOT"):
+                page.wait_for_timeout(3_000)
+                page.screenshot(path=target)
+        finally:
+            browser.close()
+
+
+def has_dag(page: Page, url: str) -> bool:
+    page.goto(f"{url}/dags/{DAG_ID}")
+    page.wait_for_timeout(2_000)
+    return page.get_by_role("button", name="Trigger").count() > 0
+
+
+def fill_and_trigger(page: Page) -> None:
+    """Choose the twenty largest assets, as a person would, and start the run."""
+    page.get_by_role("button", name="Trigger").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Run Parameters")).to_be_visible()
+    if not dialog.get_by_text("Universe", exact=True).first.is_visible():
+        dialog.get_by_role("button", name="Run Parameters").click()
+    for label in ("Universe", "Asset ids", "Top N", "Quote currency", "Beam runner", "Replay date", "Dry run"):
+        expect(dialog.get_by_text(re.compile(rf"^{label}")).first).to_be_visible()
+    dialog.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="top", exact=True).click()
+    top_n = dialog.locator("[name=element_top_n]")
+    top_n.fill("20")
+    top_n.press("Tab")
+    if target := os.environ.get("AIRFLOW_SCREENSHOT"):
+        page.screenshot(path=target.replace(".png", "_form.png"))
+    trigger = dialog.get_by_role("button", name="Trigger")
+    expect(trigger).to_be_enabled()
+    trigger.click()
+
+
+def recorded(pipeline: Any, universe: str) -> list[dict[str, Any]]:
+    if not pipeline.warehouse.exists(f"{pipeline.settings.warehouse.ops_dataset}.ingestion_batch"):
+        return []
+    return [batch for batch in pipeline.batches() if batch["universe"] == universe]
+
+
+def is_green(page: Page) -> bool:
+    page.wait_for_timeout(1_000)
+    return (
+        page.get_by_text("Success", exact=True).count() > 0 or page.locator("[data-testid*=success], [aria-label*=success i]").count() > 0
+    )
