@@ -1,7 +1,7 @@
 """The commands and their options; the work is elsewhere."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,9 @@ SourceOption = Annotated[
     str | None, typer.Option(help="live, simulator, auto, or a glob of API bodies to replay. Default: the setting market.source.")
 ]
 InstantOption = Annotated[str | None, typer.Option(help="ISO 8601 instant or date of the snapshot. Default: the present interval.")]
-UniverseOption = Annotated[str | None, typer.Option(help="all, top, ids or category. Default: the setting market.universe.")]
+UniverseOption = Annotated[
+    Literal["all", "top", "ids", "category"] | None, typer.Option(help="Which assets. Default: the setting market.universe.")
+]
 IdsOption = Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas.")]
 TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1)]
 CategoryOption = Annotated[str | None, typer.Option(help="CoinGecko category id.")]
@@ -40,7 +42,8 @@ def root(
 @app.command()
 def run(
     mode: Annotated[
-        str, typer.Option(help="local: Airflow and emulators on this machine. cloud: trigger Composer. all: one after the other.")
+        Literal["local", "cloud", "all"],
+        typer.Option(help="local: Airflow and emulators on this machine. cloud: trigger Composer. all: one after the other."),
     ] = "local",
     source: SourceOption = None,
     snapshot_at: InstantOption = None,
@@ -49,7 +52,7 @@ def run(
     top_n: TopOption = None,
     category: CategoryOption = None,
     quote_currency: CurrencyOption = None,
-    runner: Annotated[str | None, typer.Option(help="local or dataflow.")] = None,
+    runner: Annotated[Literal["local", "dataflow"] | None, typer.Option(help="The Beam runner.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Run the DAG for one snapshot, to its end, and show what is in the warehouse."""
@@ -157,10 +160,13 @@ def check() -> None:
 @contracts.command()
 def ddl(table: Annotated[str | None, typer.Argument(help="One table. Default: all.")] = None) -> None:
     """Print the CREATE TABLE statements for BigQuery."""
-    from coinbeam.contracts import load_all, load_contract
+    from coinbeam.contracts import load_all
     from coinbeam.contracts.bigquery import ddl as statement
 
-    chosen = [load_contract(table)] if table else list(load_all().values())
+    known = load_all()
+    if table and table not in known:
+        raise typer.BadParameter(f"There is no table {table!r}. Known: {', '.join(known)}.")
+    chosen = [known[table]] if table else list(known.values())
     typer.echo("\n\n".join(statement(contract, contract.dataset) for contract in chosen))
 
 

@@ -74,7 +74,8 @@ def _write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
 
 
 def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    # One row is one line: a line break within a name would look like another row.
+    cells = [[_cell(row[name]).replace("\r", "\\r").replace("\n", "\\n") for name in columns] for row in rows]
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for line in [list(columns), *cells]:
@@ -108,4 +109,4 @@ def _cell(value: Any) -> str:
     shown = plain(value)
     if shown is None:
         return ""
-    return json.dumps(shown, ensure_ascii=False) if isinstance(shown, list | dict) else str(shown)
+    return json.dumps(shown, ensure_ascii=False) if isinstance(shown, list | dict | bool) else str(shown)

@@ -56,3 +56,4 @@ class TaskProgress:
     def _finish(self) -> None:
         seconds = self._timer() - self._since
         self._console.print(f"  {self._task:<34} {self._state or 'ended':<10} {seconds:6.1f} s")
+        self._task = ""

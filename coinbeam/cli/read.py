@@ -1,6 +1,6 @@
 """Commands that only read the warehouse."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from google.cloud import bigquery
@@ -15,9 +15,16 @@ from coinbeam.warehouse import Warehouse
 
 def run_query(sql: str, form: Format) -> None:
     """Run any query and show its rows."""
-    rows = Warehouse(load_settings()).query(sql)
-    columns = [field.name for field in rows.schema or []]
-    show(columns, (dict(row.items()) for row in rows), form)
+    warehouse = Warehouse(load_settings())
+    rows = warehouse.query(sql)
+    show([field.name for field in rows.schema or []], _streamed(warehouse, rows), form)
+
+
+def _streamed(warehouse: Warehouse, rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Rows one by one; a page that cannot be read is an error of the warehouse like any other."""
+    with warehouse.answering():
+        for row in rows:
+            yield dict(row.items())
 
 
 def show_rejects(batch: str | None, reason: str | None, limit: int, form: Format) -> None:
