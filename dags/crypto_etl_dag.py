@@ -122,10 +122,11 @@ def _ingestion() -> Any:
     return Ingestion(load_settings())
 
 
-def _batch(plan: dict[str, Any]) -> Any:
+def _batch(plan: dict[str, Any] | None = None) -> Any:
+    """The plan of this run, given or pulled."""
     from coinbeam.ingestion import BatchPlan
 
-    return BatchPlan.from_dict(plan)
+    return BatchPlan.from_dict(plan or get_current_context()["ti"].xcom_pull(task_ids="plan_batch"))
 
 
 def build_plan_batch_task() -> Any:
@@ -239,31 +240,35 @@ def build_script_task(task_id: str, script: str) -> BigQueryInsertJobOperator:
     )
 
 
-def build_audit_task(plan: Any) -> Any:
-    """Check the staged batch."""
+def build_audit_task() -> Any:
+    """Check the staged batch.
+
+    It pulls the plan instead of taking it as an argument: an argument would make ``plan_batch`` a direct upstream task, whose success would
+    start the audit of a gap.
+    """
 
     @task(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         doc_md="Runs every rule of the contracts on staging; a broken one of severity error stops the publish.",
     )
-    def audit(plan: dict[str, Any]) -> dict[str, int]:
+    def audit() -> dict[str, int]:
         from coinbeam.runs import count_by_status
 
-        return count_by_status(_ingestion().audit(_batch(plan)))
+        return count_by_status(_ingestion().audit(_batch()))
 
-    return audit(plan)
+    return audit()
 
 
-def build_verify_task(plan: Any) -> Any:
+def build_verify_task() -> Any:
     """Look at what readers see."""
 
     @task(doc_md="Counts the published rows and finds every key in its dimension.")
-    def verify(plan: dict[str, Any]) -> dict[str, int]:
+    def verify() -> dict[str, int]:
         from coinbeam.runs import count_by_status
 
-        return count_by_status(_ingestion().verify(_batch(plan)))
+        return count_by_status(_ingestion().verify(_batch()))
 
-    return verify(plan)
+    return verify()
 
 
 def build_record_task() -> Any:
@@ -355,9 +360,9 @@ with DAG(
         build_load_task("rejected_record", "rejected_*.ndjson", "NEWLINE_DELIMITED_JSON"),
     ]
     record_rejects = build_script_task("record_rejects", f"{{{{ rejects_script({PLAN}) }}}}")
-    audit = build_audit_task(plan)
+    audit = build_audit_task()
     publish = build_script_task("publish", f"{{{{ publish_script({PLAN}) }}}}")
-    verify = build_verify_task(plan)
+    verify = build_verify_task()
 
     chain(plan, schema, jobs, [fetch, assets, dates])
     chain([fetch, assets, dates], loads[:3])

@@ -15,7 +15,7 @@ from local.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 
-FAST = {"COINBEAM_COINGECKO__MAX_ATTEMPTS": "4"}
+FAST = {"COINBEAM_COINGECKO__MAX_ATTEMPTS": "2"}
 
 
 @pytest.mark.parametrize("profile", ["throttle", "unavailable"])
@@ -75,7 +75,7 @@ def test_more_bad_rows_than_the_limit_stop_the_publish(pipeline: Any) -> None:
 
 def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> None:
     pipeline.faults(profile="down")
-    ran = pipeline.run(variables={"COINBEAM_COINGECKO__MAX_ATTEMPTS": "1"})
+    ran = pipeline.run(variables={"COINBEAM_COINGECKO__MAX_ATTEMPTS": "1", "COINBEAM_RETRY__RETRIES": "0"})
     assert ran.code != 0
     (batch,) = pipeline.batches()
     assert batch["status"] == "failed"
