@@ -65,7 +65,7 @@ def test_a_damaged_report_is_refused_and_named(text: str, fresh_cloud: LocalClou
 
 def at_port(settings: Settings, port: int) -> Bucket:
     """A bucket whose server is somewhere else."""
-    ports = PortSettings(**{**settings.local.ports.model_dump(), "storage": port})
+    ports = PortSettings(bigquery=1, bigquery_grpc=2, storage=port, simulator=3, airflow=4)
     return Bucket(settings.model_copy(update={"local": LocalSettings(ports=ports)}))
 
 

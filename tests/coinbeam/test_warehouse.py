@@ -244,7 +244,7 @@ def silent_server() -> Iterator[int]:
 
 def beside(settings: LocalCloud, port: int, seconds: float) -> Warehouse:
     """A warehouse at another port, of little patience."""
-    ports = PortSettings(**{**settings.settings.local.ports.model_dump(), "bigquery": port})
+    ports = PortSettings(bigquery=port, bigquery_grpc=1, storage=2, simulator=3, airflow=4)
     limits = WarehouseSettings(query_timeout_seconds=seconds)
     return Warehouse(settings.settings.model_copy(update={"local": LocalSettings(ports=ports), "warehouse": limits}))
 
