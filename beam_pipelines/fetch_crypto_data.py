@@ -21,6 +21,7 @@ On Dataflow::
 In ``--output``: ``crypto_<date>.csv``, ``rejected_<date>.ndjson`` and ``report_fetch_crypto_data.json``.
 """
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -45,6 +46,7 @@ from beam_pipelines.fetching import (
     landed_manifest,
     page_size,
 )
+from beam_pipelines.files import write_atomically
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport
 from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots
@@ -56,7 +58,7 @@ from coinbeam.batch import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.landing import folder
+from coinbeam.landing import COMPLETE_NAME, folder
 from coinbeam.settings import Settings, load_settings
 
 JOB = "fetch_crypto_data"
@@ -138,6 +140,7 @@ def build(pipeline: beam.Pipeline, work: MarketFetch | list[Replay], job: JobReq
             fetched.pages
             | "Gather pages" >> beam.CombineGlobally(ToListCombineFn())
             | "In order" >> beam.Map(in_order, work.plan.manifest)
+            | "Seal landing" >> beam.Map(seal, work.plan.folder)
             | "To snapshot" >> beam.Map(to_input)
         )
         parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules), fetched[STATS]]
@@ -147,6 +150,12 @@ def build(pipeline: beam.Pipeline, work: MarketFetch | list[Replay], job: JobReq
 def in_order(pages: Iterable[FetchedPage], manifest: BatchManifest) -> Replay:
     """The pages of a batch by number."""
     return Replay(manifest, tuple(page.uri for page in sorted(pages, key=lambda page: page.number)))
+
+
+def seal(replay: Replay, folder: str) -> Replay:
+    """Mark the landing folder of a batch as complete; all shards have ended."""
+    write_atomically(f"{folder}/{COMPLETE_NAME}", (json.dumps({"pages": len(replay.uris)}) + "\n").encode())
+    return replay
 
 
 def snapshot_input(replay: Replay, job: JobRequest) -> SnapshotInput:

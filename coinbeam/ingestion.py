@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from coinbeam.clock import Clock, format_instant, parse_instant, utc_now
 from coinbeam.coingecko.source import choose_source
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.landing import MANIFEST_NAME, folder, read_manifest
+from coinbeam.landing import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.plan import (
     Estimate,
     Mode,
@@ -51,8 +51,8 @@ CALENDAR_HORIZON = timedelta(days=366)
 """The calendar is extended when fewer days than these lie ahead of a snapshot."""
 
 KNOWN_ASSETS = "known_assets.csv"
-FETCH_REPORT = "report_fetch_crypto_data.json"
-ASSETS_REPORT = "report_populate_crypto_asset_dim.json"
+FETCH_JOB, ASSETS_JOB = "fetch_crypto_data", "populate_crypto_asset_dim"
+FETCH_REPORT, ASSETS_REPORT = f"report_{FETCH_JOB}.json", f"report_{ASSETS_JOB}.json"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Ingestion:
         now = self._clock()
         landing = folder("", "markets", request.batch_id).lstrip("/")
         manifest_text = self.bucket.read_text(f"{landing}/{MANIFEST_NAME}")
-        mode = decide_mode(request, now, self.settings, manifest_text is not None)
+        is_whole = self.bucket.read_text(f"{landing}/{COMPLETE_NAME}") is not None
+        mode = decide_mode(request, now, self.settings, manifest_text is not None and is_whole)
         source, source_id, banner = self._source(mode, request, landing)
         if mode == Mode.REPLAY:
             refuse_foreign_source(self.settings, read_manifest(manifest_text) if manifest_text and not request.files else None)
@@ -168,7 +169,7 @@ class Ingestion:
             snapshot_at=format_instant(request.snapshot_at),
             stamp=file_stamp(request.snapshot_at, self.settings.market.period),
             mode=mode,
-            reason=_reason(mode, request, now),
+            reason=_reason(mode, request, now, "only a part of it was landed" if manifest_text else "nothing was landed for it"),
             universe=request.universe.label,
             quote_currency=request.quote_currency,
             fetch_options=common | selection(request) | {"quote_currency": request.quote_currency} | fetch_rate,
@@ -302,7 +303,9 @@ class Ingestion:
         parents = {column.name: load_contract((column.references or "").partition(".")[0]) for column in referring}
         return [foreign_key(c, self.warehouse.table(parents[c.name]), current_only=parents[c.name].name == ASSETS) for c in referring]
 
-    def record(self, plan: BatchPlan, status: str, task_seconds: Mapping[str, float], error: str | None, *, listed: bool) -> dict[str, Any]:
+    def record(
+        self, plan: BatchPlan, status: str, task_seconds: Mapping[str, float], error: str | None, jobs: Collection[str]
+    ) -> dict[str, Any]:
         """Write the row of this run into ``ingestion_batch``, replacing an earlier one of the same run.
 
         Args:
@@ -310,13 +313,13 @@ class Ingestion:
             status: published, failed or gap.
             task_seconds: seconds by task.
             error: why it failed or is a gap.
-            listed: whether the assets job ran in this run, so that its report counts.
+            jobs: the Beam jobs that succeeded in this run; only their reports are of this run.
 
         Returns:
             The row.
         """
-        fetch = self.bucket.read_json(f"{plan.folder}/{FETCH_REPORT}") if plan.mode != Mode.GAP else {}
-        assets = self.bucket.read_json(f"{plan.folder}/{ASSETS_REPORT}") if listed else {}
+        fetch = self.bucket.read_json(f"{plan.folder}/{FETCH_REPORT}") if FETCH_JOB in jobs else {}
+        assets = self.bucket.read_json(f"{plan.folder}/{ASSETS_REPORT}") if ASSETS_JOB in jobs else {}
         row = self._batch_row(plan, status, fetch, assets) | {"task_seconds": json.dumps(dict(task_seconds)), "error_message": error}
         merge_row(self.warehouse, load_contract("ingestion_batch"), row)
         if status == "published":
@@ -401,7 +404,7 @@ def selection(request: RunRequest) -> dict[str, str]:
     return {"universe": universe.kind.value, **chosen.get(universe.kind, {})}
 
 
-def _reason(mode: str, request: RunRequest, now: datetime) -> str:
+def _reason(mode: str, request: RunRequest, now: datetime, lack: str) -> str:
     at = format_instant(request.snapshot_at)
     match mode:
         case Mode.FETCH:
@@ -409,7 +412,7 @@ def _reason(mode: str, request: RunRequest, now: datetime) -> str:
         case Mode.REPLAY:
             return f"Files matching {request.files} are replayed." if request.files else f"{at} is past: its landed pages are replayed."
     return (
-        f"{at} is past (now is {format_instant(now)}) and nothing was landed for it. The source answers only for now, so the batch is "
+        f"{at} is past (now is {format_instant(now)}) and {lack}. The source answers only for now, so the batch is "
         "recorded as a gap; today's prices are never stamped on an old date."
     )
 

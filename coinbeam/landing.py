@@ -20,6 +20,9 @@ from coinbeam.errors import SettingsError, TerminalError
 
 MANIFEST_NAME = "_manifest.json"
 
+COMPLETE_NAME = "_complete.json"
+"""Written when the last page was landed: a folder without it holds a part of its batch and must not stand for the whole."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_MTIME = slice(4, 8)
 _PAGE_NAME = re.compile(r"(?P<stem>.+?)(?:\.r(?P<revision>\d+))?\.json\.gz$")

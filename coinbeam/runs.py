@@ -105,13 +105,13 @@ class Outcome:
         status: published, failed or gap.
         error: why it failed or is a gap.
         seconds: by task.
-        listed: whether the coin list was read in this run.
+        succeeded: the tasks that succeeded.
     """
 
     status: str
     error: str | None
     seconds: dict[str, float]
-    listed: bool
+    succeeded: frozenset[str]
 
 
 def outcome(plan: BatchPlan, tasks: Iterable[Ended], errors: Mapping[str, str | None]) -> Outcome:
@@ -124,16 +124,16 @@ def outcome(plan: BatchPlan, tasks: Iterable[Ended], errors: Mapping[str, str | 
     """
     states = {task.task_id: task.state for task in tasks}
     seconds = {task.task_id: round(task.duration, 3) for task in tasks if task.duration is not None and task.state != "skipped"}
-    listed = states.get("populate_crypto_asset_dim") == "success"
+    succeeded = frozenset(name for name, state in states.items() if state == "success")
     failed = sorted(name for name, state in states.items() if state == "failed")
     if failed:
         text = "; ".join(f"{name}: {errors.get(name) or 'see its log'}" for name in failed)
-        return Outcome("failed", text[:2000], seconds, listed)
+        return Outcome("failed", text[:2000], seconds, succeeded)
     if plan.mode == Mode.GAP:
-        return Outcome("gap", plan.reason, seconds, listed)
-    if states.get("verify") != "success":
-        return Outcome("failed", "The run was stopped before its batch was verified.", seconds, listed)
-    return Outcome("published", None, seconds, listed)
+        return Outcome("gap", plan.reason, seconds, succeeded)
+    if "verify" not in succeeded:
+        return Outcome("failed", "The run was stopped before its batch was verified.", seconds, succeeded)
+    return Outcome("published", None, seconds, succeeded)
 
 
 def present_instant(now: datetime, settings: Settings) -> str:

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, tas
 
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.settings import Period, Settings, load_settings
+from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
 from dags.operations import RetryTransientErrors, alert, alert_failure
 
 DOC = """
@@ -45,8 +45,12 @@ PLAN = "ti.xcom_pull(task_ids='plan_batch')"
 
 
 def dag_params(settings: Settings) -> dict[str, Param]:
-    """The trigger form."""
-    market = settings.market
+    """The trigger form: what is asked for, then how it is run."""
+    return selection_params(settings.market) | run_params(settings.runner)
+
+
+def selection_params(market: MarketSettings) -> dict[str, Param]:
+    """The fields that select assets and their currency."""
     return {
         "universe": Param(
             market.universe.value,
@@ -81,8 +85,14 @@ def dag_params(settings: Settings) -> dict[str, Param]:
             description="Currency of all prices, a lower-case code.",
             enum=sorted({market.quote_currency, "usd", "eur", "gbp", "jpy", "btc", "eth"}),
         ),
+    }
+
+
+def run_params(runner: Runner) -> dict[str, Param]:
+    """The fields that say when, where and from what the run is made."""
+    return {
         "runner": Param(
-            settings.runner.value,
+            runner.value,
             title="Beam runner",
             description="local: in a process of the worker. dataflow: on Google Cloud.",
             enum=["local", "dataflow"],
@@ -289,7 +299,7 @@ def build_record_task() -> Any:
             return "nothing planned, nothing to record"
         batch = _batch(plan)
         ended = outcome(batch, tasks, errors)
-        _ingestion().record(batch, ended.status, ended.seconds, ended.error, listed=ended.listed)
+        _ingestion().record(batch, ended.status, ended.seconds, ended.error, ended.succeeded)
         if ended.status == "gap":
             alert(f"Coinbeam: gap at {batch.snapshot_at}", batch.reason)
         return ended.status

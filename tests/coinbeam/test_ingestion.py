@@ -11,7 +11,7 @@ from coinbeam.batch import BatchManifest, UniverseSpec
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
-from coinbeam.ingestion import BatchPlan, Ingestion, merge_row, selection
+from coinbeam.ingestion import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, merge_row, selection
 from coinbeam.plan import Mode, RunRequest
 from coinbeam.publish import ASSETS, DATES, FACT, REJECTS, STAGED
 from coinbeam.quality import Status
@@ -52,11 +52,13 @@ def ingestion(stage: Stage, now: datetime = NOW, **changes: Any) -> Ingestion:
     return Ingestion(stage.warehouse.settings.model_copy(update=changes), stage.warehouse, clock=lambda: now)
 
 
-def landed(steps: Ingestion, at: datetime = DAY, source_id: str = "coingecko_simulator") -> None:
-    """A landing folder as the fetch job begins it."""
+def landed(steps: Ingestion, at: datetime = DAY, source_id: str = "coingecko_simulator", whole: bool = True) -> None:
+    """A landing folder as the fetch job begins it, and as it leaves it when it ends."""
     batch = request(at).batch_id
     manifest = BatchManifest(batch, "markets", source_id, at, "usd", 250, "all")
     steps.bucket.write_text(f"landing/markets/{batch}/_manifest.json", json.dumps(manifest.to_dict()))
+    if whole:
+        steps.bucket.write_text(f"landing/markets/{batch}/_complete.json", "{}")
 
 
 def staged(stage: Stage, steps: Ingestion, report: Mapping[str, Any] | None = REPORT, **tables: Any) -> BatchPlan:
@@ -163,8 +165,18 @@ def test_a_simulated_landing_never_reaches_production(source_id: str, allowed: b
 
 
 @pytest.mark.cloud
+def test_a_landing_that_was_cut_short_never_stands_for_the_whole_market(stage: Stage) -> None:
+    steps = ingestion(stage, NOW + timedelta(days=3))
+    landed(steps, whole=False)
+    plan = steps.plan(request(), RUN, "local")
+    assert plan.mode == Mode.GAP
+    assert "only a part of it was landed" in plan.reason
+
+
+@pytest.mark.cloud
 def test_a_damaged_manifest_stops_the_plan(stage: Stage) -> None:
     steps = ingestion(stage, NOW + timedelta(days=3))
+    landed(steps)
     steps.bucket.write_text(f"landing/markets/{BATCH}/_manifest.json", "{")
     with pytest.raises(TerminalError, match="manifest is damaged"):
         steps.plan(request(), RUN, "local")
@@ -281,7 +293,7 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
     results = steps.verify(plan)
     assert {result.status for result in results} == {Status.PASSED}
     assert {result.rule.name for result in results} >= {"row_count", "asset_id_foreign_key", "snapshot_date_foreign_key"}
-    row = steps.record(plan, "published", {"audit": 1.5}, None, listed=True)
+    row = steps.record(plan, "published", {"audit": 1.5}, None, jobs={FETCH_JOB, ASSETS_JOB})
     (recorded,) = runs(stage)
     assert {name: recorded[name] for name in row if name.startswith(("rows_", "pages_"))} == {
         **{name: value for name, value in REPORT.items() if name.startswith(("rows_", "pages_"))},
@@ -301,7 +313,7 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
 def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, "failed", {}, 'audit: it\'s "bad"', listed=False)
+    steps.record(plan, "failed", {}, 'audit: it\'s "bad"', jobs={FETCH_JOB})
     (failed,) = runs(stage)
     assert (failed["status"], failed["error_message"], failed["rows_staged"], failed["rows_published"]) == (
         "failed",
@@ -311,7 +323,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     )
     assert failed["assets_listed"] == 0, "the coin list was not read in this run"
     stage.warehouse.query(steps.publish_script(plan))
-    steps.record(plan, "published", {}, None, listed=True)
+    steps.record(plan, "published", {}, None, jobs={FETCH_JOB, ASSETS_JOB})
     assert [row["status"] for row in runs(stage)] == ["published"]
 
 
@@ -319,7 +331,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
 def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, "failed", {}, "x", listed=False)
+    steps.record(plan, "failed", {}, "x", jobs={FETCH_JOB})
     assert stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(FACT)))
 
 
@@ -327,7 +339,7 @@ def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) ->
 def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
     steps = ingestion(stage, NOW + timedelta(days=3))
     plan = steps.plan(request(), RUN, "local")
-    steps.record(plan, "gap", {}, plan.reason, listed=False)
+    steps.record(plan, "gap", {}, plan.reason, jobs={FETCH_JOB})
     (row,) = runs(stage)
     assert (row["status"], row["source_id"], row["rows_valid"], row["api_calls"]) == ("gap", None, 0, 0)
     assert row["error_message"] == plan.reason
@@ -336,7 +348,7 @@ def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
 @pytest.mark.cloud
 def test_a_run_that_failed_before_any_report_is_recorded_too(stage: Stage) -> None:
     steps = ingestion(stage)
-    steps.record(steps.plan(request(), RUN, "local"), "failed", {}, "fetch_crypto_data: no", listed=False)
+    steps.record(steps.plan(request(), RUN, "local"), "failed", {}, "fetch_crypto_data: no", jobs={FETCH_JOB})
     assert [(row["status"], row["rows_staged"]) for row in runs(stage)] == [("failed", 0)]
 
 
@@ -407,6 +419,6 @@ def test_the_whole_way_twice_gives_the_same_tables(stage: Stage) -> None:
     for _ in range(2):
         plan = published(stage, steps)
         steps.verify(plan)
-        steps.record(plan, "published", {}, None, listed=True)
+        steps.record(plan, "published", {}, None, jobs={FETCH_JOB, ASSETS_JOB})
         seen.append({**stage.everything(), "runs": runs(stage), "results": stage.contents("quality_result")})
     assert seen[0] == seen[1]
