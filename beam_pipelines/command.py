@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from beam_pipelines.files import write_atomically
 from beam_pipelines.reports import Report
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
 
@@ -18,12 +19,13 @@ _RAISED_BY_WORKER = re.compile(r"^(?P<module>coinbeam(?:\.\w+)+)\.(?P<kind>\w+):
 _STEP = re.compile(r" \[while running '[^']*'\]")  # what Beam adds to the message of an exception
 
 
-def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None = None) -> int:
+def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None = None, job: str = "") -> int:
     """Run a job.
 
     Args:
         run: does the work and returns the report.
         argv: the command line without the program; by default that of this process.
+        job: name of the job; with it, a failure also leaves its words beside the batch files, for whoever only sees the exit code.
 
     Returns:
         0 done, 1 failed, 2 a wrong option or setting, 3 failed for a reason that stays.
@@ -31,19 +33,27 @@ def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None =
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it repeats what is raised, with its traceback
+    given = sys.argv[1:] if argv is None else argv
     try:
-        print_summary(run(sys.argv[1:] if argv is None else argv))
-    except CoinbeamError as error:
-        _complain(type(error).__name__, str(error))
-        return exit_code(type(error))
+        print_summary(run(given))
     except Exception as error:
-        said = cause(error)
+        said = (type(error), str(error)) if isinstance(error, CoinbeamError) else cause(error)
         if said is None:
             raise
         kind, text = said
-        _complain(kind.__name__, text)
+        line = f"{kind.__name__}: {_STEP.sub('', text)}"
+        print(line, file=sys.stderr, flush=True)
+        leave_word(given, job, line)
         return exit_code(kind)
     return DONE
+
+
+def leave_word(argv: Sequence[str], job: str, line: str) -> None:
+    """Write why a job failed into its ``--output``; where even that fails, the log has it."""
+    output = next((option.partition("=")[2] for option in argv if option.startswith("--output=")), "")
+    if job and output:
+        with contextlib.suppress(Exception):
+            write_atomically(f"{output.rstrip('/')}/failure_{job}.txt", line.encode())
 
 
 def exit_code(kind: type[CoinbeamError]) -> int:
@@ -63,10 +73,6 @@ def cause(error: BaseException) -> tuple[type[CoinbeamError], str] | None:
         if isinstance(kind, type) and issubclass(kind, CoinbeamError):
             return kind, found["text"]
     return None
-
-
-def _complain(kind: str, text: str) -> None:
-    print(f"{kind}: {_STEP.sub('', text)}", file=sys.stderr, flush=True)
 
 
 def print_summary(report: Report) -> None:

@@ -205,4 +205,4 @@ def fetch_report(parts: list[Any], batches: Sequence[BatchManifest], mode: str) 
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run))
+    sys.exit(execute(run, job=JOB))

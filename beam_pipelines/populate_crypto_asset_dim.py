@@ -189,4 +189,4 @@ def asset_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run))
+    sys.exit(execute(run, job=JOB))

@@ -76,4 +76,4 @@ def only(parts: list[Any]) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run))
+    sys.exit(execute(run, job=JOB))

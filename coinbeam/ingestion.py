@@ -326,6 +326,10 @@ class Ingestion:
             self.warehouse.drop_staging(self._staging(plan), self._staged())
         return row
 
+    def failure(self, plan: BatchPlan, job: str) -> str | None:
+        """What a Beam job said when it failed; its exit code alone tells nobody why."""
+        return self.bucket.read_text(f"{plan.folder}/failure_{job}.txt")
+
     def _batch_row(self, plan: BatchPlan, status: str, fetch: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, Any]:
         fact = load_contract(FACT)
         counts = {name: int(fetch.get(name, 0)) for name in _FETCH_COUNTS} | {name: int(assets.get(name, 0)) for name in _ASSET_COUNTS}

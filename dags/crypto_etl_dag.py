@@ -294,12 +294,13 @@ def build_record_task() -> Any:
         instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
         plan = instance.xcom_pull(task_ids="plan_batch")
         tasks = [Ended(**crumb) for crumb in instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)]
-        errors = {name: instance.xcom_pull(task_ids=name, key="error") for name in (t.task_id for t in tasks if t.state == "failed")}
         if plan is None:
             return "nothing planned, nothing to record"
-        batch = _batch(plan)
+        batch, steps = _batch(plan), _ingestion()
+        failed = [task.task_id for task in tasks if task.state == "failed"]
+        errors = {name: steps.failure(batch, name) or instance.xcom_pull(task_ids=name, key="error") for name in failed}
         ended = outcome(batch, tasks, errors)
-        _ingestion().record(batch, ended.status, ended.seconds, ended.error, ended.succeeded)
+        steps.record(batch, ended.status, ended.seconds, ended.error, ended.succeeded)
         if ended.status == "gap":
             alert(f"Coinbeam: gap at {batch.snapshot_at}", batch.reason)
         return ended.status

@@ -8,7 +8,6 @@ import pytest
 from coinbeam.settings import load_settings
 from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud
 
-
 # A busy machine is no fault of an example; every test has a time limit of its own.
 hypothesis.settings.register_profile("coinbeam", deadline=None)
 hypothesis.settings.load_profile("coinbeam")

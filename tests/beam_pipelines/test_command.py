@@ -1,6 +1,7 @@
 """Exit codes and the one line that says why."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -87,3 +88,14 @@ def test_reports_add_up_field_by_field() -> None:
     parts = [{"rows": 1, "by": {"a": 1}, "fields": ["x"]}, {"rows": 2, "by": {"a": 1, "b": 2}, "fields": ["x", "w"]}]
     assert total(parts) == {"rows": 3, "by": {"a": 2, "b": 2}, "fields": ["w", "x"]}
     assert total([]) == {}
+
+
+def test_a_failure_leaves_its_words_beside_the_batch_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(raising(TransientError("It shook.")), [f"--output={tmp_path}"], job="fetch_crypto_data") == 1
+    assert (tmp_path / "failure_fetch_crypto_data.txt").read_text() == "TransientError: It shook."
+    assert capsys.readouterr().err == "TransientError: It shook.\n"
+
+
+def test_words_that_cannot_be_left_do_not_hide_the_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(raising(TransientError("It shook.")), ["--output=/dev/null/x"], job="fetch_crypto_data") == 1
+    assert capsys.readouterr().err == "TransientError: It shook.\n"

@@ -80,6 +80,7 @@ def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> N
     (batch,) = pipeline.batches()
     assert batch["status"] == "failed"
     assert "fetch_crypto_data" in batch["error_message"]
+    assert "503" in batch["error_message"], "the words of the job, not only its exit code"
     assert "503" in ran.log
     assert pipeline.tables()["crypto_market_snapshot_fact"] == []
 
