@@ -46,7 +46,7 @@ from beam_pipelines.fetching import (
     landed_manifest,
     page_size,
 )
-from beam_pipelines.files import write_atomically
+from beam_pipelines.files import exists, list_files, read_bytes, write_atomically
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport
 from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots
@@ -58,7 +58,7 @@ from coinbeam.batch import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.landing import COMPLETE_NAME, folder
+from coinbeam.landing import COMPLETE_NAME, folder, newest_revisions
 from coinbeam.settings import Settings, load_settings
 
 JOB = "fetch_crypto_data"
@@ -108,8 +108,10 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     return final_report(uri, pipeline.result)
 
 
-def prepare_fetch(job: JobRequest, market: MarketRequest, settings: Settings, options: PipelineOptions, clock: Clock) -> MarketFetch:
-    """Decide whom to ask, and write the manifest of the batch.
+def prepare_fetch(
+    job: JobRequest, market: MarketRequest, settings: Settings, options: PipelineOptions, clock: Clock
+) -> MarketFetch | list[Replay]:
+    """Decide whom to ask, and write the manifest of the batch; a batch that an earlier attempt landed as a whole asks nobody.
 
     Raises:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
@@ -123,6 +125,9 @@ def prepare_fetch(job: JobRequest, market: MarketRequest, settings: Settings, op
     size = page_size(market.universe, market.per_page)
     manifest = BatchManifest(batch, ENDPOINT, source_id(source), job.snapshot_at, job.quote_currency, size, market.universe.label)
     begin_batch(where, manifest)
+    whole = landed_whole(where, manifest)
+    if whole is not None:
+        return [whole]
     return MarketFetch(
         FetchPlan(manifest, where, market.universe, clients.shards, deadline(job.snapshot_at, job.period, source)), clients, clock
     )
@@ -133,14 +138,15 @@ def build(pipeline: beam.Pipeline, work: MarketFetch | list[Replay], job: JobReq
     to_input = partial(snapshot_input, job=job)
     if isinstance(work, list):
         snapshots = pipeline | "Replays" >> beam.Create([to_input(replay) for replay in work])
-        parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules)]
+        reused = FetchStats(bodies_reused=0 if job.glob else sum(len(replay.uris) for replay in work))
+        parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules), pipeline | "Reused pages" >> beam.Create([reused])]
     else:
         fetched = pipeline | "Shards" >> beam.Create(range(work.plan.shards)) | "Fetch" >> FetchPages(work.plan, work.clients, work.clock)
         snapshots = (
             fetched.pages
             | "Gather pages" >> beam.CombineGlobally(ToListCombineFn())
-            | "In order" >> beam.Map(in_order, work.plan.manifest)
             | "Seal landing" >> beam.Map(seal, work.plan.folder)
+            | "In order" >> beam.Map(in_order, work.plan.manifest)
             | "To snapshot" >> beam.Map(to_input)
         )
         parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules), fetched[STATS]]
@@ -152,10 +158,21 @@ def in_order(pages: Iterable[FetchedPage], manifest: BatchManifest) -> Replay:
     return Replay(manifest, tuple(page.uri for page in sorted(pages, key=lambda page: page.number)))
 
 
-def seal(replay: Replay, folder: str) -> Replay:
+def seal(pages: Sequence[FetchedPage], folder: str) -> Sequence[FetchedPage]:
     """Mark the landing folder of a batch as complete; all shards have ended."""
-    write_atomically(f"{folder}/{COMPLETE_NAME}", (json.dumps({"pages": len(replay.uris)}) + "\n").encode())
-    return replay
+    said = {"pages": len(pages), "malformed": sum(not page.is_readable for page in pages)}
+    write_atomically(f"{folder}/{COMPLETE_NAME}", (json.dumps(said) + "\n").encode())
+    return pages
+
+
+def landed_whole(folder: str, manifest: BatchManifest) -> Replay | None:
+    """A batch whose every page was landed and can be read: there is nothing left to ask for."""
+    uri = f"{folder}/{COMPLETE_NAME}"
+    if not exists(uri):
+        return None
+    said = json.loads(read_bytes(uri))
+    pages = newest_revisions(str(metadata.path) for metadata in list_files(f"{folder}/*.json.gz"))
+    return Replay(manifest, tuple(pages)) if not said["malformed"] and len(pages) == said["pages"] else None
 
 
 def snapshot_input(replay: Replay, job: JobRequest) -> SnapshotInput:

@@ -294,10 +294,11 @@ def landed_manifest(folder: str) -> BatchManifest | None:
 
 @dataclass(frozen=True)
 class FetchedPage:
-    """A landed page by its number."""
+    """A landed page by its number; ``is_readable`` is False for a body that is no page."""
 
     number: int
     uri: str
+    is_readable: bool = True
 
 
 class FetchPages(beam.PTransform[PCollection[int], Any]):
@@ -353,8 +354,8 @@ class FetchPagesFn(beam.DoFn):
         malformed = 0
         for number in self._plan.pages(shard):
             landed = folder.body(page_stem(number), lambda number=number: self._plan.ask(client, number))  # type: ignore[misc]
-            yield FetchedPage(number, landed.uri)
             page = read_body(landed.body)
+            yield FetchedPage(number, landed.uri, isinstance(page, Page))
             malformed = 0 if isinstance(page, Page) else malformed + 1
             if malformed >= MALFORMED_IN_A_ROW:
                 raise TransientError(

@@ -14,7 +14,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from coinbeam.errors import TerminalError
-from coinbeam.landing import LandedBody, unpack
+from coinbeam.landing import LandedBody, landed_instant, unpack
 
 _OPAQUE = "application/octet-stream"
 
@@ -53,17 +53,17 @@ def read_landed(uri: str) -> LandedBody:
 def _landed(uri: str, *, tolerant: bool) -> LandedBody:
     try:
         raw = read_bytes(uri)
-        modified = FileSystems.get_filesystem(uri).last_updated(uri)
+        # One request less for each page that carries its own moment of landing.
+        landed_at = landed_instant(raw) or datetime.fromtimestamp(int(FileSystems.get_filesystem(uri).last_updated(uri)), UTC)
     except (FileNotFoundError, BeamIOError) as error:
         raise TerminalError(
             f"{uri} cannot be read: {error}.", "Was it deleted after the run began? Bring it again, or fetch again."
         ) from error
-    modified_at = datetime.fromtimestamp(int(modified), UTC)
     try:
-        return unpack(raw, uri, modified_at)
+        return unpack(raw, uri, landed_at)
     except TerminalError:
         if tolerant:
-            return LandedBody(uri, raw, modified_at)
+            return LandedBody(uri, raw, landed_at)
         raise
 
 
@@ -96,9 +96,16 @@ def atomic_writer(uri: str) -> Iterator[BinaryIO]:
 
 
 def write_atomically(uri: str, content: bytes) -> None:
-    """Write a whole object, replacing an older one of that name."""
-    with atomic_writer(uri) as sink:
-        sink.write(content)
+    """Write a whole object, replacing an older one of that name.
+
+    A bucket shows an upload when it has ended and never before, so there a temporary name would only cost a copy and a deletion.
+    """
+    if FileSystems.get_filesystem(uri).has_dirs():
+        with atomic_writer(uri) as sink:
+            sink.write(content)
+    else:
+        with FileSystems.create(uri, _OPAQUE, CompressionTypes.UNCOMPRESSED) as sink:
+            sink.write(content)
 
 
 def make_folder(uri: str) -> None:

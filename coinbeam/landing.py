@@ -88,6 +88,14 @@ def pack(body: bytes, landed_at: datetime) -> bytes:
     return bytes(packed)
 
 
+def landed_instant(raw: bytes) -> datetime | None:
+    """The moment of landing that a gzip header carries, or None for anything else."""
+    if not raw.startswith(_GZIP_MAGIC) or len(raw) < _GZIP_MTIME.stop:
+        return None
+    seconds = struct.unpack("<I", raw[_GZIP_MTIME])[0]
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
 def unpack(raw: bytes, uri: str, modified_at: datetime) -> LandedBody:
     """Read a landed object, or a foreign file, compressed or not.
 
@@ -105,8 +113,7 @@ def unpack(raw: bytes, uri: str, modified_at: datetime) -> LandedBody:
         body = gzip.decompress(raw)  # reads every member: a foreign file may have several
     except (EOFError, OSError, struct.error, zlib.error) as error:
         raise TerminalError(f"{uri} is not a readable gzip file: {error}.", "Bring the file again.") from error
-    seconds = struct.unpack("<I", raw[_GZIP_MTIME])[0]
-    return LandedBody(uri, body, datetime.fromtimestamp(seconds, UTC) if seconds else modified_at)
+    return LandedBody(uri, body, landed_instant(raw) or modified_at)
 
 
 def manifest_uri(page_uri: str) -> str:
