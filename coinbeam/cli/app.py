@@ -39,6 +39,11 @@ def root(
     """Coinbeam: a crypto market warehouse."""
 
 
+def _form(**fields: object) -> dict[str, object]:
+    """The fields of the trigger form that were given; the settings decide the others."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 @app.command()
 def run(
     mode: Annotated[
@@ -58,8 +63,8 @@ def run(
     """Run the DAG for one snapshot, to its end, and show what is in the warehouse."""
     from coinbeam.cli.run import RunCommand
 
-    given = {"universe": universe, "ids": ids, "top_n": top_n, "category": category, "quote_currency": quote_currency, "runner": runner}
-    raise typer.Exit(RunCommand(source, snapshot_at, {k: v for k, v in given.items() if v is not None}, dry_run).execute(mode))
+    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency, runner=runner)
+    raise typer.Exit(RunCommand(source, snapshot_at, form, dry_run).execute(mode))
 
 
 @app.command()
@@ -74,8 +79,8 @@ def replay(
     """Publish a past snapshot again from its landed pages; no call is made."""
     from coinbeam.cli.run import RunCommand
 
-    given = {"universe": universe, "ids": ids, "top_n": top_n, "category": category, "quote_currency": quote_currency}
-    raise typer.Exit(RunCommand(None, instant, {k: v for k, v in given.items() if v is not None}, False).execute("local"))
+    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
+    raise typer.Exit(RunCommand(None, instant, form, False).execute("local"))
 
 
 @app.command()
@@ -91,8 +96,8 @@ def plan(
     """Say what a run would cost: calls, credits left, minutes, rows, bytes, dollars. Changes nothing."""
     from coinbeam.cli.run import RunCommand
 
-    given = {"universe": universe, "ids": ids, "top_n": top_n, "category": category, "quote_currency": quote_currency}
-    RunCommand(source, snapshot_at, {k: v for k, v in given.items() if v is not None}, True).plan()
+    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
+    RunCommand(source, snapshot_at, form, True).plan()
 
 
 @app.command()
