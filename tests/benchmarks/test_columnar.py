@@ -24,6 +24,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.xdist_group("benchmark")
 @pytest.mark.timeout(120)
 def test_all_contenders_do_the_same_work(report: dict[str, Any]) -> None:
     assert report["disagreements"] == []
@@ -37,6 +38,7 @@ def test_all_contenders_do_the_same_work(report: dict[str, Any]) -> None:
     assert all(run["cpu_seconds"] > 0.1 and run["peak_mib"] > 30 for run in report["contenders"])
 
 
+@pytest.mark.xdist_group("benchmark")
 def test_unequal_numbers_of_rows_are_compared_less_start_up(report: dict[str, Any]) -> None:
     assert [run["pages"] for run in report["startup"]] == [1, 1]
     assert "less start-up" in report["targets"][-1]["text"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("dags")  # one database, one description
 DESCRIBE = """
 import json
 from airflow.dag_processing.dagbag import DagBag

@@ -10,14 +10,17 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from google.cloud.bigquery import LoadJobConfig
 
+from beam_pipelines.populate_date_dim import run as populate_date_dim
 from coinbeam.clock import utc_now
-from coinbeam.contracts import load_all
+from coinbeam.contracts import load_all, load_contract
+from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.orchestrator import DagRun, migrate_database, run_dag
 from coinbeam.runs import present_instant
 from coinbeam.settings import Settings
 from coinbeam.warehouse import Warehouse
-from local.temporary import LocalCloud
+from local.temporary import LocalCloud, fresh_resources
 
 FORM: dict[str, Any] = {
     "universe": "all",
@@ -60,6 +63,25 @@ class Pipeline:
     @property
     def warehouse(self) -> Warehouse:
         return Warehouse(self.settings)
+
+    def elsewhere(self) -> "Pipeline":
+        """The same DAG and market on another bucket and other datasets."""
+        folder = self.folder / "elsewhere"
+        folder.mkdir()
+        other = Pipeline(fresh_resources(LocalCloud(self.settings, {})).settings, folder)
+        other.fill_calendar()
+        return other
+
+    def fill_calendar(self) -> None:
+        """Publish the calendar as an earlier run would have left it, so that this one need not."""
+        output = self.folder / "calendar"
+        populate_date_dim([f"--output={output}", "--runner=FnApiRunner"], self.settings)
+        contract = load_contract("date_dim")
+        self.warehouse.ensure_schema()
+        config = LoadJobConfig(schema=staging_schema(contract.file_columns), skip_leading_rows=1, write_disposition="WRITE_APPEND")
+        name = f"{self.settings.google.project}.{self.warehouse.table(contract)}"
+        with (output / "date_dim.csv").open("rb") as file:
+            self.warehouse.client.load_table_from_file(file, name, job_config=config).result(timeout=60)
 
     @property
     def today(self) -> str:

@@ -22,6 +22,7 @@ FILES = sorted(CAPTURES.glob("*.json"))
 def test_a_real_page_reaches_the_warehouse_bit_for_bit(pipeline: Any, path: Path) -> None:
     day = re.search(r"\d{4}-\d{2}-\d{2}", path.name)
     assert day
+    pipeline.fill_calendar()
     ran = pipeline.run(source=str(path), snapshot_at=f"{day[0]}T00:00:00Z")
     assert ran.code == 0, ran.log[-4000:]
 

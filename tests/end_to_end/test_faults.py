@@ -18,16 +18,20 @@ pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 FAST = {"COINBEAM_COINGECKO__MAX_ATTEMPTS": "2"}
 
 
-@pytest.mark.parametrize("profile", ["throttle", "unavailable"])
-def test_a_passing_fault_costs_retries_and_no_rows(pipeline: Any, profile: str) -> None:
-    pipeline.faults(profile=profile, retry_after=0)
+@pytest.fixture(autouse=True)
+def _calendar(pipeline: Any) -> None:
+    pipeline.fill_calendar()
+
+
+def test_a_passing_fault_costs_retries_and_no_rows(pipeline: Any) -> None:
+    pipeline.faults(profile="throttle", retry_after=0)
     ran = pipeline.run(variables=FAST)
     assert ran.code == 0, ran.log[-4000:]
     (batch,) = pipeline.batches()
     assert batch["status"] == "published"
     assert batch["rows_read"] == COINS
     assert batch["api_retries"] > 0
-    assert (batch["api_throttled"] > 0) == (profile == "throttle")
+    assert batch["api_throttled"] > 0
 
 
 def test_a_page_that_stays_unreadable_is_refused_and_too_many_of_them_block_the_publish(pipeline: Any) -> None:
@@ -87,23 +91,18 @@ def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> N
 
 def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_warehouse(pipeline: Any) -> None:
     pipeline.freeze(format_instant(utc_now()))
+    undisturbed = pipeline.elsewhere()
     rng = random.Random()
-    for moment in sorted(rng.uniform(4, 24) for _ in range(2)):
+    for moment in sorted(rng.uniform(4, 20) for _ in range(2)):
         kill_run(pipeline, moment)
-    assert pipeline.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
-    disturbed = pipeline.tables()
-    batch = pipeline.batches()
-    assert [row["status"] for row in batch] == ["published"]
-    assert len(disturbed["crypto_market_snapshot_fact"]) == batch[0]["rows_valid"]
-    fact = "`{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'"
-    ids = pipeline.rows(f"SELECT COUNT(*) AS n, COUNT(DISTINCT asset_id) AS d FROM {fact}")[0]
-    assert ids["n"] == ids["d"]
-    versions = pipeline.rows("SELECT COUNT(*) AS n, COUNT(DISTINCT asset_id) AS d FROM `{data}.crypto_asset_dim` WHERE is_current")[0]
-    assert versions["n"] == versions["d"]
-    assert pipeline.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
-    for name, rows in pipeline.tables().items():
-        if name != "ingestion_batch":
-            assert rows == disturbed[name], name
+    for each in (pipeline, undisturbed):
+        assert each.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
+    assert [row["status"] for row in pipeline.batches()] == ["published"]
+    expected, found = undisturbed.tables(), pipeline.tables()
+    assert len(expected["crypto_market_snapshot_fact"]) > 0.9 * COINS
+    for name in expected:
+        if name != "ingestion_batch":  # it tells what the last run cost, and pages landed before the kill cost it nothing
+            assert found[name] == expected[name], name
 
 
 def kill_run(pipeline: Any, seconds: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coinbeam.clock import format_instant, parse_instant, utc_now
+from coinbeam.clock import format_instant, utc_now
 from local.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
@@ -63,20 +63,10 @@ def test_a_past_date_without_landing_is_a_recorded_gap_and_publishes_nothing(pip
     assert pipeline.simulator_stats()["total_calls"] == 0
 
 
-def test_a_future_instant_is_refused_before_anything_is_called(pipeline: Any) -> None:
-    ran = pipeline.run(snapshot_at=format_instant(parse_instant(pipeline.today) + timedelta(days=2)))
-    assert ran.code != 0
-    assert "lies in the future" in ran.log
-    assert pipeline.simulator_stats()["total_calls"] == 0
-
-
-def test_ids_and_the_whole_market_share_an_instant_without_taking_each_others_rows(pipeline: Any) -> None:
-    pipeline.freeze(format_instant(utc_now()))
-    assert pipeline.run(universe="top", top_n=20).code == 0
-    top = pipeline.rows("SELECT asset_id FROM `{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'")
-    assert len(top) == 20
-    chosen = ",".join(row["asset_id"] for row in top[:3])
-    assert pipeline.run(universe="ids", ids=chosen).code == 0
+def test_the_ids_of_the_form_are_what_is_published(pipeline: Any) -> None:
+    pipeline.fill_calendar()
+    assert pipeline.run(universe="ids", ids="bitcoin, ethereum,tether").code == 0
     fact = "`{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'"
-    rows = pipeline.rows(f"SELECT batch_id, COUNT(*) AS n FROM {fact} GROUP BY batch_id")
-    assert sorted(row["n"] for row in rows) == [3, 17]
+    assert {row["asset_id"] for row in pipeline.rows(f"SELECT asset_id FROM {fact}")} == {"bitcoin", "ethereum", "tether"}
+    (batch,) = pipeline.batches()
+    assert batch["universe"].startswith("ids-")
