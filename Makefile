@@ -17,6 +17,7 @@ $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Missing: Python 3.11 or 3.12 with venv and pip. On Debian and Ubuntu: apt-get install python3 python3-venv python3-pip"; exit 1; }
 	@echo "Creating the environment in $(VENV) with $(PYTHON) (once; a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' requirements.txt | cut -d ' ' -f 1)"
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt \
 		|| { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; }
@@ -35,7 +36,7 @@ lint: env ## Format check, lint, types, import rules, SQL
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/sqlfluff lint sql --processes 2
+	@$(BIN)/sqlfluff lint sql --processes 1
 	@$(BIN)/coinbeam contracts check > /dev/null
 
 format: env ## Format the code
