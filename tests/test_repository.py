@@ -59,7 +59,7 @@ def test_no_file_names_a_path_of_one_machine(pattern: re.Pattern[str]) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["see /home/someone/x", "open('/root/.cache')", "C:\\Users\\x", "/tmp/w/notes.txt"],
+    ["see /home/someone/x", "open('/root/.cache')", "C:\\Users\\x", "/tmp/x/notes.txt"],
     ids=["home", "root", "windows", "temporary"],
 )
 def test_the_patterns_would_find_such_a_path(line: str) -> None:
