@@ -43,8 +43,10 @@ format: env ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: env ## Measure the columnar transform beside what a user would pick instead
+bench: env ## Measure the transforms and the growth of the warehouse beside what a user would pick instead
 	@$(BIN)/python -m benchmarks.columnar
+	@$(BIN)/python -m benchmarks.history
+	@$(BIN)/python -m benchmarks.growth --plot .coinbeam/bench/growth.svg
 
 up: env ## Start the local cloud
 	@$(BIN)/coinbeam local up

@@ -43,6 +43,11 @@ class AssetFetch:
     known_assets: str | None
     deadline: datetime | None
 
+    def calls_needed(self) -> int:
+        """Calls without retries: what was landed for the batch is not asked for again."""
+        lists, details = LandingFolder(self.list_folder, is_list), LandingFolder(self.details_folder, is_detail)
+        return int(LIST_STEM not in lists.stems) + max(0, self.max_details - len(details.stems))
+
 
 @dataclass(frozen=True)
 class AssetBodies:

@@ -25,41 +25,42 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.combiners import ToListCombineFn
 
 from beam_pipelines.command import execute
 from beam_pipelines.fetching import (
     STATS,
-    ClientFactory,
     FetchedPage,
     FetchPages,
     FetchPlan,
     FetchStats,
-    begin_batch,
+    LandingFolder,
+    ShardClients,
     deadline,
-    landed_manifest,
+    is_page,
     page_size,
 )
 from beam_pipelines.files import exists, list_files, read_bytes, write_atomically
+from beam_pipelines.launch import Launch, begin, prepare
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport
 from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots
-from beam_pipelines.options import CoinbeamOptions, JobRequest, MarketOptions, MarketRequest, beam_options, read_job, read_market
+from beam_pipelines.options import JobRequest, MarketOptions, MarketRequest, ShardOptions, read_market
 from beam_pipelines.replaying import Replay, find_replays
-from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri, total
-from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
+from beam_pipelines.reports import Report, WriteReport, total
+from beam_pipelines.sources import expected_assets
+from beam_pipelines.spending import CallOrder
 from coinbeam.batch import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.landing import COMPLETE_NAME, folder, newest_revisions
-from coinbeam.settings import Settings, load_settings
+from coinbeam.landing import COMPLETE_NAME, newest_revisions
+from coinbeam.settings import Settings
 
 JOB = "fetch_crypto_data"
 TABLE = "crypto_market_snapshot_fact"
@@ -68,10 +69,11 @@ ENDPOINT = "markets"
 
 @dataclass(frozen=True)
 class MarketFetch:
-    """A batch to ask for: the plan of its calls, who makes them, and the clock by which they are in time."""
+    """A batch to ask for: the plan of its calls, who makes them, how many are needed, and the clock by which they are in time."""
 
     plan: FetchPlan
-    clients: ClientFactory
+    clients: ShardClients
+    calls: int
     clock: Clock = utc_now
 
 
@@ -89,51 +91,39 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    settings = settings or load_settings()
-    options = beam_options(argv, (CoinbeamOptions, MarketOptions))
-    job, market = read_job(options, settings, clock), read_market(options, settings)
-    rules = MarketRules.from_contract(load_contract(TABLE), settings.quality.clock_skew_seconds)
-    work = (
-        find_replays(job, ENDPOINT, market.per_page, market.universe, settings)
-        if job.glob
-        else prepare_fetch(job, market, settings, options, clock)
-    )
+    launch = prepare(JOB, argv, (MarketOptions, ShardOptions), settings, clock)
+    job, market = launch.job, read_market(launch.options, launch.settings)
+    rules = MarketRules.from_contract(load_contract(TABLE), launch.settings.quality.clock_skew_seconds)
+    work = find_replays(job, ENDPOINT, market.per_page, market.universe, launch.settings) if job.glob else prepare_fetch(launch, market)
     batches = [replay.batch for replay in work] if isinstance(work, list) else [work.plan.manifest]
     _refuse_shared_files(batches, job)
-    uri = report_uri(job.output, JOB)
-    forget(uri)
     summarise = partial(fetch_report, batches=batches, mode="replay" if job.glob else "fetch")
-    with beam.Pipeline(options=options) as pipeline:
-        build(pipeline, work, job, rules, WriteReport(uri, summarise))
-    return final_report(uri, pipeline.result)
+    if isinstance(work, list):
+        return launch.run(partial(build, work=work, job=job, rules=rules), summarise)
+    order = CallOrder(JOB, work.plan.manifest.batch_id, work.calls, work.clients)
+    return launch.fetch(order, lambda clients: partial(build, work=replace(work, clients=clients), job=job, rules=rules), summarise)
 
 
-def prepare_fetch(
-    job: JobRequest, market: MarketRequest, settings: Settings, options: PipelineOptions, clock: Clock
-) -> MarketFetch | list[Replay]:
+def prepare_fetch(launch: Launch, market: MarketRequest) -> MarketFetch | list[Replay]:
     """Decide whom to ask, and write the manifest of the batch; a batch that an earlier attempt landed as a whole asks nobody.
 
     Raises:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
     """
-    batch = job.batch_id(market.universe)
-    where = folder(job.landing, ENDPOINT, batch)
-    begun = landed_manifest(where)
-    source = resolve_source(job, begun, settings)
-    refuse_other_times(job, source, begun, clock())
-    clients = make_clients(job, source, settings, options, market.fetch_shards)
-    size = page_size(market.universe, market.per_page)
-    manifest = BatchManifest(batch, ENDPOINT, source_id(source), job.snapshot_at, job.quote_currency, size, market.universe.label)
-    begin_batch(where, manifest)
-    whole = landed_whole(where, manifest)
+    job, universe = launch.job, market.universe
+    size = page_size(universe, market.per_page)
+    begun = begin(launch, job.batch_id(universe), (ENDPOINT,), size, universe.label, market.fetch_shards)
+    where = begun.folders[0]
+    whole = landed_whole(where, begun.manifest)
     if whole is not None:
         return [whole]
-    return MarketFetch(
-        FetchPlan(manifest, where, market.universe, clients.shards, deadline(job.snapshot_at, job.period, source)), clients, clock
-    )
+    until = deadline(job.snapshot_at, job.period, begun.source)
+    plan = FetchPlan(begun.manifest, where, universe, begun.clients.shards, until)
+    calls = plan.calls_needed(LandingFolder(where, is_page).stems, expected_assets(launch.settings, begun.source))
+    return MarketFetch(plan, begun.clients, calls, launch.clock)
 
 
-def build(pipeline: beam.Pipeline, work: MarketFetch | list[Replay], job: JobRequest, rules: MarketRules, report: WriteReport) -> None:
+def build(pipeline: beam.Pipeline, report: WriteReport, work: MarketFetch | list[Replay], job: JobRequest, rules: MarketRules) -> None:
     """Add the steps of the job to a pipeline."""
     to_input = partial(snapshot_input, job=job)
     if isinstance(work, list):

@@ -8,7 +8,8 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
@@ -26,13 +27,17 @@ from coinbeam.coingecko.client import ApiAnswer, CoinGeckoClient
 from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing import MANIFEST_NAME, LandedBody, newest_revisions, object_name, pack, page_stem, read_manifest, stem_and_revision
-from coinbeam.quota import RateLimiter
+from coinbeam.plan import market_pages
+from coinbeam.quota import CallCap, RateLimiter
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Period, Universe
 
 METRICS_NAMESPACE = "fetching"
 STATS = "stats"
 """Tag of the output that carries `FetchStats`."""
+
+GROWTH = 1.2
+"""How much longer than the pages seen so far a walk of unknown length may be, when it is longer than expected."""
 
 MALFORMED_IN_A_ROW = 3
 """Malformed pages after which a shard gives up: one may be set aside, but an API that answers nothing else has no last page either."""
@@ -55,6 +60,10 @@ class MarketClient(Protocol):
         """Details of one coin."""
         ...
 
+    def market_chart_range(self, asset_id: str, quote_currency: str, start: datetime, end: datetime) -> ApiAnswer:
+        """History of one coin."""
+        ...
+
     def close(self) -> None:
         """Close the connections."""
         ...
@@ -73,12 +82,16 @@ class ShardClients:
         source: what answers.
         calls_per_minute: quota of the job.
         shards: clients at the same time.
+        max_calls: most calls of one client, its share of the reservation; any number without one.
+        entry_id: the reservation in the ledger.
     """
 
     coingecko: CoinGeckoSettings
     source: RuntimeSource
     calls_per_minute: float
     shards: int
+    max_calls: int | None = None
+    entry_id: str = ""
 
     def __call__(self) -> CoinGeckoClient:
         """The client of one shard; the key is read here, on the worker, and goes to the live API only.
@@ -87,7 +100,24 @@ class ShardClients:
             SettingsError: the plan needs a key and the worker finds none.
         """
         key = api_key(with_worker_key(self.coingecko)) if self.source.kind == "live" else None
-        return CoinGeckoClient(self.coingecko, self.source.base_url, RateLimiter(self.calls_per_minute, self.shards), api_key=key)
+        limiter = RateLimiter(self.calls_per_minute, self.shards)
+        return CoinGeckoClient(self.coingecko, self.source.base_url, limiter, api_key=key, cap=self._cap())
+
+    def _cap(self) -> CallCap | None:
+        if self.max_calls is None:
+            return None
+        cap = CallCap(self.max_calls)
+        _CAPS[self.entry_id].append(cap)
+        return cap
+
+
+_CAPS: dict[str, list[CallCap]] = defaultdict(list)
+"""The caps of the clients that were made in this process, by reservation."""
+
+
+def calls_made(entry_id: str) -> int:
+    """Calls that the clients of this process made of a reservation, those of failed attempts included; it is asked once, at the end."""
+    return sum(cap.made for cap in _CAPS.pop(entry_id, []))
 
 
 def without_key(coingecko: CoinGeckoSettings) -> CoinGeckoSettings:
@@ -243,6 +273,21 @@ class FetchPlan:
             case Universe.IDS:
                 return math.ceil(len(self.universe.ids) / self.manifest.per_page)
         return None
+
+    def calls_needed(self, landed: Collection[str], assets: int) -> int:
+        """Calls without retries: of the shard that has the most to ask for, times the shards, since all have the same share.
+
+        Args:
+            landed: names of the pages that need not be asked for.
+            assets: how many the market is expected to have, where only the API knows the last page; landed pages may show that it has more.
+        """
+        seen = max((int(stem.rpartition("-")[2]) for stem in landed), default=0)
+        expected = self.last_page or max(market_pages(self.universe, self.manifest.per_page, assets), math.ceil(seen * GROWTH))
+        beyond = int(self.last_page is None)  # only a page that is not full ends a walk of unknown length
+        open_pages = [
+            sum(page_stem(number) not in landed for number in range(shard + 1, expected + 1, self.shards)) for shard in range(self.shards)
+        ]
+        return self.shards * (max(open_pages) + beyond)
 
     def ask(self, client: MarketClient, number: int) -> ApiAnswer:
         """Ask for one page. ``id_asc`` is the one order under which pages do not shift while they are walked."""

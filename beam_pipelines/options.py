@@ -25,6 +25,15 @@ back to this one in silence, so that a laptop and a closed CI would use differen
 _DIRECT_NAMES = {"", "direct", "directrunner", "local", "fnapirunner", "fnapi"}
 _CENTURY = range(1970, 2200)
 
+
+class LedgerUse(StrEnum):
+    """Whether a job reserves its calls; ``AUTO`` does for the live API."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 OutOf = TypeVar("OutOf", bound=StrEnum)
 
 
@@ -53,6 +62,11 @@ class CoinbeamOptions(PipelineOptions):
             help="Share of the plan's calls per minute that this job may use; the shares of jobs that run together must not exceed the "
             "plan. Default: the whole plan.",
         )
+        parser.add_argument(
+            "--call_ledger",
+            help="on: reserve the calls in crypto_ops.api_call_budget before the first one, and make none beyond. off: do not. auto, the "
+            "default: on for the live API, off for the simulator. A replay makes no call.",
+        )
 
 
 class MarketOptions(PipelineOptions):
@@ -65,6 +79,13 @@ class MarketOptions(PipelineOptions):
         parser.add_argument("--ids", help="CoinGecko ids, comma separated, with --universe=ids. Default: market.ids.")
         parser.add_argument("--category", help="CoinGecko category id, with --universe=category. Default: market.category.")
         parser.add_argument("--per_page", help="Rows asked for per call, 1 to 250. Default: market.per_page.")
+
+
+class ShardOptions(PipelineOptions):
+    """What jobs with parallel walks take besides."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--fetch_shards",
             help="Parallel walks that divide the calls per minute among them. Default: market.fetch_shards on Dataflow; 1 on one machine, "
@@ -86,15 +107,38 @@ class AssetOptions(PipelineOptions):
 
 
 class DateOptions(PipelineOptions):
-    """What populate_date_dim takes besides."""
+    """What jobs over a range of days take besides."""
 
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument("--from_date", help="First date, ISO 8601. Default: 2013-01-01, the year in which CoinGecko's history begins.")
-        parser.add_argument("--to_date", help="Last date, ISO 8601. Default: 31 December of the fifth year after --snapshot_at.")
+        parser.add_argument(
+            "--from_date",
+            help="First date, ISO 8601. Default of the calendar: 2013-01-01, the year in which CoinGecko's history begins.",
+        )
+        parser.add_argument(
+            "--to_date",
+            help="Last date, ISO 8601. Default of the calendar: 31 December of the fifth year after --snapshot_at; of history: the newest "
+            "closed day.",
+        )
 
 
-_OURS: tuple[type[PipelineOptions], ...] = (CoinbeamOptions, MarketOptions, AssetOptions, DateOptions)
+class HistoryOptions(PipelineOptions):
+    """What fetch_market_history takes besides."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        parser.add_argument(
+            "--assets",
+            help="CoinGecko ids, comma separated, e.g. bitcoin,ethereum. In a replay: only these; or the asset of a single file.",
+        )
+        parser.add_argument("--pieces", help="JSON file of the pieces to ask for, instead of --assets, --from_date and --to_date.")
+        parser.add_argument(
+            "--asset_of",
+            help="In a replay, which asset a file holds: NAME=ID, comma separated, e.g. btc-usd-max.csv=bitcoin,eth-usd-max.csv=ethereum.",
+        )
+
+
+_OURS: tuple[type[PipelineOptions], ...] = (CoinbeamOptions, MarketOptions, ShardOptions, AssetOptions, DateOptions, HistoryOptions)
 
 
 @dataclass(frozen=True)
@@ -112,6 +156,7 @@ class JobRequest:
         landing: folder above ``landing/``.
         batch: identifier of the batch, when the caller named it.
         calls_per_minute: this job's share of the plan, when the caller limited it.
+        call_ledger: whether calls are reserved first.
     """
 
     source: MarketSource | None
@@ -124,6 +169,7 @@ class JobRequest:
     landing: str
     batch: str | None
     calls_per_minute: float | None
+    call_ledger: LedgerUse = LedgerUse.AUTO
 
     def batch_id(self, universe: UniverseSpec) -> str:
         """The batch named by the caller, else the one of instant, currency and universe (and glob, for a replay of foreign files)."""
@@ -156,6 +202,27 @@ class AssetRequest:
 
     max_details: int
     known_assets: str | None
+
+
+@dataclass(frozen=True)
+class HistoryRequest:
+    """The options of fetch_market_history, checked.
+
+    Attributes:
+        assets: CoinGecko ids, each once.
+        first: first day, or None in a replay of everything.
+        last: last day, likewise.
+        pieces: URI of the file of pieces, or None.
+        asset_of: asset by name of a foreign file.
+        fetch_shards: parallel walks, when the caller named a number.
+    """
+
+    assets: tuple[str, ...]
+    first: date | None
+    last: date | None
+    pieces: str | None
+    asset_of: dict[str, str]
+    fetch_shards: int | None
 
 
 def beam_options(argv: Sequence[str], own: Sequence[type[PipelineOptions]]) -> PipelineOptions:
@@ -224,6 +291,7 @@ def read_job(options: PipelineOptions, settings: Settings, clock: Clock) -> JobR
         landing=str(given.landing or output).rstrip("/"),
         batch=_batch(given.batch_id),
         calls_per_minute=_number("calls_per_minute", float, given.calls_per_minute, None, lambda n: 0 < n < float("inf"), "above 0"),
+        call_ledger=_one_of("call_ledger", LedgerUse, given.call_ledger, LedgerUse.AUTO),
     )
 
 
@@ -282,8 +350,14 @@ def read_market(options: PipelineOptions, settings: Settings) -> MarketRequest:
     return MarketRequest(
         universe=_universe(kind, given, settings),
         per_page=_number("per_page", int, given.per_page, market.per_page, lambda n: 1 <= n <= 250, "from 1 to 250"),
-        fetch_shards=_number("fetch_shards", int, given.fetch_shards, None, lambda n: 1 <= n <= 16, "from 1 to 16"),
+        fetch_shards=_fetch_shards(options),
     )
+
+
+def _fetch_shards(options: PipelineOptions) -> int | None:
+    given = options.view_as(ShardOptions).fetch_shards
+    count: int | None = _number("fetch_shards", int, given, None, lambda n: 1 <= n <= 16, "from 1 to 16")
+    return count
 
 
 def _refuse_idle(given: Any, kind: Universe) -> None:
@@ -299,7 +373,7 @@ def _universe(kind: Universe, given: Any, settings: Settings) -> UniverseSpec:
         case Universe.TOP:
             return UniverseSpec(kind, top_n=_number("top_n", int, given.top_n, market.top_n, lambda n: 1 <= n <= 50_000, "from 1 to 50000"))
         case Universe.IDS:
-            ids = tuple(dict.fromkeys(part.strip() for part in given.ids.split(",") if part.strip())) if given.ids else market.ids
+            ids = _listed(given.ids) or market.ids
             if not ids:
                 raise SettingsError("--universe=ids needs --ids.", "Name CoinGecko ids, e.g. --ids=bitcoin,ethereum.")
             return UniverseSpec(kind, ids=ids)
@@ -322,6 +396,53 @@ def read_assets(options: PipelineOptions, settings: Settings) -> AssetRequest:
     given = options.view_as(AssetOptions)
     count = _number("max_details", int, given.max_details, settings.market.max_details, lambda n: n >= 0, "0 or more")
     return AssetRequest(max_details=count, known_assets=given.known_assets or None)
+
+
+def read_history(options: PipelineOptions, job: JobRequest, newest: date) -> HistoryRequest:
+    """Check the options of fetch_market_history.
+
+    Args:
+        options: of the command line.
+        job: whether files are replayed.
+        newest: the newest closed day.
+
+    Raises:
+        SettingsError: an option is wrong, missing, or contradicts another one.
+    """
+    given, days = options.view_as(HistoryOptions), options.view_as(DateOptions)
+    assets = _listed(given.assets)
+    if given.pieces:
+        _refuse_beside_pieces(job, assets=given.assets, from_date=days.from_date, to_date=days.to_date, asset_of=given.asset_of)
+    elif job.glob is None and not (assets and days.from_date):
+        raise SettingsError(
+            "History needs --assets and --from_date, or --pieces.", "For example --assets=bitcoin,ethereum --from_date=2026-01-01."
+        )
+    first = _date("from_date", days.from_date) if days.from_date else None
+    last = _date("to_date", days.to_date) if days.to_date else None if job.glob or given.pieces else newest
+    if first and last and first > last:
+        raise SettingsError(f"--from_date={first} is after the last day, {last}.", "Choose an earlier --from_date.")
+    return HistoryRequest(assets, first, last, given.pieces or None, _asset_of(given.asset_of), _fetch_shards(options))
+
+
+def _refuse_beside_pieces(job: JobRequest, **others: str | None) -> None:
+    """Refuse options that a file of pieces would make void."""
+    idle = [name for name, text in others.items() if text] + (["source=GLOB"] if job.glob else [])
+    if idle:
+        raise SettingsError(
+            f"--{idle[0]} has no meaning with --pieces.", "The file of pieces says what is asked for; leave one of them out."
+        )
+
+
+def _asset_of(text: str | None) -> dict[str, str]:
+    pairs = [part.rpartition("=") for part in _listed(text)]
+    if not all(name and asset for name, _, asset in pairs):
+        raise SettingsError(f"--asset_of={text!r} cannot be read.", "Write NAME=ID, comma separated, like btc-usd-max.csv=bitcoin.")
+    return {name: asset for name, _, asset in pairs}
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    """The parts of a comma separated list, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 
 def read_dates(options: PipelineOptions, snapshot_at: datetime) -> tuple[date, date]:

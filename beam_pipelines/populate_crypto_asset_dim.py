@@ -29,25 +29,24 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.asset_fetching import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.assets.table import AssetReport, read_assets
 from beam_pipelines.command import execute
-from beam_pipelines.fetching import STATS, ClientFactory, FetchStats, begin_batch, deadline, landed_manifest
+from beam_pipelines.fetching import STATS, FetchStats, ShardClients, deadline
 from beam_pipelines.files import atomic_writer, read_landed, write_atomically
-from beam_pipelines.options import AssetOptions, AssetRequest, CoinbeamOptions, JobRequest, beam_options, read_job
+from beam_pipelines.launch import Launch, begin, prepare
+from beam_pipelines.options import AssetOptions, AssetRequest, JobRequest
 from beam_pipelines.options import read_assets as read_asset_options
 from beam_pipelines.replaying import find_replays
-from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri
-from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
+from beam_pipelines.reports import Report, WriteReport
+from beam_pipelines.spending import CallOrder
 from coinbeam.batch import BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.errors import SettingsError
-from coinbeam.landing import folder
-from coinbeam.settings import Settings, load_settings
+from coinbeam.settings import Settings
 
 JOB = "populate_crypto_asset_dim"
 TABLE = "crypto_asset_dim"
@@ -59,10 +58,11 @@ METRICS_NAMESPACE = "assets"
 
 @dataclass(frozen=True)
 class AskedFor:
-    """A batch to ask for, who asks, and the clock by which the calls are in time."""
+    """A batch to ask for, who asks, how many calls are needed, and the clock by which they are in time."""
 
     fetch: AssetFetch
-    clients: ClientFactory
+    clients: ShardClients
+    calls: int
     clock: Clock = utc_now
 
 
@@ -77,19 +77,17 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    settings = settings or load_settings()
-    options = beam_options(argv, (CoinbeamOptions, AssetOptions))
-    job, request = read_job(options, settings, clock), read_asset_options(options, settings)
+    launch = prepare(JOB, argv, (AssetOptions,), settings, clock)
+    job, request = launch.job, read_asset_options(launch.options, launch.settings)
     load_known(request.known_assets)
-    work = find_bodies(job, settings) if job.glob else prepare_fetch(job, request, settings, options, clock)
+    work = find_bodies(job, launch.settings) if job.glob else prepare_fetch(launch, request)
     batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
-    uri = report_uri(job.output, JOB)
-    forget(uri)
     summarise = partial(asset_report, batch=batch, mode="replay" if job.glob else "fetch")
     write = WriteAssetsFn(load_contract(TABLE), job.output, request.known_assets)
-    with beam.Pipeline(options=options) as pipeline:
-        build(pipeline, work, write, WriteReport(uri, summarise))
-    return final_report(uri, pipeline.result)
+    if isinstance(work, AssetBodies):
+        return launch.run(partial(build, work=work, write=write), summarise)
+    order = CallOrder(JOB, batch.batch_id, work.calls, work.clients)
+    return launch.fetch(order, lambda clients: partial(build, work=replace(work, clients=clients), write=write), summarise)
 
 
 def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
@@ -106,26 +104,21 @@ def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
     return AssetBodies(replays[0])
 
 
-def prepare_fetch(job: JobRequest, request: AssetRequest, settings: Settings, options: PipelineOptions, clock: Clock) -> AskedFor:
+def prepare_fetch(launch: Launch, request: AssetRequest) -> AskedFor:
     """Decide whom to ask, and write the manifests of the batch.
 
     Raises:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
     """
-    batch = job.batch_id(UniverseSpec())
-    list_folder, details_folder = (folder(job.landing, endpoint, batch) for endpoint in (LIST_ENDPOINT, DETAILS_ENDPOINT))
-    begun = landed_manifest(list_folder)
-    source = resolve_source(job, begun, settings)
-    refuse_other_times(job, source, begun, clock())
-    clients = make_clients(job, source, settings, options, 1)
-    manifest = BatchManifest(batch, LIST_ENDPOINT, source_id(source), job.snapshot_at, job.quote_currency, 1, UniverseSpec().label)
-    begin_batch(list_folder, manifest)
-    begin_batch(details_folder, replace(manifest, endpoint=DETAILS_ENDPOINT))
-    until = deadline(job.snapshot_at, job.period, source)
-    return AskedFor(AssetFetch(manifest, list_folder, details_folder, request.max_details, request.known_assets, until), clients, clock)
+    job, universe = launch.job, UniverseSpec()
+    begun = begin(launch, job.batch_id(universe), (LIST_ENDPOINT, DETAILS_ENDPOINT), 1, universe.label, 1)
+    until = deadline(job.snapshot_at, job.period, begun.source)
+    list_folder, details_folder = begun.folders
+    fetch = AssetFetch(begun.manifest, list_folder, details_folder, request.max_details, request.known_assets, until)
+    return AskedFor(fetch, begun.clients, fetch.calls_needed(), launch.clock)
 
 
-def build(pipeline: beam.Pipeline, work: AskedFor | AssetBodies, write: "WriteAssetsFn", report: WriteReport) -> None:
+def build(pipeline: beam.Pipeline, report: WriteReport, work: AskedFor | AssetBodies, write: "WriteAssetsFn") -> None:
     """Add the steps of the job to a pipeline."""
     if isinstance(work, AssetBodies):
         parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write assets" >> beam.ParDo(write)]

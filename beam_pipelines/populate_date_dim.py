@@ -21,12 +21,13 @@ import apache_beam as beam
 from beam_pipelines.calendar.dates import date_table
 from beam_pipelines.command import execute
 from beam_pipelines.files import write_atomically
-from beam_pipelines.options import CoinbeamOptions, DateOptions, beam_options, read_dates, read_job
-from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri
+from beam_pipelines.launch import prepare
+from beam_pipelines.options import DateOptions, read_dates
+from beam_pipelines.reports import Report, WriteReport
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
-from coinbeam.settings import Settings, load_settings
+from coinbeam.settings import Settings
 
 JOB = "populate_date_dim"
 TABLE = "date_dim"
@@ -46,19 +47,15 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong.
     """
-    options = beam_options(argv, (CoinbeamOptions, DateOptions))
-    job = read_job(options, settings or load_settings(), clock)
-    dates, uri = read_dates(options, job.snapshot_at), report_uri(job.output, JOB)
-    forget(uri)
-    with beam.Pipeline(options=options) as pipeline:
-        build(pipeline, dates, f"{job.output}/{FILE}", uri)
-    return final_report(uri, pipeline.result)
+    launch = prepare(JOB, argv, (DateOptions,), settings, clock)
+    dates, csv_uri = read_dates(launch.options, launch.job.snapshot_at), f"{launch.job.output}/{FILE}"
+    return launch.run(lambda pipeline, report: build(pipeline, dates, csv_uri, report), only)
 
 
-def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: str) -> None:
+def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: WriteReport) -> None:
     """Add the steps of the job to a pipeline."""
     written = pipeline | "Range" >> beam.Create([dates]) | "Write dates" >> beam.Map(write_dates, load_contract(TABLE), csv_uri)
-    _ = written | "Report" >> WriteReport(report, only)
+    _ = written | "Report" >> report
 
 
 def write_dates(dates: Range, contract: Contract, csv_uri: str) -> Report:

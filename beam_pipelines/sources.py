@@ -11,6 +11,7 @@ from coinbeam.batch import LIVE_SOURCE, SIMULATOR_SOURCE, BatchManifest, is_pres
 from coinbeam.clock import format_instant
 from coinbeam.coingecko.source import RuntimeSource, calls_per_minute, choose_source
 from coinbeam.errors import SettingsError
+from coinbeam.plan import ASSETS_IN_MARKET
 from coinbeam.quota import shard_count
 from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings
@@ -50,6 +51,11 @@ def refuse_other_times(job: JobRequest, source: RuntimeSource, begun: BatchManif
 def source_id(source: RuntimeSource) -> str:
     """Key of ``source_dim``."""
     return SIMULATOR_SOURCE if source.kind == "simulator" else LIVE_SOURCE
+
+
+def expected_assets(settings: Settings, source: RuntimeSource) -> int:
+    """How many assets a market has, before it was asked."""
+    return settings.local.simulator.coins if source.kind == "simulator" else ASSETS_IN_MARKET
 
 
 def make_clients(

@@ -1,4 +1,4 @@
-"""Telling a person: always the log, and a webhook when one is configured."""
+"""Telling a person: always the log, and a webhook when one is configured. Which failure is worth telling says `coinbeam.incidents`."""
 
 import logging
 from dataclasses import dataclass
@@ -22,15 +22,22 @@ class Alert:
         title: one line.
         text: what failed, why, and what to do next.
         link: where to look, or empty.
+        is_over: whether it tells of an end, which is no error.
     """
 
     title: str
     text: str
     link: str = ""
+    is_over: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The body of the webhook: ``text`` is what Slack, Mattermost and Google Chat show."""
         return {"text": f"{self.title}\n{self.text}\n{self.link}".strip(), "title": self.title, "link": self.link}
+
+
+def note(alert: Alert) -> None:
+    """Write the alert into the log."""
+    logger.log(logging.INFO if alert.is_over else logging.ERROR, "%s: %s %s", alert.title, alert.text, alert.link)
 
 
 def send(alert: Alert, settings: AlertSettings) -> bool:
@@ -41,7 +48,7 @@ def send(alert: Alert, settings: AlertSettings) -> bool:
     Returns:
         Whether the webhook took it; False also when there is none.
     """
-    logger.error("%s: %s %s", alert.title, alert.text, alert.link)
+    note(alert)
     if settings.webhook_url is None:
         return False
     url = settings.webhook_url.get_secret_value()

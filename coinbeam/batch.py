@@ -1,11 +1,12 @@
 """A batch: one snapshot of one universe in one quote currency, identified so that a rerun is the same batch."""
 
 import hashlib
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from coinbeam.clock import format_instant
+from coinbeam.errors import SettingsError
 from coinbeam.settings import Period, Universe
 
 INTERVAL: dict[Period, timedelta] = {Period.DAILY: timedelta(days=1), Period.HOURLY: timedelta(hours=1)}
@@ -68,6 +69,47 @@ def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec,
     return f"{name}-files-{digest(source)}" if source else name
 
 
+_BATCH_ID = re.compile(
+    r"(?P<moment>\d{8}T\d{4}(?:\d{2}(?:\d{6})?)?)Z-(?P<currency>[a-z]{2,5})-(?P<universe>[a-z0-9_-]+?)(?P<files>-files-[0-9a-f]{8})?"
+)
+_MOMENTS = {13: "%Y%m%dT%H%M", 15: "%Y%m%dT%H%M%S", 21: "%Y%m%dT%H%M%S%f"}
+
+
+@dataclass(frozen=True)
+class BatchName:
+    """What the identifier of a snapshot says of it.
+
+    Attributes:
+        batch_id: the identifier.
+        snapshot_at: the scheduled instant, aware.
+        quote_currency: currency of all prices.
+        universe: label of the selection; of ids it holds a digest only.
+        is_foreign: whether its pages were files of somebody else, which were never landed.
+    """
+
+    batch_id: str
+    snapshot_at: datetime
+    quote_currency: str
+    universe: str
+    is_foreign: bool
+
+
+def parse_batch_id(text: str) -> BatchName:
+    """Read the identifier of a snapshot, as `batch_id` writes it.
+
+    Raises:
+        SettingsError: it is no such identifier.
+    """
+    match = _BATCH_ID.fullmatch(text)
+    try:
+        moment = datetime.strptime(match["moment"], _MOMENTS[len(match["moment"])]).replace(tzinfo=UTC) if match else None
+    except ValueError:
+        moment = None
+    if match is None or moment is None:
+        raise SettingsError(f"{text!r} names no snapshot.", "Identifiers look like 20260102T0000Z-usd-all; see `coinbeam status`.")
+    return BatchName(text, moment, match["currency"], match["universe"], bool(match["files"]))
+
+
 def interval_start(moment: datetime, period: Period) -> datetime:
     """The scheduled instant of the interval in which ``moment`` lies: its UTC midnight, or its full hour."""
     floor = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -114,8 +156,6 @@ class BatchManifest:
 SIMULATOR_SOURCE = "coingecko_simulator"
 LIVE_SOURCE = "coingecko"
 FILE_SOURCE = "file"
-
-
-def source_ids(kinds: Sequence[str]) -> list[str]:
-    """The ``source_dim`` keys of market sources given as ``live`` or ``simulator``."""
-    return [SIMULATOR_SOURCE if kind == "simulator" else LIVE_SOURCE for kind in kinds]
+EXPORT_SOURCE = "coingecko_export"
+SENTIMENT_SOURCE = "alternative_me"
+SENTIMENT_SIMULATOR_SOURCE = "alternative_me_simulator"

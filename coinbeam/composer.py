@@ -12,7 +12,7 @@ from google.auth.transport.requests import AuthorizedSession
 
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError
-from coinbeam.orchestrator import DAG_ID
+from coinbeam.orchestrator import SNAPSHOT_DAG
 from coinbeam.settings import Settings
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -29,6 +29,7 @@ class Composer:
         session: an authorised HTTP session; made from the default credentials when left out.
         clock: source of "now".
         sleep: waits between two looks.
+        dag_id: the DAG.
 
     Raises:
         SettingsError: the address is not set, or there are no credentials.
@@ -40,13 +41,14 @@ class Composer:
         session: requests.Session | None = None,
         clock: Clock = utc_now,
         sleep: Callable[[float], None] = time.sleep,
+        dag_id: str = SNAPSHOT_DAG,
     ) -> None:
         if settings.composer.airflow_url is None:
             raise SettingsError(
                 "composer.airflow_url is not set.", "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address."
             )
-        self._settings = settings
-        self._base = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags/{DAG_ID}/dagRuns"
+        self._settings, self._dag_id = settings, dag_id
+        self._base = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags/{dag_id}/dagRuns"
         self._session = session or _authorised()
         self._clock, self._sleep = clock, sleep
 
@@ -113,7 +115,7 @@ class Composer:
         if answer.status_code >= 400:
             raise TerminalError(
                 f"Airflow refused {method} with HTTP {answer.status_code}: {answer.text[:300]}",
-                _REMEDIES.get(answer.status_code, "See the Airflow web server's log."),
+                _REMEDIES.get(answer.status_code, "See the Airflow web server's log.").format(dag=self._dag_id),
             )
         try:
             return str(answer.json()[field])
@@ -124,7 +126,7 @@ class Composer:
 _REMEDIES = {
     401: "Log in with `gcloud auth application-default login`.",
     403: "The account needs the role Composer User and an Airflow role that may trigger runs.",
-    404: f"Deploy {DAG_ID} to the environment first.",
+    404: "Deploy {dag} to the environment first.",
     409: "A run for this instant exists already; wait a second and try again.",
 }
 

@@ -26,6 +26,10 @@ class TransientError(CoinbeamError):
     """The same call may succeed later."""
 
 
+class WriteConflictError(TransientError):
+    """Another statement changed the same rows at the same moment; nothing was written."""
+
+
 class SettingsError(TerminalError):
     """A setting is missing, malformed or contradicts another; the message names it."""
 

@@ -2,12 +2,13 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
-from coinbeam.batch import BatchManifest, UniverseSpec, batch_id, is_present
+from coinbeam.batch import BatchManifest, BatchName, UniverseSpec, batch_id, is_present
 from coinbeam.clock import format_instant
-from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.errors import SettingsError
+from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import Settings, Universe
 
 ASSETS_IN_MARKET = 18_000
@@ -95,7 +96,12 @@ def page_calls(settings: Settings, universe: UniverseSpec) -> int:
     market = settings.market
     shards = 1 if settings.is_local else market.fetch_shards
     extra = shards if universe.kind in {Universe.ALL, Universe.CATEGORY} else 0
-    return math.ceil(_rows(universe) / market.per_page) + extra
+    return market_pages(universe, market.per_page) + extra
+
+
+def market_pages(universe: UniverseSpec, per_page: int, assets: int = ASSETS_IN_MARKET) -> int:
+    """Pages that hold the rows of a selection; of the whole market or a category, as many as a market of so many assets has."""
+    return math.ceil(_rows(universe, assets) / per_page)
 
 
 def asset_calls(settings: Settings) -> int:
@@ -124,13 +130,13 @@ def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
     return total - share, share
 
 
-def _rows(universe: UniverseSpec) -> int:
+def _rows(universe: UniverseSpec, assets: int = ASSETS_IN_MARKET) -> int:
     match universe.kind:
         case Universe.TOP:
             return universe.top_n or 0
         case Universe.IDS:
             return len(universe.ids)
-    return ASSETS_IN_MARKET
+    return assets
 
 
 def _dollars(settings: Settings, landing_bytes: int, file_bytes: int) -> float:
@@ -138,23 +144,27 @@ def _dollars(settings: Settings, landing_bytes: int, file_bytes: int) -> float:
     if settings.is_local:
         return 0.0
     prices = settings.prices
-    hours = 2 * DATAFLOW_MINUTES / 60
-    workers = hours * (2 * prices.dataflow_vcpu_hour + 7.5 * prices.dataflow_gib_hour)
     return (
-        workers
+        dataflow_dollars(settings, 2 * DATAFLOW_MINUTES)
         + (landing_bytes / 2.5 + file_bytes) / 2**30 * prices.storage_gib_month
         + 3 * file_bytes / 2**40 * prices.bigquery_tib_scanned
     )
+
+
+def dataflow_dollars(settings: Settings, minutes: float) -> float:
+    """List price of so many minutes of one Dataflow worker of two cores and 7.5 GiB; 0 on one machine."""
+    prices = settings.prices
+    return 0.0 if settings.is_local else minutes / 60 * (2 * prices.dataflow_vcpu_hour + 7.5 * prices.dataflow_gib_hour)
 
 
 def check_affordable(plan: Estimate, settings: Settings) -> None:
     """Refuse a run that the month's credits cannot pay, before the first call.
 
     Raises:
-        TerminalError: the run needs more calls than are left.
+        BudgetExceededError: the run needs more calls than are left.
     """
     if plan.calls > plan.credits_left:
-        raise TerminalError(
+        raise BudgetExceededError(
             f"The run needs about {plan.calls} calls, but only {max(plan.credits_left, 0)} of "
             f"{settings.coingecko.limits.calls_per_month} are left this month.",
             "Choose a smaller universe (top or ids), lower market.max_details, or a larger coingecko.plan.",
@@ -170,17 +180,24 @@ class RunRequest:
         universe: the selection of assets.
         quote_currency: currency of all prices.
         files: a glob of files to replay, or empty.
+        landed: the batch to replay from its landing, or None; its name says the rest.
     """
 
     snapshot_at: datetime
     universe: UniverseSpec
     quote_currency: str
     files: str = ""
+    landed: BatchName | None = None
+
+    @property
+    def label(self) -> str:
+        """The label of the selection of assets."""
+        return self.landed.universe if self.landed else self.universe.label
 
     @property
     def batch_id(self) -> str:
         """The batch that the request names."""
-        return batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
+        return self.landed.batch_id if self.landed else batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
 
 
 def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = (), category: str | None = None) -> UniverseSpec:
@@ -216,9 +233,15 @@ def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_land
     date: the landing of that interval is replayed, and without one the batch is a gap.
 
     Raises:
-        SettingsError: the batch lies in the future.
+        SettingsError: the batch lies in the future, or was named and never landed as a whole.
     """
     if request.files:
+        return Mode.REPLAY
+    if request.landed:
+        if not has_landing:
+            raise SettingsError(
+                f"{request.batch_id} was not landed as a whole, so there is nothing to replay.", "Name a batch of `coinbeam status`."
+            )
         return Mode.REPLAY
     if request.snapshot_at > now:
         raise SettingsError(
@@ -241,8 +264,3 @@ def refuse_foreign_source(settings: Settings, manifest: BatchManifest | None) ->
         raise SettingsError(
             f"Pages from {origin} may only reach a local warehouse.", "Set COINBEAM_ENV=local, or replay pages landed from the live API."
         )
-
-
-def as_dict(plan: Estimate) -> dict[str, float]:
-    """The estimate as a flat dictionary."""
-    return asdict(plan)

@@ -1,8 +1,9 @@
-"""The API quota: a rate bound that holds on any number of workers, and the check of a run against the credits that are left."""
+"""The API quota on a worker: a rate bound that holds on any number of them, and a cap on the calls of each."""
 
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from coinbeam.errors import SettingsError, TerminalError
@@ -18,12 +19,42 @@ class BudgetExceededError(TerminalError):
     """A run needs more calls than the plan has left."""
 
 
+class CallCap:
+    """The most calls that a client may make, each attempt counted. Threads may share it.
+
+    Args:
+        limit: its share of what the job reserved.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self.made = 0
+
+    def take(self) -> None:
+        """Count one call that is about to be made.
+
+        Raises:
+            BudgetExceededError: it would be one too many; do not make it.
+        """
+        with self._lock:
+            if self.made >= self._limit:
+                raise BudgetExceededError(
+                    f"All {self._limit:,} calls that were reserved for this walk are made, retries included.",
+                    "Run the job again: what was landed is not asked for again, and the rest is reserved anew.",
+                )
+            self.made += 1
+
+
 class RateLimiter:
     """The rate bound of one shard: evenly spaced calls, whose sum over all shards stays within the plan.
 
     The bound is global by construction, without any talk between workers. All calls are divided over a fixed number of shards, each shard
     makes its calls one after another, and each has its share of the quota: ``floor(calls_per_minute / shards)`` calls in any window of
     60 s. Rounding down matters: four shards of 7.5 evenly spaced calls each can put 32 calls into one minute of a plan of 30.
+
+    The server counts arrivals, not departures: a call that was slow on its way would share a window with one call too many. Whoever asks
+    for the next call has the answer of the last one, so it has arrived by then; a window is counted from that moment.
 
     Every job that runs at the same time counts as shards of its own. A worker that is restarted forgets its last call, so each restart may
     add one call to a window; the client's handling of 429 covers that. Threads may share a limiter.
@@ -47,7 +78,9 @@ class RateLimiter:
         Raises:
             SettingsError: the plan is too small for that many shards.
         """
-        self.interval_seconds = WINDOW_SECONDS / shard_rate(calls_per_minute, shards) * (1 + _ROUNDING_MARGIN)
+        rate = shard_rate(calls_per_minute, shards)
+        self.interval_seconds = WINDOW_SECONDS / rate * (1 + _ROUNDING_MARGIN)
+        self._arrived: deque[float] = deque(maxlen=max(1, math.floor(rate)))  # the calls of a full window
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -57,13 +90,17 @@ class RateLimiter:
         """Block until the next call is allowed.
 
         The distance is counted from the moment the last call was really released, so that a late wake-up never brings two calls closer
-        together.
+        together; and the call waits until a whole window has passed since the one that opens it had surely arrived.
 
         Returns:
             Seconds waited.
         """
         with self._lock:
             started = now = self._monotonic()
+            if self._next_call > -math.inf:
+                self._arrived.append(started)
+            if len(self._arrived) == self._arrived.maxlen:
+                self._next_call = max(self._next_call, self._arrived[0] + len(self._arrived) * self.interval_seconds)
             while now < self._next_call:
                 self._sleep(self._next_call - now)
                 now = self._monotonic()
@@ -105,22 +142,3 @@ def shard_count(calls_per_minute: float, wanted: int) -> int:
     usable = max(1, math.floor(calls_per_minute))
     enough = (1 - _TOLERATED_LOSS) * usable
     return next(count for count in range(max(1, min(wanted, usable)), 0, -1) if count == 1 or count * (usable // count) >= enough)
-
-
-def check_budget(needed: int, spent: int, limit: int) -> None:
-    """Refuse a run before its first call when the month's credits cannot cover it.
-
-    Args:
-        needed: calls that the run will make without any retry.
-        spent: calls made so far this month.
-        limit: calls per month of the plan.
-
-    Raises:
-        BudgetExceededError: fewer calls are left than needed.
-    """
-    left = max(0, limit - spent)
-    if needed > left:
-        raise BudgetExceededError(
-            f"The run needs {needed:,} calls, but {left:,} of {limit:,} are left this month.",
-            "Choose a smaller market.universe or market.max_details, a larger coingecko.plan, or wait for the first of the month.",
-        )

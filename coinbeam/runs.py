@@ -5,15 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from coinbeam.batch import interval_start
+from coinbeam.batch import UniverseSpec, interval_start, parse_batch_id
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
+from coinbeam.feeds import Batch
 from coinbeam.ingestion import BatchPlan
 from coinbeam.plan import Mode, RunRequest, universe_spec
 from coinbeam.quality import Result
 from coinbeam.settings import Period, Settings
+from coinbeam.steps import BatchSteps, Ending
 
 CURRENCY = re.compile("[a-z]{2,5}")
 """The form of a currency code; it becomes part of paths and SQL."""
@@ -32,6 +34,8 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     """
     if params["replay_date"] and params["snapshot_at"]:
         raise SettingsError("Both replay_date and snapshot_at are given.", "Give one of them.")
+    if params.get("replay_batch"):
+        return _landed_request(params)
     named = params["snapshot_at"] or params["replay_date"]
     if params["source"] and not settings.is_local:
         raise SettingsError("source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local.")
@@ -43,6 +47,17 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     ids = tuple(part.strip() for part in (params["ids"] or "").split(",") if part.strip())
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return RunRequest(moment, universe, params["quote_currency"], params["source"] or "")
+
+
+def _landed_request(params: Mapping[str, Any]) -> RunRequest:
+    """The replay of a batch by its name, which says instant, currency and selection; its landing holds the pages of just that selection."""
+    name = parse_batch_id(params["replay_batch"])
+    named = params["snapshot_at"] or params["replay_date"]
+    if params["source"] or (named and parse_instant(named) != name.snapshot_at):
+        raise SettingsError(f"replay_batch is {name.batch_id}, but another source or instant is given too.", "Give one of them.")
+    if name.is_foreign:
+        raise SettingsError(f"The pages of {name.batch_id} were files and were never landed.", "Run it again with --source=GLOB.")
+    return RunRequest(name.snapshot_at, UniverseSpec(), name.quote_currency, landed=name)
 
 
 def _refuse_between(moment: datetime, period: Period) -> None:
@@ -63,7 +78,8 @@ def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> s
         logical_date: the instant that Airflow files the run under; None for a run without one.
         run_id: Airflow's own identifier, used when there is no instant.
     """
-    return f"{run_type}__{format_instant(logical_date)}" if logical_date else run_id
+    kind = getattr(run_type, "value", run_type)  # Airflow's enum
+    return f"{kind}__{format_instant(logical_date)}" if logical_date else run_id
 
 
 def describe(plan: BatchPlan) -> str:
@@ -134,6 +150,49 @@ def outcome(plan: BatchPlan, tasks: Iterable[Ended], errors: Mapping[str, str | 
     if "verify" not in succeeded:
         return Outcome("failed", "The run was stopped before its batch was verified.", seconds, succeeded)
     return Outcome("published", None, seconds, succeeded)
+
+
+class Words(Protocol):
+    """Where a task leaves its words: Airflow's task instance."""
+
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int | None = None) -> Any:
+        """A value that a task left."""
+        ...
+
+
+def failures(tasks: Iterable[Ended], steps: BatchSteps, batch: Batch, words: Words) -> dict[str, str | None]:
+    """What each failed task said: the job in its file, any other task in its alert.
+
+    Args:
+        tasks: the tasks of the batch that ended.
+        steps: reads what jobs left.
+        batch: the batch.
+        words: reads what tasks left.
+    """
+    return {
+        task.task_id: steps.failure(batch, task.task_id.rpartition(".")[2])
+        or words.xcom_pull(task_ids=task.task_id, key="error", map_indexes=None if task.map_index < 0 else task.map_index)
+        for task in tasks
+        if task.state == "failed"
+    }
+
+
+def batch_ending(tasks: Iterable[Ended], errors: Mapping[str, str | None]) -> Ending:
+    """Judge the batch of a mapped task group, or of a whole run, by the states of its tasks.
+
+    Args:
+        tasks: the tasks of the batch that ended; the last one before the record is called ``verify``.
+        errors: what failed tasks said, by task.
+    """
+    ended = {task.task_id.rpartition(".")[2]: task for task in tasks}
+    seconds = {name: round(task.duration, 3) for name, task in ended.items() if task.duration is not None and task.state != "skipped"}
+    failed = sorted(task.task_id for task in ended.values() if task.state == "failed")
+    if failed:
+        text = "; ".join(f"{name.rpartition('.')[2]}: {errors.get(name) or 'see its log'}" for name in failed)
+        return Ending("failed", text[:2000], seconds)
+    if "verify" not in ended or ended["verify"].state != "success":
+        return Ending("failed", "The run was stopped before its batch was verified.", seconds)
+    return Ending("published", None, seconds)
 
 
 def present_instant(now: datetime, settings: Settings) -> str:

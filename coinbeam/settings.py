@@ -1,5 +1,6 @@
 """Every setting, typed: one YAML file per environment under ``config/``, overridden by ``COINBEAM_<SECTION>__<NAME>`` variables."""
 
+import json
 import os
 from enum import StrEnum
 from functools import lru_cache
@@ -81,6 +82,7 @@ class WarehouseSettings(_Section):
     data_dataset: DatasetName = "crypto_data"
     staging_dataset: DatasetName = "crypto_staging"
     ops_dataset: DatasetName = "crypto_ops"
+    marts_dataset: DatasetName = "crypto_marts"
     query_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     maximum_bytes_billed: Annotated[int, Field(gt=0)] = 100 * 2**30
 
@@ -157,6 +159,30 @@ class QualitySettings(_Section):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_listed_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     clock_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
+    check_days: Annotated[int, Field(ge=1, le=400, description="Newest days of a table that `coinbeam quality check` looks at")] = 7
+
+
+class HistorySettings(_Section):
+    """How years of daily history are asked for, and where the Fear & Greed index is."""
+
+    piece_days: Annotated[int, Field(ge=1, le=5_000, description="Most days that one call asks for")] = 365
+    chunk_pieces: Annotated[int, Field(ge=1, le=1_000, description="Pieces of one batch of a backfill")] = 40
+    max_parallel: Annotated[int, Field(ge=1, le=16, description="Batches of a backfill at the same time")] = 2
+    rate_share: Annotated[
+        float, Field(gt=0, lt=1, description="Share of the calls per minute that backfills use; snapshots use the rest")
+    ] = 0.2
+    settle_minutes: Annotated[float, Field(ge=0, description="How long after midnight the point of a day is ready")] = 35.0
+    fear_greed_url: HttpUrl = HttpUrl("https://api.alternative.me/fng/")
+
+
+class SignalSettings(_Section):
+    """Thresholds of the signals and movers in the marts. Signals describe; they advise nobody."""
+
+    min_volatility: Annotated[float, Field(ge=0, description="`signal` is BUY only where volatility_7d is above, in quote currency")] = 0.0
+    fear_below: Annotated[int, Field(ge=0, le=100, description="Index below which `combined_signal` may be POTENTIAL_BUY")] = 25
+    greed_above: Annotated[int, Field(ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")] = 75
+    movers: Annotated[int, Field(ge=1, le=50, description="Assets named as gainers and as losers of a day")] = 5
+    movers_among: Annotated[int, Field(ge=1, description="Movers are sought among so many largest assets")] = 250
 
 
 class AlertSettings(_Section):
@@ -164,6 +190,28 @@ class AlertSettings(_Section):
 
     webhook_url: SecretStr | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+
+
+class LineageSettings(_Section):
+    """OpenLineage events: what each task read and wrote, told by Airflow's provider."""
+
+    enabled: bool = True
+    namespace: str = Field("coinbeam", min_length=1, description="OpenLineage namespace of our jobs")
+    transport: SecretStr | None = Field(
+        None,
+        description='OpenLineage transport, a JSON object such as {"type": "http", "url": "https://..."}; it may hold a key. '
+        "Unset: a file below local.state_dir on one machine, none elsewhere",
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> "LineageSettings":
+        try:
+            known = self.transport is None or "type" in dict(json.loads(self.transport.get_secret_value()))
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise ValueError("transport is not a JSON object with a type")
+        return self
 
 
 class DataflowSettings(_Section):
@@ -222,6 +270,7 @@ class SimulatorSettings(_Section):
     coins: Annotated[int, Field(ge=1, le=200_000)] = 18_000
     faults: str = "none"
     calls_per_minute: Annotated[float, Field(gt=0)] = 60_000
+    calls_per_month: Annotated[int, Field(gt=0)] = 100_000_000
 
 
 class LocalSettings(_Section):
@@ -249,7 +298,10 @@ class Settings(BaseSettings):
     market: MarketSettings = MarketSettings()
     coingecko: CoinGeckoSettings = CoinGeckoSettings()
     quality: QualitySettings = QualitySettings()
+    history: HistorySettings = HistorySettings()
+    signals: SignalSettings = SignalSettings()
     alerts: AlertSettings = AlertSettings()
+    lineage: LineageSettings = LineageSettings()
     dataflow: DataflowSettings = DataflowSettings()
     composer: ComposerSettings = ComposerSettings()
     retry: RetrySettings = RetrySettings()

@@ -1,6 +1,9 @@
 """The warehouse: one BigQuery client, real names of tables, and additive migrations from the contracts."""
 
 import io
+import json
+import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +20,16 @@ from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 from coinbeam.batch import digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Column, Contract, load_all
-from coinbeam.contracts.bigquery import add_column_ddl, schema, staging_schema, standard_type, table
-from coinbeam.errors import ContractError, TerminalError, TransientError
+from coinbeam.contracts.bigquery import add_column_ddl, labels, schema, staging_schema, standard_type, table, view_ddl
+from coinbeam.errors import ContractError, TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
+from coinbeam.templates import render
+
+DATASETS = ("crypto_data", "crypto_marts", "crypto_ops", "crypto_staging")
+"""The logical datasets."""
+
+_CONFLICT = re.compile("could not serialize access|due to concurrent update|transaction conflict", re.IGNORECASE)
+"""How BigQuery, and DuckDB below the emulator, say that of two concurrent writes of the same rows the other one was first."""
 
 STAGING_LIFETIME = timedelta(days=7)
 """How long a staging table outlives its batch, for the person who wants to see why an audit failed."""
@@ -85,6 +95,7 @@ class Warehouse:
 
         Raises:
             TerminalError: BigQuery refused or failed the work, or the credentials.
+            WriteConflictError: another statement changed the same rows meanwhile; nothing was written.
             TransientError: BigQuery does not answer, not in time, or with a fault of its own.
         """
         try:
@@ -92,6 +103,8 @@ class Warehouse:
         except (ServerError, TooManyRequests, RetryError) as error:
             raise TransientError(f"The warehouse could not do the work: {error.message}", self._unreachable_remedy()) from error
         except GoogleAPICallError as error:
+            if _CONFLICT.search(str(error.message)):
+                raise WriteConflictError(f"Another statement was first: {error.message}", "Try again.") from error
             raise TerminalError(f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`.") from error
         except GoogleAuthError as error:
             raise TerminalError(f"The warehouse's credentials do not work: {type(error).__name__}.", self._unreachable_remedy()) from error
@@ -109,7 +122,12 @@ class Warehouse:
             ContractError: there is no such dataset.
         """
         warehouse = self.settings.warehouse
-        names = {"crypto_data": warehouse.data_dataset, "crypto_ops": warehouse.ops_dataset, "crypto_staging": warehouse.staging_dataset}
+        names = {
+            "crypto_data": warehouse.data_dataset,
+            "crypto_marts": warehouse.marts_dataset,
+            "crypto_ops": warehouse.ops_dataset,
+            "crypto_staging": warehouse.staging_dataset,
+        }
         try:
             return names[logical]
         except KeyError:
@@ -152,17 +170,43 @@ class Warehouse:
                 io.BytesIO(ndjson), name, job_config=config, num_retries=self._upload_retries, timeout=self._timeout
             ).result(**self._bounds)
 
+    def merge_rows(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows of an ops table, or replace those with the same key; all of them or none.
+
+        Args:
+            contract: the table.
+            rows: JSON-ready values by column; columns that a row leaves out become null.
+        """
+        if not rows:
+            return
+        columns = [column.name for column in contract.columns]
+        body = "\n".join(json.dumps({name: row.get(name) for name in columns}, ensure_ascii=False) for row in rows).encode()
+        name = f"{self.dataset('crypto_staging')}.{contract.name}__{digest(uuid.uuid4().hex)}"
+        staged = bigquery.Table(f"{self.settings.google.project}.{name}", schema=staging_schema(contract.columns))
+        staged.expires = self._clock() + STAGING_LIFETIME
+        with self.answering():
+            self.client.create_table(staged, **self._bounds)
+        try:
+            self.append(name, body)
+            self.query(_merge(contract, self.table(contract), name, [str(row.get(contract.partition_column or "")) for row in rows]))
+        finally:
+            with self.answering():
+                self.client.delete_table(staged, not_found_ok=True, **self._bounds)
+
     def _unreachable_remedy(self) -> str:
         return "Start the local cloud with `coinbeam local up`." if self.settings.is_local else "Check the network and the credentials."
 
     def exists(self, name: str) -> bool:
         """Whether there is a table of this name, given as ``dataset.table``."""
+        return self.columns(name) is not None
+
+    def columns(self, name: str) -> dict[str, tuple[str, bool]] | None:
+        """The type of each column of ``dataset.table`` and whether it is required; None when there is no such table."""
         with self.answering():
             try:
-                self.client.get_table(f"{self.settings.google.project}.{name}", **self._bounds)
+                return _columns(self.client.get_table(f"{self.settings.google.project}.{name}", **self._bounds))
             except NotFound:
-                return False
-            return True
+                return None
 
     def ensure_schema(self) -> list[str]:
         """Create what is missing and add new nullable columns; the only changes that are made without a person.
@@ -175,10 +219,13 @@ class Warehouse:
         """
         changes: list[str] = []
         with self.answering():
-            for logical in ("crypto_data", "crypto_ops", "crypto_staging"):
+            for logical in DATASETS:
                 changes += self._ensure_dataset(self.dataset(logical))
-            for contract in load_all().values():
+            contracts = load_all().values()
+            for contract in (c for c in contracts if not c.is_view):
                 changes += self._ensure_table(contract)
+            for contract in (c for c in contracts if c.is_view):  # after the tables that they read
+                changes += self._ensure_view(contract)
         return changes
 
     def _ensure_dataset(self, name: str) -> list[str]:
@@ -198,7 +245,7 @@ class Warehouse:
         except NotFound:
             self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True, **self._bounds)
             return [f"created table {self.table(contract)}"]
-        added = additive_columns(contract, {f.name: (standard_type(f.field_type), f.mode == "REQUIRED") for f in present.schema})
+        added = additive_columns(contract, _columns(present))
         if added:
             for column in added:
                 self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
@@ -206,6 +253,26 @@ class Warehouse:
             present.schema = [*present.schema, *schema(added)]
             self.client.update_table(present, ["schema"], **self._bounds)
         return [f"added column {self.table(contract)}.{column.name}" for column in added]
+
+    def _ensure_view(self, contract: Contract) -> list[str]:
+        name = self.table(contract)
+        statement = view_ddl(contract, self.dataset(contract.dataset), render(contract.folder / "view.sql", **self.names()))
+        wanted = {"statement": digest(statement)}  # a warehouse may store the query in a form of its own
+        try:
+            present = self.client.get_table(f"{self.settings.google.project}.{name}", **self._bounds)
+        except NotFound:
+            present = None
+        if present is not None and wanted.items() <= dict(present.labels or {}).items():
+            return []
+        self.query(statement)
+        made = self.client.get_table(f"{self.settings.google.project}.{name}", **self._bounds)
+        made.labels = {**labels(contract), **wanted}
+        self.client.update_table(made, ["labels"], **self._bounds)
+        return [f"{'created' if present is None else 'replaced'} view {name}"]
+
+    def names(self) -> dict[str, str]:
+        """The quoted name of every table and view by its contract, for SQL templates."""
+        return {contract.name: f"`{self.table(contract)}`" for contract in load_all().values()}
 
     def create_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
         """Create the staging tables of a batch, empty; what an earlier try left in them is gone."""
@@ -221,6 +288,10 @@ class Warehouse:
         for contract in contracts:
             with self.answering():
                 self.client.delete_table(f"{self.settings.google.project}.{staging.name(contract)}", not_found_ok=True, **self._bounds)
+
+
+def _columns(table: bigquery.Table) -> dict[str, tuple[str, bool]]:
+    return {field.name: (standard_type(field.field_type), field.mode == "REQUIRED") for field in table.schema}
 
 
 def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]) -> list[Column]:
@@ -249,6 +320,19 @@ def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]
             "Only nullable columns are added automatically. Make the new column nullable, or migrate the table by hand.",
         )
     return new
+
+
+def _merge(contract: Contract, target: str, source: str, days: Sequence[str]) -> str:
+    """The MERGE of rows into a table, pruned to the days of a partitioned one."""
+    columns = [column.name for column in contract.columns]
+    match = [f"t.{name} = s.{name}" for name in contract.primary_key]
+    if contract.partition_column:
+        match.append(f"t.{contract.partition_column} BETWEEN DATE '{min(days)}' AND DATE '{max(days)}'")
+    assignments = ", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key)
+    return (
+        f"MERGE `{target}` AS t USING `{source}` AS s ON {' AND '.join(match)} WHEN MATCHED THEN UPDATE SET {assignments} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f's.{name}' for name in columns)})"
+    )
 
 
 def _mode(required: bool) -> str:

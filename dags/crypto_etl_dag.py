@@ -1,18 +1,13 @@
 """The daily or hourly snapshot: CoinGecko to a published batch of the star schema."""
 
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
-from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
-from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
 
-from coinbeam.contracts import load_contract
-from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
-from dags.operations import RetryTransientErrors, alert, alert_failure
+from dags.operations import alert_gap, resolve_incidents
+from dags.tasks import BeamJobOperator, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does
@@ -37,7 +32,7 @@ whole batch or none of it.
 settings = load_settings()
 SCHEDULES = {Period.DAILY: "0 0 * * *", Period.HOURLY: "0 * * * *"}
 JOB_TIMEOUT = {Period.DAILY: timedelta(hours=3), Period.HOURLY: timedelta(minutes=50)}
-BEAM_RUNNERS = {"local": "FnApiRunner", "dataflow": "DataflowRunner"}
+CALENDAR_TIMEOUT = timedelta(minutes=30)
 FIRST_INSTANT = datetime(2013, 1, 1, tzinfo=UTC)
 """Airflow runs no task of an older instant; a replay may reach back to the first day of the calendar."""
 
@@ -54,6 +49,7 @@ def selection_params(market: MarketSettings) -> dict[str, Param]:
     return {
         "universe": Param(
             market.universe.value,
+            type="string",
             title="Universe",
             description="Which assets: the whole market, the top N, ids, or a category.",
             enum=["all", "top", "ids", "category"],
@@ -91,18 +87,19 @@ def selection_params(market: MarketSettings) -> dict[str, Param]:
 def run_params(runner: Runner) -> dict[str, Param]:
     """The fields that say when, where and from what the run is made."""
     return {
-        "runner": Param(
-            runner.value,
-            title="Beam runner",
-            description="local: in a process of the worker. dataflow: on Google Cloud.",
-            enum=["local", "dataflow"],
-        ),
+        "runner": runner_param(runner),
         "replay_date": Param(
             None,
             type=["null", "string"],
             format="date",
             title="Replay date",
             description="A past day whose landed pages are read again. Empty: the present interval.",
+        ),
+        "replay_batch": Param(
+            None,
+            type=["null", "string"],
+            title="Replay batch",
+            description="A landed batch by its id, e.g. 20260102T0000Z-usd-all. It decides instant, currency and assets.",
         ),
         "snapshot_at": Param(
             None,
@@ -178,76 +175,10 @@ def build_choose_jobs_task(plan: Any) -> Any:
     def choose_jobs(plan: dict[str, Any]) -> list[str]:
         batch = _batch(plan)
         jobs = {"gap": [], "replay": ["fetch_crypto_data"], "fetch": ["fetch_crypto_data", "populate_crypto_asset_dim"]}[batch.mode]
-        calendar = ["populate_date_dim"] if jobs and _ingestion().needs_calendar(batch) else []
+        calendar = ["populate_date_dim"] if jobs and _ingestion().needs_calendar(batch.batch) else []
         return jobs + calendar
 
     return choose_jobs(plan)
-
-
-def build_beam_task(job: str, options: Any, timeout: timedelta) -> BeamRunPythonPipelineOperator:
-    """Start one Beam job as ``python -m beam_pipelines.<job>``, on the runner that the form names."""
-    return BeamRunPythonPipelineOperator(
-        task_id=job,
-        py_file=f"beam_pipelines.{job}",
-        py_options=["-m"],
-        py_interpreter=sys.executable,
-        runner="{{ beam_runner(params.runner) }}",
-        default_pipeline_options=dataflow_options(settings),
-        pipeline_options=options,
-        execution_timeout=timeout,
-    )
-
-
-def dataflow_options(settings: Settings) -> dict[str, Any]:
-    """What Dataflow needs beside the job's own options; nothing for a local environment."""
-    if settings.is_local:
-        return {}
-    flow, google = settings.dataflow, settings.google
-    options = {
-        "project": google.project,
-        "region": google.region,
-        "temp_location": f"{settings.bucket_uri}/dataflow/temp",
-        "staging_location": f"{settings.bucket_uri}/dataflow/staging",
-        "machine_type": flow.machine_type,
-        "max_num_workers": str(flow.max_workers),
-        "no_use_public_ips": not flow.use_public_ips,
-        "subnetwork": flow.subnetwork,
-        "service_account_email": google.dataflow_service_account,
-    }
-    return {name: value for name, value in options.items() if value not in {None, ""}}
-
-
-def build_load_task(table: str, pattern: str, source_format: str = "CSV") -> GCSToBigQueryOperator:
-    """Load batch files into the staging table of this batch."""
-    return GCSToBigQueryOperator(
-        task_id=f"load_{table}",
-        bucket=settings.storage.bucket,
-        source_objects=[f"batches/{{{{ {PLAN}.batch_id }}}}/{pattern}"],
-        destination_project_dataset_table=f"{settings.google.project}.{{{{ staging_table({PLAN}, '{table}') }}}}",
-        schema_fields=[field.to_api_repr() for field in staging_schema(load_contract(table).file_columns)],
-        source_format=source_format,
-        skip_leading_rows=1 if source_format == "CSV" else None,
-        allow_quoted_newlines=source_format == "CSV",
-        field_delimiter=",",
-        quote_character='"',  # never guessed: a name with commas and an apostrophe misleads a sniffing reader
-        write_disposition="WRITE_TRUNCATE",
-        create_disposition="CREATE_IF_NEEDED",
-        autodetect=False,
-        project_id=settings.google.project,
-        location=settings.google.location,
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-    )
-
-
-def build_script_task(task_id: str, script: str) -> BigQueryInsertJobOperator:
-    """Run one transaction; the SQL is rendered when the task runs and can be read in the UI."""
-    return BigQueryInsertJobOperator(
-        task_id=task_id,
-        configuration={"query": {"query": script, "useLegacySql": False}},
-        project_id=settings.google.project,
-        location=settings.google.location,
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-    )
 
 
 def build_audit_task() -> Any:
@@ -264,7 +195,7 @@ def build_audit_task() -> Any:
     def audit() -> dict[str, int]:
         from coinbeam.runs import count_by_status
 
-        return count_by_status(_ingestion().audit(_batch()))
+        return count_by_status(_ingestion().audit(_batch().batch))
 
     return audit()
 
@@ -276,7 +207,7 @@ def build_verify_task() -> Any:
     def verify() -> dict[str, int]:
         from coinbeam.runs import count_by_status
 
-        return count_by_status(_ingestion().verify(_batch()))
+        return count_by_status(_ingestion().verify(_batch().batch))
 
     return verify()
 
@@ -286,10 +217,12 @@ def build_record_task() -> Any:
 
     @task(
         trigger_rule=TriggerRule.ALL_DONE,
+        on_success_callback=resolve_incidents,
         doc_md="Records what went in, what came out, what it cost and how it ended; also for a failed run and a gap.",
     )
     def record_batch() -> str:
         from coinbeam.runs import Ended, outcome
+        from coinbeam.steps import Ending
 
         instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
         plan = instance.xcom_pull(task_ids="plan_batch")
@@ -298,36 +231,24 @@ def build_record_task() -> Any:
             return "nothing planned, nothing to record"
         batch, steps = _batch(plan), _ingestion()
         failed = [task.task_id for task in tasks if task.state == "failed"]
-        errors = {name: steps.failure(batch, name) or instance.xcom_pull(task_ids=name, key="error") for name in failed}
+        errors = {name: steps.failure(batch.batch, name) or instance.xcom_pull(task_ids=name, key="error") for name in failed}
         ended = outcome(batch, tasks, errors)
-        steps.record(batch, ended.status, ended.seconds, ended.error, ended.succeeded)
+        steps.record(batch, Ending(ended.status, ended.error, ended.seconds), ended.succeeded)
         if ended.status == "gap":
-            alert(f"Coinbeam: gap at {batch.snapshot_at}", batch.reason)
+            alert_gap(instance, f"Coinbeam: gap at {batch.snapshot_at}", batch.reason)
         return ended.status
 
     return record_batch().as_teardown()
 
 
-def beam_runner(name: str) -> str:
-    """Beam's name of a runner of the form."""
-    return BEAM_RUNNERS[name]
-
-
-def staging_table(plan: dict[str, Any], table: str) -> str:
-    """``dataset.table`` of a staging table, for templates."""
-    from coinbeam.warehouse import StagingTables
-
-    return StagingTables(load_settings(), plan["batch_id"]).name(load_contract(table))
-
-
 def publish_script(plan: dict[str, Any]) -> str:
     """The publish transaction, for templates."""
-    return _ingestion().publish_script(_batch(plan))
+    return _ingestion().publish_script(_batch(plan).batch)
 
 
 def rejects_script(plan: dict[str, Any]) -> str:
     """The transaction that records the rejects, for templates."""
-    return _ingestion().rejects_script(_batch(plan))
+    return _ingestion().rejects_script(_batch(plan).batch)
 
 
 with DAG(
@@ -335,44 +256,31 @@ with DAG(
     description="One snapshot of the crypto market, landed, audited and published as a whole.",
     schedule=SCHEDULES[settings.market.period],
     start_date=FIRST_INSTANT,
-    catchup=False,
     max_active_runs=1,
     dagrun_timeout=JOB_TIMEOUT[settings.market.period] + timedelta(minutes=30),
     doc_md=DOC,
     params=dag_params(settings),
     tags=["coinbeam", "market", settings.environment.value],
-    user_defined_macros={
-        "beam_runner": beam_runner,
-        "staging_table": staging_table,
-        "publish_script": publish_script,
-        "rejects_script": rejects_script,
-    },
-    default_args={
-        "owner": "data-platform",
-        "retries": settings.retry.retries,
-        "retry_delay": timedelta(seconds=settings.retry.delay_seconds),
-        "retry_exponential_backoff": True,
-        "retry_policy": RetryTransientErrors(),
-        "execution_timeout": timedelta(minutes=15),
-        "on_failure_callback": alert_failure,
-    },
+    **dag_arguments({"publish_script": publish_script, "rejects_script": rejects_script}),
 ) as dag:
     plan = build_plan_batch_task()
     schema = build_ensure_schema_task(plan)
     jobs = build_choose_jobs_task(plan)
     timeout = JOB_TIMEOUT[settings.market.period]
-    fetch = build_beam_task("fetch_crypto_data", plan["fetch_options"], timeout)
-    assets = build_beam_task("populate_crypto_asset_dim", plan["assets_options"], timeout)
-    dates = build_beam_task("populate_date_dim", {"output": f"{{{{ {PLAN}.output }}}}"}, timedelta(minutes=30))
+    fetch = BeamJobOperator(job="fetch_crypto_data", options=plan["fetch_options"], execution_timeout=timeout)
+    assets = BeamJobOperator(job="populate_crypto_asset_dim", options=plan["assets_options"], execution_timeout=timeout)
+    dates = BeamJobOperator(
+        job="populate_date_dim", options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30)
+    )
     loads = [
-        build_load_task("crypto_market_snapshot_fact", f"crypto_{{{{ {PLAN}.stamp }}}}.csv"),
-        build_load_task("crypto_asset_dim", "asset_dim.csv"),
-        build_load_task("date_dim", "date_dim.csv"),
-        build_load_task("rejected_record", "rejected_*.ndjson", "NEWLINE_DELIMITED_JSON"),
+        load_task("crypto_market_snapshot_fact", f"{PLAN}.batch_id", f"crypto_{{{{ {PLAN}.stamp }}}}.csv"),
+        load_task("crypto_asset_dim", f"{PLAN}.batch_id", "asset_dim.csv"),
+        load_task("date_dim", f"{PLAN}.batch_id", "date_dim.csv"),
+        load_task("rejected_record", f"{PLAN}.batch_id", "rejected_*.ndjson"),
     ]
-    record_rejects = build_script_task("record_rejects", f"{{{{ rejects_script({PLAN}) }}}}")
+    record_rejects = script_task("record_rejects", f"{{{{ rejects_script({PLAN}) }}}}")
     audit = build_audit_task()
-    publish = build_script_task("publish", f"{{{{ publish_script({PLAN}) }}}}")
+    publish = script_task("publish", f"{{{{ publish_script({PLAN}) }}}}", [fact_asset("crypto_market_snapshot_fact")])
     verify = build_verify_task()
 
     chain(plan, schema, jobs, [fetch, assets, dates])

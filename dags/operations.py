@@ -1,18 +1,28 @@
 """How our DAGs fail: which errors deserve a retry, and who is told."""
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from coinbeam.alerts import Alert, send
-from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.settings import load_settings
+from coinbeam.alerts import Alert, note, send
+from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
+from coinbeam.incidents import GAP, Failure, Incidents, recovery
+from coinbeam.settings import Settings, load_settings
+from coinbeam.storage import Bucket
+from coinbeam.warehouse import Warehouse
+
+PUBLISH_TASK = "publish"
+"""The task that a gap leaves without work; its next success ends the incident."""
 
 logger = logging.getLogger("coinbeam.dags")
 
 TERMINAL_EXITS = ("return code 2", "return code 3")
 """The Beam operator only reports the exit code of a job; 2 and 3 are a job's way of saying that a retry cannot help."""
+
+OWN_EXITS = ("return code 1", *TERMINAL_EXITS)
+"""The exit codes of a job that ended itself, having said why."""
 
 
 class RetryTransientErrors(RetryPolicy):
@@ -41,16 +51,83 @@ class RetryTransientErrors(RetryPolicy):
 
 
 def alert_failure(context: Any) -> None:
-    """Tell the configured target that a task failed for good, and leave the reason for the record of the batch."""
-    instance = context["ti"]
-    reason = f"{type(context.get('exception')).__name__}: {context.get('exception')}"
+    """A task failed for good: tell it once per incident, and leave the reason for the record of the batch."""
+    instance, exception = context["ti"], context.get("exception")
+    reason = _words_of_job(context.get("task"), str(exception)) or f"{type(exception).__name__}: {exception}"
     instance.xcom_push(key="error", value=reason[:2000])
-    alert(f"Coinbeam: {instance.dag_id}.{instance.task_id} failed", f"Run {instance.run_id}. {reason}", getattr(instance, "log_url", ""))
+    title = f"Coinbeam: {instance.dag_id}.{instance.task_id} failed"
+    failure = Failure(
+        instance.dag_id, instance.task_id, reason.partition(":")[0], title, f"Run {instance.run_id}. {reason}", instance.run_id
+    )
+    tell(failure, getattr(instance, "log_url", ""))
 
 
-def alert(title: str, text: str, link: str = "") -> None:
-    """Send an alert by the settings; wrong settings must not hide the failure that is being told."""
+def alert_gap(instance: Any, title: str, reason: str) -> None:
+    """A batch could not honestly be filled: told once, until a batch is published again.
+
+    Args:
+        instance: the task instance that found it.
+        title: one line.
+        reason: why nothing could be done.
+    """
+    tell(Failure(instance.dag_id, PUBLISH_TASK, GAP, title, reason, instance.run_id))
+
+
+def tell(failure: Failure, link: str = "") -> None:
+    """Log a failure, and send it when it opens an incident.
+
+    Nothing may hide the failure that is being told: where the warehouse cannot be asked it is sent, since an alert too many is better than
+    one too few; where the settings are wrong it is in the log.
+    """
+    alert = Alert(failure.title, failure.message, link)
     try:
-        send(Alert(title, text, link), load_settings().alerts)
+        settings = load_settings()
+        if _opens(failure, settings):
+            send(alert, settings.alerts)
+        else:
+            note(alert)
     except SettingsError as error:
-        logger.error("%s: %s (and no alert target could be read: %s)", title, text, error)
+        logger.error("%s: %s (and no alert target could be read: %s)", failure.title, failure.message, error)
+
+
+def _opens(failure: Failure, settings: Settings) -> bool:
+    try:
+        return Incidents(Warehouse(settings)).report(failure)
+    except CoinbeamError as error:
+        logger.warning("The incident could not be recorded, so it is told in any case: %s", error)
+        return True
+
+
+def resolve_incidents(context: Any) -> None:
+    """Close the incidents of every task that succeeded in this run, and tell once that they are over.
+
+    The ``on_success_callback`` of the last task of a DAG. A task that was skipped proved nothing, so it closes nothing.
+    """
+    instance = context["ti"]
+    crumbs = instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)
+    succeeded = {crumb["task_id"] for crumb in crumbs if crumb["state"] == "success"} | {instance.task_id}
+    resolve(instance.dag_id, succeeded - {crumb["task_id"] for crumb in crumbs if crumb["state"] == "failed"})
+
+
+def resolve(dag_id: str, task_ids: Collection[str]) -> None:
+    """Close the open incidents of tasks that succeeded; a record that cannot be kept must not fail a run that went well."""
+    try:
+        settings = load_settings()
+        over = Incidents(Warehouse(settings)).resolve(dag_id, task_ids)
+        if over:
+            send(Alert(f"Coinbeam: {dag_id} recovered", recovery(over), is_over=True), settings.alerts)
+    except CoinbeamError as error:
+        logger.warning("Incidents of %s could not be closed: %s", dag_id, error)
+
+
+def _words_of_job(task: Any, failed: str) -> str | None:
+    """What a Beam job said of its failure, its class first; the operator only knows its exit code."""
+    options = getattr(task, "pipeline_options", None)
+    output = options.get("output") if isinstance(options, dict) else None
+    if not (output and failed.endswith(OWN_EXITS)):
+        return None
+    try:
+        bucket = Bucket(load_settings())
+        return bucket.read_text(f"{output.removeprefix(bucket.uri('')).strip('/')}/failure_{task.job}.txt")
+    except CoinbeamError:
+        return None

@@ -1,13 +1,18 @@
-"""The local BigQuery: bqemulator 1.4.0, started with four corrections and without internet.
+"""The local BigQuery: bqemulator 1.4.0, started with six corrections and without internet.
 
 ``python -m local.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
 - No time travel. bqemulator copies the whole table after every write, whatever the retention, so that time and disk grow with the table
   and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead of answered with the present rows.
+- A transaction is DuckDB's own. bqemulator copies every table that a transaction changes, to put it back should it fail, so that time grows
+  with the table here too. Scripts run one after the other on one connection; nothing else comes between. An error that a script catches
+  (``EXCEPTION``) takes back what its transaction did, which BigQuery leaves in place.
 - Query parameters work in scripts (see :mod:`local.script_parameters`).
 - ``RAISE`` in a script is a failed query, not an internal error that breaks the connection.
 - A CSV file is read by BigQuery's defaults, comma and double quote. bqemulator ignores the dialect of the load job and guesses it from the
   first rows; a name such as ``"Comma, Inc., the 'Coin'"`` misleads it.
+- DuckDB keeps at most ``MEMORY_LIMIT`` of tables and intermediate results and spills the rest to disk; by itself it would take four fifths
+  of the machine's memory.
 
 The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
 """
@@ -24,7 +29,9 @@ from bqemulator.config import LogLevel, PersistenceMode, Settings
 from bqemulator.domain.errors import UnsupportedFeatureError
 from bqemulator.jobs import executor
 from bqemulator.scripting.exceptions import ScriptRaise
+from bqemulator.scripting.interpreter import ScriptInterpreter
 from bqemulator.server import run_forever
+from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 
 from coinbeam.errors import TerminalError
@@ -32,6 +39,9 @@ from local.script_parameters import inline_parameters
 
 PINNED_VERSION = "1.4.0"
 """The only version whose inner workings the corrections below know."""
+
+MEMORY_LIMIT = "512MB"
+"""What DuckDB may hold; the process comes on top with about 250 MB."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -93,11 +103,16 @@ def emulator_settings(port: int, grpc_port: int, data_dir: Path, gcs_root: Path)
 
 
 def correct_emulator() -> None:
-    """Apply the four corrections to bqemulator in this process; idempotent."""
+    """Apply the six corrections to bqemulator in this process; idempotent."""
     SnapshotManager.capture = _capture_nothing  # type: ignore[method-assign]  # this is the correction
     SnapshotManager.resolve_time_travel = _refuse_time_travel  # type: ignore[method-assign]
+    ScriptInterpreter._handle_txn_statement = _handle_transaction  # type: ignore[method-assign, assignment]
+    ScriptInterpreter._snapshot_dml_targets = _copy_nothing  # type: ignore[method-assign, assignment]
+    ScriptInterpreter._drop_txn_snapshots = _commit  # type: ignore[method-assign, assignment]
+    ScriptInterpreter._restore_txn_snapshots = _roll_back  # type: ignore[method-assign, assignment]
     executor._run_query_body = _run_query_body
     executor._LOAD_FORMAT_HANDLERS["CSV"] = _load_csv
+    DuckDBEngine._apply_session_pragmas = _apply_session_pragmas  # type: ignore[method-assign, assignment]
 
 
 def _capture_nothing(*_: object, **__: object) -> None:
@@ -108,10 +123,51 @@ def _refuse_time_travel(*_: object, **__: object) -> NoReturn:
     raise UnsupportedFeatureError("FOR SYSTEM_TIME AS OF: local tables have no time travel, since no copies of them are kept")
 
 
+async def _copy_nothing(*_: object) -> None:
+    """Stands in for ``ScriptInterpreter._snapshot_dml_targets``: DuckDB knows how to go back."""
+
+
+async def _handle_transaction(script: ScriptInterpreter, operation: str) -> None:
+    """Stands in for ``ScriptInterpreter._handle_txn_statement``; a BEGIN within a transaction is absorbed, as there."""
+    if operation == "BEGIN" and script._active_txn is None:
+        script._ctx.engine.execute("BEGIN TRANSACTION")
+        script._active_txn = {}
+    elif operation == "COMMIT":
+        await _commit(script)
+    elif operation == "ROLLBACK":
+        await _roll_back(script)
+
+
+async def _commit(script: ScriptInterpreter) -> None:
+    """Stands in for ``ScriptInterpreter._drop_txn_snapshots``: after a COMMIT, at the end of a script, and where an error was caught."""
+    if script._active_txn is not None:
+        script._active_txn = None
+        try:
+            script._ctx.engine.execute("COMMIT")
+        except duckdb.TransactionException:  # DuckDB has given the transaction up after an error; it must still be told to end
+            script._ctx.engine.execute("ROLLBACK")
+
+
+async def _roll_back(script: ScriptInterpreter) -> None:
+    """Stands in for ``ScriptInterpreter._restore_txn_snapshots``."""
+    if script._active_txn is not None:
+        script._active_txn = None
+        script._ctx.engine.execute("ROLLBACK")
+
+
 def _load_csv(path: str, target_ref: str, ctx: Any) -> None:
     """Stands in for ``executor._load_csv``: nothing about the dialect is guessed."""
     dialect = "FORMAT CSV, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"', NULLSTR '', AUTO_DETECT false"
     ctx.engine.execute(f"COPY {target_ref} FROM ? ({dialect})", [path])
+
+
+_original_apply_session_pragmas = DuckDBEngine._apply_session_pragmas
+
+
+def _apply_session_pragmas(engine: DuckDBEngine) -> None:
+    """Stands in for ``DuckDBEngine._apply_session_pragmas``: also bounds the memory."""
+    _original_apply_session_pragmas(engine)
+    engine.connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
 
 
 _original_run_query_body = executor._run_query_body

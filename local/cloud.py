@@ -194,7 +194,7 @@ def create_resources(settings: Settings) -> None:
     """Make the bucket and the datasets; those that exist stay as they are."""
     project, warehouse = settings.google.project, settings.warehouse
     _create(f"{storage_url(settings)}/storage/v1/b?project={project}", {"name": settings.storage.bucket})
-    for dataset in (warehouse.data_dataset, warehouse.staging_dataset, warehouse.ops_dataset):
+    for dataset in (warehouse.data_dataset, warehouse.staging_dataset, warehouse.ops_dataset, warehouse.marts_dataset):
         reference = {"projectId": project, "datasetId": dataset}
         body = {"datasetReference": reference, "location": settings.google.location}
         _create(f"{bigquery_url(settings)}/bigquery/v2/projects/{project}/datasets", body)

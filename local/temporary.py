@@ -83,7 +83,8 @@ def temporary_cloud(state_dir: Path, coins: int = COINS) -> Iterator[LocalCloud]
 def fresh_resources(running: LocalCloud) -> LocalCloud:
     """The same services with a new, empty bucket and new, empty datasets: cheap isolation of one test."""
     suffix = uuid4().hex[:8]
-    warehouse = WarehouseSettings(data_dataset=f"data_{suffix}", staging_dataset=f"staging_{suffix}", ops_dataset=f"ops_{suffix}")
+    names = {f"{kind}_dataset": f"{kind}_{suffix}" for kind in ("data", "staging", "ops", "marts")}
+    warehouse = WarehouseSettings(**names)
     settings = running.settings.model_copy(update={"warehouse": warehouse, "storage": StorageSettings(bucket=f"bucket-{suffix}")})
     cloud.create_resources(settings)
     return LocalCloud(settings, environment(settings))

@@ -15,9 +15,6 @@ from coinbeam.batch import BatchManifest
 
 METRICS_NAMESPACE = "markets"
 
-# The kernel makes no reference cycles; looking for some among the objects of Beam and Arrow costs a tenth of its time.
-_GC_THRESHOLD = (100_000, 50, 50)
-
 
 @dataclass(frozen=True)
 class SnapshotInput:
@@ -70,7 +67,6 @@ class WriteSnapshotFn(beam.DoFn):
     def setup(self) -> None:
         """Keep the garbage collector from walking what lives for the whole job."""
         gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLD)
 
     def process(self, snapshot: SnapshotInput) -> Iterator[SnapshotReport]:
         """Write one snapshot.

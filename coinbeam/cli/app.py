@@ -1,6 +1,7 @@
 """The commands and their options; the work is elsewhere."""
 
 import sys
+from datetime import date
 from typing import Annotated, Literal
 
 import typer
@@ -11,6 +12,10 @@ from coinbeam.cli.output import Format
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Coinbeam: a crypto market warehouse.")
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
 app.add_typer(contracts, name="contracts")
+rejects = typer.Typer(help="The records that were refused.")
+app.add_typer(rejects, name="rejects")
+quality = typer.Typer(help="The record of the quality rules.")
+app.add_typer(quality, name="quality")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are shown.")]
 SourceOption = Annotated[
@@ -116,17 +121,137 @@ def status(form: FormatOption = Format.TABLE) -> None:
     show_status(form)
 
 
-@app.command()
-def rejects(
-    batch: Annotated[str | None, typer.Option(help="Only this batch.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+BatchOption = Annotated[str | None, typer.Option(help="Only this batch.")]
+ReasonOption = Annotated[str | None, typer.Option(help="Only this reason.")]
+
+
+@rejects.callback(invoke_without_command=True)
+def list_rejects(
+    context: typer.Context,
+    batch: BatchOption = None,
+    reason: ReasonOption = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 50,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """The records that were refused, with the reason, the value and where the bytes lie."""
-    from coinbeam.cli.read import show_rejects
+    """The records that were refused, with the reason, the value and where the bytes lie; `replay` after a fix."""
+    if context.invoked_subcommand:
+        if batch or reason:
+            raise typer.BadParameter(f"Options of {context.invoked_subcommand} are written after it.")
+        return
+    from coinbeam.cli.rejects import show_rejects
 
     show_rejects(batch, reason, limit, form)
+
+
+@rejects.command("replay")
+def replay_rejects(batch: BatchOption = None, reason: ReasonOption = None) -> None:
+    """After a fix: publish every batch with open rejects again from its landed pages, and show what is left. No call is made."""
+    from coinbeam.cli.rejects import replay_command
+
+    raise typer.Exit(replay_command(batch, reason))
+
+
+TableOption = Annotated[str | None, typer.Option(help="Only this table.")]
+
+
+@quality.callback(invoke_without_command=True)
+def show_quality(
+    context: typer.Context,
+    table: TableOption = None,
+    rule: Annotated[str | None, typer.Option(help="Only this rule.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only results of this batch.")] = None,
+    status: Annotated[
+        Literal["passed", "failed", "warning", "error"] | None, typer.Option(help="Only rules that ended so at last.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most so many rules.", min=1)] = 100,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """The history of each rule: how it ended at last, its values, how often it failed, and the keys that broke it."""
+    if context.invoked_subcommand:
+        if table or rule or batch or status:
+            raise typer.BadParameter(f"Options of {context.invoked_subcommand} are written after it.")
+        return
+    from coinbeam.cli.quality import show_history
+    from coinbeam.quality import Status
+    from coinbeam.quality.record import Selection
+
+    show_history(Selection(table, rule, batch, Status(status) if status else None, limit), form)
+
+
+@quality.command("check")
+def check_quality(table: TableOption = None, form: FormatOption = Format.TABLE) -> None:
+    """Run the rules of the published tables now, on their newest dates; 1 when one fails or cannot run. Results are appended."""
+    from coinbeam.cli.quality import check_now
+
+    raise typer.Exit(check_now(table, form))
+
+
+@app.command()
+def backfill(
+    assets: Annotated[
+        str | None, typer.Option(help="CoinGecko ids, separated by commas. Default: the top N of the newest snapshot.")
+    ] = None,
+    top_n: TopOption = None,
+    from_date: Annotated[
+        str | None, typer.Option("--from", help="First day. Default: as far back as one call of the plan reaches.")
+    ] = None,
+    to_date: Annotated[str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")] = None,
+    quote_currency: CurrencyOption = None,
+    calls_per_day: Annotated[int | None, typer.Option(help="Most calls that backfills spend on one UTC day.", min=1)] = None,
+    source: Annotated[
+        str | None, typer.Option(help="live, simulator, auto, or a glob of CSV exports or landed bodies, which cost no call.")
+    ] = None,
+    asset_of: Annotated[str | None, typer.Option(help="file=asset pairs of CSV exports, e.g. btc-usd-max.csv=bitcoin.")] = None,
+    only_gaps: Annotated[bool, typer.Option("--only-gaps", help="Only days that have no row.")] = False,
+    runner: Annotated[Literal["local", "dataflow"] | None, typer.Option(help="The Beam runner.")] = None,
+    mode: Annotated[Literal["local", "cloud"], typer.Option(help="local: on this machine. cloud: trigger Composer.")] = "local",
+    dry_run: Annotated[bool, typer.Option(help="Show the plan and stop; --no-dry-run goes on.")] = True,
+) -> None:
+    """Bring years of daily history: shows the plan, and with --no-dry-run works it off, resumable at any moment."""
+    from coinbeam.cli.history import run_backfill
+
+    form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency, runner=runner)
+    form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, only_gaps=only_gaps, dry_run=dry_run)
+    raise typer.Exit(run_backfill(form, source, mode))
+
+
+@app.command()
+def gaps(
+    assets: Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas. Default: all with any history.")] = None,
+    from_date: Annotated[str | None, typer.Option("--from", help="First day. Default: as far back as the backfill would ask.")] = None,
+    to_date: Annotated[str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")] = None,
+    quote_currency: CurrencyOption = None,
+    fill: Annotated[bool, typer.Option("--fill", help="Start the backfill of just the gaps; shows its plan first.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="With --fill: show the plan and stop; --no-dry-run goes on.")] = True,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Coverage of the daily history per asset and day: what is there, what the source never had, what was never asked for."""
+    from coinbeam.cli.history import covered_assets, run_backfill, show_gaps
+
+    ids = tuple(part.strip() for part in (assets or "").split(",") if part.strip())
+    if not fill:
+        show_gaps(ids, quote_currency, _date(from_date), _date(to_date), form)
+        return
+    chosen = ",".join(ids or covered_assets(quote_currency))
+    fields = _form(assets=chosen, from_date=from_date, to_date=to_date, quote_currency=quote_currency, only_gaps=True, dry_run=dry_run)
+    raise typer.Exit(run_backfill(fields, None, "local"))
+
+
+def _date(text: str | None) -> date | None:
+    """A date of the command line."""
+    from coinbeam.clock import parse_instant
+
+    return parse_instant(text).date() if text else None
+
+
+@app.command("fear-greed")
+def fear_greed(
+    source: Annotated[str | None, typer.Option(help="live, simulator, auto, or a glob of landed bodies or CSV files (date,fng).")] = None,
+) -> None:
+    """Bring the Fear & Greed index up to date and refresh the marts."""
+    from coinbeam.cli.history import run_fear_greed
+
+    raise typer.Exit(run_fear_greed(source))
 
 
 @app.command(

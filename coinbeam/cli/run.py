@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam import emulators
-from coinbeam.cli.output import complain, console, heading, say, show
-from coinbeam.cli.progress import TaskProgress
-from coinbeam.cli.read import last_batches, rejects_by_reason
+from coinbeam.cli.dags import marts_run, run_in_composer, run_locally, start_local_cloud
+from coinbeam.cli.output import complain, heading, say, show
 from coinbeam.clock import format_instant, parse_instant, utc_now
-from coinbeam.composer import Composer
 from coinbeam.contracts import load_all, load_contract
-from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.errors import SettingsError
 from coinbeam.ingestion import Ingestion
-from coinbeam.orchestrator import DagRun, airflow_environment, command, last_error, migrate_database, run_dag
+from coinbeam.orchestrator import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
 from coinbeam.runs import describe, present_instant, request_from
-from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
+from coinbeam.settings import MarketSource, Settings, load_settings
+from coinbeam.status import last_batches, open_rejects
 from coinbeam.warehouse import Warehouse
 
 MODES = ("local", "cloud", "all")
@@ -73,6 +71,7 @@ class RunCommand:
             **defaults,
             "quote_currency": market.quote_currency,
             "runner": settings.runner.value,
+            "replay_batch": None,
             **self.form,
             "replay_date": None,
             "snapshot_at": self.instant(settings),
@@ -105,26 +104,24 @@ class RunCommand:
         say(describe(Ingestion(settings).plan(request, "plan", settings.runner.value)))
 
     def _run_local(self, settings: Settings) -> int:
-        if not settings.is_local:
-            raise SettingsError(f"--mode local, but the environment is {settings.environment}.", "Unset COINBEAM_ENV, or use --mode cloud.")
         started, began = time.monotonic(), utc_now()
-        _start_local_cloud(settings)
+        start_local_cloud(settings)
         ready = time.monotonic()
-        log = settings.local.state_dir / "logs" / f"run-{utc_now():%Y%m%dT%H%M%SZ}.log"
-        run = DagRun(self.instant(settings), self.conf(settings), self.variables)
-        with TaskProgress(console) as progress:
-            code = run_dag(settings, run, log, progress.line)
-        took = f"{time.monotonic() - started:.1f} s in all, {ready - started:.1f} s of it to start the local cloud"
+        marts = [] if self.dry_run else [marts_run()]
+        code, log = run_locally(settings, DagRun(self.instant(settings), self.conf(settings), self.variables), *marts)
         if self.dry_run:
             return code
         batch = self._recorded(settings, began)
-        if code or batch is None or batch["status"] == "failed":
+        if batch is None or batch["status"] == "failed":
             complain((batch and batch["error_message"]) or last_error(log) or "The run ended without a recorded batch.")
-            say(f"Log: {log} ({took})")
+            say(f"Log: {log}")
             return 1
+        if code:
+            complain(last_error(log) or "The marts were not refreshed.")
+        took = f"{time.monotonic() - started:.1f} s in all, {ready - started:.1f} s of it to start the local cloud"
         show_summary(Warehouse(settings), batch, took)
         say(f"\nLog of the run: {log}")
-        return 0
+        return code
 
     def _recorded(self, settings: Settings, began: datetime) -> dict[str, Any] | None:
         """The record that this very run left, not one of an earlier run of the batch."""
@@ -136,42 +133,13 @@ class RunCommand:
         return next(mine, None)
 
     def _run_cloud(self, settings: Settings) -> int:
-        composer = Composer(settings)
-        run_id = composer.trigger(self.conf(settings) | {"runner": "dataflow"})
-        say(f"Triggered {run_id}")
-        state = composer.wait(run_id, say)
-        say(f"{run_id} ended: {state}")
-        return 0 if state == "success" else 1
-
-
-def _start_local_cloud(settings: Settings) -> None:
-    """Start the emulators and prepare Airflow's database at the same time.
-
-    Raises:
-        TerminalError: a service did not come up; it has said why.
-    """
-    failures: list[BaseException] = []
-
-    def migrate() -> None:
-        try:
-            migrate_database(settings)
-        except (TerminalError, OSError, subprocess.TimeoutExpired) as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=migrate, name="airflow-db-migrate")
-    thread.start()
-    code = subprocess.run(command("local", "up"), cwd=ROOT, check=False).returncode
-    thread.join()
-    if failures:
-        raise failures[0]
-    if code:
-        raise TerminalError("The local cloud did not start.", "See the message above, and `coinbeam local status`.")
+        return run_in_composer(settings, SNAPSHOT_DAG, self.conf(settings) | {"runner": "dataflow"})
 
 
 def open_ui() -> int:
     """Start the local cloud and Airflow's own `standalone`; returns its exit code."""
     settings = load_settings()
-    _start_local_cloud(settings)
+    start_local_cloud(settings)
     say(
         f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). "
         "Ctrl-C stops it; `make down` stops the cloud."
@@ -209,7 +177,7 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     )
     show(names, [batch])
     heading("Rejected records by reason")
-    rejected = [row for row in rejects_by_reason(warehouse) if row["batch_id"] == batch["batch_id"]]
+    rejected = open_rejects(warehouse, batch["batch_id"])
     show(["reason", "records"], rejected) if rejected else say("none")
     heading("Checks")
     show(["stage", "status", "rules"], check_counts(warehouse, batch))
@@ -229,6 +197,9 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
 
 NEXT_COMMANDS = (
     '.venv/bin/coinbeam query "SELECT * FROM crypto_data.crypto_market_snapshot_fact WHERE snapshot_date = CURRENT_DATE() LIMIT 5"',
+    '.venv/bin/coinbeam query "SELECT * FROM crypto_marts.market_overview WHERE date = CURRENT_DATE()"',
+    ".venv/bin/coinbeam backfill --assets bitcoin,ethereum    # a year of daily history: shows the plan first",
+    ".venv/bin/coinbeam fear-greed    # the Fear & Greed index",
     ".venv/bin/coinbeam status",
     ".venv/bin/coinbeam rejects",
     "make ui      # the Airflow UI",

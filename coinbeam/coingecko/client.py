@@ -16,7 +16,7 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.coingecko.errors import ApiError, ApiTerminalError
 from coinbeam.coingecko.responses import Verdict, inspect
 from coinbeam.coingecko.transport import KeyHeader, Patience, Received, exchange, new_session
-from coinbeam.quota import RateLimiter
+from coinbeam.quota import CallCap, RateLimiter
 from coinbeam.secrets import MASK, guard_logs, redact
 from coinbeam.settings import CoinGeckoSettings
 
@@ -95,6 +95,7 @@ class CoinGeckoClient:
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        cap: CallCap | None = None,
     ) -> None:
         """Make a client.
 
@@ -108,12 +109,14 @@ class CoinGeckoClient:
             sleep: waits that many seconds between attempts.
             rng: gives the jitter.
             monotonic: measures the time of one exchange.
+            cap: the most attempts that this client may make; any number without one.
         """
         if api_key:
             guard_logs(api_key)
         self._settings = settings
         self._base_url = base_url.rstrip("/")
         self._limiter = limiter
+        self._cap = cap
         self._key = SecretStr(api_key) if api_key else None
         self._auth = KeyHeader(settings.limits.key_header, api_key)
         self._session = session or new_session(base_url)
@@ -138,6 +141,7 @@ class CoinGeckoClient:
         Raises:
             ApiTerminalError: refused for a reason that stays; the text says what to change.
             ApiTransientError: refused or unreachable until the patience ended.
+            BudgetExceededError: the cap of this client is reached; the call was not made.
         """
         url = self._url(path, params or {})
         tally = _Tally()
@@ -169,10 +173,8 @@ class CoinGeckoClient:
         Raises:
             ApiTerminalError: the id cannot be part of a path, or there is no such coin.
         """
-        if not asset_id.strip("."):
-            raise ApiTerminalError(f"{asset_id!r} is not an asset id.", "Remove it from market.ids.")
         unwanted = ("localization", "tickers", "market_data", "community_data", "developer_data", "sparkline")
-        return self.get(f"/coins/{quote(asset_id, safe='')}", dict.fromkeys(unwanted, False))
+        return self.get(_coin_path(asset_id), dict.fromkeys(unwanted, False))
 
     def markets_page(
         self,
@@ -210,6 +212,24 @@ class CoinGeckoClient:
             },
         )
 
+    def market_chart_range(self, asset_id: str, quote_currency: str, start: datetime, end: datetime) -> ApiAnswer:
+        """``/coins/{id}/market_chart/range``: price, market cap and volume of one coin over a stretch of time, in full precision.
+
+        The API chooses the distance of the points by the length of the stretch: up to a day 5 minutes, up to 90 days an hour, above it a
+        day, at 00:00 UTC. A stretch that reaches into the present ends with a point for "now".
+
+        Args:
+            asset_id: CoinGecko id.
+            quote_currency: currency of all prices, such as ``usd``.
+            start: first instant, aware; whole seconds count.
+            end: last instant, aware; whole seconds count.
+
+        Raises:
+            ApiTerminalError: the id cannot be part of a path, there is no such coin, or the plan does not reach so far.
+        """
+        seconds = {"from": int(start.timestamp()), "to": int(end.timestamp())}
+        return self.get(f"{_coin_path(asset_id)}/market_chart/range", {"vs_currency": quote_currency, "precision": "full", **seconds})
+
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
@@ -222,6 +242,8 @@ class CoinGeckoClient:
         return url
 
     def _attempt(self, url: str, tally: _Tally) -> _Attempt:
+        if self._cap:
+            self._cap.take()
         self._limiter.acquire()
         tally.calls += 1
         answer = exchange(self._session, url, self._auth, self._patience)
@@ -296,6 +318,17 @@ def _last(state: tenacity.RetryCallState) -> _Attempt:
         raise RuntimeError("asked for an outcome before the first attempt")
     attempt: _Attempt = state.outcome.result()
     return attempt
+
+
+def _coin_path(asset_id: str) -> str:
+    """The path of one coin.
+
+    Raises:
+        ApiTerminalError: the id cannot be part of a path.
+    """
+    if not asset_id.strip("."):
+        raise ApiTerminalError(f"{asset_id!r} is not an asset id.", "Remove it from the assets that are asked for.")
+    return f"/coins/{quote(asset_id, safe='')}"
 
 
 def _text(value: Parameter) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from google.cloud import bigquery
 
-from coinbeam.contracts.model import Column, Contract
+from coinbeam.contracts.model import Column, Contract, Granularity, load_all
+from coinbeam.templates import render
 
 
 def schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
@@ -38,7 +39,7 @@ def table(contract: Contract, full_name: str, *, constraints: bool = True) -> bi
     made.description, made.labels = contract.description, labels(contract)
     made.clustering_fields = list(contract.clustering) or None
     if contract.partition_column:
-        made.time_partitioning = bigquery.TimePartitioning(field=contract.partition_column)
+        made.time_partitioning = bigquery.TimePartitioning(type_=contract.partition_granularity.upper(), field=contract.partition_column)
         made.require_partition_filter = True
     if constraints:
         key = bigquery.table.PrimaryKey(columns=list(contract.primary_key))
@@ -52,18 +53,34 @@ def described(column: Column) -> str:
 
 
 def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
-    """``CREATE TABLE IF NOT EXISTS`` with partition, clustering, keys, descriptions and labels.
+    """``CREATE TABLE IF NOT EXISTS`` with partition, clustering, keys, descriptions and labels; a view over the logical datasets.
 
     Args:
         contract: the table.
         dataset: real name of the dataset, with the project where wanted.
         constraints: leave out the key (NOT ENFORCED) where the warehouse rejects the clause, as the emulator does.
     """
+    if contract.is_view:
+        names = {c.name: f"`{c.dataset}.{c.name}`" for c in load_all().values()}
+        return view_ddl(contract, dataset, render(contract.folder / "view.sql", **names))
     lines = [_column_ddl(column) for column in contract.columns]
     if constraints:
         lines.append(f"PRIMARY KEY ({', '.join(contract.primary_key)}) NOT ENFORCED")
     body = ",\n  ".join(lines)
     return f"CREATE TABLE IF NOT EXISTS `{dataset}.{contract.name}` (\n  {body}\n){_layout(contract)}\nOPTIONS ({_options(contract)});"
+
+
+def view_ddl(contract: Contract, dataset: str, query: str) -> str:
+    """``CREATE OR REPLACE VIEW`` with descriptions and labels.
+
+    Args:
+        contract: the view.
+        dataset: real name of the dataset, with the project where wanted.
+        query: what it shows.
+    """
+    columns = ",\n  ".join(f"{c.name} OPTIONS (description = {literal(described(c))})" for c in contract.columns)
+    options = f"description = {literal(contract.description)}, labels = {_labels_ddl(contract)}"
+    return f"CREATE OR REPLACE VIEW `{dataset}.{contract.name}` (\n  {columns}\n)\nOPTIONS ({options})\nAS\n{query.strip()};"
 
 
 def _column_ddl(column: Column) -> str:
@@ -72,18 +89,21 @@ def _column_ddl(column: Column) -> str:
 
 
 def _layout(contract: Contract) -> str:
-    partition = f"\nPARTITION BY {contract.partition_column}" if contract.partition_column else ""
+    column = contract.partition_column
+    monthly = contract.partition_granularity is Granularity.MONTH
+    partition = f"\nPARTITION BY {f'DATE_TRUNC({column}, MONTH)' if monthly else column}" if column else ""
     return partition + (f"\nCLUSTER BY {', '.join(contract.clustering)}" if contract.clustering else "")
 
 
 def _options(contract: Contract) -> str:
-    options = [
-        f"description = {literal(contract.description)}",
-        f"labels = [{', '.join(f'({literal(k)}, {literal(v)})' for k, v in labels(contract).items())}]",
-    ]
+    options = [f"description = {literal(contract.description)}", f"labels = {_labels_ddl(contract)}"]
     if contract.partition_column:
         options.append("require_partition_filter = TRUE")
     return ", ".join(options)
+
+
+def _labels_ddl(contract: Contract) -> str:
+    return f"[{', '.join(f'({literal(k)}, {literal(v)})' for k, v in labels(contract).items())}]"
 
 
 def labels(contract: Contract) -> dict[str, str]:

@@ -23,10 +23,11 @@ def _table(contract: Contract) -> str:
     if contract.clustering:
         facts.append(f"Clustered by {', '.join(f'`{name}`' for name in contract.clustering)}.")
     if contract.freshness_hours:
-        facts.append(f"Stale after {contract.freshness_hours:g} hours.")
+        limit = contract.freshness_limit_hours
+        facts.append(f"Stale after {contract.freshness_hours:g} hours" + (f", an error after {limit:g}." if limit else "."))
     facts.append(f"Owner: {contract.owner}. Contract version {contract.version}.")
     rows = "\n".join(_row(column) for column in contract.columns)
-    rules = "".join(f"- `{rule.name}` ({rule.severity}): {rule.description}\n" for rule in contract.rules)
+    rules = "".join(f"- `{rule.name}` ({rule.severity}, {rule.stage}): {rule.description}\n" for rule in contract.rules)
     return (
         f"## {contract.dataset}.{contract.name}\n\n{contract.description}\n\n{' '.join(facts)}\n\n"
         f"| Column | Type | Null | Unit | Meaning | API field |\n|---|---|---|---|---|---|\n{rows}\n"

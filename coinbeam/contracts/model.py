@@ -6,14 +6,18 @@ What each standard field means here:
 - ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``, ``maxLength``); a row that
   breaks one is rejected. ``enum``: the accepted values.
 - ``transformSourceObjects``: the field of the API body that fills the column; none for a column that the pipeline adds.
-- ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded.
-- ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields`` (on tables); ``filledOnPublish`` marks a column
-  that batch files do not carry.
+- ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded. Names in braces stand for tables
+  and literals, see ``PLACEHOLDERS``.
+- ``slaProperties``: ``freshness`` in hours; older is a warning, older than ``valueExt`` an error. Its ``element`` is ``table.column``, the
+  instant or date whose newest value is judged; without a column it is the partition.
+- ``physicalType: view`` (on tables): a view; its query is ``view.sql`` beside the contract, and its partition column the one to filter by.
+- ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields``, ``partitionGranularity`` (on tables);
+  ``filledOnPublish`` marks a column that batch files do not carry; ``sample`` and ``stage`` (on rules).
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -35,7 +39,30 @@ SQL_ROOT = ROOT / "sql"
 COLUMN_TYPES = frozenset({"STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE"})
 """BigQuery types in use: those that CSV, Arrow and both warehouses agree on."""
 
+PLACEHOLDERS = frozenset({"table", "batch_id", "batch_date", "first_date", "last_date", "now"})
+"""What a rule may write in braces beside the name of any contract, which stands for that published table.
+
+``table`` is the table under audit: staging, or the published rows in question. The others are literals: the batch, the date it stands for,
+the first and the last date of its rows (partitions are pruned only by literals), and the instant of the check.
+"""
+
 _NAME = re.compile("[a-z][a-z0-9_]*")  # needs no quotes in SQL
+_PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")  # a{2} of a regular expression is none
+
+
+class Granularity(StrEnum):
+    """Width of a partition. A table of one row a day and asset is partitioned by month: a job may change at most 4,000 partitions."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+class Stage(StrEnum):
+    """When a rule runs: on ``STAGING`` before the publish, on ``PUBLISHED`` tables after it, or on ``BOTH``."""
+
+    STAGING = "staging"
+    PUBLISHED = "published"
+    BOTH = "both"
 
 
 class Severity(StrEnum):
@@ -84,12 +111,13 @@ class Rule:
 
     Attributes:
         name: unique within the table.
-        query: a SELECT of one number; ``{table}`` stands for the table under audit.
+        query: a SELECT of one number; ``{table}`` stands for the table under audit, see also ``PLACEHOLDERS``.
         operator: how the number is compared with ``threshold``: ``=``, ``>``, ``>=``, ``<`` or ``<=``.
         threshold: a number.
         severity: what a failure does.
         description: what the rule protects.
         sample: a SELECT of one text column that names failing keys, or empty.
+        stage: when it runs.
     """
 
     name: str
@@ -100,6 +128,21 @@ class Rule:
     description: str
     column: str | None = None
     sample: str = ""
+    stage: Stage = Stage.STAGING
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The names in braces in query and sample."""
+        return frozenset(_PLACEHOLDER.findall(self.query) + _PLACEHOLDER.findall(self.sample))
+
+    def runs_on(self, stage: Stage) -> bool:
+        """Whether the rule belongs to the audit of a stage."""
+        return self.stage in {stage, Stage.BOTH}
+
+
+def fill(sql: str, values: Mapping[str, str]) -> str:
+    """The SQL of a rule with its placeholders replaced; what has no value stays, and braces of regular expressions are the rule's own."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), sql)
 
 
 @dataclass(frozen=True)
@@ -107,14 +150,18 @@ class Contract:
     """One table.
 
     Attributes:
-        dataset: logical dataset: ``crypto_data`` or ``crypto_ops``; settings give its real name.
+        dataset: logical dataset: ``crypto_data``, ``crypto_marts`` or ``crypto_ops``; settings give its real name.
         name: table name.
         version: version of the contract, written into every rejected record.
         columns: in order.
         rules: rules of the ``quality`` section; those that follow from columns and key are added by ``coinbeam.quality``.
         clustering: clustering columns, in order.
         ignored_source_fields: fields of the API body that are known and deliberately not stored.
-        freshness_hours: age of the newest row from which the table is stale, or None.
+        freshness_hours: age of the newest row from which the table is stale, a warning; None when nothing is promised.
+        freshness_limit_hours: age from which staleness is an error, or None.
+        freshness_column: the instant or date by which the age is judged, or None.
+        partition_granularity: width of a partition.
+        is_view: True for a view.
     """
 
     dataset: str
@@ -130,6 +177,10 @@ class Contract:
     ignored_source_fields: frozenset[str]
     freshness_hours: float | None
     folder: Path
+    partition_granularity: Granularity = Granularity.DAY
+    is_view: bool = False
+    freshness_limit_hours: float | None = None
+    freshness_column: str | None = None
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -197,7 +248,8 @@ def _contract(document: OpenDataContractStandard, table: SchemaObject, path: Pat
     properties = table.properties or []
     custom = _custom(table)
     keys = sorted((p for p in properties if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0)
-    freshness = [float(s.value) for s in document.slaProperties or [] if s.property == "freshness" and s.value is not None]
+    partition = next((p.name for p in properties if p.partitioned), None)
+    hours, limit, column = _freshness(document, partition)
     return Contract(
         dataset=path.parent.parent.name,
         name=table.name or "",
@@ -206,13 +258,26 @@ def _contract(document: OpenDataContractStandard, table: SchemaObject, path: Pat
         owner=getattr(document.team, "name", None) or "",
         columns=tuple(_column(p, path) for p in properties),
         primary_key=tuple(p.name or "" for p in keys),
-        partition_column=next((p.name for p in properties if p.partitioned), None),
+        partition_column=partition,
         clustering=tuple(custom.get("clustering", ())),
         rules=tuple(_rule(q, path) for q in table.quality or []),
         ignored_source_fields=frozenset(custom.get("ignoredSourceFields", ())),
-        freshness_hours=freshness[0] if freshness else None,
+        freshness_hours=hours,
         folder=path.parent,
+        partition_granularity=Granularity(custom.get("partitionGranularity", Granularity.DAY)),
+        is_view=table.physicalType == "view",
+        freshness_limit_hours=limit,
+        freshness_column=column,
     )
+
+
+def _freshness(document: OpenDataContractStandard, partition: str | None) -> tuple[float | None, float | None, str | None]:
+    """Hours until stale, hours until too stale, and the column that is judged; nothing when nothing is promised."""
+    promised = next((s for s in document.slaProperties or [] if s.property == "freshness"), None)
+    if promised is None or promised.value is None:
+        return None, None, None
+    limit = float(promised.valueExt) if promised.valueExt is not None else None
+    return float(promised.value), limit, (promised.element or "").partition(".")[2] or partition
 
 
 def _column(prop: SchemaProperty, path: Path) -> Column:
@@ -257,6 +322,9 @@ def _rule(quality: Any, path: Path) -> Rule:
         )
     field, sign = given[0]
     custom = _custom(quality)
+    stage = custom.get("stage", Stage.STAGING)
+    if stage not in set(Stage):
+        raise ContractError(f"{_label(path)}: quality rule {quality.name!r} has stage {stage!r}.", f"Known stages: {', '.join(Stage)}.")
     return Rule(
         name=quality.name,
         query=quality.query.strip(),
@@ -265,6 +333,7 @@ def _rule(quality: Any, path: Path) -> Rule:
         severity=Severity(quality.severity),
         description=(quality.description or "").strip(),
         sample=str(custom.get("sample", "")).strip(),
+        stage=Stage(stage),
     )
 
 
@@ -290,12 +359,37 @@ def _check(contract: Contract, path: Path) -> None:
     ]
     faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in contract.rules)]
     faults += [f"rule {rule.name} does not read {{table}}" for rule in contract.rules if "{table}" not in rule.query]
+    faults += _placeholder_faults(contract, path)
+    faults += _freshness_faults(contract)
     partition = contract.by_name.get(contract.partition_column or "")
     faults += [f"partition column {partition.name} is {partition.type}, not DATE"] if partition and partition.type != "DATE" else []
+    faults += ["it is a view without view.sql"] if contract.is_view and not (path.parent / "view.sql").is_file() else []
     faults += [f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name]
     faults += [f"there is no {what}" for what in ("primary_key", "description", "owner", "version") if not getattr(contract, what)]
     if faults:
         raise ContractError(f"{_label(path)}: {'; '.join(faults)}.", "Complete the contract.")
+
+
+def _placeholder_faults(contract: Contract, path: Path) -> list[str]:
+    named = [(rule, name) for rule in contract.rules for name in sorted(rule.placeholders - PLACEHOLDERS)]
+    tables = {folder.parent.name for folder in path.parents[2].glob("*/*/contract.yaml")} if named else set()
+    faults = [
+        f"rule {rule.name} names {{{name}}}, which is neither a table nor a placeholder" for rule, name in named if name not in tables
+    ]
+    return faults + [
+        f"rule {rule.name} names {{batch_id}}, but published tables are also checked without a batch"
+        for rule in contract.rules
+        if rule.stage is not Stage.STAGING and "batch_id" in rule.placeholders
+    ]
+
+
+def _freshness_faults(contract: Contract) -> list[str]:
+    hours, limit, name = contract.freshness_hours, contract.freshness_limit_hours, contract.freshness_column
+    if hours is None or name is None:
+        return []
+    faults = [f"freshness warns after {hours:g} hours and fails after {limit:g}"] if limit is not None and limit < hours else []
+    judged = name in contract.by_name and contract.by_name[name].type in {"TIMESTAMP", "DATE"}
+    return faults + ([] if judged else [f"freshness is judged by {name!r}, which is no instant or date of the table"])
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

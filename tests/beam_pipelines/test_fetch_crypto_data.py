@@ -223,11 +223,11 @@ def test_a_live_batch_never_goes_on_after_its_interval(
 ) -> None:
     live = make_settings(**live_plan(f"http://127.0.0.1:{simulator.port}/api/v3"))
     noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
-    report = fetch(live, tmp_path, "--source=live", clock=lambda: noon)
+    report = fetch(live, tmp_path, "--source=live", "--call_ledger=off", clock=lambda: noon)
     assert report["source_id"] == "coingecko"
     pages(tmp_path)[0].unlink()
     with pytest.raises(Exception, match="was not landed before the interval"):
-        fetch(live, tmp_path, "--source=live")
+        fetch(live, tmp_path, "--source=live", "--call_ledger=off")
     assert markets_calls(simulator) == 3
 
 

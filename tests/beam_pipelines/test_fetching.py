@@ -30,6 +30,7 @@ from beam_pipelines.fetching import (
     with_worker_key,
     without_key,
 )
+from beam_pipelines.launch import prepare
 from beam_pipelines.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
 from beam_pipelines.sources import make_clients
 from coinbeam.batch import BatchManifest, UniverseSpec
@@ -225,9 +226,8 @@ def demo(make_settings: Callable[..., Settings], **changes: Any) -> Settings:
 
 def test_no_key_travels_with_the_pipeline(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = demo(make_settings)
-    options = beam_options([f"--output={tmp_path}", "--source=live"], (CoinbeamOptions, MarketOptions))
-    job, market = read_job(options, settings, lambda: NOW), read_market(options, settings)
-    work = prepare_fetch(job, market, settings, options, lambda: NOW)
+    launch = prepare("fetch_crypto_data", [f"--output={tmp_path}", "--source=live"], (MarketOptions,), settings, lambda: NOW)
+    work = prepare_fetch(launch, read_market(launch.options, settings))
     assert KEY.encode() not in pickle.dumps(work.clients)
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 

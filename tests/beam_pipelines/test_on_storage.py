@@ -53,6 +53,7 @@ def test_a_dataflow_template_divides_the_quota_and_holds_no_key(fresh_cloud: Loc
         "fetch_crypto_data",
         fresh_cloud,
         "--source=live",
+        "--call_ledger=off",
         f"--output={root}/b",
         f"--template_location={root}/template/fetch",
         "--sdk_location=container",

@@ -12,7 +12,7 @@ from coinbeam.errors import SettingsError
 from coinbeam.settings import Environment, MarketSource, Period, Settings, Universe
 
 NOW = datetime(2026, 11, 20, 19, 30, tzinfo=UTC)
-OURS = (o.CoinbeamOptions, o.MarketOptions)
+OURS = (o.CoinbeamOptions, o.MarketOptions, o.ShardOptions)
 
 
 def job(settings: Settings, *argv: str) -> o.JobRequest:

@@ -12,7 +12,9 @@ from google.cloud import bigquery
 
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.publish import ASSETS, DATES, FACT, REJECTS, STAGED, publish_script, rejects_script
+from coinbeam.feeds import ASSETS, DATES, REJECTS, SNAPSHOTS, Batch
+from coinbeam.feeds import SNAPSHOT_FACT as FACT
+from coinbeam.publish import publish_script, rejects_script
 from coinbeam.warehouse import StagingTables, Warehouse
 from local.temporary import LocalCloud
 
@@ -96,13 +98,18 @@ def reject_row(number: int, batch: str = "batch", **changes: Any) -> dict[str, A
     }
 
 
+def snapshot_batch(batch: str, at: datetime = DAY) -> Batch:
+    """A batch of one snapshot."""
+    return Batch(SNAPSHOTS, batch, "run", at, at.date(), at.date())
+
+
 @dataclass
 class Stage:
     """A warehouse of one test, and what tests do with it again and again."""
 
     warehouse: Warehouse
 
-    def fill(self, batch: str, only: Sequence[str] = STAGED, **tables: Sequence[Row]) -> StagingTables:
+    def fill(self, batch: str, only: Sequence[str] = SNAPSHOTS.staged, **tables: Sequence[Row]) -> StagingTables:
         """Lay out the staging tables of a batch and load rows into them by load jobs; tables without rows stay empty."""
         staging = StagingTables(self.warehouse.settings, batch)
         self.warehouse.create_staging(staging, [load_contract(name) for name in only])
@@ -125,8 +132,8 @@ class Stage:
     def publish(self, batch: str, at: datetime = DAY, **tables: Sequence[Row]) -> None:
         """Stage and publish a batch."""
         self.fill(batch, **tables)
-        self.warehouse.query(rejects_script(self.warehouse, batch, at))
-        self.warehouse.query(publish_script(self.warehouse, batch, at))
+        self.warehouse.query(rejects_script(self.warehouse, snapshot_batch(batch, at)))
+        self.warehouse.query(publish_script(self.warehouse, snapshot_batch(batch, at)))
 
     def contents(self, name: str) -> list[dict[str, Any]]:
         """All rows of a table, in the order of its key."""

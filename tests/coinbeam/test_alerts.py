@@ -1,51 +1,17 @@
 """Alerts: the log always, the webhook when there is one, and its address never anywhere."""
 
-import json
 import logging
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from coinbeam.alerts import Alert, send
+from coinbeam.alerts import Alert, note, send
 from coinbeam.settings import AlertSettings
 from local.temporary import free_ports
+from tests.webhook import Webhook
 
 ALERT = Alert("Coinbeam: audit failed", "5 rules refuse the batch — é", "https://airflow/log")
-
-
-class Webhook(ThreadingHTTPServer):
-    """A webhook on loopback that remembers what it was told and answers with a given status."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.told: list[dict[str, Any]] = []
-        self.hangs = False
-
-    @property
-    def url(self) -> str:
-        """Its address, with a path that is a secret."""
-        return f"http://127.0.0.1:{self.server_address[1]}/services/sentinelsecret"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.hangs:
-            return
-        self.server.told.append({"path": self.path, "type": self.headers["Content-Type"], **json.loads(body)})
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +20,6 @@ def keep_log_factory() -> Iterator[None]:
     factory = logging.getLogRecordFactory()
     yield
     logging.setLogRecordFactory(factory)
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    """A webhook for one test."""
-    with Webhook() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def settings(url: str) -> AlertSettings:
@@ -133,3 +88,10 @@ def test_even_the_debug_log_never_shows_the_address(webhook: Webhook, caplog: py
     with caplog.at_level(logging.DEBUG):
         assert send(ALERT, settings(webhook.url)) is True
     assert "sentinelsecret" not in caplog.text
+
+
+def test_the_end_of_an_incident_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        note(Alert("recovered", "audit", is_over=True))
+        note(ALERT)
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.ERROR]

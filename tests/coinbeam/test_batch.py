@@ -16,8 +16,9 @@ from coinbeam.batch import (
     file_stamp,
     interval_start,
     is_present,
-    source_ids,
+    parse_batch_id,
 )
+from coinbeam.errors import SettingsError
 from coinbeam.settings import Period, Universe
 
 MOMENTS = st.datetimes(datetime(2013, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants naive bounds
@@ -138,5 +139,28 @@ def test_a_manifest_is_ready_for_json() -> None:
     }
 
 
-def test_sources_have_keys_of_the_source_dimension() -> None:
-    assert source_ids(["live", "simulator"]) == ["coingecko", "coingecko_simulator"]
+@given(
+    moment=MOMENTS,
+    currency=st.sampled_from(["usd", "eur", "btc"]),
+    universe=st.one_of(
+        st.just(UniverseSpec()),
+        st.builds(UniverseSpec, st.just(Universe.TOP), st.integers(1, 50_000)),
+        st.builds(UniverseSpec, st.just(Universe.IDS), ids=st.lists(st.text(min_size=1), min_size=1).map(tuple)),
+        st.builds(UniverseSpec, st.just(Universe.CATEGORY), category=st.from_regex("[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)),
+    ),
+    source=st.sampled_from(["", "captures/*.json"]),
+)
+def test_the_identifier_of_a_batch_can_be_read_again(moment: datetime, currency: str, universe: UniverseSpec, source: str) -> None:
+    name = batch_id(moment, currency, universe, source)
+    read = parse_batch_id(name)
+    assert (read.batch_id, read.snapshot_at, read.quote_currency) == (name, moment, currency)
+    assert (read.universe, read.is_foreign) == (universe.label, bool(source))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "batch", "20260102T0000Z-usd-", "20261302T0000Z-usd-all", "20260102T0000Z-USD-all", "20260102T0000Z-usd-a/../b", "daily-usd-1a2b"],
+)
+def test_what_names_no_snapshot_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="names no snapshot"):
+        parse_batch_id(text)

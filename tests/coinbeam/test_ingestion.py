@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch import BatchManifest, UniverseSpec
+from coinbeam.batch import BatchManifest, UniverseSpec, parse_batch_id
+from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
-from coinbeam.ingestion import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, merge_row, selection
+from coinbeam.feeds import ASSETS, DATES, REJECTS, SNAPSHOTS
+from coinbeam.feeds import SNAPSHOT_FACT as FACT
+from coinbeam.ingestion import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, selection
 from coinbeam.plan import Mode, RunRequest
-from coinbeam.publish import ASSETS, DATES, FACT, REJECTS, STAGED
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
+from coinbeam.steps import Ending
 from coinbeam.warehouse import StagingTables
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
@@ -26,7 +29,7 @@ RUN = "manual__2026-01-02T00:00:00Z"
 REPORT: dict[str, Any] = {
     "pages_read": 2,
     "pages_rejected": 1,
-    "rows_read": 5,
+    "rows_read": 8,
     "rows_unpriced": 1,
     "rows_duplicate": 1,
     "rows_surplus": 3,
@@ -80,9 +83,9 @@ def staged(stage: Stage, steps: Ingestion, report: Mapping[str, Any] | None = RE
 def published(stage: Stage, steps: Ingestion, **tables: Any) -> BatchPlan:
     """A batch taken through its steps as the DAG does."""
     plan = staged(stage, steps, **tables)
-    stage.warehouse.query(steps.rejects_script(plan))
-    steps.audit(plan)
-    stage.warehouse.query(steps.publish_script(plan))
+    stage.warehouse.query(steps.rejects_script(plan.batch))
+    steps.audit(plan.batch)
+    stage.warehouse.query(steps.publish_script(plan.batch))
     return plan
 
 
@@ -184,7 +187,7 @@ def test_a_damaged_manifest_stops_the_plan(stage: Stage) -> None:
 
 @pytest.mark.cloud
 def test_a_live_run_that_the_month_cannot_pay_is_refused_and_a_simulated_one_is_not(stage: Stage) -> None:
-    record_call(stage, 9_999, DAY)
+    spend(stage, 9_999, DAY)
     ingestion(stage).plan(request(), RUN, "local")
     market = stage.warehouse.settings.market.model_copy(update={"source": MarketSource.LIVE})
     with pytest.raises(TerminalError, match="only 1 of 10000 are left"):
@@ -204,28 +207,20 @@ def test_a_selection_becomes_options_of_the_job(universe: UniverseSpec, options:
     assert selection(request(universe=universe)) == options
 
 
-def record_call(stage: Stage, calls: int, at: datetime, source_id: str = "coingecko", run: str = "r") -> None:
-    """A record of a run that made calls."""
-    row = {column.name: 0 if column.type == "INT64" else "x" for column in load_contract("ingestion_batch").columns}
-    instants = {name: at.isoformat() for name in ("snapshot_at", "started_at", "finished_at")}
-    row |= instants | {
-        "snapshot_date": f"{at:%Y-%m-%d}",
-        "api_calls": calls,
-        "source_id": source_id,
-        "run_id": run,
-        "batch_id": at.isoformat(),
-    }
-    merge_row(stage.warehouse, load_contract("ingestion_batch"), row)
+def spend(stage: Stage, calls: int, at: datetime, source_id: str = "coingecko") -> None:
+    """Calls of a job that settled, as it reserved them."""
+    book = CallLedger(stage.warehouse, stage.warehouse.settings, lambda: at)
+    book.settle(book.reserve("fetch_crypto_data", "batch", calls + 1, source_id), calls)
 
 
 @pytest.mark.cloud
 def test_only_live_calls_of_this_month_count(stage: Stage) -> None:
     steps = ingestion(stage, datetime.fromisoformat("2026-01-31T23:59:59+00:00"))
     assert steps.calls_this_month() == 0
-    record_call(stage, 70, DAY)
-    record_call(stage, 7, DAY, run="another run")
-    record_call(stage, 500, DAY + timedelta(days=1), "coingecko_simulator")
-    record_call(stage, 900, DAY - timedelta(days=2))
+    spend(stage, 70, DAY)
+    spend(stage, 7, DAY)
+    spend(stage, 500, DAY + timedelta(days=1), "coingecko_simulator")
+    spend(stage, 900, DAY - timedelta(days=2))
     assert steps.calls_this_month() == 77
     assert ingestion(stage, datetime.fromisoformat("2026-02-01T00:00:00+00:00")).calls_this_month() == 0
 
@@ -239,9 +234,9 @@ def test_before_the_first_run_no_call_was_made(fresh_cloud: LocalCloud) -> None:
 def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud: LocalCloud) -> None:
     steps = Ingestion(fresh_cloud.settings, clock=lambda: NOW)
     plan = steps.plan(request(), RUN, "local")
-    assert len([line for line in steps.prepare(plan) if line.startswith("created table")]) == len(load_all())
+    assert len([line for line in steps.prepare(plan) if line.startswith(("created table", "created view"))]) == len(load_all())
     staging = StagingTables(fresh_cloud.settings, plan.batch_id)
-    for name in STAGED:
+    for name in SNAPSHOTS.staged:
         table = steps.warehouse.client.get_table(f"local.{staging.name(load_contract(name))}", retry=None)
         assert csv_header(load_contract(name).file_columns).decode().strip() == ",".join(f'"{field.name}"' for field in table.schema)
     assert steps.bucket.read_text(f"{plan.folder}/known_assets.csv") == "asset_id,details_at\n"
@@ -283,17 +278,17 @@ def test_without_a_fetch_no_list_of_known_assets_is_written(mode: str, stage: St
 def test_the_calendar_is_extended_only_when_its_end_is_near(first: int | None, last: int | None, needed: bool, stage: Stage) -> None:
     if first is not None and last is not None:
         stage.publish("batch", **{DATES: [date_row(DAY + timedelta(days=day)) for day in (first, last)]})
-    assert ingestion(stage).needs_calendar(ingestion(stage).plan(request(), RUN, "local")) is needed
+    assert ingestion(stage).needs_calendar(ingestion(stage).plan(request(), RUN, "local").batch) is needed
 
 
 @pytest.mark.cloud
 def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = published(stage, steps, **{REJECTS: []})
-    results = steps.verify(plan)
+    results = steps.verify(plan.batch)
     assert {result.status for result in results} == {Status.PASSED}
     assert {result.rule.name for result in results} >= {"row_count", "asset_id_foreign_key", "snapshot_date_foreign_key"}
-    row = steps.record(plan, "published", {"audit": 1.5}, None, jobs={FETCH_JOB, ASSETS_JOB})
+    row = steps.record(plan, Ending("published", None, {"audit": 1.5}), jobs={FETCH_JOB, ASSETS_JOB})
     (recorded,) = runs(stage)
     assert {name: recorded[name] for name in row if name.startswith(("rows_", "pages_"))} == {
         **{name: value for name, value in REPORT.items() if name.startswith(("rows_", "pages_"))},
@@ -306,14 +301,14 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
     assert json.loads(recorded["unknown_fields"]) == ["new_field"]
     assert json.loads(recorded["task_seconds"]) == {"audit": 1.5}
     assert recorded["error_message"] is None
-    assert not any(stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(name))) for name in STAGED)
+    assert not any(stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(name))) for name in SNAPSHOTS.staged)
 
 
 @pytest.mark.cloud
 def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, "failed", {}, 'audit: it\'s "bad"', jobs={FETCH_JOB})
+    steps.record(plan, Ending("failed", 'audit: it\'s "bad"', {}), jobs={FETCH_JOB})
     (failed,) = runs(stage)
     assert (failed["status"], failed["error_message"], failed["rows_staged"], failed["rows_published"]) == (
         "failed",
@@ -322,8 +317,8 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
         0,
     )
     assert failed["assets_listed"] == 0, "the coin list was not read in this run"
-    stage.warehouse.query(steps.publish_script(plan))
-    steps.record(plan, "published", {}, None, jobs={FETCH_JOB, ASSETS_JOB})
+    stage.warehouse.query(steps.publish_script(plan.batch))
+    steps.record(plan, Ending("published", None, {}), jobs={FETCH_JOB, ASSETS_JOB})
     assert [row["status"] for row in runs(stage)] == ["published"]
 
 
@@ -331,7 +326,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
 def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, "failed", {}, "x", jobs={FETCH_JOB})
+    steps.record(plan, Ending("failed", "x", {}), jobs={FETCH_JOB})
     assert stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(FACT)))
 
 
@@ -339,7 +334,7 @@ def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) ->
 def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
     steps = ingestion(stage, NOW + timedelta(days=3))
     plan = steps.plan(request(), RUN, "local")
-    steps.record(plan, "gap", {}, plan.reason, jobs={FETCH_JOB})
+    steps.record(plan, Ending("gap", plan.reason, {}), jobs={FETCH_JOB})
     (row,) = runs(stage)
     assert (row["status"], row["source_id"], row["rows_valid"], row["api_calls"]) == ("gap", None, 0, 0)
     assert row["error_message"] == plan.reason
@@ -348,7 +343,7 @@ def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
 @pytest.mark.cloud
 def test_a_run_that_failed_before_any_report_is_recorded_too(stage: Stage) -> None:
     steps = ingestion(stage)
-    steps.record(steps.plan(request(), RUN, "local"), "failed", {}, "fetch_crypto_data: no", jobs={FETCH_JOB})
+    steps.record(steps.plan(request(), RUN, "local"), Ending("failed", "fetch_crypto_data: no", {}), jobs={FETCH_JOB})
     assert [(row["status"], row["rows_staged"]) for row in runs(stage)] == [("failed", 0)]
 
 
@@ -364,6 +359,7 @@ def test_a_run_that_failed_before_any_report_is_recorded_too(stage: Stage) -> No
         ),
         pytest.param({FACT: [fact_row("a", batch=BATCH)]}, {}, "row_count", id="a row that was lost"),
         pytest.param({FACT: [fact_row("a", batch=BATCH)] * 2}, {}, "unique_key", id="a row twice"),
+        pytest.param({}, {"rows_read": 9}, "batch_complete", id="a row that nobody accounts for"),
         pytest.param({FACT: []}, {"rows_valid": 0}, "rows_present", id="an empty batch"),
         pytest.param({REJECTS: [reject_row(1, BATCH)]}, {}, "reject_share", id="a third of the rows refused"),
         pytest.param({ASSETS: [asset_row("a", BATCH), asset_row("a", BATCH)]}, {}, "unique_key", id="an asset twice in the list"),
@@ -374,7 +370,7 @@ def test_a_bad_batch_is_refused_and_its_results_are_kept(tables: dict[str, Any],
     steps = ingestion(stage)
     plan = staged(stage, steps, REPORT | report, **tables)
     with pytest.raises(PublishBlockedError, match=rule):
-        steps.audit(plan)
+        steps.audit(plan.batch)
     sql = f"SELECT rule FROM `{stage.warehouse.table(load_contract('quality_result'))}` WHERE status = 'failed' AND batch_id = '{BATCH}'"
     assert rule in {row["rule"] for row in stage.warehouse.rows(sql)}
     assert stage.contents(FACT) == []
@@ -384,14 +380,14 @@ def test_a_bad_batch_is_refused_and_its_results_are_kept(tables: dict[str, Any],
 def test_an_audit_skips_the_dimensions_that_a_batch_did_not_load(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps, **{ASSETS: [], DATES: []})
-    assert {result.table for result in steps.audit(plan)} == {FACT}
+    assert {result.table for result in steps.audit(plan.batch)} == {FACT}
 
 
 @pytest.mark.cloud
 def test_an_audit_without_the_report_of_the_job_is_refused(stage: Stage) -> None:
     steps = ingestion(stage)
     with pytest.raises(SettingsError, match=r"report_fetch_crypto_data\.json is missing"):
-        steps.audit(staged(stage, steps, report=None))
+        steps.audit(staged(stage, steps, report=None).batch)
 
 
 @pytest.mark.cloud
@@ -409,7 +405,7 @@ def test_verification_looks_at_what_readers_see(damage: str, rule: str, stage: S
     names = {"fact": FACT, "dates": DATES, "assets": ASSETS}
     stage.warehouse.query(damage.format(**{key: stage.warehouse.table(load_contract(name)) for key, name in names.items()}))
     with pytest.raises(PublishBlockedError, match=rule):
-        steps.verify(plan)
+        steps.verify(plan.batch)
 
 
 @pytest.mark.cloud
@@ -418,7 +414,32 @@ def test_the_whole_way_twice_gives_the_same_tables(stage: Stage) -> None:
     seen = []
     for _ in range(2):
         plan = published(stage, steps)
-        steps.verify(plan)
-        steps.record(plan, "published", {}, None, jobs={FETCH_JOB, ASSETS_JOB})
+        steps.verify(plan.batch)
+        steps.record(plan, Ending("published", None, {}), jobs={FETCH_JOB, ASSETS_JOB})
         seen.append({**stage.everything(), "runs": runs(stage), "results": stage.contents("quality_result")})
     assert seen[0] == seen[1]
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_batch_of_ids_is_replayed_by_its_name_even_in_its_own_interval(stage: Stage, whole: bool) -> None:
+    steps, name = ingestion(stage), "20260102T0000Z-eur-ids-1a2b3c4d"
+    manifest = BatchManifest(name, "markets", "coingecko_simulator", DAY, "eur", 250, "ids-1a2b3c4d")
+    steps.bucket.write_text(f"landing/markets/{name}/_manifest.json", json.dumps(manifest.to_dict()))
+    asked = RunRequest(DAY, UniverseSpec(), "eur", landed=parse_batch_id(name))
+    if not whole:
+        with pytest.raises(SettingsError, match="not landed as a whole"):
+            steps.plan(asked, RUN, "local")
+        return
+    steps.bucket.write_text(f"landing/markets/{name}/_complete.json", "{}")
+    plan = steps.plan(asked, RUN, "local")
+    assert (plan.mode, plan.batch_id, plan.universe, plan.quote_currency) == ("replay", name, "ids-1a2b3c4d", "eur")
+    assert plan.fetch_options["source"].endswith(f"/landing/markets/{name}/*")
+    assert not {"universe", "ids", "calls_per_minute"} & set(plan.fetch_options)
+    assert plan.estimate["calls"] == 0
+
+
+@pytest.mark.cloud
+def test_both_jobs_of_a_fetch_reserve_their_calls(stage: Stage) -> None:
+    plan = ingestion(stage).plan(request(), RUN, "local")
+    assert plan.fetch_options["call_ledger"] == plan.assets_options["call_ledger"] == "on"

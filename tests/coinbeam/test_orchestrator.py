@@ -10,11 +10,22 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from coinbeam import orchestrator
 from coinbeam.errors import TerminalError
-from coinbeam.orchestrator import DAG_ID, DagRun, airflow_environment, command, migrate_database, run_dag
-from coinbeam.settings import ROOT, Settings
+from coinbeam.orchestrator import (
+    MARTS_DAG,
+    SNAPSHOT_DAG,
+    DagRun,
+    airflow_environment,
+    command,
+    lineage_environment,
+    lineage_file,
+    migrate_database,
+    run_dag,
+)
+from coinbeam.settings import ROOT, Environment, LineageSettings, Settings
 from local.temporary import temporary_settings
 
 RUN = DagRun("2026-01-02T00:00:00Z", {"universe": "top", "top_n": 5}, {"COINBEAM_MARKET__SOURCE": "simulator"})
@@ -66,6 +77,40 @@ def test_no_variable_of_airflow_holds_the_api_key(settings: Settings, monkeypatc
     assert "sentinelsecret" not in json.dumps(airflow_environment(settings))
 
 
+def test_lineage_goes_to_one_file_on_one_machine(settings: Settings) -> None:
+    variables = airflow_environment(settings)
+    transport = json.loads(variables["AIRFLOW__OPENLINEAGE__TRANSPORT"])
+    assert transport == {"type": "file", "log_file_path": str(lineage_file(settings)), "append": True}
+    assert lineage_file(settings).is_relative_to(settings.local.state_dir.resolve())
+    assert lineage_file(settings).parent.is_dir(), "the transport does not make it"
+    assert variables["AIRFLOW__OPENLINEAGE__NAMESPACE"] == "coinbeam"
+    assert variables["AIRFLOW__OPENLINEAGE__DISABLED"] == "False"
+    (rule,) = json.loads(variables["AIRFLOW__OPENLINEAGE__EMISSION_POLICY"])
+    assert rule == {"scope": {}, "controls": {"include_source_code": False, "hook_lineage": False}}
+
+
+def test_lineage_goes_where_the_setting_says(settings: Settings) -> None:
+    transport = '{"type": "http", "url": "https://lineage.example"}'
+    chosen = settings.model_copy(update={"lineage": LineageSettings(transport=SecretStr(transport), namespace="acme")})
+    variables = lineage_environment(chosen)
+    assert variables["AIRFLOW__OPENLINEAGE__TRANSPORT"] == transport
+    assert variables["AIRFLOW__OPENLINEAGE__NAMESPACE"] == "acme"
+    assert not lineage_file(chosen).parent.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"lineage": LineageSettings(enabled=False)}, id="it is switched off"),
+        pytest.param({"environment": Environment.PRODUCTION}, id="there is nowhere to tell it"),
+    ],
+)
+def test_without_lineage_the_provider_is_off(settings: Settings, changes: dict[str, object]) -> None:
+    quiet = settings.model_copy(update=changes)
+    assert lineage_environment(quiet) == {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
+    assert not lineage_file(quiet).parent.exists()
+
+
 def test_a_command_is_of_this_python() -> None:
     assert command("airflow", "version") == [sys.executable, "-m", "airflow", "version"]
 
@@ -76,11 +121,19 @@ def test_a_run_hands_over_instant_form_and_variables(settings: Settings, stand_i
     log = tmp_path / "logs" / "run.log"
     assert run_dag(settings, RUN, log, lines.append) == 0
     arguments, source, home = json.loads(lines[0])
-    assert arguments[:5] == ["airflow", "dags", "test", DAG_ID, "2026-01-02T00:00:00Z"]
-    assert json.loads(arguments[6]) == {"universe": "top", "top_n": 5}
+    assert arguments[0] == "local.dag_runs"
+    assert json.loads(arguments[1]) == [[SNAPSHOT_DAG, "2026-01-02T00:00:00Z", {"universe": "top", "top_n": 5}]]
     assert source == "simulator"
     assert home == str(orchestrator.airflow_home(settings))
     assert log.read_text() == lines[0] + "\n"
+
+
+def test_runs_that_follow_are_handed_to_the_same_process(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:
+    stand_in("import sys; print(sys.argv[2])")
+    lines: list[str] = []
+    marts = DagRun("2026-01-03T00:00:00Z", {}, dag_id=MARTS_DAG)
+    assert run_dag(settings, RUN, tmp_path / "run.log", lines.append, [marts]) == 0
+    assert [one[:2] for one in json.loads(lines[0])] == [[SNAPSHOT_DAG, RUN.logical_date], [MARTS_DAG, "2026-01-03T00:00:00Z"]]
 
 
 def test_errors_and_odd_bytes_reach_the_log_too(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:

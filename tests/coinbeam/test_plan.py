@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coinbeam.batch import BatchManifest, UniverseSpec
-from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.errors import SettingsError
 from coinbeam.plan import (
-    Estimate,
     Mode,
     RunRequest,
-    as_dict,
     asset_calls,
     check_affordable,
     decide_mode,
@@ -23,6 +21,7 @@ from coinbeam.plan import (
     refuse_foreign_source,
     universe_spec,
 )
+from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import (
     CoinGeckoSettings,
     Environment,
@@ -151,17 +150,13 @@ def test_a_cloud_run_costs_a_few_cents() -> None:
     assert 0.01 < made.dollars < 0.5
 
 
-def test_an_estimate_is_ready_for_json() -> None:
-    assert set(as_dict(estimate(local(), UniverseSpec(), 0, fetches=True))) == set(Estimate.__annotations__)
-
-
 @pytest.mark.parametrize(("left", "affordable"), [(124, True), (123, False), (0, False), (-5, False)])
 def test_a_run_that_the_month_cannot_pay_is_refused(left: int, affordable: bool) -> None:
     plan = estimate(local(), UniverseSpec(), 10_000 - left, fetches=True)
     if affordable:
         check_affordable(plan, local())
         return
-    with pytest.raises(TerminalError, match=rf"about 124 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"):
+    with pytest.raises(BudgetExceededError, match=rf"about 124 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"):
         check_affordable(plan, local())
 
 

@@ -12,15 +12,18 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from coinbeam.contracts import Contract, load_all, load_contract
+from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
-from coinbeam.publish import ASSETS, DATES, FACT, PUBLISH_ORDER, REJECTS, publish_script, rejects_script, render
+from coinbeam.feeds import ASSETS, DATES, FEEDS, REJECTS, SNAPSHOTS, Batch, Feed
+from coinbeam.feeds import SNAPSHOT_FACT as FACT
+from coinbeam.publish import QUEUE, publish_script, rejects_script, statement
 from coinbeam.warehouse import StagingTables, Warehouse
 from local.temporary import LocalCloud, fresh_resources, temporary_settings
-from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
+from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
 
 HOUR = timedelta(hours=1)
-PUBLISHED = [contract for contract in load_all().values() if (contract.folder / "publish.sql").is_file()]
+PUBLISHED = [(feed, load_contract(name)) for feed in FEEDS for name in (*feed.published, *((REJECTS, QUEUE) if feed.feeds_marts else ()))]
+each_statement = pytest.mark.parametrize(("feed", "contract"), PUBLISHED, ids=[f"{feed.job}-{c.name}" for feed, c in PUBLISHED])
 
 
 @pytest.fixture(scope="module")
@@ -35,47 +38,49 @@ def statements(sql: str) -> list[exp.Expr]:
     return [statement for statement in parsed if statement is not None]
 
 
-def rendered(idle: Warehouse, contract: Contract, batch: str = "20260102T0000Z-usd-all") -> str:
+def rendered(idle: Warehouse, contract: Contract, feed: Feed = SNAPSHOTS) -> str:
     """The publish statements of a table."""
-    return render(idle, contract, StagingTables(idle.settings, batch), DAY)
+    return statement(idle, contract, Batch(feed, "20260102T0000Z-usd-all", "run", DAY, DAY.date() - timedelta(days=400), DAY.date()))
 
 
-@pytest.mark.parametrize("contract", PUBLISHED, ids=lambda contract: contract.name)
-def test_every_publish_statement_is_bigquery(contract: Contract, idle: Warehouse) -> None:
-    for statement in statements(rendered(idle, contract)):
-        assert isinstance(statement, exp.Merge | exp.Delete | exp.Insert), statement.sql()[:80]
+@each_statement
+def test_every_publish_statement_is_bigquery(feed: Feed, contract: Contract, idle: Warehouse) -> None:
+    for parsed in statements(rendered(idle, contract, feed)):
+        assert isinstance(parsed, exp.Merge | exp.Delete | exp.Insert), parsed.sql()[:80]
 
 
-@pytest.mark.parametrize("contract", PUBLISHED, ids=lambda contract: contract.name)
-def test_every_change_of_a_partitioned_table_names_its_partition(contract: Contract, idle: Warehouse) -> None:
-    for statement in statements(rendered(idle, contract)):
-        if contract.partition_column and isinstance(statement, exp.Merge | exp.Delete):
-            condition = statement.args["on"] if isinstance(statement, exp.Merge) else statement.args["where"]
-            compared = [equal for equal in condition.find_all(exp.EQ) if equal.this.name == contract.partition_column]
-            assert any(isinstance(equal.expression, exp.Cast | exp.Date | exp.Literal) for equal in compared), statement.sql()[:200]
+@each_statement
+def test_every_change_of_a_partitioned_table_names_its_partition(feed: Feed, contract: Contract, idle: Warehouse) -> None:
+    for parsed in statements(rendered(idle, contract, feed)):
+        if contract.partition_column and isinstance(parsed, exp.Merge | exp.Delete):
+            condition = parsed.args["on"] if isinstance(parsed, exp.Merge) else parsed.args["where"]
+            equal = [e.expression for e in condition.find_all(exp.EQ) if e.this.name == contract.partition_column]
+            between = [b.args["low"] for b in condition.find_all(exp.Between) if b.this.name == contract.partition_column]
+            assert any(isinstance(bound, exp.Cast | exp.Date | exp.Literal) for bound in equal + between), parsed.sql()[:200]
 
 
-@pytest.mark.parametrize("contract", PUBLISHED, ids=lambda contract: contract.name)
-def test_columns_are_named_wherever_rows_are_written(contract: Contract, idle: Warehouse) -> None:
-    sql = rendered(idle, contract)
-    for statement in statements(sql):
-        for insert in statement.find_all(exp.Insert):
+@each_statement
+def test_columns_are_named_wherever_rows_are_written(feed: Feed, contract: Contract, idle: Warehouse) -> None:
+    sql = rendered(idle, contract, feed)
+    for parsed in statements(sql):
+        for insert in parsed.find_all(exp.Insert):
             named = insert.this.expressions if isinstance(insert.this, exp.Schema | exp.Tuple) else []
-            assert [column.name for column in named] == [column.name for column in contract.columns]
+            columns = load_contract(insert.this.this.name).columns if isinstance(insert.this, exp.Schema) else contract.columns
+            found = [column.name for column in named]
+            assert found == [column.name for column in columns if column.name in found]
+            assert {column.name for column in columns if column.required} <= set(found)
     assert "INSERT ROW" not in sql.upper()
 
 
-def test_every_table_of_the_order_has_a_statement_and_every_statement_an_order() -> None:
-    assert {contract.name for contract in PUBLISHED} == {*PUBLISH_ORDER, REJECTS}
-
-
-def test_dimensions_are_published_before_the_fact() -> None:
-    assert PUBLISH_ORDER[-1] == FACT
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.job)
+def test_dimensions_are_published_before_the_fact(feed: Feed) -> None:
+    assert feed.published[-1] == feed.fact
+    assert feed.fact in feed.staged
 
 
 @pytest.mark.parametrize("make", [publish_script, rejects_script])
 def test_a_script_is_one_transaction_without_a_way_out(make: Any, idle: Warehouse) -> None:
-    sql = make(idle, "20260102T0000Z-usd-all", DAY)
+    sql = make(idle, snapshot_batch("20260102T0000Z-usd-all"))
     lines = [line for line in sql.splitlines() if line.strip()]
     assert lines[0] == "BEGIN TRANSACTION;"
     assert lines[-1] == "COMMIT TRANSACTION;"
@@ -84,7 +89,7 @@ def test_a_script_is_one_transaction_without_a_way_out(make: Any, idle: Warehous
 
 
 def test_a_script_is_the_same_for_the_same_batch(idle: Warehouse) -> None:
-    assert publish_script(idle, "b", DAY) == publish_script(idle, "b", DAY)
+    assert publish_script(idle, snapshot_batch("b")) == publish_script(idle, snapshot_batch("b"))
 
 
 def test_a_placeholder_that_nobody_fills_is_an_error(idle: Warehouse, tmp_path: Path) -> None:
@@ -95,17 +100,6 @@ def test_a_placeholder_that_nobody_fills_is_an_error(idle: Warehouse, tmp_path: 
     (tmp_path / "publish.sql").write_text("DELETE FROM {{ targets }}")
     with pytest.raises(UndefinedError, match="targets"):
         rendered(idle, replace(load_contract(FACT), folder=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "sql"),
-    [(f"{c.name}.{r.name}", sql) for c in load_all().values() for r in c.rules for sql in (r.query, r.sample) if sql],
-)
-def test_every_rule_of_a_contract_is_bigquery(name: str, sql: str) -> None:
-    parsed = statements(sql.replace("{table}", "`d.t`"))
-    assert len(parsed) == 1, name
-    assert isinstance(parsed[0], exp.Select)
-    assert len(parsed[0].selects) == 1, "one number, or one column of keys"
 
 
 def batch(number: int = 1) -> str:
@@ -124,7 +118,7 @@ def test_publishing_again_changes_nothing(stage: Stage) -> None:
     stage.publish("batch", **rows)
     first = stage.everything()
     assert {name: len(table) for name, table in first.items()} == {
-        "source_dim": 3,
+        "source_dim": 6,
         "time_dim": 1_440,
         DATES: 2,
         ASSETS: 2,
@@ -184,7 +178,7 @@ def test_the_rejects_of_a_batch_are_those_of_its_latest_run(stage: Stage) -> Non
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("position", [1, 3, 5, 7], ids=lambda n: f"after {n} statements")
+@pytest.mark.parametrize("position", [1, 3, 5, 8], ids=lambda n: f"after {n} statements")
 def test_a_script_that_fails_anywhere_leaves_nothing_half_visible(position: int, stage: Stage) -> None:
     stage.publish("batch", **{FACT: [fact_row("bitcoin")], ASSETS: [asset_row("bitcoin")], DATES: [date_row(DAY)]})
     before = stage.everything()
@@ -194,8 +188,8 @@ def test_a_script_that_fails_anywhere_leaves_nothing_half_visible(position: int,
         DATES: [date_row(DAY + timedelta(days=1))],
     }
     stage.fill("batch", **changed)
-    parts = publish_script(stage.warehouse, "batch", DAY).split(";\n")
-    assert len(parts) == 8, "BEGIN, six statements, COMMIT"
+    parts = publish_script(stage.warehouse, snapshot_batch("batch")).split(";\n")
+    assert len(parts) == 9, "BEGIN, seven statements, COMMIT"
     broken = ";\n".join([*parts[:position], "SELECT ERROR('the power went')", *parts[position:]])
     with pytest.raises(TerminalError, match="the power went"):
         stage.warehouse.query(broken)
@@ -206,7 +200,7 @@ def test_a_script_that_fails_anywhere_leaves_nothing_half_visible(position: int,
 
 
 @dataclass
-class Batch:
+class Listed:
     """One batch of a history: days after the first, the coin list (None: no list), and the assets of the fact."""
 
     day: int
@@ -236,7 +230,7 @@ def history(shared_stage: Stage) -> Stage:
     return shared_stage
 
 
-def play(stage: Stage, *batches: Batch) -> None:
+def play(stage: Stage, *batches: Listed) -> None:
     """Publish the assets of batches in the order given: the one statement of the script that these tests are about."""
     staging = StagingTables(stage.warehouse.settings, "history")
     for made in batches:
@@ -247,7 +241,7 @@ def play(stage: Stage, *batches: Batch) -> None:
             if not rows:
                 stage.warehouse.query(f"TRUNCATE TABLE `{staging.name(load_contract(table))}`")
             stage.load(staging.name(load_contract(table)), table, rows)
-        stage.warehouse.query(render(stage.warehouse, load_contract(ASSETS), staging, made.at))
+        stage.warehouse.query(statement(stage.warehouse, load_contract(ASSETS), snapshot_batch("history", made.at)))
 
 
 def versions(stage: Stage, asset: str, *columns: str) -> list[tuple[Any, ...]]:
@@ -271,92 +265,96 @@ def details(day: int, **values: Any) -> dict[str, Any]:
 A = asset_row("a")
 B = asset_row("b")
 HISTORIES = {
-    "a new asset opens its first version": ([Batch(0, [A])], ["name"], [(0, None, "A")]),
-    "an unchanged asset keeps its version": ([Batch(0, [A]), Batch(1, [A]), Batch(2, [A])], ["batch_id"], [(0, None, "day0")]),
+    "a new asset opens its first version": ([Listed(0, [A])], ["name"], [(0, None, "A")]),
+    "an unchanged asset keeps its version": ([Listed(0, [A]), Listed(1, [A]), Listed(2, [A])], ["batch_id"], [(0, None, "day0")]),
     "a renamed asset gets a second version": (
-        [Batch(0, [A]), Batch(2, [{**A, "name": "A2"}])],
+        [Listed(0, [A]), Listed(2, [{**A, "name": "A2"}])],
         ["name", "is_current"],
         [(0, 2, "A", False), (2, None, "A2", True)],
     ),
     "a name that becomes null is a change": (
-        [Batch(0, [A]), Batch(1, [{**A, "name": None}]), Batch(2, [A])],
+        [Listed(0, [A]), Listed(1, [{**A, "name": None}]), Listed(2, [A])],
         ["name"],
         [(0, 1, "A"), (1, 2, None), (2, None, "A")],
     ),
     "details that arrive later are a change": (
-        [Batch(0, [A]), Batch(1, [{**A, **details(1, categories='["x"]', genesis_date="2013-01-01")}])],
+        [Listed(0, [A]), Listed(1, [{**A, **details(1, categories='["x"]', genesis_date="2013-01-01")}])],
         ["categories"],
         [(0, 1, None), (1, None, '["x"]')],
     ),
     "details that were not refreshed are kept": (
-        [Batch(0, [{**A, **details(0, homepage="h", hashing_algorithm="z")}]), Batch(1, [A]), Batch(2, [{**A, "name": "A2"}])],
+        [Listed(0, [{**A, **details(0, homepage="h", hashing_algorithm="z")}]), Listed(1, [A]), Listed(2, [{**A, "name": "A2"}])],
         ["name", "homepage", "hashing_algorithm"],
         [(0, 2, "A", "h", "z"), (2, None, "A2", "h", "z")],
     ),
     "details refreshed without a change open no version": (
-        [Batch(0, [{**A, **details(0, homepage="h")}]), Batch(3, [{**A, **details(3, homepage="h")}])],
+        [Listed(0, [{**A, **details(0, homepage="h")}]), Listed(3, [{**A, **details(3, homepage="h")}])],
         ["details_at"],
         [(0, None, DAY + timedelta(days=3))],
     ),
     "a detail that was taken away is a change": (
-        [Batch(0, [{**A, **details(0, homepage="h")}]), Batch(1, [{**A, **details(1)}])],
+        [Listed(0, [{**A, **details(0, homepage="h")}]), Listed(1, [{**A, **details(1)}])],
         ["homepage"],
         [(0, 1, "h"), (1, None, None)],
     ),
     "an asset that vanishes from the list becomes inactive": (
-        [Batch(0, [{**A, **details(0, homepage="h")}, B]), Batch(1, [B])],
+        [Listed(0, [{**A, **details(0, homepage="h")}, B]), Listed(1, [B])],
         ["status", "homepage", "batch_id"],
         [(0, 1, "active", "h", "day0"), (1, None, "inactive", "h", "history")],
     ),
     "an asset that stays away changes no more": (
-        [Batch(0, [A, B]), Batch(1, [B]), Batch(2, [B])],
+        [Listed(0, [A, B]), Listed(1, [B]), Listed(2, [B])],
         ["status"],
         [(0, 1, "active"), (1, None, "inactive")],
     ),
     "an asset that reappears is active again": (
-        [Batch(0, [A, B]), Batch(1, [B]), Batch(2, [A, B])],
+        [Listed(0, [A, B]), Listed(1, [B]), Listed(2, [A, B])],
         ["status"],
         [(0, 1, "active"), (1, 2, "inactive"), (2, None, "active")],
     ),
-    "without a list nothing vanishes": ([Batch(0, [A]), Batch(1, None, ["a"])], ["status"], [(0, None, "active")]),
-    "an asset only the snapshot knows is inferred": ([Batch(0, [B], ["a"])], ["status", "name"], [(0, None, "inferred", "A")]),
+    "without a list nothing vanishes": ([Listed(0, [A]), Listed(1, None, ["a"])], ["status"], [(0, None, "active")]),
+    "an asset only the snapshot knows is inferred": ([Listed(0, [B], ["a"])], ["status", "name"], [(0, None, "inferred", "A")]),
     "an inferred asset stays so until it is listed": (
-        [Batch(0, [B], ["a"]), Batch(1, [B], ["a"]), Batch(2, [A, B], ["a"])],
+        [Listed(0, [B], ["a"]), Listed(1, [B], ["a"]), Listed(2, [A, B], ["a"])],
         ["status"],
         [(0, 2, "inferred"), (2, None, "active")],
     ),
     "an inactive asset in the snapshot is not inferred again": (
-        [Batch(0, [A, B]), Batch(1, [B], ["a"]), Batch(2, [B], ["a"])],
+        [Listed(0, [A, B]), Listed(1, [B], ["a"]), Listed(2, [B], ["a"])],
         ["status"],
         [(0, 1, "active"), (1, None, "inactive")],
     ),
     "a batch amended at its own instant makes no second version": (
-        [Batch(0, [A]), Batch(0, [{**A, "name": "A2"}])],
+        [Listed(0, [A]), Listed(0, [{**A, "name": "A2"}])],
         ["name"],
         [(0, None, "A2")],
     ),
     "a later version amended at its own instant keeps the earlier one": (
-        [Batch(0, [A]), Batch(1, [{**A, "name": "A2"}]), Batch(1, [{**A, "name": "A3"}])],
+        [Listed(0, [A]), Listed(1, [{**A, "name": "A2"}]), Listed(1, [{**A, "name": "A3"}])],
         ["name"],
         [(0, 1, "A"), (1, None, "A3")],
     ),
     "an older batch changes nothing": (
-        [Batch(0, [A]), Batch(5, [{**A, "name": "A5"}]), Batch(2, [{**A, "name": "A2"}])],
+        [Listed(0, [A]), Listed(5, [{**A, "name": "A5"}]), Listed(2, [{**A, "name": "A2"}])],
         ["name"],
         [(0, 5, "A"), (5, None, "A5")],
     ),
     "an older list makes nobody inactive": (
-        [Batch(5, [A, B]), Batch(2, [B])],
+        [Listed(5, [A, B]), Listed(2, [B])],
         ["status"],
         [(5, None, "active")],
     ),
-    "an asset that only an older batch knows is taken in": ([Batch(5, [B]), Batch(2, None, ["a"])], ["status"], [(2, None, "inferred")]),
+    "an asset that only an older batch knows is taken in": (
+        [Listed(5, [B]), Listed(2, None, ["a"])],
+        ["status"],
+        [(2, None, "inferred")],
+    ),
 }
 
 
 @pytest.mark.cloud
 @pytest.mark.parametrize(("batches", "columns", "expected"), HISTORIES.values(), ids=HISTORIES)
-def test_assets_keep_their_history(batches: list[Batch], columns: list[str], expected: list[tuple[Any, ...]], history: Stage) -> None:
+def test_assets_keep_their_history(batches: list[Listed], columns: list[str], expected: list[tuple[Any, ...]], history: Stage) -> None:
     play(history, *batches)
     assert versions(history, "a", *columns) == expected
     check_history(history)
@@ -378,7 +376,7 @@ def check_history(stage: Stage) -> set[str]:
     return assets
 
 
-def random_history(seed: int) -> Iterator[Batch]:
+def random_history(seed: int) -> Iterator[Listed]:
     """Batches of random lists, details and snapshots; some repeat an instant, some come late."""
     chance = random.Random(seed)
     for day in (*range(6), 5, 2, 6, 0, 7):
@@ -390,7 +388,7 @@ def random_history(seed: int) -> Iterator[Batch]:
             for asset in "abcdef"
             if chance.random() < 0.7
         ]
-        yield Batch(day, listed if chance.random() < 0.8 else None, [asset for asset in "abcdefgh" if chance.random() < 0.4])
+        yield Listed(day, listed if chance.random() < 0.8 else None, [asset for asset in "abcdefgh" if chance.random() < 0.4])
 
 
 @pytest.mark.cloud

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.quota import BudgetExceededError, RateLimiter, check_budget, shard_count, shard_rate
+from coinbeam.errors import SettingsError
+from coinbeam.quota import RateLimiter, shard_count, shard_rate
 from coinbeam.settings import DEFAULT_PLANS
 
 
@@ -50,6 +50,23 @@ def test_the_first_call_waits_for_nothing_and_the_next_for_its_interval():
     assert limiter.acquire() == pytest.approx(2.0, rel=1e-5)
     clock.seconds += 5
     assert limiter.acquire() == 0
+
+
+@settings(deadline=None)
+@given(
+    calls_per_minute=st.integers(1, 6),
+    journeys=st.lists(st.tuples(st.sampled_from([0.0, 0.3, 20.0]), st.sampled_from([0.0, 5.0])), min_size=14, max_size=40),
+)
+def test_arrivals_keep_the_bound_however_long_each_call_travels(calls_per_minute, journeys):
+    clock = FakeTime()
+    limiter = RateLimiter(calls_per_minute, monotonic=clock.monotonic, sleep=clock.sleep)
+    arrivals = []
+    for outward, homeward in journeys:
+        limiter.acquire()
+        clock.seconds += outward
+        arrivals.append(clock.seconds)
+        clock.seconds += homeward
+    assert busiest_minute(arrivals) <= calls_per_minute
 
 
 @settings(deadline=None)  # up to 16 shards of 80 calls, on a machine that may be busy
@@ -142,15 +159,3 @@ def test_a_shard_count_is_always_usable_and_wastes_at_most_a_twentieth(calls, wa
 @pytest.mark.parametrize("plan", DEFAULT_PLANS.values(), ids=DEFAULT_PLANS.keys())
 def test_every_plan_feeds_at_least_one_shard(plan):
     assert RateLimiter(plan.calls_per_minute, shard_count(plan.calls_per_minute, 4)).interval_seconds > 0
-
-
-@pytest.mark.parametrize(("needed", "spent"), [(72, 0), (72, 9_928), (0, 10_000), (0, 20_000)])
-def test_a_run_within_the_credits_passes(needed, spent):
-    check_budget(needed, spent, 10_000)
-
-
-@pytest.mark.parametrize(("needed", "spent", "left"), [(72, 9_929, "71"), (1, 10_000, "0"), (1, 12_000, "0"), (10_001, 0, "10,000")])
-def test_a_run_beyond_the_credits_is_refused_with_the_numbers(needed, spent, left):
-    with pytest.raises(BudgetExceededError, match=rf"needs {needed:,} calls, but {left} of 10,000 are left.*coingecko.plan") as caught:
-        check_budget(needed, spent, 10_000)
-    assert isinstance(caught.value, TerminalError)

@@ -208,3 +208,26 @@ def test_results_are_counted_by_status() -> None:
 @pytest.mark.parametrize(("period", "expected"), [(Period.DAILY, "2026-01-02T00:00:00Z"), (Period.HOURLY, "2026-01-02T03:00:00Z")])
 def test_now_belongs_to_one_snapshot(period: Period, expected: str) -> None:
     assert present_instant(SCHEDULED, settings(period=period)) == expected
+
+
+def test_a_landed_batch_is_asked_for_by_its_name() -> None:
+    name = "20251224T0000Z-eur-ids-1a2b3c4d"
+    request = request_from(FORM | {"replay_batch": name, "universe": "top", "snapshot_at": "2025-12-24"}, SCHEDULED, settings())
+    assert (request.batch_id, request.label, request.quote_currency) == (name, "ids-1a2b3c4d", "eur")
+    assert request.snapshot_at == datetime(2025, 12, 24, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        pytest.param({"replay_batch": "yesterday"}, "names no snapshot", id="no name"),
+        pytest.param(
+            {"replay_batch": "20251224T0000Z-usd-all", "replay_date": "2025-12-25"}, "another source or instant", id="two instants"
+        ),
+        pytest.param({"replay_batch": "20251224T0000Z-usd-all", "source": "x/*"}, "another source or instant", id="files too"),
+        pytest.param({"replay_batch": "20251224T0000Z-usd-all-files-1a2b3c4d"}, "never landed", id="a batch of files"),
+    ],
+)
+def test_a_replay_that_cannot_be_meant_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        request_from(FORM | fields, SCHEDULED, settings())

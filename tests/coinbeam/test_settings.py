@@ -101,6 +101,8 @@ def test_a_list_is_given_to_a_variable_as_json(monkeypatch: pytest.MonkeyPatch) 
         pytest.param("COINBEAM_GOOGLE__PROJECT", "", "google.project", id="an empty project"),
         pytest.param("COINBEAM_COMPOSER__AIRFLOW_URL", "airflow", "composer.airflow_url", id="an address without a scheme"),
         pytest.param("COINBEAM_RUNNER", "spark", "runner", id="an unknown runner"),
+        pytest.param("COINBEAM_LINEAGE__TRANSPORT", "https://lineage", "lineage: ", id="a lineage transport that is an address only"),
+        pytest.param("COINBEAM_LINEAGE__TRANSPORT", '{"url": "https://lineage"}', "lineage: ", id="a lineage transport without a type"),
         pytest.param("COINBEAM_LOCAL__PORTS__BIGQUERY", "9023", "local.ports", id="two services on one port"),
         pytest.param("COINBEAM_LOCAL__PORTS__STORAGE", "70000", "local.ports.storage", id="a port that does not exist"),
         pytest.param("COINBEAM_ENVIRONMENT", "moon", "environment", id="an unknown kind of environment"),

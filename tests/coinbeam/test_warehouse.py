@@ -12,7 +12,7 @@ from google.cloud import bigquery
 
 from coinbeam import warehouse as module
 from coinbeam.contracts import Column, Contract, load_all, load_contract
-from coinbeam.contracts.bigquery import described, standard_type
+from coinbeam.contracts.bigquery import described, standard_type, view_ddl
 from coinbeam.errors import CoinbeamError, ContractError, TerminalError, TransientError
 from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
 from coinbeam.warehouse import STAGING_LIFETIME, StagingTables, Warehouse, additive_columns
@@ -78,24 +78,34 @@ def test_all_differences_are_named_at_once() -> None:
 def test_everything_is_created_from_nothing_and_then_left_alone(fresh_cloud: LocalCloud) -> None:
     warehouse = Warehouse(fresh_cloud.settings)
     changes = warehouse.ensure_schema()
-    assert [line for line in changes if line.startswith("created table")] == [f"created table {warehouse.table(c)}" for c in CONTRACTS]
+    tables, views = ([c for c in CONTRACTS if c.is_view is kind] for kind in (False, True))
+    assert [line for line in changes if line.startswith("created table")] == [f"created table {warehouse.table(c)}" for c in tables]
+    assert changes[-len(views) :] == [f"created view {warehouse.table(c)}" for c in views], "after the tables that they read"
     assert warehouse.ensure_schema() == []
 
 
 @pytest.mark.cloud
+def test_a_view_whose_query_changed_is_replaced(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = next(contract for contract in CONTRACTS if contract.is_view)
+    monkeypatch.setattr("coinbeam.warehouse.view_ddl", lambda *given: view_ddl(*given).replace("\nAS\n", "\nAS\n-- newer\n"))
+    assert f"replaced view {stage.warehouse.table(view)}" in stage.warehouse.ensure_schema()
+    assert stage.warehouse.ensure_schema() == []
+
+
+@pytest.mark.cloud
 def test_missing_datasets_are_created(fresh_cloud: LocalCloud) -> None:
-    names = WarehouseSettings(data_dataset="made_data", staging_dataset="made_staging", ops_dataset="made_ops")
+    names = WarehouseSettings(data_dataset="made_data", staging_dataset="made_staging", ops_dataset="made_ops", marts_dataset="made_marts")
     warehouse = Warehouse(fresh_cloud.settings.model_copy(update={"warehouse": names}))
     try:
-        assert warehouse.ensure_schema()[:3] == [f"created dataset made_{kind}" for kind in ("data", "ops", "staging")]
+        assert warehouse.ensure_schema()[:4] == [f"created dataset made_{kind}" for kind in ("data", "marts", "ops", "staging")]
         assert warehouse.exists("made_data.date_dim")
     finally:
-        for kind in ("data", "ops", "staging"):
+        for kind in ("data", "marts", "ops", "staging"):
             warehouse.client.delete_dataset(f"local.made_{kind}", delete_contents=True, not_found_ok=True, retry=None)
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.name)
+@pytest.mark.parametrize("contract", [c for c in CONTRACTS if not c.is_view], ids=lambda contract: contract.name)
 def test_no_table_drifts_from_its_contract_in_either_direction(contract: Contract, stage: Stage) -> None:
     table = stage.warehouse.client.get_table(f"local.{stage.warehouse.table(contract)}", retry=None)
     found = {f.name: (standard_type(f.field_type), f.mode, f.description) for f in table.schema}
@@ -109,8 +119,17 @@ def test_no_table_drifts_from_its_contract_in_either_direction(contract: Contrac
 
 
 @pytest.mark.cloud
+@pytest.mark.parametrize("contract", [c for c in CONTRACTS if c.is_view], ids=lambda contract: contract.name)
+def test_no_view_drifts_from_its_contract(contract: Contract, stage: Stage) -> None:
+    view = stage.warehouse.client.get_table(f"local.{stage.warehouse.table(contract)}", retry=None)
+    assert view.table_type == "VIEW"
+    assert [(f.name, standard_type(f.field_type)) for f in view.schema] == [(c.name, c.type) for c in contract.columns]
+    assert view.labels["contract_version"] == contract.version.replace(".", "-")
+
+
+@pytest.mark.cloud
 def test_no_table_exists_that_no_contract_describes(stage: Stage) -> None:
-    for logical in ("crypto_data", "crypto_ops"):
+    for logical in ("crypto_data", "crypto_marts", "crypto_ops"):
         found = {table.table_id for table in stage.warehouse.client.list_tables(stage.warehouse.dataset(logical), retry=None)}
         assert found == {contract.name for contract in CONTRACTS if contract.dataset == logical}
 

@@ -11,6 +11,18 @@ import pytest
 from coinbeam.orchestrator import airflow_environment, migrate_database
 from coinbeam.settings import load_settings
 from local.temporary import temporary_settings
+from tests.dags.description import read
+
+DESCRIBE = "from tests.dags.description import main; main()"
+PRODUCTION = {
+    "COINBEAM_ENV": "production",
+    "COINBEAM_GOOGLE__PROJECT": "acme-crypto",
+    "COINBEAM_STORAGE__BUCKET": "acme-market",
+    "COINBEAM_GOOGLE__DATAFLOW_SERVICE_ACCOUNT": "flow@acme-crypto.iam.gserviceaccount.com",
+    "COINBEAM_MARKET__SOURCE": "live",
+    "COINBEAM_MARKET__PERIOD": "hourly",
+    "COINBEAM_RETRY__RETRIES": "5",
+}
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +44,18 @@ def run_python(airflow_home: dict[str, str]) -> Any:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def described(run_python: Any) -> dict[str, Any]:
+    """Our DAGs as Airflow reads them: see ``tests/dags/description.py``. One interpreter for all tests of a process."""
+    return read(run_python(DESCRIBE))
+
+
+@pytest.fixture(scope="session")
+def described_production(run_python: Any) -> dict[str, Any]:
+    """The same DAGs in a production environment that takes hourly snapshots and retries five times."""
+    return read(run_python(DESCRIBE, **PRODUCTION))
 
 
 @pytest.fixture(autouse=True)

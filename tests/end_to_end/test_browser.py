@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from coinbeam.orchestrator import DAG_ID, airflow_environment, command
+from coinbeam.orchestrator import SNAPSHOT_DAG, airflow_environment, command
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -98,7 +98,7 @@ def test_the_form_is_filled_in_a_browser_and_the_run_is_green(pipeline: Any, air
             wait_until(lambda: recorded(pipeline, "top-20"), 240, "no batch was recorded")
             batch = recorded(pipeline, "top-20")[0]
             assert (batch["status"], batch["rows_published"]) == ("published", 20), batch["error_message"]
-            page.goto(f"{airflow_url}/dags/{DAG_ID}")
+            page.goto(f"{airflow_url}/dags/{SNAPSHOT_DAG}")
             expect(page.get_by_text("record_batch").first).to_be_visible(timeout=30_000)
             wait_until(lambda: is_green(page), 60, "the run is not shown as a success")
             if target := os.environ.get("AIRFLOW_SCREENSHOT"):
@@ -109,7 +109,7 @@ def test_the_form_is_filled_in_a_browser_and_the_run_is_green(pipeline: Any, air
 
 
 def has_dag(page: Page, url: str) -> bool:
-    page.goto(f"{url}/dags/{DAG_ID}")
+    page.goto(f"{url}/dags/{SNAPSHOT_DAG}")
     page.wait_for_timeout(2_000)
     return page.get_by_role("button", name="Trigger").count() > 0
 
@@ -119,8 +119,7 @@ def fill_and_trigger(page: Page) -> None:
     page.get_by_role("button", name="Trigger").first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Run Parameters")).to_be_visible()
-    if not dialog.get_by_text("Universe", exact=True).first.is_visible():
-        dialog.get_by_role("button", name="Run Parameters").click()
+    wait_until(lambda: parameters_are_open(page), 60, "the parameters of the form never opened")
     for label in ("Universe", "Asset ids", "Top N", "Quote currency", "Beam runner", "Replay date", "Dry run"):
         expect(dialog.get_by_text(re.compile(rf"^{label}")).first).to_be_visible()
     dialog.get_by_role("combobox").first.click()
@@ -133,6 +132,17 @@ def fill_and_trigger(page: Page) -> None:
     trigger = dialog.get_by_role("button", name="Trigger")
     expect(trigger).to_be_enabled()
     trigger.click()
+
+
+def parameters_are_open(page: Page) -> bool:
+    """Whether the section stays open; one that is still opening by itself would be shut by a click made too early."""
+    dialog = page.get_by_role("dialog")
+    label = dialog.get_by_text(re.compile("^Universe")).first
+    page.wait_for_timeout(1_500)
+    if not label.is_visible():
+        dialog.get_by_role("button", name="Run Parameters").click()
+        page.wait_for_timeout(1_500)
+    return label.is_visible()
 
 
 def recorded(pipeline: Any, universe: str) -> list[dict[str, Any]]:

@@ -1,16 +1,12 @@
 """What the source can do to us, through the real DAG: a correct warehouse or a clear failure, never half of one."""
 
-import os
 import random
-import signal
-import subprocess
-import time
 from typing import Any
 
 import pytest
 
 from coinbeam.clock import format_instant, utc_now
-from coinbeam.orchestrator import DAG_ID, airflow_environment, command
+from coinbeam.orchestrator import SNAPSHOT_DAG
 from local.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
@@ -46,11 +42,15 @@ def test_a_page_that_stays_unreadable_is_refused_and_too_many_of_them_block_the_
     (refused,) = pipeline.rows("SELECT * FROM `{ops}.rejected_record` WHERE snapshot_date >= '2000-01-01'")
     assert refused["level"] == "page"
     assert refused["estimated_rows"] == 250
+    (incident,) = pipeline.rows("SELECT * FROM `{ops}.incident`")
+    assert (incident["task_id"], incident["error_class"], incident["closed_at"]) == ("audit", "PublishBlockedError", None)
 
     pipeline.faults(profile="none")
     assert pipeline.run(variables=FAST).code == 0, "the malformed page is asked for again, the others are reused"
     assert len(pipeline.tables()["crypto_market_snapshot_fact"]) > 0.9 * COINS
     assert pipeline.tables()["rejected_record"] == []
+    (incident,) = pipeline.rows("SELECT * FROM `{ops}.incident`")
+    assert incident["closed_at"] is not None, "the audit succeeded, so the incident is over"
 
 
 def test_a_handful_of_bad_rows_cost_only_themselves(pipeline: Any) -> None:
@@ -86,6 +86,11 @@ def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> N
     assert "fetch_crypto_data" in batch["error_message"]
     assert "503" in batch["error_message"], "the words of the job, not only its exit code"
     assert "503" in ran.log
+    (incident,) = pipeline.rows("SELECT * FROM `{ops}.incident` WHERE task_id = 'fetch_crypto_data'")
+    assert incident["error_class"] == "ApiTransientError", "by its own words, not by those of the operator"
+    ledger = pipeline.rows("SELECT * FROM `{ops}.api_call_budget` WHERE budget_month >= '2000-01-01' AND job != 'lock' ORDER BY job")
+    assert [(row["job"], row["calls_spent"]) for row in ledger] == [("fetch_crypto_data", 1), ("populate_crypto_asset_dim", 1)]
+    assert all("attempt 1" in row["run_label"] for row in ledger)
     assert pipeline.tables()["crypto_market_snapshot_fact"] == []
 
 
@@ -94,30 +99,13 @@ def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_w
     undisturbed = pipeline.elsewhere()
     rng = random.Random()
     for moment in sorted(rng.uniform(4, 20) for _ in range(2)):
-        kill_run(pipeline, moment)
+        pipeline.kill(moment, SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "0"})
     for each in (pipeline, undisturbed):
         assert each.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
     assert [row["status"] for row in pipeline.batches()] == ["published"]
     expected, found = undisturbed.tables(), pipeline.tables()
     assert len(expected["crypto_market_snapshot_fact"]) > 0.9 * COINS
     for name in expected:
-        if name != "ingestion_batch":  # it tells what the last run cost, and pages landed before the kill cost it nothing
+        # The record and the ledger tell what the runs cost: pages landed before the kill cost nothing again, and a killed attempt in full.
+        if name not in {"ingestion_batch", "api_call_budget"}:
             assert found[name] == expected[name], name
-
-
-def kill_run(pipeline: Any, seconds: float) -> None:
-    """Start a run and kill it and everything that it started, without a chance to clean up."""
-    variables = {"COINBEAM_MARKET__SOURCE": "simulator", "COINBEAM_MARKET__MAX_DETAILS": "0"}
-    process = subprocess.Popen(
-        command("airflow", "dags", "test", DAG_ID, pipeline.today),
-        env=os.environ | airflow_environment(pipeline.settings) | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
-    time.sleep(0.2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coinbeam.cli.rejects import Replayed, replay_rejects
 from coinbeam.clock import format_instant, utc_now
 from local.temporary import COINS
 
@@ -70,3 +71,16 @@ def test_the_ids_of_the_form_are_what_is_published(pipeline: Any) -> None:
     assert {row["asset_id"] for row in pipeline.rows(f"SELECT asset_id FROM {fact}")} == {"bitcoin", "ethereum", "tether"}
     (batch,) = pipeline.batches()
     assert batch["universe"].startswith("ids-")
+
+    name, day = batch["batch_id"], f"DATE '{batch['snapshot_date']}'"
+    pipeline.rows(
+        "INSERT INTO `{ops}.rejected_record` "
+        "(rejected_id, batch_id, snapshot_date, table_name, level, estimated_rows, page_uri, reason, contract_version, rejected_at) "
+        f"VALUES ('r', '{name}', {day}, 'crypto_market_snapshot_fact', 'row', 1, 'gs://x', 'an older rule', '0', CURRENT_TIMESTAMP())"
+    )
+    calls = pipeline.simulator_stats()["total_calls"]
+    replayed = replay_rejects(pipeline.warehouse, lambda found: None if pipeline.run(replay_batch=found.batch_id).code == 0 else "failed")
+    assert replayed == [Replayed(name, 1, 0, "replayed")], "of ids, too, by the landing folder that bears the name of the batch"
+    assert pipeline.simulator_stats()["total_calls"] == calls
+    (again,) = pipeline.batches()
+    assert (again["mode"], again["universe"], again["rows_published"]) == ("replay", batch["universe"], 3)

@@ -234,3 +234,28 @@ def test_a_file_can_be_loaded_from_the_client(warehouse: Warehouse) -> None:
     job = warehouse.client.load_table_from_file(body, table, job_config=config, num_retries=0, timeout=30)
     job.result(timeout=30, retry=None)
     assert warehouse.query("SELECT x FROM {d}.t") == [{"x": 7}]
+
+
+def test_duckdb_keeps_within_its_memory(warehouse: Warehouse) -> None:
+    [row] = warehouse.query("SELECT CURRENT_SETTING('memory_limit') AS held")
+    number, unit = row["held"].split()
+    assert float(number) * {"MiB": 2**20, "GiB": 2**30}[unit] <= 512e6
+
+
+def test_a_transaction_copies_no_table(warehouse: Warehouse) -> None:
+    """Its cost is that of the change: 2 M rows are there, one is changed."""
+    warehouse.query("CREATE TABLE {d}.large AS SELECT x, RAND() AS y FROM UNNEST(GENERATE_ARRAY(1, 2000000)) AS x")
+    alone, within = [], []
+    for number in range(5):
+        started = time.monotonic()
+        warehouse.query(f"DELETE FROM {{d}}.large WHERE x = {number}")
+        alone.append(time.monotonic() - started)
+        started = time.monotonic()
+        warehouse.query(f"BEGIN TRANSACTION; DELETE FROM {{d}}.large WHERE x = {number + 10}; COMMIT TRANSACTION;")
+        within.append(time.monotonic() - started)
+    assert min(within) < min(alone) + 0.1
+    with pytest.raises(BadRequest):
+        warehouse.query("BEGIN TRANSACTION; DELETE FROM {d}.large WHERE x > 0; SELECT ERROR('no'); COMMIT TRANSACTION;")
+    assert warehouse.query("SELECT COUNT(*) AS n FROM {d}.large") == [{"n": 1_999_991}]
+    warehouse.query("BEGIN TRANSACTION; DELETE FROM {d}.large WHERE x > 0; ROLLBACK TRANSACTION;")
+    assert warehouse.query("SELECT COUNT(*) AS n FROM {d}.large") == [{"n": 1_999_991}]

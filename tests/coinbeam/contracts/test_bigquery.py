@@ -26,6 +26,8 @@ from coinbeam.contracts.model import COLUMN_TYPES
 
 CONTRACTS = list(load_all().values())
 every_contract = pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.name)
+every_table = pytest.mark.parametrize("contract", [c for c in CONTRACTS if not c.is_view], ids=lambda contract: contract.name)
+every_view = pytest.mark.parametrize("contract", [c for c in CONTRACTS if c.is_view], ids=lambda contract: contract.name)
 
 
 def parsed(contract: Contract) -> exp.Create:
@@ -45,22 +47,25 @@ def option(statement: exp.Expr, name: str) -> exp.Expr | None:
     return None
 
 
-@every_contract
+@every_table
 def test_the_ddl_and_the_api_table_have_the_same_columns(contract: Contract) -> None:
     made = table(contract, "p.d.t")
     found = []
     for definition in parsed(contract).find_all(exp.ColumnDef):
-        required = any(isinstance(c.kind, exp.NotNullColumnConstraint) for c in definition.constraints)
+        required = any(isinstance(c.args["kind"], exp.NotNullColumnConstraint) for c in definition.constraints)
         kind = definition.args["kind"].sql(dialect="bigquery")
         found.append((definition.name, kind, required))
     assert found == [(f.name, standard_type(f.field_type), f.mode == "REQUIRED") for f in made.schema]
 
 
-@every_contract
+@every_table
 def test_the_ddl_and_the_api_table_have_the_same_layout(contract: Contract) -> None:
     made, statement = table(contract, "p.d.t"), parsed(contract)
     partition = statement.find(exp.PartitionedByProperty)
-    assert (partition.this.name if partition else None) == (made.time_partitioning.field if made.time_partitioning else None)
+    layout = made.time_partitioning
+    assert (partition.find(exp.Identifier).name if partition else None) == (layout.field if layout else None)
+    monthly = partition is not None and isinstance(partition.this, exp.DateTrunc)
+    assert monthly == (layout is not None and layout.type_ == "MONTH")
     cluster = statement.find(exp.ClusterProperty)
     assert [e.name for e in (cluster.expressions if cluster else [])] == (made.clustering_fields or [])
     required = option(statement, "require_partition_filter")
@@ -82,7 +87,7 @@ def test_the_ddl_and_the_api_table_have_the_same_words(contract: Contract) -> No
         assert f"Unit: {contract.by_name[field.name].unit}" in field.description
 
 
-@every_contract
+@every_table
 def test_the_key_is_declared_and_not_enforced(contract: Contract) -> None:
     key = parsed(contract).find(exp.PrimaryKey)
     assert key is not None
@@ -146,3 +151,13 @@ def test_a_literal_is_one_token_that_means_the_text(text: str) -> None:
     assert json.loads(written) == text
     statement = sqlglot.parse_one(f"SELECT {written} AS x", dialect="bigquery")
     assert len(list(statement.find_all(exp.Literal))) == 1, "nothing breaks out of the quotes"
+
+
+@every_view
+def test_a_view_names_its_columns_in_the_order_of_its_contract(contract: Contract) -> None:
+    statement = parsed(contract)
+    assert statement.kind == "VIEW"
+    assert [column.name for column in statement.this.expressions] == [column.name for column in contract.columns]
+    shown = statement.expression.selects if isinstance(statement.expression, exp.Select) else statement.expression.left.selects
+    assert [column.alias_or_name for column in shown] == [column.name for column in contract.columns]
+    assert option(statement, "description") is not None

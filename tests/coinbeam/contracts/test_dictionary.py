@@ -26,4 +26,4 @@ def test_every_column_and_rule_is_explained(contract: Contract) -> None:
         assert cells[4].startswith(column.description[:20])
         assert len(cells) == 6, "no description breaks the table"
     for rule in contract.rules:
-        assert f"- `{rule.name}` ({rule.severity}): {rule.description}" in section
+        assert f"- `{rule.name}` ({rule.severity}, {rule.stage}): {rule.description}" in section

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from coinbeam.contracts import Contract, Severity, load_all, load_contract
+from coinbeam.contracts import Contract, Severity, Stage, load_all, load_contract
 from coinbeam.contracts import model as module
 from coinbeam.contracts.model import COLUMN_TYPES, read_contract
 from coinbeam.errors import ContractError
@@ -172,6 +172,39 @@ def rule(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def staged(document: dict[str, Any], stage: str) -> None:
+    """Give the rule a stage."""
+    rule(document)["customProperties"] = [{"property": "stage", "value": stage}]
+
+
+def promised(document: dict[str, Any], hours: float = 26, limit: float | None = None, element: str = "coin") -> None:
+    """Promise freshness."""
+    document["slaProperties"] = [{"property": "freshness", "value": hours, "valueExt": limit, "unit": "h", "element": element}]
+    if element == "coin":
+        column(document).update(physicalType="DATE", partitioned=True)
+
+
+def test_a_rule_names_tables_literals_and_its_stage(tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        staged(document, "both")
+        rule(document)["query"] = (
+            "SELECT COUNTIF(REGEXP_CONTAINS(id, r'a{2}') AND seen > {now}) FROM {table}, {coin} WHERE d >= {first_date}"
+        )
+
+    (found,) = read_contract(written(tmp_path, change)).rules
+    assert found.placeholders == {"now", "table", "coin", "first_date"}
+    assert (found.runs_on(Stage.STAGING), found.runs_on(Stage.PUBLISHED)) == (True, True)
+    filled = module.fill(found.query, {"table": "`t`", "coin": "`{now}`", "now": "1"})
+    assert filled == "SELECT COUNTIF(REGEXP_CONTAINS(id, r'a{2}') AND seen > 1) FROM `t`, `{now}` WHERE d >= {first_date}"
+
+
+def test_freshness_has_two_bounds_and_a_column(tmp_path: Path) -> None:
+    contract = read_contract(written(tmp_path, lambda document: promised(document, 26, 74)))
+    assert (contract.freshness_hours, contract.freshness_limit_hours, contract.freshness_column) == (26, 74, "price")
+    silent = read_contract(written(tmp_path / "silent"))
+    assert (silent.freshness_hours, silent.freshness_limit_hours, silent.freshness_column) == (None, None, None)
+
+
 def test_a_valid_contract_is_read_as_it_is_written(tmp_path: Path) -> None:
     contract = read_contract(written(tmp_path))
     assert (contract.dataset, contract.name, contract.version, contract.owner) == ("crypto_data", "coin", "1.0.0", "someone")
@@ -216,6 +249,20 @@ def test_a_valid_contract_is_read_as_it_is_written(tmp_path: Path) -> None:
         pytest.param(lambda d: rule(d).update(type="text"), "rule 'some' is incomplete", id="a rule in prose"),
         pytest.param(lambda d: rule(d).pop("query"), "rule 'some' is incomplete", id="a rule without a query"),
         pytest.param(lambda d: rule(d).update(query="SELECT 1"), "rule some does not read {table}", id="a rule that reads something else"),
+        pytest.param(
+            lambda d: rule(d).update(query="SELECT COUNT(*) FROM {table}, {coins}"),
+            "rule some names {coins}, which is neither a table nor a placeholder",
+            id="a rule that names a table that is not there",
+        ),
+        pytest.param(lambda d: staged(d, "later"), "rule 'some' has stage 'later'", id="an unknown stage"),
+        pytest.param(
+            lambda d: [staged(d, "both"), rule(d).update(query="SELECT COUNTIF(id = {batch_id}) FROM {table}")],
+            "rule some names {batch_id}, but published tables are also checked without a batch",
+            id="a published rule that needs a batch",
+        ),
+        pytest.param(lambda d: promised(d, 26, 25), "freshness warns after 26 hours and fails after 25", id="an error before its warning"),
+        pytest.param(lambda d: promised(d, element="coin.price"), "freshness is judged by 'price'", id="freshness by a price"),
+        pytest.param(lambda d: promised(d, element="coin.seen_at"), "freshness is judged by 'seen_at'", id="freshness by nothing"),
         pytest.param(lambda d: d["schema"][0]["quality"].append(rule(d)), "rule some is described twice", id="two rules of one name"),
         pytest.param(
             lambda d: column(d).update(relationships=[{"type": "foreignKey", "to": "nowhere"}]),

@@ -1,0 +1,250 @@
+"""The Fear & Greed index of alternative.me: ask for the whole of it, land the exact bytes, and write one row for each day.
+
+One call brings every value since 2018. Everything in it is text; a value whose class is not that of its band is set aside, and missing days
+are listed, except the four that were never published.
+
+::
+
+    python -m beam_pipelines.fetch_fear_greed --runner=DirectRunner --source=simulator --output=/tmp/coinbeam
+
+Again from what was landed, or from a CSV with header ``date,fng``::
+
+    python -m beam_pipelines.fetch_fear_greed --runner=DirectRunner --source='/tmp/coinbeam/landing/fear_greed/*/*' --output=/tmp/again
+
+On Dataflow, as the other jobs: ``--runner=DataflowRunner --source=live --output=gs://BUCKET/batches/today --landing=gs://BUCKET
+--project=PROJECT --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.
+
+In ``--output``: ``fear_greed.csv``, ``rejected_fear_greed.ndjson`` and ``report_fetch_fear_greed.json``.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from beam_pipelines.command import execute
+from beam_pipelines.fetching import STATS, FetchStats, LandingFolder, begin_batch, landed_manifest, without_key
+from beam_pipelines.files import atomic_writer, list_files, read_page_body, write_atomically
+from beam_pipelines.launch import Launch, prepare
+from beam_pipelines.options import JobRequest
+from beam_pipelines.reports import Report, WriteReport
+from beam_pipelines.sentiment.bodies import is_index
+from beam_pipelines.sentiment.index import IndexReport, read_index
+from coinbeam.batch import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
+from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.coingecko.source import RuntimeSource, choose_source
+from coinbeam.contracts import Contract, load_contract
+from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.landing import folder, newest_revisions
+from coinbeam.sentiment import FearGreedClient, index_url
+from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
+
+JOB = "fetch_fear_greed"
+TABLE = "fear_greed_fact"
+FILE = "fear_greed.csv"
+REJECTS_FILE = "rejected_fear_greed.ndjson"
+ENDPOINT = "fear_greed"
+STEM = "index"
+METRICS_NAMESPACE = "sentiment"
+
+
+@dataclass(frozen=True)
+class IndexBodies:
+    """A batch of the index and where its bodies lie."""
+
+    batch: BatchManifest
+    uris: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IndexFetch:
+    """An index to ask for.
+
+    Attributes:
+        batch: the batch.
+        folder: its landing folder.
+        url: of the index.
+        coingecko: timeouts and patience, without the key.
+    """
+
+    batch: BatchManifest
+    folder: str
+    url: str
+    coingecko: CoinGeckoSettings
+
+
+def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
+    """Run the job to its end and return its report, with the counters of the runner.
+
+    Args:
+        argv: the command line without the program.
+        settings: the environment; by default that of this process.
+        clock: source of "now".
+
+    Raises:
+        SettingsError: an option or setting is wrong; nothing was called.
+    """
+    launch = prepare(JOB, argv, (), settings, clock)
+    work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
+    write = WriteIndexFn(load_contract(TABLE), launch.job.output, launch.settings.quality.clock_skew_seconds)
+    summarise = partial(index_report, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
+    return launch.run(lambda pipeline, report: build(pipeline, work, write, clock, report), summarise)
+
+
+def prepare_fetch(launch: Launch) -> IndexFetch:
+    """Decide whom to ask, and write the manifest of the batch.
+
+    Raises:
+        SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
+    """
+    job, settings = launch.job, launch.settings
+    name = job.batch or f"{job.snapshot_at:%Y%m%dT%H%MZ}-fear-greed"
+    where = folder(job.landing, ENDPOINT, name)
+    source = choose_index(job, landed_manifest(where), settings)
+    source_id = SENTIMENT_SIMULATOR_SOURCE if source.kind == "simulator" else SENTIMENT_SOURCE
+    batch = BatchManifest(name, ENDPOINT, source_id, job.snapshot_at, job.quote_currency, 1, ENDPOINT)
+    begin_batch(where, batch)
+    return IndexFetch(batch, where, index_url(settings, source), without_key(settings.coingecko))
+
+
+def choose_index(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
+    """Whom to ask. With ``auto`` the index follows the market, and a batch that was begun stays with its source.
+
+    Raises:
+        SettingsError: a simulated source outside the local environment.
+    """
+    wanted = job.source or settings.market.source
+    if wanted is MarketSource.AUTO and begun is not None:
+        wanted = MarketSource.SIMULATOR if begun.source_id == SENTIMENT_SIMULATOR_SOURCE else MarketSource.LIVE
+    return choose_source(settings, wanted)
+
+
+def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
+    """The one batch that a replay reads.
+
+    Raises:
+        SettingsError: the glob matches several batches, or simulated values would enter a shared warehouse.
+        TerminalError: nothing matches.
+    """
+    uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
+    if not uris:
+        raise TerminalError(
+            f"--source={job.glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path."
+        )
+    manifests = {uri.rpartition("/")[0]: landed_manifest(uri.rpartition("/")[0]) for uri in uris}
+    if len(manifests) > 1:
+        raise SettingsError(
+            f"--source matches files in {len(manifests)} folders, which would all write {FILE}.", "Narrow it to one of them."
+        )
+    [landed] = manifests.values()
+    foreign = BatchManifest(
+        f"fear-greed-files-{digest(job.glob or '')}", ENDPOINT, FILE_SOURCE, job.snapshot_at, job.quote_currency, 1, ENDPOINT
+    )
+    batch = landed or foreign
+    if batch.source_id == SENTIMENT_SIMULATOR_SOURCE and not settings.is_local:
+        raise SettingsError(
+            f"--source matches simulated values, which may not enter environment {settings.environment}.",
+            "Replay what was landed from the live API, or set COINBEAM_ENV=local.",
+        )
+    named = BatchManifest(**{**vars(batch), "batch_id": job.batch}) if job.batch else batch
+    return IndexBodies(named, tuple(uris))
+
+
+def build(pipeline: beam.Pipeline, work: IndexFetch | IndexBodies, write: "WriteIndexFn", clock: Clock, report: WriteReport) -> None:
+    """Add the steps of the job to a pipeline."""
+    if isinstance(work, IndexBodies):
+        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write index" >> beam.ParDo(write)]
+    else:
+        asked = pipeline | "Batch" >> beam.Create([work])
+        fetched = asked | "Fetch" >> beam.ParDo(FetchIndexFn(clock)).with_outputs(STATS, main="bodies")
+        parts = [fetched.bodies | "Write index" >> beam.ParDo(write), fetched[STATS]]
+    _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
+
+
+class FetchIndexFn(beam.DoFn):
+    """Lands the index; what an earlier attempt of the batch landed is not asked for again.
+
+    Args:
+        clock: tells the time on the worker.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def process(self, fetch: IndexFetch) -> Iterator[Any]:
+        """Fetch one index.
+
+        Raises:
+            TerminalError: the API refuses for a reason that stays.
+            TransientError: the API failed for longer than the client's patience.
+        """
+        landing = LandingFolder(fetch.folder, is_index, None, self._clock)
+        client = FearGreedClient(fetch.coingecko, fetch.url)
+        try:
+            landed = landing.body(STEM, client.index)
+        finally:
+            client.close()
+        yield IndexBodies(fetch.batch, (landed.uri,))
+        landing.stats.count()
+        yield TaggedOutput(STATS, landing.stats)
+
+
+class WriteIndexFn(beam.DoFn):
+    """Turns the bodies of a batch into its files.
+
+    Args:
+        contract: of the fact.
+        output: folder of the files.
+        clock_skew_seconds: how far a stamp may lie after the moment of landing.
+    """
+
+    def __init__(self, contract: Contract, output: str, clock_skew_seconds: float) -> None:
+        super().__init__()
+        self._contract = contract
+        self._output = output
+        self._clock_skew_seconds = clock_skew_seconds
+
+    def process(self, bodies: IndexBodies) -> list[IndexReport]:
+        """Write one batch.
+
+        Raises:
+            TerminalError: a landed body is gone.
+        """
+        index = read_index(map(read_page_body, bodies.uris), bodies.batch, self._contract, self._clock_skew_seconds)
+        with atomic_writer(f"{self._output}/{FILE}") as csv:
+            csv.write(csv_header(self._contract.file_columns))
+            csv.write(csv_block(index.table))
+        write_atomically(f"{self._output}/{REJECTS_FILE}", b"".join(reject.to_line() for reject in index.rejects))
+        for name, value in index.report.to_dict().items():
+            if isinstance(value, int):
+                Metrics.counter(METRICS_NAMESPACE, name).inc(value)
+        return [index.report]
+
+
+def index_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
+    """The report of the job.
+
+    Args:
+        parts: an `IndexReport`, and `FetchStats` when the API was asked.
+        batch: the batch that was written.
+        mode: fetch or replay.
+    """
+    stats, counts = FetchStats(), dict[str, Any]()
+    for part in parts:
+        if isinstance(part, FetchStats):
+            stats.add(part)
+        else:
+            counts |= part.to_dict()
+    known = {"batch_id": batch.batch_id, "source_id": batch.source_id, "snapshot_at": format_instant(batch.snapshot_at)}
+    return {"job": JOB, "mode": mode, **known, **counts, **vars(stats)}
+
+
+if __name__ == "__main__":
+    sys.exit(execute(run, job=JOB))

@@ -1,0 +1,277 @@
+"""Read a chart of the API, or a CSV export of the website, as points: by columns where every value is usual, else one by one.
+
+A chart holds three series, ``prices``, ``market_caps`` and ``total_volumes``, of ``[milliseconds, value]``. A point is an element of
+``prices``; the other series are joined to it by stamp. An export holds ``snapped_at,price,market_cap,total_volume``.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+import simdjson
+
+from beam_pipelines.history.rules import Doubles
+from beam_pipelines.history.specification import RawPoint
+from beam_pipelines.markets.timestamps import to_micros
+
+FIELDS = ("prices", "market_caps", "total_volumes")
+EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")
+
+_LONGEST_HEADER = 256
+_LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
+_UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
+_UNSTRUCTURAL = bytes(set(range(256)) - set(b"[],"))
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_EXPORT_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_NONE = type(None)
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a body, in its order.
+
+    Attributes:
+        stamps: milliseconds since the epoch; whatever where unusual.
+        values: one row for each series, NaN for null; whatever where unusual.
+        unusual: positions that must be judged one by one; all others hold numbers, and null only outside of stamps.
+        raw: every point as it was written, when it was read one by one.
+        unmatched: elements of the other series that belong to no point.
+    """
+
+    stamps: Doubles
+    values: Doubles
+    unusual: frozenset[int] = frozenset()
+    raw: Sequence[RawPoint] | None = field(default=None, repr=False)
+    unmatched: int = 0
+
+    def point(self, position: int) -> RawPoint:
+        """One point as it was written."""
+        if self.raw is not None:
+            return self.raw[position]
+        values = self.values[:, position].tolist()
+        return RawPoint(self.stamps[position].item(), tuple(None if value != value else value for value in values))
+
+
+@dataclass(frozen=True)
+class ChartFault:
+    """A body that holds no points: why."""
+
+    reason: str
+
+
+class _Parsers(threading.local):
+    """One simdjson parser for each thread: it reuses its memory, and threads must not share it."""
+
+    def __init__(self) -> None:
+        self.simdjson = simdjson.Parser()
+
+
+_parsers = _Parsers()
+
+
+def read_points(body: bytes) -> Points | ChartFault:
+    """The points in a body; never raises."""
+    if is_export(body):
+        return _of_raw(_export_points(body))
+    usual = _read_buffers(body)
+    if usual is not None:
+        return usual
+    return _read_document(body)
+
+
+def is_export(body: bytes) -> bool:
+    """Whether a body is a CSV export, by its header."""
+    line = body[:_LONGEST_HEADER].removeprefix(_BYTE_ORDER_MARK).split(b"\n", 1)[0]  # a chart is one long line
+    return tuple(cell.strip(b' "\r') for cell in line.split(b",")) == tuple(name.encode() for name in EXPORT_HEADER)
+
+
+def is_chart(body: bytes) -> bool:
+    """Whether a body holds points at all, none included; a landed body that does not is asked for again."""
+    return not isinstance(read_points(body), ChartFault)
+
+
+def _read_buffers(body: bytes) -> Points | None:
+    """The points of a chart that is nothing but numbers at rising stamps, by simdjson's buffers; None for any other.
+
+    A buffer reads through nested arrays without a word, so the brackets and commas of the body are compared with those of pairs.
+    """
+    try:
+        series = _series_of(_parse_simdjson(body))
+        if series is None or any(type(array) is not simdjson.Array for array in series):
+            return None
+        count = len(series[0])
+        if any(len(array) != count for array in series) or body.translate(None, _UNSTRUCTURAL) != _structure(count):
+            return None
+        blocks = np.stack([np.frombuffer(array.as_buffer(of_type="d"), np.float64) for array in series])
+    except (TypeError, *_UNREADABLE):
+        return None
+    finally:
+        series = None  # the parser's memory is free for the next body
+    pairs = blocks.reshape(len(FIELDS), count, 2)
+    stamps = pairs[0, :, 0]
+    if not (pairs[1:, :, 0] == stamps).all() or not (stamps[1:] > stamps[:-1]).all():
+        return None
+    return Points(stamps, pairs[:, :, 1])
+
+
+@lru_cache(maxsize=64)
+def _structure(count: int) -> bytes:
+    """Brackets and commas of an object of three arrays of so many pairs."""
+    return b",".join([b"[" + b",".join([b"[,]"] * count) + b"]"] * len(FIELDS))
+
+
+def _parse_simdjson(body: bytes) -> Any:
+    try:
+        return _parsers.simdjson.parse(body)
+    except RuntimeError:  # parts of an earlier body are still held, or an integer is too big, which fails again
+        _parsers.simdjson = simdjson.Parser()
+        return _parsers.simdjson.parse(body)
+
+
+def _series_of(document: Any) -> list[Any] | None:
+    """The three series of a parsed chart, bare or as ``data`` of an object; None without prices."""
+    if isinstance(document, (dict, simdjson.Object)) and isinstance(document.get("data"), (dict, simdjson.Object)):
+        document = document.get("data")
+    if not isinstance(document, (dict, simdjson.Object)) or "prices" not in document:
+        return None
+    return [document.get(name) for name in FIELDS]
+
+
+def _read_document(body: bytes) -> Points | ChartFault:
+    """The points of a chart by the parsers that make Python values."""
+    for parse in (orjson.loads, _parse_tolerant):
+        try:
+            document = parse(body)
+        except _UNREADABLE:
+            continue
+        series = _series_of(document)
+        if series is None:
+            refused = isinstance(document, dict) and ("error" in document or "status" in document)
+            return ChartFault("error_body" if refused else "not_a_chart")
+        arrays = [[] if array is None and name != "prices" else array for name, array in zip(FIELDS, series, strict=True)]
+        if not all(isinstance(array, list) for array in arrays):
+            return ChartFault("not_a_chart")
+        return _aligned(arrays) or _joined(arrays)
+    return ChartFault("not_json")
+
+
+def _parse_tolerant(body: bytes) -> Any:
+    return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits))
+
+
+def _aligned(arrays: list[list[Any]]) -> Points | None:
+    """The points of series that are pairs of numbers at the same stamps, each once; null is a value, not a stamp. None for any others."""
+    stamps, values = [], []
+    for array in arrays:
+        if not set(map(type, array)) <= {list} or not set(map(len, array)) <= {2}:
+            return None
+        own_stamps, own_values = zip(*array, strict=True) if array else ((), ())
+        stamps.append(own_stamps)
+        values.append(own_values)
+    if any(own != stamps[0] for own in stamps[1:]) or not set(map(type, stamps[0])) <= {int, float}:
+        return None
+    if len(set(stamps[0])) != len(stamps[0]):  # of several values of one stamp the first counts: they are joined
+        return None
+    if not all(set(map(type, own)) <= {int, float, _NONE} for own in values):
+        return None
+    try:
+        numbers, given = np.array(stamps[0], np.float64), np.array(values, np.float64)
+    except OverflowError:
+        return None
+    if np.isnan(given).sum() != sum(own.count(None) for own in values):  # NaN is no null
+        return None
+    return Points(numbers, given)
+
+
+def _joined(arrays: list[list[Any]]) -> Points:
+    """The points of any series, one by one."""
+    others = [_by_stamp(array) for array in arrays[1:]]
+    points = []
+    for element in arrays[0]:
+        stamp = _stamp_of(element)
+        if stamp is None:
+            points.append(_unstamped(element))
+            continue
+        points.append(RawPoint(element[0], (element[1], *(other.get(stamp) for other in others))))
+    known = {_stamp_of(element) for element in arrays[0]}
+    taken = sum(len(other.keys() & known) for other in others)
+    return _of_raw(points, sum(map(len, arrays[1:])) - taken)
+
+
+def _stamp_of(element: Any) -> float | int | None:
+    """The stamp of an element that can be joined, or None."""
+    if isinstance(element, list) and len(element) == 2 and type(element[0]) in {int, float}:
+        return element[0]
+    return None
+
+
+def _unstamped(element: Any) -> RawPoint:
+    """An element without a stamp that could be joined."""
+    if isinstance(element, list) and len(element) == 2:
+        return RawPoint(element[0], (element[1], None, None))
+    return RawPoint(None, (None, None, None), element, is_point=False)
+
+
+def _by_stamp(array: list[Any]) -> dict[Any, Any]:
+    """Values of a series by stamp; of several of one stamp the first."""
+    found: dict[Any, Any] = {}
+    for element in array:
+        stamp = _stamp_of(element)
+        if stamp is not None:
+            found.setdefault(stamp, element[1])
+    return found
+
+
+def _of_raw(points: list[RawPoint], unmatched: int = 0) -> Points:
+    """Points as columns, the unusual ones marked."""
+    usual = [_is_usual(point) for point in points]
+    filled = [(point.stamp, *point.values) if fine else (0.0, None, None, None) for point, fine in zip(points, usual, strict=True)]
+    columns = np.array(filled, np.float64).reshape(len(points), 1 + len(FIELDS)).T
+    unusual = frozenset(position for position, fine in enumerate(usual) if not fine)
+    return Points(columns[0], columns[1:], unusual, points, unmatched)
+
+
+def _is_usual(point: RawPoint) -> bool:
+    """Whether a point can be a part of a column of doubles."""
+    if type(point.stamp) not in {int, float} or not {*map(type, point.values)} <= {int, float, _NONE}:
+        return False
+    try:
+        return all(float(value) == value or type(value) is int for value in (point.stamp, *point.values) if value is not None)
+    except OverflowError:
+        return False
+
+
+def _export_points(body: bytes) -> list[RawPoint]:
+    """The lines of an export, the header and empty lines left out."""
+    lines = _LINE_END.split(body.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace"))
+    return [_export_point(line.split(",")) for line in lines[1:] if line.strip()]
+
+
+def _export_point(cells: list[str]) -> RawPoint:
+    if len(cells) != len(EXPORT_HEADER):
+        return RawPoint(None, (None, None, None), cells, is_point=False)
+    return RawPoint(_export_stamp(cells[0].strip()), tuple(_export_value(cell.strip()) for cell in cells[1:]))
+
+
+def _export_stamp(cell: str) -> int | str | None:
+    """Milliseconds since the epoch; a text that is no stamp stays a text, and is refused."""
+    if not _EXPORT_STAMP.fullmatch(cell):
+        return cell or None
+    try:
+        return to_micros(datetime.strptime(cell, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)) // 1_000
+    except ValueError:
+        return cell
+
+
+def _export_value(cell: str) -> float | str | None:
+    """A double; a text that is no number stays a text, and is refused. An empty cell is null."""
+    return float(cell) if _NUMBER.fullmatch(cell) else cell or None

@@ -1,0 +1,230 @@
+"""One landed body as accepted days, rejects and counts: a bad point costs only itself, an unreadable body only its piece."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_pipelines.history.bodies import ChartFault, Points, read_points
+from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, Doubles, HistoryRules, Integers
+from beam_pipelines.history.specification import Accepted, Dropped, Refused, Window, date_of, days_since_epoch, judge_point, stamp_fault
+from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
+from coinbeam.batch import EXPORT_SOURCE, FILE_SOURCE, BatchManifest
+from coinbeam.landing import LandedBody
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PieceBody:
+    """A piece of history and where its body lies.
+
+    Attributes:
+        asset_id: the asset.
+        source_id: key of ``source_dim``.
+        first: first day asked for; None for a foreign file, which is read whole.
+        last: last day asked for.
+        uri: its body; None when there is none, and ``error`` says why.
+        calls: calls that it cost this attempt.
+        reused: whether an earlier attempt had landed it.
+        error: why there is no body.
+    """
+
+    asset_id: str
+    source_id: str
+    first: date | None
+    last: date | None
+    uri: str | None
+    calls: int = 0
+    reused: bool = False
+    error: str | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether nobody knows when the source answered: a file that a user brought."""
+        return self.source_id in {FILE_SOURCE, EXPORT_SOURCE}
+
+    def window(self, landed: LandedBody, rules: HistoryRules) -> Window:
+        """Which stamps of the body count."""
+        latest = rules.latest_stamp(landed.landed_at)
+        first = EARLIEST_MS if self.first is None else days_since_epoch(self.first) * DAY_MS
+        last = latest if self.last is None else (days_since_epoch(self.last) + 1) * DAY_MS - 1
+        return Window(first, last, rules.last_settled(landed.landed_at), latest)
+
+
+@dataclass
+class ChartColumns:
+    """What one landed body holds: at most one row for each day, sorted.
+
+    Attributes:
+        piece: the piece.
+        landed: its body.
+        stamps: milliseconds since the epoch.
+        values: price, market cap and volume, NaN for null.
+        rejects: refused points, or the refused body.
+        counts: what became of the points; ``points_read`` is the sum of all but ``pages_rejected`` and ``values_unmatched`` and the rows.
+    """
+
+    piece: PieceBody
+    landed: LandedBody
+    stamps: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    values: Doubles = field(default_factory=lambda: np.empty((3, 0)))
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def days(self) -> Integers:
+        """Days since the epoch."""
+        return self.stamps // DAY_MS
+
+    def missing_days(self) -> list[date]:
+        """Days of the range asked for without a row; of a file, days between its first and its last row."""
+        return missing_days(self.piece, self.days)
+
+
+def missing_days(piece: PieceBody, days: Integers) -> list[date]:
+    """Days of a piece that are not among the given ones, sorted days since the epoch."""
+    if not len(days) and (piece.first is None or piece.last is None):
+        return []
+    first = int(days[0]) if piece.first is None else days_since_epoch(piece.first)
+    last = int(days[-1]) if piece.last is None else days_since_epoch(piece.last)
+    if len(days) == last - first + 1:
+        return []
+    return [date_of(day) for day in np.setdiff1d(np.arange(first, last + 1), days, assume_unique=True).tolist()]
+
+
+def read_chart(landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> ChartColumns:
+    """Read one landed body; never raises for what is in it."""
+    points = read_points(landed.body)
+    if isinstance(points, ChartFault):
+        return _refuse_body(points, landed, piece, batch, rules)
+    return _ChartReader(points, landed, piece, batch, rules).read()
+
+
+def _refuse_body(fault: ChartFault, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> ChartColumns:
+    reject = Reject(
+        batch=batch,
+        landed=landed,
+        table_name=rules.table_name,
+        contract_version=rules.contract_version,
+        reason=fault.reason,
+        asset_id=piece.asset_id,
+        payload=body_payload(landed.body),
+        estimated_rows=1 if piece.first is None or piece.last is None else (piece.last - piece.first).days + 1,
+    )
+    return ChartColumns(piece, landed, rejects=[reject], counts=Counter(pages_rejected=1))
+
+
+class _ChartReader:
+    """Sorts the points of one body into accepted, dropped and refused ones."""
+
+    def __init__(self, points: Points, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> None:
+        self._points = points
+        self._batch = batch
+        self._rules = rules
+        self._window = piece.window(landed, rules)
+        self._result = ChartColumns(piece, landed)
+        self._stamps, self._values = points.stamps, points.values
+
+    def read(self) -> ChartColumns:
+        """The rows of the body, by the vectorised path; points that it finds unusual are judged one by one and put back, or dropped."""
+        self._window = self._with_now(self._window)
+        accepted, unusual = self._sort_out()
+        if unusual.size:
+            self._stamps, self._values = self._stamps.copy(), self._values.copy()
+            for position in unusual.tolist():
+                accepted[position] = self._judge(position)
+        self._result.counts.update(points_read=len(accepted), values_unmatched=self._points.unmatched)
+        self._keep_first_of_day(accepted)
+        return self._result
+
+    def _sort_out(self) -> tuple[Mask, npt.NDArray[np.intp]]:
+        """Which points are accepted, and the positions of those that need a closer look; all others are counted."""
+        usual = np.ones(len(self._stamps), bool)
+        usual[list(self._points.unusual)] = False
+        left = usual & self._has_good_stamp()
+        unusual = ~left
+        for count, drops in self._drops():
+            dropped = left & drops
+            self._result.counts[count] += int(np.count_nonzero(dropped))
+            left &= ~dropped
+        smallest, largest = self._rules.bounds
+        faulty = left & ((self._values < smallest) | (self._values > largest) | self._is_wrongly_null()).any(axis=0)
+        return left & ~faulty, np.flatnonzero(unusual | faulty)
+
+    def _has_good_stamp(self) -> Mask:
+        stamps = self._stamps
+        good: Mask = (stamps >= EARLIEST_MS) & (stamps <= self._window.latest) & (stamps == np.floor(stamps))
+        return good
+
+    def _drops(self) -> list[tuple[str, Mask]]:
+        """The points that are no fault and no row, in the order of the specification."""
+        stamps, price, window = self._stamps, self._values[0], self._window
+        now = stamps > window.last_settled
+        if window.now is not None:
+            now |= stamps == window.now
+        outside = (stamps < window.first) | (stamps > window.last)
+        return [("points_now", now), ("points_outside", outside), ("rows_unpriced", (price == 0) | np.isnan(price))]
+
+    def _is_wrongly_null(self) -> Mask:
+        required = np.array([[column.required] for column in self._rules.series])
+        wrongly: Mask = np.isnan(self._values) & required
+        return wrongly
+
+    def _with_now(self, window: Window) -> Window:
+        """For a foreign file: its last point is "now" unless it stands at midnight exactly, since nobody knows when it was answered."""
+        if not self._result.piece.is_foreign:
+            return window
+        good = self._has_good_stamp()
+        good[list(self._points.unusual)] = False
+        stamps = [int(self._stamps[good].max())] if good.any() else []
+        given = (self._points.point(position).stamp for position in self._points.unusual if self._points.point(position).is_point)
+        stamps += [int(stamp) for stamp in given if stamp_fault(stamp, window) is None]
+        newest = max(stamps, default=0)
+        return window if newest % DAY_MS == 0 else Window(window.first, window.last, window.last_settled, window.latest, newest)
+
+    def _judge(self, position: int) -> bool:
+        """Put one point before the specification; True when it stays, with canonical values."""
+        point = self._points.point(position)
+        verdict = judge_point(point, self._rules, self._window)
+        match verdict:
+            case Accepted():
+                self._stamps[position] = verdict.stamp
+                self._values[:, position] = [np.nan if value is None else value for value in verdict.values]
+                return True
+            case Dropped():
+                self._result.counts[verdict.count] += 1
+            case Refused():
+                self._result.counts["rows_rejected"] += 1
+                self._result.rejects.append(self._reject(position, verdict))
+        return False
+
+    def _reject(self, position: int, refused: Refused) -> Reject:
+        point = self._points.point(position)
+        record = {"stamp": point.stamp, **dict(zip(self._rules.fields, point.values, strict=True))} if point.is_point else point.element
+        return Reject(
+            batch=self._batch,
+            landed=self._result.landed,
+            table_name=self._rules.table_name,
+            contract_version=self._rules.contract_version,
+            reason=refused.reason,
+            row_number=position,
+            asset_id=self._result.piece.asset_id,
+            column_name=refused.column_name,
+            value=value_json(refused.value),
+            payload=payload_json(record),
+        )
+
+    def _keep_first_of_day(self, accepted: Mask) -> None:
+        """The earliest accepted point of each day, the first one in the body among equals."""
+        stamps, values = self._stamps[accepted].astype(np.int64), self._values[:, accepted]
+        if (stamps[1:] < stamps[:-1]).any():
+            order = np.argsort(stamps, kind="stable")
+            stamps, values = stamps[order], values[:, order]
+        days = stamps // DAY_MS
+        is_first = np.ones(len(days), bool)
+        is_first[1:] = days[1:] != days[:-1]
+        self._result.stamps, self._result.values = stamps[is_first], values[:, is_first]
+        self._result.counts["rows_superseded"] += len(days) - int(np.count_nonzero(is_first))

@@ -1,0 +1,117 @@
+"""Choose what a replay of history reads: landed pieces go by their place, foreign files by the command line and their names."""
+
+import re
+from datetime import date
+
+from beam_pipelines.files import list_files
+from beam_pipelines.history.chart import PieceBody
+from beam_pipelines.options import HistoryRequest, JobRequest
+from coinbeam.batch import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.history import landed_piece
+from coinbeam.landing import newest_revisions
+from coinbeam.settings import Settings
+
+_ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?")
+_EXPORT_FILE = re.compile(r"(?P<symbol>.+)-(?P<currency>[a-z]{2,5})-max\.csv")
+
+
+def find_bodies(job: JobRequest, request: HistoryRequest, settings: Settings) -> list[PieceBody]:
+    """The bodies that a glob matches.
+
+    Args:
+        job: the glob and the currency.
+        request: the assets and days that are wanted, and which file holds which asset.
+        settings: whether the warehouse is local.
+
+    Raises:
+        TerminalError: nothing matches.
+        SettingsError: it is not known which asset a file holds, prices are of another currency, or simulated ones would enter a shared
+            warehouse or mix with real ones.
+    """
+    uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
+    if not uris:
+        raise TerminalError(
+            f"--source={job.glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path."
+        )
+    foreign = sum(landed_piece(uri) is None for uri in uris)
+    bodies = [_landed(uri, job) or _foreign(uri, job, request, foreign) for uri in uris]
+    bodies = [chosen for body in bodies if (chosen := _chosen(body, request))]
+    if not bodies:
+        raise TerminalError(
+            f"--source={job.glob} matches files, but none of the assets and days asked for.", "Check --assets, --from_date and --to_date."
+        )
+    _refuse_mixture(bodies, settings)
+    return bodies
+
+
+def _landed(uri: str, job: JobRequest) -> PieceBody | None:
+    """A landed piece by its place."""
+    found = landed_piece(uri)
+    if found is None:
+        return None
+    piece = found.piece
+    _refuse_currency(uri, piece.quote_currency, job)
+    return PieceBody(piece.asset_id, found.source_id, piece.first, piece.last, uri)
+
+
+def _foreign(uri: str, job: JobRequest, request: HistoryRequest, files: int) -> PieceBody:
+    """A file that a user brought."""
+    name = uri.rpartition("/")[2]
+    export = _EXPORT_FILE.fullmatch(name)
+    if export:
+        _refuse_currency(uri, export["currency"], job)
+    source = EXPORT_SOURCE if name.endswith((".csv", ".csv.gz")) else FILE_SOURCE
+    return PieceBody(_asset_of(name, request, files), source, request.first, request.last, uri)
+
+
+def _asset_of(name: str, request: HistoryRequest, files: int) -> str:
+    """Which asset a foreign file holds: as the command line says, else by a name that is an id. A symbol is not unique, so it is none."""
+    if name in request.asset_of:
+        return request.asset_of[name]
+    if files == 1 and len(request.assets) == 1:
+        return request.assets[0]
+    named = _ASSET_FILE.fullmatch(name)
+    if named is None:
+        raise SettingsError(
+            f"It is not known which asset {name} holds: its name is no CoinGecko id, and symbols are not unique.",
+            f"Say it with --asset_of={name}=ID (several ones separated by commas), for example --asset_of=btc-usd-max.csv=bitcoin.",
+        )
+    return named["asset"]
+
+
+def _refuse_currency(uri: str, currency: str, job: JobRequest) -> None:
+    if currency != job.quote_currency:
+        raise SettingsError(
+            f"{uri} holds prices in {currency}, but --quote_currency is {job.quote_currency}.",
+            f"Use --quote_currency={currency}, or narrow --source.",
+        )
+
+
+def _chosen(body: PieceBody, request: HistoryRequest) -> PieceBody | None:
+    """The body cut to the days that are wanted; None when it has none of them, or is of another asset."""
+    if request.assets and body.asset_id not in request.assets:
+        return None
+    first, last = _later(body.first, request.first), _earlier(body.last, request.last)
+    if first and last and first > last:
+        return None
+    return PieceBody(body.asset_id, body.source_id, first, last, body.uri)
+
+
+def _later(one: date | None, other: date | None) -> date | None:
+    return max(filter(None, (one, other)), default=None)
+
+
+def _earlier(one: date | None, other: date | None) -> date | None:
+    return min(filter(None, (one, other)), default=None)
+
+
+def _refuse_mixture(bodies: list[PieceBody], settings: Settings) -> None:
+    simulated = {body.source_id == SIMULATOR_SOURCE for body in bodies}
+    if simulated == {True, False}:
+        raise SettingsError("--source matches simulated and real prices.", "Narrow the glob: one batch never mixes them.")
+    if simulated == {True} and not settings.is_local:
+        raise SettingsError(
+            f"--source matches simulated prices, which may not enter environment {settings.environment}.",
+            "Replay what was landed from the live API, or set COINBEAM_ENV=local.",
+        )

@@ -1,0 +1,116 @@
+"""A backfill as a run sees it: its batches, what is left of it, and what of that the run may do."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from coinbeam.feeds import HISTORY, Batch
+
+
+@dataclass(frozen=True)
+class HistoryBatch:
+    """One batch of a backfill; JSON-ready.
+
+    Attributes:
+        batch_id: the batch.
+        run_id: the run.
+        backfill_id: the backfill.
+        first_date: ISO 8601 first day of its pieces.
+        last_date: ISO 8601 last day of its pieces.
+        quote_currency: currency of prices.
+        pieces: number of its pieces; 0 when files are read.
+        source_id: key of ``source_dim``, or None when the files know.
+        runner: local or dataflow.
+        started_at: ISO 8601 instant of the plan.
+    """
+
+    batch_id: str
+    run_id: str
+    backfill_id: str
+    first_date: str
+    last_date: str
+    quote_currency: str
+    pieces: int
+    source_id: str | None
+    runner: str
+    started_at: str
+
+    @property
+    def batch(self) -> Batch:
+        """The batch on its way through staging; its records are filed under its last day."""
+        first, last = date.fromisoformat(self.first_date), date.fromisoformat(self.last_date)
+        return Batch(HISTORY, self.batch_id, self.run_id, datetime.combine(last, time(), UTC), first, last)
+
+
+@dataclass(frozen=True)
+class BackfillEstimate:
+    """What is left of a backfill, and what of it a run may do today.
+
+    Attributes:
+        pieces: pieces that are not settled.
+        calls: calls for those that are not landed, without retries.
+        calls_today: calls of this run.
+        days_of_quota: days that the calls take at the given calls per day.
+        minutes: time of this run's calls under the rate limit.
+        rows: days of the pieces: most rows that can come.
+        landing_bytes: bytes of the answers before compression.
+        dollars: list price of the Dataflow jobs; 0 on one machine.
+        credits_left: calls left this month.
+    """
+
+    pieces: int
+    calls: int
+    calls_today: int
+    days_of_quota: int
+    minutes: float
+    rows: int
+    landing_bytes: int
+    dollars: float
+    credits_left: int
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """What a run does; JSON-ready, without secrets.
+
+    Attributes:
+        backfill_id: the backfill.
+        batches: arguments of the batches of this run: ``batch`` and the job's ``options``.
+        batches_settled: batches of the backfill that are done.
+        batches_waiting: batches that wait for a later day's calls.
+        what: the assets, or the files, in words.
+        first_date: ISO 8601.
+        last_date: ISO 8601.
+        estimate: what is left.
+        banner: what a person must not overlook, or empty.
+    """
+
+    backfill_id: str
+    batches: list[dict[str, dict[str, Any]]]
+    batches_settled: int
+    batches_waiting: int
+    what: str
+    first_date: str
+    last_date: str
+    quote_currency: str
+    estimate: dict[str, Any] = field(default_factory=dict)
+    banner: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as Airflow passes it between tasks."""
+        return asdict(self)
+
+
+def describe(plan: BackfillPlan) -> str:
+    """The plan in words, for a log and a terminal."""
+    costs = plan.estimate
+    lines = [
+        plan.banner,
+        f"backfill  {plan.backfill_id}: {plan.what} in {plan.quote_currency}, {plan.first_date} to {plan.last_date}",
+        f"left      {costs['pieces']} pieces, at most {costs['rows']} rows, {costs['landing_bytes'] / 1e6:.1f} MB to land",
+        f"calls     {costs['calls']} ({costs['credits_left']} left this month): {costs['days_of_quota']} days of quota",
+        f"this run  {len(plan.batches)} batches, {costs['calls_today']} calls, {costs['minutes']:.1f} minutes under the rate limit",
+        f"batches   {plan.batches_settled} done before, {plan.batches_waiting} wait for another day",
+        f"cost      about ${costs['dollars']:.2f}",
+    ]
+    return "\n".join(line for line in lines if line)

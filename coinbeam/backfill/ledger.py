@@ -1,0 +1,100 @@
+"""The ledger of pieces, ``crypto_ops.history_piece``: what was planned, and what became of it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+from google.cloud import bigquery
+
+from coinbeam.backfill.batches import HistoryBatch
+from coinbeam.clock import Clock, format_instant
+from coinbeam.contracts import load_contract
+from coinbeam.history import HistoryPiece
+from coinbeam.steps import Ending
+from coinbeam.warehouse import Warehouse
+
+LEDGER = "history_piece"
+_SETTLED = ("published", "empty")
+"""States of a piece that nobody needs to ask for again."""
+
+
+class PieceLedger:
+    """Reads and writes the ledger.
+
+    Args:
+        warehouse: where it is.
+        clock: dates its rows.
+    """
+
+    def __init__(self, warehouse: Warehouse, clock: Clock) -> None:
+        self._warehouse, self._clock, self._contract = warehouse, clock, load_contract(LEDGER)
+
+    def settled(self, quote_currency: str) -> set[HistoryPiece]:
+        """The pieces that any backfill has published, or found empty."""
+        return {piece for piece, status in self.states(quote_currency).items() if status in _SETTLED}
+
+    def states(self, quote_currency: str) -> dict[HistoryPiece, str]:
+        """The state of every known piece; none while there is no ledger."""
+        table = self._warehouse.table(self._contract)
+        if not self._warehouse.exists(table):
+            return {}
+        sql = f"SELECT asset_id, quote_currency, first_date, last_date, status FROM `{table}` WHERE quote_currency = @currency"
+        rows = self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", quote_currency)])
+        return {HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"] for r in rows}
+
+    def enter(self, backfill_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:
+        """Enter the pieces of a plan that the ledger does not know yet."""
+        known = self.states(next((piece.quote_currency for batch in batches.values() for piece in batch), ""))
+        self._write(
+            self._row(piece, backfill_id, name, {"status": "planned"})
+            for name, batch in batches.items()
+            for piece in batch
+            if piece not in known
+        )
+
+    def fail(self, one: HistoryBatch, pieces: Iterable[HistoryPiece], error: str | None) -> None:
+        """Say of the pieces of a batch that its job never came to its report."""
+        self._write(self._row(piece, one.backfill_id, one.batch_id, {"status": "failed", "error_message": error}) for piece in pieces)
+
+    def settle(self, one: HistoryBatch, told: Iterable[Mapping[str, Any]], ending: Ending) -> None:
+        """Say what became of the pieces of a batch.
+
+        Args:
+            one: the batch.
+            told: what the job told of each piece.
+            ending: how the batch ended.
+        """
+        self._write(self._settled_row(one, piece, ending) for piece in told if piece["first"])
+
+    def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._warehouse.merge_rows(self._contract, list(rows))
+
+    def _settled_row(self, one: HistoryBatch, told: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
+        """The row of a piece by what the job told of it."""
+        piece = HistoryPiece(told["asset_id"], one.quote_currency, date.fromisoformat(told["first"]), date.fromisoformat(told["last"]))
+        failed = ending.status != "published" or told.get("error")
+        known = {
+            "status": "failed" if ending.status != "published" else "published" if told["rows_valid"] else "empty",
+            "source_id": told.get("source_id") or one.source_id,
+            "points_read": told["points_read"],
+            "rows_published": told["rows_valid"] if ending.status == "published" else 0,
+            "rows_rejected": told["rows_rejected"],
+            "days_missing": told["days_missing"],
+            "missing_days": json.dumps(told["missing_days"]),
+            "api_calls": told.get("calls") or 0,
+            "error_message": (told.get("error") or ending.error) if failed else None,
+        }
+        return self._row(piece, one.backfill_id, one.batch_id, known)
+
+    def _row(self, piece: HistoryPiece, backfill_id: str, batch_id: str, known: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "asset_id": piece.asset_id,
+            "quote_currency": piece.quote_currency,
+            "first_date": str(piece.first),
+            "last_date": str(piece.last),
+            "backfill_id": backfill_id,
+            "batch_id": batch_id,
+            "updated_at": format_instant(self._clock()),
+            **known,
+        }

@@ -1,0 +1,90 @@
+"""What a person asks of a backfill: the fields of its form, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from coinbeam.batch import digest
+from coinbeam.clock import parse_instant
+from coinbeam.errors import SettingsError
+from coinbeam.history import newest_closed_day
+from coinbeam.settings import Settings
+
+_FIRST_DAY = date(2013, 1, 1)
+"""The source has no day before; a lower bound where only the files know."""
+
+
+@dataclass(frozen=True)
+class BackfillRequest:
+    """What a person asks for.
+
+    Attributes:
+        assets: CoinGecko ids; empty when ``top_n`` chooses.
+        top_n: the so many largest of the newest snapshot, when no ids are given.
+        quote_currency: currency of prices.
+        first: first day.
+        last: last day, included.
+        is_whole: everything that files hold; the days only bound what can be in them.
+        calls_per_day: most calls that backfills spend on one UTC day.
+        only_gaps: ask only for days that have no row and that the source was never asked for.
+        files: a glob of landed bodies, API bodies or CSV exports to read instead of asking; empty for none.
+        asset_of: ``file=asset`` pairs for files whose names do not tell, separated by commas.
+    """
+
+    assets: tuple[str, ...]
+    top_n: int | None
+    quote_currency: str
+    first: date
+    last: date
+    calls_per_day: int
+    only_gaps: bool = False
+    is_whole: bool = False
+    files: str = ""
+    asset_of: str = ""
+
+    def backfill_id(self, source: str) -> str:
+        """The name of the backfill, the same for every run of the same request, whatever its budget."""
+        chosen = sorted(self.assets) if self.assets else [f"top-{self.top_n}"]
+        asked = (*chosen, self.quote_currency, str(self.first), str(self.last), str(self.only_gaps), self.files, self.asset_of, source)
+        return f"backfill-{digest(*asked, length=10)}"
+
+
+def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -> BackfillRequest:
+    """What the trigger form asks for.
+
+    Args:
+        params: the fields of the form.
+        now: the present instant, aware.
+        settings: complete what the form leaves out.
+
+    Raises:
+        SettingsError: a field is wrong; the message names it.
+    """
+    newest = newest_closed_day(now, settings.history)
+    last = _day("to_date", params["to_date"]) if params["to_date"] else newest
+    depth = settings.coingecko.limits.history_days
+    default_first = _FIRST_DAY if params["source"] else newest - timedelta(days=min(depth, settings.history.piece_days) - 1)
+    first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
+    if first > last:
+        raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")
+    assets = tuple(part.strip() for part in (params["assets"] or "").split(",") if part.strip())
+    return BackfillRequest(
+        assets=assets,
+        top_n=None if assets or params["source"] else int(params["top_n"]),
+        quote_currency=params["quote_currency"],
+        first=first,
+        last=last,
+        calls_per_day=int(params["calls_per_day"]),
+        only_gaps=bool(params["only_gaps"]),
+        is_whole=bool(params["source"]) and not (params["from_date"] or params["to_date"]),
+        files=params["source"] or "",
+        asset_of=params["asset_of"] or "",
+    )
+
+
+def _day(name: str, text: str) -> date:
+    try:
+        return parse_instant(text).date()
+    except SettingsError:
+        raise SettingsError(f"{name} is {text!r}, which is no date.", "Write it like 2026-01-02.") from None

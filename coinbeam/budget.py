@@ -1,0 +1,222 @@
+"""The ledger of API calls: a job reserves before its first call and settles after its last, so that no month exceeds its plan.
+
+The bound is hard, whatever happens: a reservation is granted only while the sum of the month stays within the plan, each job may make no
+call beyond its reservation (`coinbeam.quota.CallCap`), and an attempt that was killed before it could settle counts in full.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import uuid4
+
+import tenacity
+from google.cloud.bigquery import ScalarQueryParameter
+
+from coinbeam.batch import SIMULATOR_SOURCE
+from coinbeam.clock import Clock, utc_now
+from coinbeam.contracts import load_contract
+from coinbeam.errors import TerminalError, WriteConflictError
+from coinbeam.quota import BudgetExceededError
+from coinbeam.settings import Settings
+from coinbeam.templates import render
+from coinbeam.warehouse import Warehouse
+
+LEDGER = "api_call_budget"
+LOCK = "lock"
+"""The job of the row on which the reservations of a month take turns."""
+
+CONFLICT_ATTEMPTS = 10
+"""Tries of a reservation that others keep overtaking; each try in which nobody succeeds is one in which somebody else did."""
+
+_REMEDY = (
+    "Choose a smaller universe (top or ids) or a lower market.max_details, set coingecko.plan to a larger plan that you pay for, or wait "
+    "for the first of the month (UTC). Attempts that were killed count in full: see `coinbeam status`."
+)
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Calls that an attempt of a job may make.
+
+    Attributes:
+        entry_id: key of its row.
+        month: first day of the month that pays.
+        source_id: the market that is asked.
+        job: the job.
+        batch_id: the batch that the calls are for.
+        calls: how many, retries included.
+    """
+
+    entry_id: str
+    month: date
+    source_id: str
+    job: str
+    batch_id: str
+    calls: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a month cost so far, in calls.
+
+    Attributes:
+        calls_per_month: the limit.
+        spent: calls made by attempts that have settled.
+        reserved: calls of attempts that still run or were killed; they count in full.
+        today: calls, spent or reserved, of the present UTC day.
+    """
+
+    calls_per_month: int
+    spent: int
+    reserved: int
+    today: int
+
+    @property
+    def used(self) -> int:
+        """Calls that count against the limit."""
+        return self.spent + self.reserved
+
+    @property
+    def left(self) -> int:
+        """Calls that can still be reserved."""
+        return max(0, self.calls_per_month - self.used)
+
+
+class CallLedger:
+    """Reserves and settles calls in ``crypto_ops.api_call_budget``.
+
+    Args:
+        warehouse: where the ledger is.
+        settings: the limits of plan and simulator.
+        clock: source of "now", which names the month that pays.
+        sleep: waits that many seconds between tries.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, settings: Settings, clock: Clock = utc_now, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._warehouse, self._settings, self._clock = warehouse, settings, clock
+        self._contract = load_contract(LEDGER)
+        self._table = warehouse.table(self._contract)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(WriteConflictError),
+            stop=tenacity.stop_after_attempt(CONFLICT_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def limit(self, source_id: str) -> int:
+        """Calls per month of a source: of the plan, or of the simulator."""
+        if source_id == SIMULATOR_SOURCE:
+            return self._settings.local.simulator.calls_per_month
+        return self._settings.coingecko.limits.calls_per_month
+
+    def reserve(
+        self, job: str, batch_id: str, calls: int, source_id: str, *, headroom: int = 0, multiple: int = 1, run_label: str | None = None
+    ) -> Reservation:
+        """Reserve calls of the present month, all that are needed or none.
+
+        Args:
+            job: the job.
+            batch_id: the batch that the calls are for.
+            calls: how many are needed without any retry.
+            source_id: the market that is asked.
+            headroom: more for retries, as far as the month has them.
+            multiple: the number of shards that divide the calls evenly; what is reserved is a multiple of it.
+            run_label: the run and the attempt, for whoever reads the ledger.
+
+        Raises:
+            BudgetExceededError: the month has fewer calls left than needed.
+            TerminalError: there is no ledger.
+            WriteConflictError: other reservations were first, again and again.
+        """
+        self._require_table()
+        now = self._clock().astimezone(UTC)
+        needed, wanted = (math.ceil(count / multiple) * multiple for count in (calls, calls + headroom))
+        entry: dict[str, Any] = {
+            **self._scope(now, source_id),
+            "entry_id": uuid4().hex,
+            "lock_id": f"{LOCK}-{now:%Y-%m}-{source_id}",
+            "batch_id": batch_id,
+            "job": job,
+            "run_label": run_label,
+            "needed": needed,
+            "wanted": wanted,
+            "multiple": multiple,
+            "calls_per_month": self.limit(source_id),
+            "now": now,
+        }
+        self._run("lock", entry)
+        self._run("reserve", entry)
+        return self._granted(entry) or self._refuse(entry)
+
+    def settle(self, reservation: Reservation, spent: int) -> None:
+        """Replace what was reserved by what was spent; the rest is free again. An attempt that asked nothing leaves no row.
+
+        Args:
+            reservation: from `reserve`.
+            spent: calls made, retries included.
+
+        Raises:
+            TransientError: the warehouse did not take it; the reservation then counts in full.
+        """
+        values = {"month": reservation.month, "entry_id": reservation.entry_id, "spent": spent, "now": self._clock()}
+        self._run("settle" if spent else "release", values)
+
+    def spent_this_month(self, source_id: str) -> int:
+        """Calls that count against the present month: spent, or reserved and not settled."""
+        return self.usage(source_id).used
+
+    def spent_today(self, source_id: str, job: str | None = None) -> int:
+        """Calls of reservations of the present UTC day, spent, or reserved and not settled; of all jobs or of one."""
+        return self.usage(source_id, job).today
+
+    def usage(self, source_id: str, job: str | None = None) -> Usage:
+        """The state of the present month, of all jobs or of one; nothing is used while there is no ledger."""
+        if not self._warehouse.exists(self._table):
+            return Usage(self.limit(source_id), 0, 0, 0)
+        now = self._clock().astimezone(UTC)
+        row = self._warehouse.rows(self._sql("usage"), _parameters({**self._scope(now, source_id), "today": now.date(), "job": job}))[0]
+        return Usage(self.limit(source_id), row["spent"], row["reserved"], row["today"])
+
+    def _granted(self, entry: dict[str, Any]) -> Reservation | None:
+        sql = f"SELECT calls_reserved FROM `{self._table}` WHERE budget_month = @month AND entry_id = @entry_id"
+        rows = self._warehouse.rows(sql, _parameters({name: entry[name] for name in ("month", "entry_id")}))
+        known = {name: entry[name] for name in ("entry_id", "month", "source_id", "job", "batch_id")}
+        return Reservation(**known, calls=rows[0]["calls_reserved"]) if rows else None
+
+    def _refuse(self, entry: dict[str, Any]) -> Reservation:
+        left, limit = self.usage(entry["source_id"]).left, entry["calls_per_month"]
+        raise BudgetExceededError(
+            f"{entry['job']} needs {entry['needed']:,} calls for {entry['batch_id']}, but {left:,} of {limit:,} are left this month.",
+            _REMEDY,
+        )
+
+    def _require_table(self) -> None:
+        if not self._warehouse.exists(self._table):
+            raise TerminalError(
+                f"There is no table {self._table}, so no call can be reserved.",
+                "Run a DAG, which makes it before its first job; for one job by hand there is --call_ledger=off.",
+            )
+
+    def _scope(self, now: datetime, source_id: str) -> dict[str, Any]:
+        return {"month": now.date().replace(day=1), "source_id": source_id}
+
+    def _run(self, statement: str, values: dict[str, Any]) -> None:
+        """Run a statement of the ledger, again when another one was first; each is safe to repeat."""
+        sql = self._sql(statement)
+        self._retrying(self._warehouse.query, sql, _parameters({name: value for name, value in values.items() if f"@{name}" in sql}))
+
+    def _sql(self, statement: str) -> str:
+        return render(self._contract.folder / f"{statement}.sql", target=f"`{self._table}`")
+
+
+_TYPES: dict[type, str] = {str: "STRING", int: "INT64", date: "DATE", datetime: "TIMESTAMP", type(None): "STRING"}
+
+
+def _parameters(values: dict[str, Any]) -> list[ScalarQueryParameter]:
+    return [ScalarQueryParameter(name, _TYPES[type(value)], value) for name, value in values.items()]

@@ -1,0 +1,64 @@
+"""The command ``coinbeam quality``: the history of the rules, and a check of the published tables now."""
+
+from collections import Counter
+
+from coinbeam.cli.output import Format, say, show
+from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.contracts import load_all, load_contract
+from coinbeam.quality import Audit, Result, check_published, newest_dates
+from coinbeam.quality.record import COLUMNS, Selection, rule_histories
+from coinbeam.settings import load_settings
+from coinbeam.warehouse import Warehouse
+
+_CHECK_COLUMNS = ("table", "rule", "severity", "status", "value", "threshold", "sample", "message")
+
+
+def show_history(chosen: Selection, form: Format) -> None:
+    """Show what is recorded of the rules, newest first."""
+    show(COLUMNS, rule_histories(Warehouse(load_settings()), chosen), form)
+
+
+def check_now(table: str | None, form: Format, clock: Clock = utc_now) -> int:
+    """Run the rules of the published stage on the newest dates, record their results, and show what did not pass.
+
+    Args:
+        table: one table; all of them when left out.
+        form: how rows are shown; CSV and JSON hold every result.
+        clock: source of "now".
+
+    Returns:
+        1 when a rule failed or could not run, else 0.
+
+    Raises:
+        ContractError: there is no such table.
+    """
+    settings, now = load_settings(), clock()
+    warehouse, run = Warehouse(settings, clock=clock), f"manual__{format_instant(now)}"
+    results: list[Result] = []
+    for contract in [load_contract(table)] if table else load_all().values():
+        first, last = newest_dates(warehouse, contract, settings.quality.check_days, now.date())
+        results += check_published(warehouse, [contract], Audit.of_dates(run, first, last, now))
+    _show(results, form)
+    if form is Format.TABLE:
+        found = Counter(result.status.value for result in results)
+        say(f"{run}: {', '.join(f'{count} {status}' for status, count in sorted(found.items()))}")
+    return int(any(result.blocks for result in results))
+
+
+def _show(results: list[Result], form: Format) -> None:
+    shown = results if form is not Format.TABLE else [result for result in results if result.status != "passed"]
+    rows = [
+        {
+            "table": result.table,
+            "rule": result.rule.name,
+            "severity": result.rule.severity.value,
+            "status": result.status.value,
+            "value": result.value,
+            "threshold": result.threshold,
+            "sample": ", ".join(result.sample),
+            "message": result.message,
+        }
+        for result in shown
+    ]
+    if rows or form is not Format.TABLE:
+        show(_CHECK_COLUMNS, rows, form)

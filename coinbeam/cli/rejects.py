@@ -1,0 +1,120 @@
+"""Refused records: listed, and replayed from landing after a fix."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.cloud import bigquery
+
+from coinbeam.batch import BatchName, parse_batch_id
+from coinbeam.cli.dags import refresh_marts, run_locally, start_local_cloud
+from coinbeam.cli.output import Format, complain, say, show
+from coinbeam.cli.run import RunCommand
+from coinbeam.clock import format_instant
+from coinbeam.contracts import load_contract
+from coinbeam.errors import SettingsError
+from coinbeam.orchestrator import DagRun, last_error
+from coinbeam.runs import request_from
+from coinbeam.settings import Settings, load_settings
+from coinbeam.status import BEGINNING, open_rejects
+from coinbeam.warehouse import Warehouse
+
+EVERY_PAIR = 1_000_000
+"""More pairs of batch and reason than there will ever be."""
+
+Replay = Callable[[BatchName], str | None]
+"""Replays a batch; returns why it failed, or None."""
+
+
+def show_rejects(batch: str | None, reason: str | None, limit: int, form: Format) -> None:
+    """Show refused records, newest first."""
+    warehouse = Warehouse(load_settings())
+    columns = ["batch_id", "level", "asset_id", "reason", "column_name", "value", "page_uri", "row_number"]
+    sql = (
+        f"SELECT {', '.join(columns)} FROM `{warehouse.table(load_contract('rejected_record'))}` "
+        f"WHERE snapshot_date >= '{BEGINNING}' AND (@batch IS NULL OR batch_id = @batch) AND (@reason IS NULL OR reason = @reason) "
+        f"ORDER BY rejected_at DESC, page_uri, row_number LIMIT {limit}"
+    )
+    parameters = [bigquery.ScalarQueryParameter("batch", "STRING", batch), bigquery.ScalarQueryParameter("reason", "STRING", reason)]
+    show(columns, warehouse.rows(sql, parameters), form)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay did to the open rejects of a batch.
+
+    Attributes:
+        batch_id: the batch.
+        before: open rejects before it.
+        after: open rejects after it.
+        outcome: ``replayed``, or why it was not.
+    """
+
+    batch_id: str
+    before: int
+    after: int
+    outcome: str
+
+
+def replay_rejects(warehouse: Warehouse, replay: Replay, batch: str | None = None, reason: str | None = None) -> list[Replayed]:
+    """Replay every batch that has open rejects, one after another, the oldest first.
+
+    Args:
+        warehouse: where the rejects are recorded.
+        replay: replays one batch.
+        batch: only this batch.
+        reason: only batches with rejects of this reason, of which the counts then tell.
+
+    Raises:
+        SettingsError: there is nothing to replay.
+    """
+    found = {row["batch_id"] for row in open_rejects(warehouse, batch, reason, EVERY_PAIR)}
+    if not found:
+        raise SettingsError(
+            "No reject is open" + (" that --batch and --reason select." if batch or reason else "."), "See `coinbeam rejects`."
+        )
+    return [_replayed(warehouse, replay, one, reason) for one in sorted(found)]
+
+
+def _replayed(warehouse: Warehouse, replay: Replay, batch: str, reason: str | None) -> Replayed:
+    before = count_rejects(warehouse, batch, reason)
+    try:
+        name = parse_batch_id(batch)
+    except SettingsError:
+        return Replayed(batch, before, before, "no snapshot: start the DAG of its kind again, which reuses what was landed")
+    if name.is_foreign:
+        return Replayed(batch, before, before, "its pages were files: run it again with --source=GLOB")
+    fault = replay(name)
+    return Replayed(batch, before, count_rejects(warehouse, batch, reason), fault or "replayed")
+
+
+def count_rejects(warehouse: Warehouse, batch: str, reason: str | None) -> int:
+    """Open rejects of a batch."""
+    return sum(row["records"] for row in open_rejects(warehouse, batch, reason, EVERY_PAIR))
+
+
+def replay_command(batch: str | None, reason: str | None) -> int:
+    """Replay through the real DAG on this machine, and show what became of the rejects.
+
+    Returns:
+        0 when every batch was replayed, 1 otherwise.
+    """
+    settings = load_settings()
+    start_local_cloud(settings)
+    results = replay_rejects(Warehouse(settings), lambda name: replay_through_dag(settings, name), batch, reason)
+    if any(result.outcome == "replayed" for result in results):
+        refresh_marts(settings)
+    show(("batch_id", "before", "after", "outcome"), [vars(result) for result in results])
+    return 0 if all(result.outcome == "replayed" for result in results) else 1
+
+
+def replay_through_dag(settings: Settings, name: BatchName) -> str | None:
+    """One run of the DAG; its words when it failed."""
+    conf = RunCommand(None, format_instant(name.snapshot_at), {"replay_batch": name.batch_id}, False).conf(settings)
+    request_from(conf, name.snapshot_at, settings)
+    say(f"Replaying {name.batch_id}")
+    code, log = run_locally(settings, DagRun(format_instant(name.snapshot_at), conf, {}))
+    if code == 0:
+        return None
+    words = last_error(log) or "the run failed"
+    complain(f"{words} Log: {log}")
+    return words

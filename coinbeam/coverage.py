@@ -1,0 +1,144 @@
+"""Coverage of the daily history: for each asset the days that have a row, and the gaps, by whether the source was ever asked for them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from google.cloud import bigquery
+
+from coinbeam.contracts import load_contract
+from coinbeam.feeds import DAILY_FACT, SNAPSHOT_FACT
+from coinbeam.warehouse import Warehouse
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch of days without a row.
+
+    Attributes:
+        first: first day.
+        last: last day, included.
+        is_known: the source was asked for these days and has none: asking again would cost a call and bring nothing.
+    """
+
+    first: date
+    last: date
+    is_known: bool
+
+    @property
+    def days(self) -> int:
+        """Number of days."""
+        return (self.last - self.first).days + 1
+
+
+@dataclass(frozen=True)
+class AssetCoverage:
+    """What there is of an asset between two days.
+
+    Attributes:
+        asset_id: CoinGecko id.
+        first: first day looked at.
+        last: last day looked at, included.
+        history_days: days with a row of daily history.
+        snapshot_days: days without one that have a snapshot, which the marts take instead.
+        gaps: stretches without either, in order.
+    """
+
+    asset_id: str
+    first: date
+    last: date
+    history_days: int
+    snapshot_days: int
+    gaps: tuple[Gap, ...]
+
+    @property
+    def missing_days(self) -> int:
+        """Days without a row."""
+        return sum(gap.days for gap in self.gaps)
+
+
+class Coverage:
+    """Reads the coverage from the facts and the ledger of backfills.
+
+    Args:
+        warehouse: where they are.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def read(self, assets: Sequence[str], quote_currency: str, first: date, last: date) -> list[AssetCoverage]:
+        """The coverage of assets between two days, both included.
+
+        Args:
+            assets: ids; all that have any daily history when empty.
+            quote_currency: currency of the rows.
+            first: first day.
+            last: last day.
+        """
+        history = self._days(DAILY_FACT, "date", assets, quote_currency, first, last)
+        snapshots = self._days(SNAPSHOT_FACT, "snapshot_date", assets or sorted(history), quote_currency, first, last)
+        asked = self._asked(quote_currency)
+        return [
+            coverage(asset, (first, last), history.get(asset, set()), snapshots.get(asset, set()), asked.get(asset, []))
+            for asset in (sorted(set(assets)) or sorted(history))
+        ]
+
+    def _days(self, table: str, column: str, assets: Sequence[str], currency: str, first: date, last: date) -> dict[str, set[date]]:
+        name = self._warehouse.table(load_contract(table))
+        if not self._warehouse.exists(name):
+            return {}
+        chosen = "AND asset_id IN UNNEST(@assets)" if assets else ""
+        sql = (
+            f"SELECT DISTINCT asset_id, {column} AS day FROM `{name}` "
+            f"WHERE {column} BETWEEN @first AND @last AND quote_currency = @currency {chosen}"
+        )
+        parameters: list[Any] = [
+            bigquery.ScalarQueryParameter("first", "DATE", first),
+            bigquery.ScalarQueryParameter("last", "DATE", last),
+            bigquery.ScalarQueryParameter("currency", "STRING", currency),
+        ]
+        parameters += [bigquery.ArrayQueryParameter("assets", "STRING", list(assets))] if assets else []
+        found: dict[str, set[date]] = {}
+        for row in self._warehouse.rows(sql, parameters):
+            found.setdefault(row["asset_id"], set()).add(row["day"])
+        return found
+
+    def _asked(self, currency: str) -> dict[str, list[tuple[date, date]]]:
+        """The stretches that the source was asked for and answered, by asset."""
+        name = self._warehouse.table(load_contract("history_piece"))
+        if not self._warehouse.exists(name):
+            return {}
+        sql = f"SELECT asset_id, first_date, last_date FROM `{name}` WHERE quote_currency = @currency AND status IN ('published', 'empty')"
+        found: dict[str, list[tuple[date, date]]] = {}
+        for row in self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", currency)]):
+            found.setdefault(row["asset_id"], []).append((row["first_date"], row["last_date"]))
+        return found
+
+
+def coverage(
+    asset_id: str, between: tuple[date, date], history: set[date], snapshots: set[date], asked: Iterable[tuple[date, date]]
+) -> AssetCoverage:
+    """The coverage of one asset.
+
+    Args:
+        asset_id: CoinGecko id.
+        between: first and last day, included.
+        history: days with a row of daily history.
+        snapshots: days with a snapshot.
+        asked: stretches that the source was asked for and answered.
+    """
+    first, last = between
+    days = [first + _DAY * n for n in range((last - first).days + 1)]
+    known = {day for start, end in asked for day in days if start <= day <= end}
+    gaps: list[Gap] = []
+    for day in (day for day in days if day not in history and day not in snapshots):
+        if gaps and gaps[-1].last + _DAY == day and gaps[-1].is_known == (day in known):
+            gaps[-1] = Gap(gaps[-1].first, day, gaps[-1].is_known)
+        else:
+            gaps.append(Gap(day, day, day in known))
+    inside = set(days)
+    return AssetCoverage(asset_id, first, last, len(history & inside), len((snapshots - history) & inside), tuple(gaps))

@@ -1,0 +1,80 @@
+"""The kinds of batches: which job makes one, what it stages, and what its publish makes visible."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+ASSETS = "crypto_asset_dim"
+DATES = "date_dim"
+REJECTS = "rejected_record"
+SNAPSHOT_FACT = "crypto_market_snapshot_fact"
+DAILY_FACT = "crypto_market_daily_fact"
+FEAR_GREED_FACT = "fear_greed_fact"
+
+MARTS = ("market_daily", "asset_stats", "latest_prices", "market_overview")
+"""The marts that are tables; the others are views, and as new as what they show."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One kind of batch.
+
+    Attributes:
+        fact: the table that it fills, by contract name.
+        job: the Beam job whose report counts its rows.
+        date_column: the date of a row of the fact; what the marts are recomputed by.
+        staged: tables that a batch stages.
+        published: tables that the publish changes, dimensions first: inside the transaction the fact must already find its keys.
+        feeds_marts: whether the marts are recomputed for its dates.
+    """
+
+    fact: str
+    job: str
+    date_column: str
+    staged: tuple[str, ...]
+    published: tuple[str, ...]
+    feeds_marts: bool = True
+
+
+SNAPSHOTS = Feed(
+    SNAPSHOT_FACT,
+    "fetch_crypto_data",
+    "snapshot_date",
+    (SNAPSHOT_FACT, ASSETS, DATES, REJECTS),
+    ("source_dim", "time_dim", DATES, ASSETS, SNAPSHOT_FACT),
+)
+HISTORY = Feed(DAILY_FACT, "fetch_market_history", "date", (DAILY_FACT, REJECTS), ("source_dim", DAILY_FACT))
+SENTIMENT = Feed(FEAR_GREED_FACT, "fetch_fear_greed", "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT))
+CALENDAR = Feed(DATES, "populate_date_dim", "date", (DATES,), (DATES,), feeds_marts=False)
+
+FEEDS = (SNAPSHOTS, HISTORY, SENTIMENT, CALENDAR)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch on its way through staging.
+
+    Attributes:
+        feed: its kind.
+        batch_id: its name; the same for every run over the same input.
+        run_id: the run that works on it.
+        instant: what it stands for, aware; the date of its records.
+        first_date: first date of its rows; with the last one the range to which every statement prunes.
+        last_date: last date of its rows.
+    """
+
+    feed: Feed
+    batch_id: str
+    run_id: str
+    instant: datetime
+    first_date: date
+    last_date: date
+
+    @property
+    def folder(self) -> str:
+        """Path of its files in the bucket."""
+        return batch_folder(self.batch_id)
+
+
+def batch_folder(batch: str) -> str:
+    """Path of the files of a batch in the bucket."""
+    return f"batches/{batch}"

@@ -1,0 +1,138 @@
+"""Incidents: a failure is told when it begins and when it is over, not at every run in between."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from google.cloud.bigquery import ScalarQueryParameter
+
+from coinbeam.batch import digest
+from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.contracts import load_contract
+from coinbeam.templates import render
+from coinbeam.warehouse import Warehouse
+
+INCIDENTS = "incident"
+GAP = "gap"
+"""The error class of a batch that could not honestly be filled."""
+
+_LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed for good.
+
+    Attributes:
+        dag_id: its DAG.
+        task_id: the task; with DAG and error class it tells one incident from another.
+        error_class: class of the error, or ``GAP``.
+        title: one line for a person.
+        message: what failed, why, and what to do next.
+        run_id: the run.
+    """
+
+    dag_id: str
+    task_id: str
+    error_class: str
+    title: str
+    message: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Incident:
+    """An incident as it is on record.
+
+    Attributes:
+        incident_id: its key.
+        dag_id: the DAG.
+        task_id: the task.
+        error_class: class of the error.
+        title: one line for a person.
+        opened_at: the first failure, aware.
+        last_seen_at: the latest failure, aware.
+        occurrences: failures so far.
+        message: what the latest one said.
+    """
+
+    incident_id: str
+    dag_id: str
+    task_id: str
+    error_class: str
+    title: str
+    opened_at: datetime
+    last_seen_at: datetime
+    occurrences: int
+    message: str
+
+
+class Incidents:
+    """Opens, counts and closes incidents in ``crypto_ops.incident``.
+
+    Args:
+        warehouse: where they are recorded.
+        clock: source of "now".
+    """
+
+    def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
+        self._warehouse, self._clock = warehouse, clock
+        self._contract = load_contract(INCIDENTS)
+        self._table = warehouse.table(self._contract)
+
+    def report(self, failure: Failure) -> bool:
+        """Record a failure: open an incident, or add to the open one of the same task and class.
+
+        Returns:
+            Whether this failure opened it, so that somebody must be told.
+
+        Raises:
+            TerminalError: the warehouse refused, for example because the table does not exist yet.
+            TransientError: the warehouse does not answer.
+        """
+        now = self._clock()
+        key = digest(failure.dag_id, failure.task_id, failure.error_class, format_instant(now), length=16)
+        values = {**vars(failure), "message": failure.message[:_LONGEST_MESSAGE], "incident_id": key}
+        parameters = [ScalarQueryParameter(name, "STRING", text) for name, text in values.items()]
+        sql = render(self._contract.folder / "report.sql", target=f"`{self._table}`")
+        self._warehouse.query(sql, [*parameters, ScalarQueryParameter("now", "TIMESTAMP", now)])
+        same = [i for i in self.open(failure.dag_id) if (i.task_id, i.error_class) == (failure.task_id, failure.error_class)]
+        return bool(same) and same[0].incident_id == key  # of two failures at the same moment the first one tells
+
+    def resolve(self, dag_id: str, task_ids: Collection[str]) -> list[Incident]:
+        """Close the open incidents of tasks that succeeded.
+
+        Returns:
+            The incidents that this call closed.
+
+        Raises:
+            TransientError: the warehouse does not answer.
+        """
+        over = [incident for incident in self.open(dag_id) if incident.task_id in task_ids]
+        for incident in over:
+            self._warehouse.query(
+                f"UPDATE `{self._table}` SET closed_at = @now WHERE incident_id = @incident_id",
+                [
+                    ScalarQueryParameter("now", "TIMESTAMP", self._clock()),
+                    ScalarQueryParameter("incident_id", "STRING", incident.incident_id),
+                ],
+            )
+        return over
+
+    def open(self, dag_id: str | None = None) -> list[Incident]:
+        """The open incidents, of one DAG or of all, the oldest first; none while there is no table."""
+        if not self._warehouse.exists(self._table):
+            return []
+        columns = list(Incident.__annotations__)
+        sql = (
+            f"SELECT {', '.join(columns)} FROM `{self._table}` WHERE closed_at IS NULL AND (@dag_id IS NULL OR dag_id = @dag_id) "
+            "ORDER BY opened_at, incident_id"
+        )
+        return [Incident(**row) for row in self._warehouse.rows(sql, [ScalarQueryParameter("dag_id", "STRING", dag_id)])]
+
+
+def recovery(incidents: Collection[Incident]) -> str:
+    """What is over, one line for each incident."""
+    return "\n".join(
+        f"{i.dag_id}.{i.task_id}: {i.error_class}, open since {format_instant(i.opened_at)}, {i.occurrences} failures." for i in incidents
+    )

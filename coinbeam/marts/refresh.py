@@ -1,0 +1,196 @@
+"""The marts: recomputed for what publishes touched since the last refresh, and never from the beginning.
+
+A publish leaves a row in ``crypto_ops.publication``. A refresh takes the rows that wait, compares the facts with ``market_daily`` on the
+dates they name, recomputes each touched asset from its first changed day on, and marks the rows, all in one transaction: a refresh that
+was cut short leaves everything as it was, and running it again is safe.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.contracts import Stage, load_contract
+from coinbeam.contracts.bigquery import literal
+from coinbeam.contracts.model import SQL_ROOT
+from coinbeam.errors import TerminalError, WriteConflictError
+from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
+from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, Touched, hull, joined
+from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
+from coinbeam.settings import Settings
+from coinbeam.templates import render
+from coinbeam.warehouse import Warehouse
+
+MOST_PUBLICATIONS = 1_000
+"""Publications of one refresh, oldest first; the text of a script has a limit."""
+
+_FOLDER = SQL_ROOT / "crypto_marts"
+_MARKET_FACTS = frozenset({SNAPSHOT_FACT, DAILY_FACT})
+_OVERTAKEN = "a publish overtook the plan"
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What a refresh did.
+
+    Attributes:
+        publications: how many it took.
+        rows: rows written by mart.
+        dates: first and last day recomputed, or None when no day changed.
+        seconds: elapsed time.
+    """
+
+    publications: int
+    rows: dict[str, int]
+    dates: Range | None
+    seconds: float
+
+
+class Marts:
+    """Keeps the marts in step with the facts.
+
+    Args:
+        warehouse: where they are.
+        settings: thresholds of the signals.
+        clock: source of "now".
+    """
+
+    def __init__(self, warehouse: Warehouse, settings: Settings, clock: Clock = utc_now) -> None:
+        self._warehouse = warehouse
+        self._settings = settings
+        self._clock = clock
+
+    def pending(self) -> list[Publication]:
+        """The publishes that wait for a refresh, oldest first, at most ``MOST_PUBLICATIONS``."""
+        rows = self._warehouse.rows(
+            "SELECT batch_id, table_name, first_date, last_date, published_at "
+            f"FROM {self._warehouse.names()['publication']} WHERE refreshed_at IS NULL ORDER BY published_at, batch_id, table_name "
+            f"LIMIT {MOST_PUBLICATIONS}"
+        )
+        return [Publication(**row) for row in rows]
+
+    def plan(self) -> MartPlan | None:
+        """What the next refresh does, or None when nothing waits. Nothing is written."""
+        waiting = self.pending()
+        if not waiting:
+            return None
+        market = joined((p.first_date, p.last_date) for p in waiting if p.table_name in _MARKET_FACTS)
+        sentiment = joined((p.first_date, p.last_date) for p in waiting if p.table_name == FEAR_GREED_FACT)
+        touched, latest = self._touched(market) if market else (None, None)
+        return MartPlan(
+            publications=tuple(waiting), market=market, sentiment=sentiment, touched=touched, latest=latest, refreshed_at=self._clock()
+        )
+
+    def _touched(self, market: Sequence[Range]) -> tuple[Touched | None, Range | None]:
+        [row] = self._warehouse.rows(self._render("plan.sql", ranges=_literals(market), hull=_literal(hull(market))))
+        names = ("first_date", "last_date", "last_changed", "look_back_from")
+        touched = Touched(assets=row["assets"], **{name: row[name] for name in names}) if row["assets"] else None
+        days = [row[name] for name in ("first_latest", "first_present_day", "last_present_day", "last_date") if row[name]]
+        return touched, (min(days), max(days)) if days else None
+
+    def script(self, plan: MartPlan) -> str:
+        """The refresh as one transaction; its last statement answers with the rows written by mart. Every date bound is a literal."""
+        steps = ["BEGIN TRANSACTION;"]
+        steps += self._market_steps(plan) if plan.market else []
+        steps += [self._render("market_daily/sentiment.sql", **_bounds(bounds)) for bounds in plan.sentiment]
+        steps += [self._overview_step(plan, plan.overview)] if plan.overview else []
+        steps += [self._taken_step(plan), "COMMIT TRANSACTION;", self._report_step(plan)]
+        return "\n\n".join(steps)
+
+    def _market_steps(self, plan: MartPlan) -> list[str]:
+        ranges, touched = _literals(plan.market), plan.touched
+        reach = {name: _date(getattr(touched, name)) for name in ("first_date", "last_date", "look_back_from")} if touched else {}
+        steps = [self._render("touch.sql", ranges=ranges), self._render("check.sql", is_market=touched is not None, **reach)]
+        if touched:
+            steps += [self._render("market_daily/refresh.sql", **{**reach, **_bounds(bounds)}) for bounds in touched.slices]
+            steps.append(self._render("asset_stats/refresh.sql", **reach))
+        if plan.latest:
+            first, last = _literal(plan.latest)
+            steps.append(self._render("latest_prices/refresh.sql", ranges=ranges, first_latest=first, last_latest=last))
+        return steps
+
+    def _overview_step(self, plan: MartPlan, bounds: Range) -> str:
+        sentiment, is_market = _literals(plan.sentiment), plan.touched is not None
+        return self._render("market_overview/refresh.sql", is_market=is_market, sentiment_ranges=sentiment, **_bounds(bounds))
+
+    def _taken_step(self, plan: MartPlan) -> str:
+        taken = [(literal(p.batch_id), literal(p.table_name), _instant(p.published_at)) for p in plan.publications]
+        return self._render("taken.sql", publications=taken, refreshed_at=_instant(plan.refreshed_at))
+
+    def _report_step(self, plan: MartPlan) -> str:
+        bounds = _bounds((plan.touched.first_date, plan.touched.last_date)) if plan.touched else {}
+        overview = _literal(plan.overview) if plan.overview else None
+        is_market, is_latest = plan.touched is not None, plan.latest is not None
+        return self._render("report.sql", is_market=is_market, is_latest=is_latest, overview=overview, **bounds)
+
+    def _render(self, path: str, **values: Any) -> str:
+        folder, _, file = path.rpartition("/")
+        columns = ", ".join(column.name for column in load_contract(folder).columns) if folder else ""
+        signals = self._settings.signals.model_dump()
+        return render(_FOLDER / folder / file, **self._warehouse.names(), columns=columns, look_back=LOOK_BACK_DAYS, **signals, **values)
+
+    def refresh(self) -> Refresh:
+        """Bring the marts in step with everything published so far; does nothing when nothing waits.
+
+        Raises:
+            WriteConflictError: a publish or another refresh was faster; nothing was written, try again.
+            TerminalError: a statement failed; nothing was written.
+            TransientError: the warehouse does not answer, or not in time.
+        """
+        started, taken, dates = time.monotonic(), 0, []
+        rows: dict[str, int] = {}
+        while plan := self.plan():
+            for name, count in self._run(plan).items():
+                rows[name] = rows.get(name, 0) + count
+            taken += len(plan.publications)
+            dates += [(plan.touched.first_date, plan.touched.last_date)] if plan.touched else []
+            if len(plan.publications) < MOST_PUBLICATIONS:
+                break
+        return Refresh(taken, rows, hull(dates) if dates else None, time.monotonic() - started)
+
+    def verify(self, plan: MartPlan, run_id: str) -> list[Result]:
+        """Run the rules of the marts' contracts on the dates of a refresh, and record what they found.
+
+        Args:
+            plan: the refresh.
+            run_id: the run that asks.
+
+        Raises:
+            PublishBlockedError: a rule of severity error is broken; readers see it already.
+        """
+        first, last = hull([*plan.market, *plan.sentiment])
+        audit = Audit.of_dates(run_id, first, last, self._clock())
+        results = check_published(self._warehouse, [load_contract(name) for name in MARTS], audit)
+        refuse_if_blocked(results, Stage.PUBLISHED)
+        return results
+
+    def _run(self, plan: MartPlan) -> dict[str, int]:
+        try:
+            return {row["mart"]: row["n"] for row in self._warehouse.rows(self.script(plan)) if row["n"]}
+        except TerminalError as error:
+            if _OVERTAKEN in error.message:
+                raise WriteConflictError("A publish came between the plan of the marts and their refresh.", "Try again.") from error
+            raise
+
+
+def _date(day: date) -> str:
+    return f"DATE {literal(day.isoformat())}"
+
+
+def _instant(moment: datetime) -> str:
+    return f"TIMESTAMP {literal(format_instant(moment))}"
+
+
+def _literal(bounds: Range) -> tuple[str, str]:
+    return _date(bounds[0]), _date(bounds[1])
+
+
+def _literals(ranges: Iterable[Range]) -> list[tuple[str, str]]:
+    return [_literal(bounds) for bounds in ranges]
+
+
+def _bounds(bounds: Range) -> dict[str, str]:
+    first, last = _literal(bounds)
+    return {"first_date": first, "last_date": last}

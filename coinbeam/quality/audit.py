@@ -1,0 +1,255 @@
+"""The audit: rules run as SQL on one table, all of them in one query, and their results are appended to ``quality_result``."""
+
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from google.cloud import bigquery
+
+from coinbeam.batch import digest
+from coinbeam.clock import format_instant
+from coinbeam.contracts import Contract, Rule, Severity, Stage
+from coinbeam.contracts.bigquery import literal
+from coinbeam.contracts.model import fill
+from coinbeam.errors import PublishBlockedError, TerminalError
+from coinbeam.feeds import Batch
+from coinbeam.warehouse import Warehouse
+
+SAMPLE_SIZE = 10
+"""How many failing keys a result names."""
+
+_ONE_SCAN = re.compile(r"SELECT\s+((?:(?!\bSELECT\b|\{table\}).)+?)\s+FROM\s+\{table\}", re.IGNORECASE | re.DOTALL)
+"""A rule that looks once at the table and nowhere else: all such rules of a table are answered by one scan."""
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "=": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+class Status(StrEnum):
+    """How a rule ended; ``ERROR`` means that the rule itself could not run."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one rule.
+
+    Attributes:
+        value: the number that the rule found; None when it could not run.
+        sample: some failing keys.
+    """
+
+    table: str
+    rule: Rule
+    status: Status
+    value: float | None
+    message: str
+    sample: tuple[str, ...] = ()
+
+    @property
+    def threshold(self) -> str:
+        """What the number had to be, as a person reads it."""
+        return f"{self.rule.operator} {self.rule.threshold:.15g}"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the publish must not happen: an error-level rule that failed, or any rule that could not run."""
+        return self.status in {Status.FAILED, Status.ERROR}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is audited.
+
+    Attributes:
+        batch_id: the batch; where there is none, the run.
+        run_id: the run that asks.
+        snapshot_at: instant of the batch, aware; its date is the partition of the results.
+        stage: staging or published.
+        first_date: first date of the rows.
+        last_date: last date of the rows.
+        now: instant of the check, aware.
+    """
+
+    batch_id: str
+    run_id: str
+    snapshot_at: datetime
+    stage: Stage
+    first_date: date
+    last_date: date
+    now: datetime
+
+    @classmethod
+    def of_batch(cls, batch: Batch, stage: Stage, now: datetime) -> "Audit":
+        """The audit of a batch at a stage."""
+        return cls(batch.batch_id, batch.run_id, batch.instant, stage, batch.first_date, batch.last_date, now)
+
+    @classmethod
+    def of_dates(cls, run_id: str, first_date: date, last_date: date, now: datetime) -> "Audit":
+        """The audit of what readers see of some dates, whichever batches brought it."""
+        return cls(run_id, run_id, now, Stage.PUBLISHED, first_date, last_date, now)
+
+    @property
+    def literals(self) -> dict[str, str]:
+        """The values of the placeholders that are not tables."""
+        dates = {"batch_date": self.snapshot_at.date(), "first_date": self.first_date, "last_date": self.last_date}
+        return {
+            "batch_id": literal(self.batch_id),
+            "now": f"TIMESTAMP {literal(format_instant(self.now))}",
+            **{name: f"DATE {literal(day.isoformat())}" for name, day in dates.items()},
+        }
+
+
+class Auditor:
+    """Runs rules and appends their results.
+
+    Args:
+        warehouse: where the tables are.
+        audit: which batch, run and stage.
+        names: quoted names of tables by contract; those of the warehouse when left out.
+    """
+
+    def __init__(self, warehouse: Warehouse, audit: Audit, names: Mapping[str, str] | None = None) -> None:
+        self._warehouse = warehouse
+        self._audit = audit
+        self._values_of_placeholders = {**(warehouse.names() if names is None else names), **audit.literals}
+
+    def check(self, contract: Contract, table: str, rules: Sequence[Rule]) -> list[Result]:
+        """Run the rules on one table.
+
+        Args:
+            contract: whose rules they are.
+            table: what ``{table}`` stands for: a backquoted name or a parenthesised subquery.
+            rules: the rules; all numbers come from one query, and only if that fails each runs alone to find the culprit.
+        """
+        values = self._values(table, rules)
+        return [self._result(contract, table, rule, value) for rule, value in zip(rules, values, strict=True)]
+
+    def _values(self, table: str, rules: Sequence[Rule]) -> list[float | TerminalError | None]:
+        queries = list(dict.fromkeys(rule.query for rule in rules))  # rules that differ only in their bound share a query
+        try:
+            found = self._warehouse.rows(self._on(table, _together(queries)))
+        except TerminalError:
+            found = []
+        # Several rows mean that a rule is no aggregate; alone it will say so.
+        if len(found) != 1:
+            return [self._value(table, rule) for rule in rules]
+        return [found[0][f"r{queries.index(rule.query)}"] for rule in rules]
+
+    def _value(self, table: str, rule: Rule) -> float | TerminalError | None:
+        try:
+            found: float | None = self._warehouse.rows(self._on(table, f"SELECT CAST(({rule.query}) AS FLOAT64) AS r"))[0]["r"]
+            return found
+        except TerminalError as error:
+            return error
+
+    def _on(self, table: str, sql: str) -> str:
+        """The SQL of a rule on a table."""
+        return fill(sql, {**self._values_of_placeholders, "table": table})
+
+    def _result(self, contract: Contract, table: str, rule: Rule, value: float | TerminalError | None) -> Result:
+        if isinstance(value, TerminalError):
+            return Result(contract.name, rule, Status.ERROR, None, f"The rule could not run: {value}"[:1000])
+        if value is None or math.isnan(value):
+            return Result(contract.name, rule, Status.ERROR, None, "The rule could not run: it found no number.")
+        if _COMPARE[rule.operator](value, rule.threshold):
+            return Result(contract.name, rule, Status.PASSED, value, rule.description)
+        status = Status.FAILED if rule.severity is Severity.ERROR else Status.WARNING
+        return Result(contract.name, rule, status, value, rule.description, self._sample(table, rule))
+
+    def _sample(self, table: str, rule: Rule) -> tuple[str, ...]:
+        if not rule.sample:
+            return ()
+        try:
+            rows = self._warehouse.rows(self._on(table, f"{rule.sample} LIMIT {SAMPLE_SIZE}"))
+        except TerminalError as error:
+            return (f"the sample could not be read: {error}"[:1000],)  # the finding itself must not be lost
+        return tuple(sorted(str(next(iter(row.values()))) for row in rows))
+
+    def record(self, results: Sequence[Result], checked_at: datetime) -> None:
+        """Append results to ``quality_result``; the same run finding the same again adds nothing."""
+        target = f"{self._warehouse.dataset('crypto_ops')}.quality_result"
+        rows = [self._row(result, checked_at) for result in results]
+        known = self._known(target)
+        fresh = [row for row in rows if row["result_id"] not in known]
+        if fresh:
+            self._warehouse.append(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in fresh).encode())
+
+    def _known(self, target: str) -> set[str]:
+        sql = f"SELECT result_id FROM `{target}` WHERE checked_date = @day AND batch_id = @batch"
+        day = bigquery.ScalarQueryParameter("day", "DATE", self._audit.snapshot_at.date())
+        batch = bigquery.ScalarQueryParameter("batch", "STRING", self._audit.batch_id)
+        return {row["result_id"] for row in self._warehouse.rows(sql, [day, batch])}
+
+    def _row(self, result: Result, checked_at: datetime) -> dict[str, Any]:
+        audit, rule = self._audit, result.rule
+        # An age grows with the clock: of the same run it is news only when its status is.
+        found = "" if "now" in rule.placeholders else repr(result.value)
+        identity = (audit.run_id, audit.batch_id, audit.stage, result.table, rule.name, result.status, found)
+        return {
+            "result_id": digest(*identity, length=32),
+            "checked_date": f"{audit.snapshot_at:%Y-%m-%d}",
+            "checked_at": checked_at.isoformat(),
+            "run_id": audit.run_id,
+            "batch_id": audit.batch_id,
+            "table_name": result.table,
+            "stage": audit.stage.value,
+            "rule": rule.name,
+            "column_name": rule.column,
+            "severity": rule.severity.value,
+            "status": result.status.value,
+            "value": result.value if result.value is None or math.isfinite(result.value) else None,
+            "threshold": result.threshold,
+            "message": result.message,
+            "failing_sample": json.dumps(result.sample, ensure_ascii=False) if result.sample else None,
+        }
+
+
+def _together(queries: Sequence[str]) -> str:
+    """One query for all numbers, ``r0``, ``r1`` and so on."""
+    plain = {i: found[1] for i, query in enumerate(queries) if (found := _ONE_SCAN.fullmatch(query))}
+    alone = [f"CAST(({query}) AS FLOAT64) AS r{i}" for i, query in enumerate(queries) if i not in plain]
+    if not plain:
+        return f"SELECT {', '.join(alone)}"
+    scan = ", ".join(f"CAST({expression} AS FLOAT64) AS r{i}" for i, expression in plain.items())
+    return f"SELECT {', '.join(['scan.*', *alone])} FROM (SELECT {scan} FROM {{table}}) AS scan"
+
+
+def refuse_if_blocked(results: Sequence[Result], stage: Stage = Stage.STAGING) -> None:
+    """Stop the publish, or whoever would build on what was published.
+
+    Args:
+        results: of an audit.
+        stage: what was audited.
+
+    Raises:
+        PublishBlockedError: an error-level rule failed, or a rule could not run; the message names each with its number.
+    """
+    blocking = [result for result in results if result.blocks]
+    if blocking:
+        lines = "; ".join(f"{r.table}.{r.rule.name} = {r.value}, must be {r.threshold} {list(r.sample)}" for r in blocking)
+        raise PublishBlockedError(f"{len(blocking)} rule(s) refuse {_REFUSED[stage]}: {lines}.", _REMEDY[stage])
+
+
+_REFUSED = {Stage.STAGING: "the batch", Stage.PUBLISHED: "what was published"}
+_REMEDY = {
+    Stage.STAGING: (
+        "Nothing was published. See `coinbeam rejects` and `coinbeam quality`; mend the source or the rule, and run the batch again."
+    ),
+    Stage.PUBLISHED: "Readers see these rows. See `coinbeam quality`; mend the cause, and publish the batches of those dates again.",
+}

@@ -1,0 +1,111 @@
+"""What readers see: every published table exists as its contract says, and its rows keep the rules of the published stage."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from coinbeam.contracts import Contract, Rule, Severity, Stage
+from coinbeam.quality.audit import Audit, Auditor, Result, Status
+from coinbeam.quality.rules import foreign_keys, freshness, rules_of
+from coinbeam.warehouse import Warehouse
+
+_EPOCH = date(2010, 1, 1)
+"""Older than any row; a filter that partitioned tables ask for."""
+
+
+def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: Audit) -> list[Result]:
+    """Run the rules of published tables and append the results.
+
+    Args:
+        warehouse: where the tables are.
+        contracts: the tables.
+        audit: who asks; its dates limit the rows that are read. Tables without a partition are read whole.
+    """
+    auditor = Auditor(warehouse, audit)
+    results = [
+        result
+        for contract in contracts
+        for result in check_table(warehouse, auditor, contract, rows_of_dates(warehouse, contract, audit), published_rules(contract, audit))
+    ]
+    auditor.record(results, audit.now)
+    return results
+
+
+def check_table(warehouse: Warehouse, auditor: Auditor, contract: Contract, rows: str, rules: Iterable[Rule]) -> list[Result]:
+    """The results of one published table; without the table, or without a column, rules over rows would only repeat that.
+
+    Args:
+        warehouse: where the table is.
+        auditor: runs the rules.
+        contract: the table.
+        rows: the rows in question, a parenthesised subquery.
+        rules: what they must keep.
+    """
+    shape = shape_of(warehouse, contract)
+    if any(result.blocks for result in shape):
+        return shape
+    return shape + auditor.check(contract, rows, list(rules))
+
+
+def published_rules(contract: Contract, audit: Audit) -> list[Rule]:
+    """Every rule of a published table: of its columns and key, its ``quality`` section, its references, and its freshness.
+
+    Only rows of the present can make a table fresh; older ones are not blocked by its age.
+    """
+    return [
+        *rules_of(contract, contract.columns, Stage.PUBLISHED),
+        *foreign_keys(contract),
+        *freshness(contract, enforced=is_present(contract, audit)),
+    ]
+
+
+def is_present(contract: Contract, audit: Audit) -> bool:
+    """Whether the dates in question are young enough to make the table fresh."""
+    limit = contract.freshness_limit_hours
+    return limit is not None and audit.last_date >= (audit.now - timedelta(hours=limit)).date()
+
+
+def rows_of_dates(warehouse: Warehouse, contract: Contract, audit: Audit) -> str:
+    """The rows of a table on the dates of an audit, as a subquery that prunes to their partitions."""
+    column = contract.partition_column
+    dates = f" WHERE {column} BETWEEN DATE '{audit.first_date}' AND DATE '{audit.last_date}'" if column else ""
+    return f"(SELECT * FROM `{warehouse.table(contract)}`{dates})"
+
+
+def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
+    """Whether the table is there, and has the columns, types and modes of its contract.
+
+    Modes of a view are not judged: BigQuery knows none.
+    """
+    present = warehouse.columns(warehouse.table(contract))
+    exists = _shape_result(contract, "table_exists", [] if present is not None else [contract.name], "The table is there.")
+    if present is None:
+        return [exists]
+    wanted = {column.name: (column.type, column.required) for column in contract.columns}
+    differences = sorted(
+        f"{name}: {_described(present.get(name), contract)}, not {_described(wanted.get(name), contract)}"
+        for name in {*present, *wanted}
+        if _described(present.get(name), contract) != _described(wanted.get(name), contract)
+    )
+    return [exists, _shape_result(contract, "schema_matches", differences, "Names, types and modes are those of the contract.")]
+
+
+def _described(column: tuple[str, bool] | None, contract: Contract) -> str:
+    if column is None:
+        return "missing"
+    return column[0] if contract.is_view else f"{column[0]} {'REQUIRED' if column[1] else 'NULLABLE'}"
+
+
+def _shape_result(contract: Contract, name: str, differences: list[str], description: str) -> Result:
+    rule = Rule(name, "", "=", 0, Severity.ERROR, description, stage=Stage.PUBLISHED)
+    status = Status.FAILED if differences else Status.PASSED
+    return Result(contract.name, rule, status, float(len(differences)), description, tuple(differences))
+
+
+def newest_dates(warehouse: Warehouse, contract: Contract, days: int, today: date) -> tuple[date, date]:
+    """The newest dates of a table: the last one that has rows and those before it, ``days`` in all; up to today when it has none."""
+    column = contract.partition_column
+    if column is None or not warehouse.exists(warehouse.table(contract)):
+        return today - timedelta(days=days - 1), today
+    found = warehouse.rows(f"SELECT MAX({column}) AS newest FROM `{warehouse.table(contract)}` WHERE {column} >= DATE '{_EPOCH}'")
+    newest: date = found[0]["newest"] or today
+    return newest - timedelta(days=days - 1), max(newest, today)

@@ -1,0 +1,172 @@
+"""The state of the warehouse in a few tables: how fresh it is, what ran last, what was refused, what is broken, what the month has left."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from google.cloud.bigquery import ScalarQueryParameter
+
+from coinbeam.batch import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.budget import CallLedger
+from coinbeam.clock import Clock, utc_now
+from coinbeam.contracts import Contract, load_all, load_contract
+from coinbeam.feeds import SNAPSHOT_FACT
+from coinbeam.incidents import Incidents
+from coinbeam.warehouse import Warehouse
+
+BEGINNING = "1970-01-01"
+"""Before every row: partitioned tables ask for a filter."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table of the status.
+
+    Attributes:
+        title: its name.
+        columns: names, in order.
+        rows: values by name.
+        nothing: what no rows mean, in words.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[Row]
+    nothing: str
+
+
+class Status:
+    """Reads the state; a table that does not exist yet is told as such and is no error.
+
+    Args:
+        warehouse: what is looked at.
+        clock: source of "now".
+    """
+
+    def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
+        self._warehouse, self._clock = warehouse, clock
+
+    def blocks(self) -> list[Block]:
+        """Everything, in the order in which a person wants to read it.
+
+        Raises:
+            TransientError: the warehouse does not answer.
+        """
+        never = "No batch has run yet: `coinbeam run` makes the tables and the first one."
+        return [
+            Block(
+                "Freshness",
+                ("table", "newest", "age_hours", "stale_after_hours", "state"),
+                self.freshness(),
+                "No table promises freshness.",
+            ),
+            Block("Last batches", _BATCH_COLUMNS, self._of("ingestion_batch", lambda: last_batches(self._warehouse)), never),
+            Block(
+                "Open rejects",
+                ("batch_id", "reason", "records"),
+                self._of("rejected_record", lambda: open_rejects(self._warehouse)),
+                "None.",
+            ),
+            Block("Open incidents", ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message"), self.incidents(), "None."),
+            Block("API quota", _QUOTA_COLUMNS, self.quota(), ""),
+            Block("Backfills", ("backfill_id", *_PIECE_STATES, "last_change"), self._of("history_piece", self._backfills), "None."),
+        ]
+
+    def freshness(self) -> list[Row]:
+        """The age of each table that promises freshness, by the column that its contract names."""
+        return [self._freshness(contract) for contract in load_all().values() if contract.freshness_hours is not None]
+
+    def _freshness(self, contract: Contract) -> Row:
+        row: Row = {"table": contract.name, "newest": None, "age_hours": None, "stale_after_hours": contract.freshness_hours}
+        name = self._warehouse.table(contract)
+        if not self._warehouse.exists(name):
+            return row | {"state": "missing"}
+        where = f" WHERE {contract.partition_column} >= '{BEGINNING}'" if contract.partition_column else ""
+        newest = self._warehouse.rows(f"SELECT MAX({contract.freshness_column}) AS newest FROM `{name}`{where}")[0]["newest"]
+        if newest is None:
+            return row | {"state": "empty"}
+        hours = (self._clock() - _instant(newest)).total_seconds() / 3600
+        return row | {"newest": newest, "age_hours": round(hours, 1), "state": _judge(contract, hours)}
+
+    def incidents(self) -> list[Row]:
+        """What fails and was not over yet, the oldest first."""
+        return [vars(incident) for incident in Incidents(self._warehouse).open()]
+
+    def quota(self) -> list[Row]:
+        """Calls of the present month, of the plan and, where it was used, of the simulator."""
+        ledger = CallLedger(self._warehouse, self._warehouse.settings, self._clock)
+        rows = []
+        for source_id, plan in ((LIVE_SOURCE, self._warehouse.settings.coingecko.plan), (SIMULATOR_SOURCE, "simulator")):
+            usage = ledger.usage(source_id)
+            if source_id == LIVE_SOURCE or usage.used:
+                rows.append({"source_id": source_id, "plan": plan, **vars(usage), "used_this_month": usage.used, "left": usage.left})
+        return rows
+
+    def _backfills(self) -> list[Row]:
+        counts = ", ".join(f"COUNTIF(status = '{state}') AS {state}" for state in _PIECE_STATES)
+        table = self._warehouse.table(load_contract("history_piece"))
+        return self._warehouse.rows(
+            f"SELECT backfill_id, {counts}, MAX(updated_at) AS last_change FROM `{table}` "
+            "GROUP BY backfill_id ORDER BY last_change DESC LIMIT 5"
+        )
+
+    def _of(self, table: str, read: Callable[[], list[Row]]) -> list[Row]:
+        """The rows of a table, none where it does not exist yet."""
+        return read() if self._warehouse.exists(self._warehouse.table(load_contract(table))) else []
+
+
+_BATCH_COLUMNS = (
+    "table_name",
+    "batch_id",
+    "status",
+    "mode",
+    "rows_published",
+    "rows_rejected",
+    "api_calls",
+    "finished_at",
+    "error_message",
+)
+_QUOTA_COLUMNS = ("source_id", "plan", "calls_per_month", "spent", "reserved", "used_this_month", "left", "today")
+_PIECE_STATES = ("planned", "published", "empty", "failed")
+
+
+def _instant(newest: datetime | date) -> datetime:
+    """The moment of a newest value; a day counts from its midnight, UTC."""
+    return newest if isinstance(newest, datetime) else datetime.combine(newest, time(), UTC)
+
+
+def _judge(contract: Contract, hours: float) -> str:
+    if contract.freshness_limit_hours is not None and hours > contract.freshness_limit_hours:
+        return "too old"
+    return "stale" if contract.freshness_hours is not None and hours > contract.freshness_hours else "fresh"
+
+
+def last_batches(warehouse: Warehouse, limit: int = 5) -> list[Row]:
+    """The runs of each kind of batch that ended last, the newest first."""
+    table = warehouse.table(load_contract("ingestion_batch"))
+    kind = f"COALESCE(table_name, '{SNAPSHOT_FACT}')"
+    return warehouse.rows(
+        f"SELECT * FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {kind} ORDER BY finished_at DESC) <= {limit} ORDER BY {kind}, finished_at DESC"
+    )
+
+
+def open_rejects(warehouse: Warehouse, batch: str | None = None, reason: str | None = None, limit: int = 20) -> list[Row]:
+    """How many records each batch refused in its latest run, by reason.
+
+    Args:
+        warehouse: what is looked at.
+        batch: only this batch.
+        reason: only this reason.
+        limit: at most so many pairs of batch and reason.
+    """
+    table = warehouse.table(load_contract("rejected_record"))
+    return warehouse.rows(
+        f"SELECT batch_id, reason, COUNT(*) AS records FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
+        "AND (@batch IS NULL OR batch_id = @batch) AND (@reason IS NULL OR reason = @reason) "
+        f"GROUP BY batch_id, reason ORDER BY batch_id DESC, records DESC LIMIT {limit}",
+        [ScalarQueryParameter("batch", "STRING", batch), ScalarQueryParameter("reason", "STRING", reason)],
+    )

@@ -1,0 +1,26 @@
+"""SQL templates (Jinja): the only place where SQL files become SQL. A name that a template uses and nobody gives is an error."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+
+_SQL_MACROS = jinja2.FileSystemLoader(Path(__file__).resolve().parent.parent / "sql")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, loader=_SQL_MACROS)
+
+
+def render(template: Path, **values: object) -> str:
+    """A template with its values.
+
+    Args:
+        template: the file; it may import macros by their path below ``sql/``.
+        values: by name, inserted as they are.
+
+    Raises:
+        jinja2.TemplateError: the template is wrong, or uses a name without a value.
+    """
+    return _environment().from_string(template.read_text(encoding="utf-8")).render(**values).strip()

@@ -1,0 +1,85 @@
+"""The marts, whenever a publish touched their facts: only the dates that it touched are recomputed."""
+
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from airflow.sdk import DAG, chain, get_current_context, task
+
+from coinbeam.feeds import FEEDS, MARTS
+from coinbeam.settings import load_settings
+from dags.operations import resolve_incidents
+from dags.tasks import dag_arguments, fact_asset, script_task
+
+DOC = """
+### What this does
+Recomputes `crypto_marts` for what publishes touched since the last time. It is started by the **assets** that the publish tasks update.
+
+1. `plan_refresh` reads the queue `crypto_ops.publication` and finds the touched assets and dates with their look-back; it ends when nothing
+   waits.
+2. `refresh` is one transaction: every mart, and the mark that its publications were seen. A failure leaves all as it was.
+3. `verify` runs the rules of the marts' contracts on what was recomputed.
+
+### It failed. What now?
+- **refresh**: nothing changed and the publications still wait; clear the task, or wait for the next publish.
+- **verify**: the log names each rule with its number; `coinbeam quality` shows since when.
+"""
+
+settings = load_settings()
+
+
+def _marts() -> Any:
+    """Everything heavy is imported when a task runs, never when the file is parsed."""
+    from coinbeam.marts import Marts
+    from coinbeam.warehouse import Warehouse
+
+    return Marts(Warehouse(load_settings()), load_settings())
+
+
+@task(doc_md="Finds what publishes touched since the last refresh, and shows it.")
+def plan_refresh() -> dict[str, Any]:
+    """What is recomputed."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from coinbeam.warehouse import Warehouse
+
+    Warehouse(load_settings()).ensure_schema()
+    plan = _marts().plan()
+    if plan is None:
+        raise AirflowSkipException("No publish waits: the marts are as new as the facts.")
+    print(f"{len(plan.publications)} publications wait; recomputed: {plan.touched or 'no day of any asset'}")
+    return dict(plan.model_dump(mode="json"))
+
+
+@task(doc_md="Runs the rules of the marts' contracts on what was recomputed.", on_success_callback=resolve_incidents)
+def verify() -> dict[str, int]:
+    """Look at what readers see."""
+    from coinbeam.marts import MartPlan
+    from coinbeam.runs import count_by_status, run_identity
+
+    context = get_current_context()
+    run, plan = context["dag_run"], MartPlan.model_validate(context["ti"].xcom_pull(task_ids="plan_refresh"))
+    return count_by_status(_marts().verify(plan, run_identity(run.run_type, run.logical_date, run.run_id)))
+
+
+def refresh_script() -> str:
+    """The refresh, for templates: planned when the task runs, so that the try after one that a publish overtook knows of it."""
+    marts = _marts()
+    plan = marts.plan()
+    return str(marts.script(plan)) if plan else "SELECT 'another refresh took everything that waited' AS mart;"
+
+
+with DAG(
+    dag_id="crypto_marts_dag",
+    description="The marts, recomputed for the dates that publishes touched.",
+    schedule=reduce(or_, (fact_asset(feed.fact) for feed in FEEDS if feed.feeds_marts)),
+    start_date=datetime(2013, 1, 1, tzinfo=UTC),
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=3),
+    doc_md=DOC,
+    tags=["coinbeam", "marts", settings.environment.value],
+    **dag_arguments({"refresh_script": refresh_script}),
+) as dag:
+    refresh = script_task("refresh", "{{ refresh_script() }}", [fact_asset(name) for name in MARTS])
+    chain(plan_refresh(), refresh, verify())

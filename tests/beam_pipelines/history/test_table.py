@@ -1,0 +1,154 @@
+"""A batch of history as one file: sorted, each day once, the same bytes for the same bodies, and every point in the report."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_pipelines.history.chart import PieceBody
+from beam_pipelines.history.rules import HistoryRules
+from beam_pipelines.history.table import COUNTS, HistoryReport, write_history
+from coinbeam.batch import BatchManifest
+from coinbeam.contracts import load_contract
+from coinbeam.landing import LandedBody
+
+Written = tuple[list[dict[str, str]], list[dict[str, Any]], HistoryReport, bytes]
+Write = Callable[..., Written]
+DAY = "2026-01-0{}"
+
+
+@pytest.fixture
+def write(batch: BatchManifest, rules: HistoryRules) -> Write:
+    """Writes a batch of pieces with their bodies, and reads its files again."""
+
+    def writing(given: dict[PieceBody, LandedBody | None]) -> Written:
+        bodies = {piece.uri: landed for piece, landed in given.items()}
+        out, rejects = io.BytesIO(), io.BytesIO()
+        report = write_history(given, lambda uri: bodies[uri], batch, rules, out, rejects)  # type: ignore[arg-type,return-value]
+        for piece in report.pieces:
+            assert piece.points_read == sum(getattr(piece, name) for name in COUNTS if name != "points_read")
+        lines = list(csv.DictReader(io.StringIO(out.getvalue().decode())))
+        assert report.totals()["rows_valid"] == len(lines)
+        keys = [(line["asset_id"], line["date"]) for line in lines]
+        assert keys == sorted(set(keys))
+        return lines, [json.loads(line) for line in rejects.getvalue().splitlines()], report, out.getvalue()
+
+    return writing
+
+
+def points(*days: int, price: float = 1.0) -> list[tuple[Any, ...]]:
+    return [(DAY.format(day), price, 10.0, None) for day in days]
+
+
+def piece(asset: str, first: int, last: int, uri: str) -> PieceBody:
+    return PieceBody(asset, "coingecko", date(2026, 1, first), date(2026, 1, last), uri)
+
+
+def test_rows_are_the_columns_of_the_contract(write: Write, land: Callable[..., LandedBody]) -> None:
+    [row], _, _, raw = write({piece("bitcoin", 1, 1, "a"): land([("2026-01-01T00:05:18", 2.4e-10, 0, None)])})
+    assert list(row) == [column.name for column in load_contract("crypto_market_daily_fact").file_columns]
+    assert row == {
+        "asset_id": "bitcoin",
+        "quote_currency": "usd",
+        "date": "2026-01-01",
+        "price": "2.4e-10",
+        "market_cap": "0",
+        "total_volume": "",
+        "observed_at": "2026-01-01 00:05:18.000000Z",
+        "ingested_at": "2026-01-11 00:40:00.000000Z",
+        "source_id": "coingecko",
+        "batch_id": "b",
+    }
+    assert raw.endswith(b'"b"\n')
+
+
+def test_the_order_of_the_pieces_changes_no_byte(write: Write, land: Callable[..., LandedBody]) -> None:
+    given = {
+        piece("ethereum", 1, 3, "c"): land(points(1, 2, 3)),
+        piece("bitcoin", 4, 6, "b"): land(points(4, 6)),
+        piece("bitcoin", 1, 3, "a"): land(points(1, 2, 3)),
+    }
+    _, _, report, first = write(given)
+    assert write(dict(reversed(given.items())))[3] == first
+    assert [(entry.asset_id, entry.first) for entry in report.pieces] == [
+        ("bitcoin", "2026-01-01"),
+        ("bitcoin", "2026-01-04"),
+        ("ethereum", "2026-01-01"),
+    ]
+    assert [entry.missing_days for entry in report.pieces] == [(), ("2026-01-05",), ()]
+
+
+def test_of_overlapping_bodies_the_one_landed_last_has_the_day(write: Write, land: Callable[..., LandedBody]) -> None:
+    given = {
+        piece("bitcoin", 1, 4, "new"): land(points(1, 2, 4, price=2.0), landed_at=datetime(2026, 1, 12, tzinfo=UTC)),
+        piece("bitcoin", 2, 5, "old"): land(points(2, 3, 4, 5, price=1.0)),
+    }
+    lines, _, report, _ = write(given)
+    assert [(line["date"][-1], float(line["price"])) for line in lines] == [("1", 2.0), ("2", 2.0), ("3", 1.0), ("4", 2.0), ("5", 1.0)]
+    assert [(entry.rows_valid, entry.rows_superseded, entry.days_missing) for entry in report.pieces] == [(3, 0, 1), (2, 2, 0)]
+
+
+def test_a_piece_without_a_body_is_a_gap_with_its_reason(write: Write, land: Callable[..., LandedBody]) -> None:
+    absent = PieceBody("nobody", "coingecko", date(2026, 1, 1), date(2026, 1, 2), None, calls=1, error="HTTP 404")
+    _, _, report, _ = write({absent: None, piece("bitcoin", 1, 1, "a"): land(points(1))})
+    assert (report.totals()["pieces_missing"], report.totals()["days_missing"]) == (1, 2)
+    assert (report.pieces[1].error, report.pieces[1].calls, report.pieces[1].missing_days) == ("HTTP 404", 1, ("2026-01-01/2026-01-02",))
+
+
+def test_a_batch_of_nothing_is_a_header(write: Write, land: Callable[..., LandedBody]) -> None:
+    lines, rejects, report, raw = write({piece("bitcoin", 1, 2, "a"): land(b"Throttled")})
+    assert (lines, raw.count(b"\n")) == ([], 1)
+    assert [(reject["level"], reject["reason"], reject["estimated_rows"]) for reject in rejects] == [("page", "not_json", 2)]
+    assert (report.pages_rejected, report.rows_lost, report.first_date) == (1, 2, None)
+
+
+def test_all_missing_days_are_named_as_stretches(write: Write, land: Callable[..., LandedBody]) -> None:
+    _, _, report, _ = write({PieceBody("x", "coingecko", date(2025, 1, 1), date(2025, 12, 31), "a"): land([("2025-01-01", 1.0, 1.0, 1.0)])})
+    assert (report.pieces[0].days_missing, report.pieces[0].missing_days) == (364, ("2025-01-02/2025-12-31",))
+
+
+@pytest.fixture
+def exports(captures: Path) -> dict[PieceBody, LandedBody]:
+    """The nine real exports."""
+    found = sorted((captures / "daily").glob("*.csv"))
+    assert len(found) == 9
+    landed_at = datetime(2026, 11, 20, tzinfo=UTC)
+    return {
+        PieceBody(path.stem, "coingecko_export", None, None, str(path)): LandedBody(str(path), path.read_bytes(), landed_at)
+        for path in found
+    }
+
+
+def test_every_row_of_the_real_exports_is_accounted_for(write: Write, exports: dict[PieceBody, LandedBody]) -> None:
+    lines, rejects, report, _ = write(exports)
+    given = {}
+    for export, landed in exports.items():
+        for row in csv.DictReader(io.StringIO(landed.body.decode())):
+            given[export.asset_id, row["snapped_at"][:10]] = row
+    assert (len(lines), rejects) == (len(given), [])
+    for line in lines:
+        row = given[line["asset_id"], line["date"]]
+        for ours, theirs in (("price", "price"), ("market_cap", "market_cap"), ("total_volume", "total_volume")):
+            assert (float(line[ours]) if line[ours] else None) == (float(row[theirs]) if row[theirs] else None)
+        assert line["observed_at"] == row["snapped_at"].replace(" UTC", ".000000Z")
+    for entry in report.pieces:
+        span = (date.fromisoformat(str(entry.last)) - date.fromisoformat(str(entry.first))).days + 1
+        assert span == entry.rows_valid + entry.days_missing == entry.points_read + entry.days_missing
+
+
+def test_real_hourly_charts_become_days(write: Write, captures: Path) -> None:
+    for path in sorted((captures / "market_chart").glob("*.json")):
+        landed = LandedBody(str(path), path.read_bytes(), datetime(2026, 11, 20, tzinfo=UTC))
+        lines, rejects, report, _ = write({PieceBody("x", "file", None, None, str(path)): landed})
+        chart = json.loads(landed.body)
+        prices = chart.get("data", chart)["prices"][:-1]
+        first: dict[str, float] = {}
+        for stamp, price in prices:
+            first.setdefault(datetime.fromtimestamp(stamp / 1_000, UTC).date().isoformat(), price)
+        assert {line["date"]: float(line["price"]) for line in lines} == first
+        assert (report.pieces[0].points_now, report.pieces[0].days_missing, rejects) == (1, 0, [])

@@ -1,0 +1,146 @@
+"""Entries of the index: strings to integers, classes by their bands, days once, gaps known and unknown."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_pipelines.sentiment.bodies import is_index
+from beam_pipelines.sentiment.index import IndexBatch, read_index
+from coinbeam.batch import BatchManifest
+from coinbeam.contracts import load_contract
+from coinbeam.landing import LandedBody
+from coinbeam.sentiment import NEVER_PUBLISHED, classification
+
+CONTRACT = load_contract("fear_greed_fact")
+BATCH = BatchManifest("b", "fear_greed", "alternative_me", datetime(2026, 1, 10, tzinfo=UTC), "usd", 1, "fear_greed")
+LANDED_AT = datetime(2026, 1, 10, 1, 0, tzinfo=UTC)
+
+Read = Callable[..., IndexBatch]
+
+
+def entry(day: str, value: Any = "50", band: Any = "Neutral", **more: Any) -> dict[str, Any]:
+    stamp = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp())
+    return {"value": value, "value_classification": band, "timestamp": str(stamp), **more}
+
+
+@pytest.fixture
+def read() -> Read:
+    """Reads entries, or a body as it is, and checks that each is accounted for."""
+
+    def reading(*bodies: Any, landed_at: datetime = LANDED_AT) -> IndexBatch:
+        raws = [body if isinstance(body, bytes) else json.dumps({"data": body, "metadata": {"error": None}}).encode() for body in bodies]
+        landed = [LandedBody(str(number), raw, landed_at + timedelta(hours=number)) for number, raw in enumerate(raws)]
+        index = read_index(landed, BATCH, CONTRACT, 300)
+        report = index.report
+        assert report.rows_read == report.rows_valid + report.rows_duplicate + report.rows_rejected
+        assert index.table.num_rows == report.rows_valid
+        return index
+
+    return reading
+
+
+def test_texts_become_integers_dates_and_instants(read: Read) -> None:
+    index = read([entry("2026-01-10", "72", "Greed", time_until_update="2661"), entry("2026-01-09", "20", "Extreme Fear")])
+    assert index.table.to_pylist() == [
+        {
+            "date": date(2026, 1, day),
+            "value": value,
+            "classification": band,
+            "observed_at": datetime(2026, 1, day, tzinfo=UTC),
+            "ingested_at": LANDED_AT,
+            "source_id": "alternative_me",
+            "batch_id": "b",
+        }
+        for day, value, band in ((9, 20, "Extreme Fear"), (10, 72, "Greed"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "column"),
+    [
+        pytest.param("x", "wrong_type", None, id="no object"),
+        pytest.param({"value": "5"}, "missing_field", "observed_at", id="no stamp"),
+        pytest.param({"timestamp": "1767225600"}, "missing_field", "value", id="no value"),
+        pytest.param(entry("2026-01-02", "26", "Extreme Fear"), "classification_mismatch", "classification", id="another band"),
+        pytest.param(entry("2026-01-02", "50", None), "classification_mismatch", "classification", id="no class"),
+        pytest.param(entry("2026-01-02", "101", "Extreme Greed"), "above_maximum", "value", id="above a hundred"),
+        pytest.param(entry("2026-01-02", "-1", "Extreme Fear"), "below_minimum", "value", id="below zero"),
+        pytest.param(entry("2026-01-02", "5.5", "Extreme Fear"), "wrong_type", "value", id="a fraction"),
+        pytest.param(entry("2026-01-02", None), "null_value", "value", id="a null"),
+        pytest.param(entry("2026-01-02", 50.0), "wrong_type", "value", id="a double"),
+        pytest.param(entry("2026-01-02T00:00:01"), "not_midnight", "observed_at", id="not at midnight"),
+        pytest.param(entry("2026-01-11"), "future_observation", "observed_at", id="tomorrow"),
+        pytest.param(entry("1970-01-02"), "below_minimum", "observed_at", id="before any market"),
+        pytest.param({"value": "50", "timestamp": "yesterday"}, "wrong_type", "observed_at", id="a stamp in words"),
+        pytest.param({"value": "50", "timestamp": None}, "null_value", "observed_at", id="a null stamp"),
+    ],
+)
+def test_a_bad_entry_costs_only_itself(read: Read, bad: Any, reason: str, column: str | None) -> None:
+    index = read([bad, entry("2026-01-01")])
+    [reject] = index.rejects
+    assert (reject.reason, reject.column_name, reject.row_number, reject.level) == (reason, column, 0, "row")
+    assert json.loads(reject.to_line())["table_name"] == "fear_greed_fact"
+    assert index.table["date"].to_pylist() == [date(2026, 1, 1)]
+
+
+@given(value=st.integers(0, 100), band=st.sampled_from(["Extreme Fear", "Fear", "Neutral", "Greed", "Extreme Greed"]))
+def test_a_class_is_accepted_exactly_when_it_is_that_of_its_band(value: int, band: str) -> None:
+    body = json.dumps({"data": [entry("2026-01-01", str(value), band)]}).encode()
+    report = read_index([LandedBody("x", body, LANDED_AT)], BATCH, CONTRACT, 300).report
+    assert report.rows_valid == (classification(value) == band)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "not_json"),
+        (b"[]", "not_an_index"),
+        (b'{"data": {}}', "not_an_index"),
+        (b'{"error": "x"}', "error_body"),
+        (b'{"data": [], "metadata": {"error": "down"}}', "error_body"),
+    ],
+)
+def test_an_unreadable_body_is_one_reject(read: Read, body: bytes, reason: str) -> None:
+    index = read(body)
+    assert [(reject.level, reject.reason) for reject in index.rejects] == [("page", reason)]
+    assert (index.report.pages_rejected, index.report.rows_valid) == (1, 0)
+    assert not is_index(body)
+
+
+def test_a_day_counts_once_and_the_newest_body_has_it(read: Read) -> None:
+    old, new = [entry("2026-01-01", "50"), entry("2026-01-02", "50")], [entry("2026-01-02", "51"), entry("2026-01-02", "52")]
+    index = read(old, new)
+    assert index.table["value"].to_pylist() == [50, 51]
+    assert index.report.rows_duplicate == 2
+
+
+def test_days_that_were_never_published_are_no_gaps(read: Read) -> None:
+    days = [date(2018, 4, 12) + timedelta(days=back) for back in range(7)]
+    index = read([entry(day.isoformat()) for day in days if day not in NEVER_PUBLISHED and day != date(2018, 4, 13)])
+    assert (index.report.missing_days, index.report.days_never_published) == (["2018-04-13"], 3)
+
+
+def test_the_real_index_has_exactly_its_four_known_gaps(read: Read, captures: Path) -> None:
+    [path] = (captures / "fng").glob("*.csv")
+    report = read(path.read_bytes(), landed_at=datetime(2026, 2, 14, tzinfo=UTC)).report
+    assert (report.rows_valid, report.rows_rejected, report.days_missing, report.days_never_published) == (2_931, 0, 0, 4)
+    assert (report.first_date, report.last_date) == ("2018-02-01", "2026-02-13")
+
+
+def test_the_newest_real_entry_is_a_value_like_any_other(read: Read, captures: Path) -> None:
+    index = read((captures / "fng" / "fng_latest_2025-04-23_raw.json").read_bytes())
+    assert index.table.select(["date", "value", "classification"]).to_pylist() == [
+        {"date": date(2025, 4, 23), "value": 72, "classification": "Greed"}
+    ]
+
+
+@pytest.mark.parametrize("line", ["2018-02-31,30", "2018-02-01,30,1", "2018-02-01,", "2018-02-01,x"])
+def test_a_bad_line_of_a_csv_costs_only_itself(read: Read, line: str) -> None:
+    index = read(f"date,fng\n{line}\n2018-02-02,15\n".encode())
+    assert (index.report.rows_rejected, index.report.rows_valid) == (1, 1)

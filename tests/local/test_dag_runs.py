@@ -1,0 +1,40 @@
+"""Several runs in one process, with a stand-in for Airflow's command line."""
+
+import json
+import runpy
+import sys
+
+import pytest
+
+from local import dag_runs
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that Airflow was given; a DAG named ``broken`` fails."""
+    commands: list[list[str]] = []
+
+    def run_module(module: str, *, run_name: str, alter_sys: bool) -> None:
+        assert (run_name, alter_sys) == ("__main__", True)
+        commands.append([module, *sys.argv[1:]])
+        if "broken" in sys.argv:
+            raise SystemExit("DagRun failed")
+
+    monkeypatch.setattr(runpy, "run_module", run_module)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    return commands
+
+
+def test_each_run_is_the_command_of_airflow(asked: list[list[str]]) -> None:
+    runs = [["first", "2026-01-02T00:00:00Z", {"top_n": 5}], ["second", "2026-01-03T00:00:00Z", {}]]
+    dag_runs.main([json.dumps(runs)])
+    assert asked == [
+        ["airflow", "dags", "test", "first", "2026-01-02T00:00:00Z", "--conf", '{"top_n": 5}'],
+        ["airflow", "dags", "test", "second", "2026-01-03T00:00:00Z", "--conf", "{}"],
+    ]
+
+
+def test_a_run_that_fails_is_the_last(asked: list[list[str]]) -> None:
+    with pytest.raises(SystemExit, match="DagRun failed"):
+        dag_runs.main([json.dumps([["broken", "2026-01-02T00:00:00Z", {}], ["second", "2026-01-02T00:00:00Z", {}]])])
+    assert [command[3] for command in asked] == ["broken"]
