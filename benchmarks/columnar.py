@@ -149,17 +149,32 @@ def measure(name: str, pages: int, folder: Path, output: Path, core: int) -> Mea
     Raises:
         RuntimeError: it failed; its last lines are in the message.
     """
-    command = [sys.executable, "-m", "benchmarks.contenders", name, "--folder", str(folder), "--pages", str(pages)]
+    command = ["benchmarks.contenders", name, "--folder", str(folder), "--pages", str(pages), "--output", str(output), "--core", str(core)]
+    return run_measured(name, pages, pages * ROWS_PER_PAGE, command)
+
+
+def run_measured(name: str, pages: int, rows: int, command: list[str]) -> Measurement:
+    """Run a module with its arguments in a process of its own, to its end.
+
+    Args:
+        name: the contender.
+        pages: bodies that it reads.
+        rows: what they hold.
+        command: module and arguments.
+
+    Raises:
+        RuntimeError: it failed; its last lines are in the message.
+    """
     started = time.monotonic()
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([*command, "--output", str(output), "--core", str(core)], stderr=errors, stdout=errors, cwd=ROOT)
+        process = subprocess.Popen([sys.executable, "-m", *command], stderr=errors, stdout=errors, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{name} failed with {process.returncode}: {errors.read().decode(errors='replace')[-2_000:]}")
     cpu = usage.ru_utime + usage.ru_stime
-    return Measurement(name, pages, pages * ROWS_PER_PAGE, cpu, time.monotonic() - started, usage.ru_maxrss / _MEBIBYTE)
+    return Measurement(name, pages, rows, cpu, time.monotonic() - started, usage.ru_maxrss / _MEBIBYTE)
 
 
 def read_outcome(output: Path) -> Outcome:
