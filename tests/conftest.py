@@ -1,13 +1,17 @@
 """Fixtures shared by all tests. The local cloud starts when the first test asks for it, once per test process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
+from shutil import copytree, ignore_patterns
 from threading import Thread
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
-from coinbeam.settings import load_settings
-from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud
+from coinbeam.orchestrator import airflow_home, migrate_database
+from coinbeam.settings import Settings, load_settings
+from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
 from tests.webhook import Webhook
 
 # A busy machine is no fault of an example; every test has a time limit of its own.
@@ -15,10 +19,42 @@ hypothesis.settings.register_profile("coinbeam", deadline=None)
 hypothesis.settings.load_profile("coinbeam")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest tests first, in whatever order they were shuffled: a long one at the end would keep one worker busy alone."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Keep tests together that share a fixture of their module, or each worker would make it anew; and start the longest tests first.
+
+    They are shuffled in between: a long one at the end would keep one worker busy alone.
+    """
+    for item in items:
+        if shares_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    yield
     items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, item.get_closest_marker("airflow") is None))
+
+
+def shares_fixture(item: pytest.Item) -> bool:
+    """Whether a test uses a fixture that is made once for its module."""
+    if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
+        return False
+    return any(made.scope == "module" for made in chain.from_iterable(item._fixtureinfo.name2fixturedefs.values()))
+
+
+@pytest.fixture(scope="session")
+def migrated_airflow(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[Settings], None]:
+    """Gives settings a migrated Airflow that has never run anything: the first process that asks makes its database, all others copy it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    template = temporary_settings(shared / "migrated")
+    with FileLock(shared / "migrated.lock", timeout=200):
+        migrate_database(template)
+
+    def copy(settings: Settings) -> None:
+        home = airflow_home(settings)
+        if not home.exists():
+            # Its configuration names folders of its own; Airflow writes another one.
+            copytree(airflow_home(template), home, ignore=ignore_patterns("*.cfg", "logs"))
+
+    return copy
 
 
 @pytest.fixture

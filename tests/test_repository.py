@@ -223,3 +223,10 @@ def test_our_functions_are_short() -> None:
     )
     assert lengths[len(lengths) // 2] <= 10
     assert lengths[len(lengths) * 9 // 10] < 40
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_of_a_group_stay_in_one_process(request: pytest.FixtureRequest, worker_id: str) -> None:
+    if worker_id == "master":
+        pytest.skip("only one process runs the tests")
+    assert request.node.nodeid.endswith("@together"), "xdist does not know this version of pytest, and ignores its groups in silence"

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from coinbeam.orchestrator import airflow_environment, migrate_database
-from coinbeam.settings import load_settings
+from coinbeam.orchestrator import airflow_environment
+from coinbeam.settings import Settings, load_settings
 from local.temporary import temporary_settings
 from tests.dags.description import read
 
@@ -26,19 +26,19 @@ PRODUCTION = {
 
 
 @pytest.fixture(scope="session")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def airflow_variables(tmp_path_factory: pytest.TempPathFactory, migrated_airflow: Callable[[Settings], None]) -> dict[str, str]:
     """The environment of a migrated Airflow that has never run anything."""
     settings = temporary_settings(tmp_path_factory.mktemp("airflow_home"))
-    migrate_database(settings)
+    migrated_airflow(settings)
     return airflow_environment(settings)
 
 
 @pytest.fixture(scope="session")
-def run_python(airflow_home: dict[str, str]) -> Any:
+def run_python(airflow_variables: dict[str, str]) -> Any:
     """Run a snippet in a fresh interpreter of that Airflow: importing Airflow here would fix its settings for every other test."""
 
     def run(snippet: str, **variables: str) -> str:
-        environment = os.environ | airflow_home | variables
+        environment = os.environ | airflow_variables | variables
         done = subprocess.run([sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -11,7 +11,7 @@ from coinbeam.warehouse import Warehouse
 from local.temporary import LocalCloud, free_ports
 from tests.webhook import Webhook
 
-pytestmark = [pytest.mark.cloud, pytest.mark.airflow]
+pytestmark = [pytest.mark.cloud, pytest.mark.airflow, pytest.mark.xdist_group("dags")]
 
 PRELUDE = """
 import json, logging, sys

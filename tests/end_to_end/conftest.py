@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from beam_pipelines.populate_date_dim import run as populate_date_dim
 from coinbeam.clock import utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.orchestrator import DagRun, airflow_environment, command, migrate_database, run_dag
+from coinbeam.orchestrator import DagRun, airflow_environment, command, run_dag
 from coinbeam.runs import present_instant
 from coinbeam.settings import Settings
 from coinbeam.storage import Bucket
@@ -202,9 +202,9 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(fresh_cloud: LocalCloud, tmp_path: Path) -> Iterator[Pipeline]:
+def pipeline(fresh_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path: Path) -> Iterator[Pipeline]:
     """The DAG on datasets of this test alone, with a market without faults."""
-    migrate_database(fresh_cloud.settings)
+    migrated_airflow(fresh_cloud.settings)
     ready = Pipeline(fresh_cloud.settings, tmp_path)
     ready._control("reset", {})
     ready.faults(profile="none")
