@@ -27,9 +27,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """
     for item in items:
         if shares_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+            item.add_marker(pytest.mark.xdist_group(module_of(item)))
     yield
-    items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, item.get_closest_marker("airflow") is None))
+    ranks: dict[str, tuple[bool, bool]] = {}
+    for item in items:
+        rank = (item.get_closest_marker("timeout") is None, item.get_closest_marker("airflow") is None)
+        ranks[module_of(item)] = min(rank, ranks.get(module_of(item), rank))
+    items.sort(key=lambda item: ranks[module_of(item)])
+
+
+def module_of(item: pytest.Item) -> str:
+    """The file of a test."""
+    return item.nodeid.partition("::")[0]
 
 
 def shares_fixture(item: pytest.Item) -> bool:
