@@ -69,7 +69,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def collect_rarely() -> None:
-    """Look for garbage less often: each translated statement makes thousands of short-lived objects, and looking costs a seventh of the work."""
+    """Look for garbage less often: a statement leaves thousands of short-lived objects, and looking costs a seventh of the work."""
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 
