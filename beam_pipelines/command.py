@@ -2,22 +2,17 @@
 
 import contextlib
 import gc
-import importlib
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from beam_pipelines.files import write_atomically
 from beam_pipelines.reports import Report
-from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
+from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
 """Exit codes. ``REFUSED`` is a failure that a retry without a change cannot mend; schedulers tell it from ``FAILED`` by this number."""
-
-_RAISED_BY_WORKER = re.compile(r"^(?P<module>coinbeam(?:\.\w+)+)\.(?P<kind>\w+): (?P<text>.+)$", re.MULTILINE)
-_STEP = re.compile(r" \[while running '[^']*'\]")  # what Beam adds to the message of an exception
 
 
 def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None = None, job: str = "") -> int:
@@ -39,14 +34,13 @@ def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None =
         print_summary(run(given))
         gc.freeze()  # at its exit Python would look once more through everything that Beam imported, for a third of a small job's time
     except Exception as error:
-        said = (type(error), str(error)) if isinstance(error, CoinbeamError) else cause(error)
+        said = error if isinstance(error, CoinbeamError) else raised_in(str(error))
         if said is None:
             raise
-        kind, text = said
-        line = f"{kind.__name__}: {_STEP.sub('', text)}"
+        line = f"{type(said).__name__}: {said}"
         print(line, file=sys.stderr, flush=True)
         leave_word(given, job, line)
-        return exit_code(kind)
+        return exit_code(type(said))
     return DONE
 
 
@@ -63,18 +57,6 @@ def exit_code(kind: type[CoinbeamError]) -> int:
     if issubclass(kind, SettingsError):
         return MISUSE
     return REFUSED if issubclass(kind, TerminalError) else FAILED
-
-
-def cause(error: BaseException) -> tuple[type[CoinbeamError], str] | None:
-    """Class and text of the Coinbeam error that a runner wrapped into one of its own, or None when it was none of ours.
-
-    The runners pass on the text of a worker's traceback, not the exception.
-    """
-    for found in reversed(list(_RAISED_BY_WORKER.finditer(str(error)))):
-        kind = getattr(importlib.import_module(found["module"]), found["kind"], None)
-        if isinstance(kind, type) and issubclass(kind, CoinbeamError):
-            return kind, found["text"]
-    return None
 
 
 def print_summary(report: Report) -> None:

@@ -1,5 +1,11 @@
 """One small hierarchy of errors: terminal ones need a person or a change, transient ones deserve another try."""
 
+import importlib
+import re
+
+_RAISED = re.compile(r"^(?P<module>coinbeam(?:\.\w+)+)\.(?P<kind>\w+): (?P<text>.+)$", re.MULTILINE)
+_STEP = re.compile(r" \[while running '[^']*'\]")  # what Beam adds to the message of an exception
+
 
 class CoinbeamError(Exception):
     """Base of every error that Coinbeam raises on purpose.
@@ -40,3 +46,15 @@ class ContractError(TerminalError):
 
 class PublishBlockedError(TerminalError):
     """The audit refused a batch; nothing was published."""
+
+
+def raised_in(text: str) -> CoinbeamError | None:
+    """The Coinbeam error that a traceback ends in, or None when it was none of ours.
+
+    Runners pass on the text of a worker's traceback, not the exception.
+    """
+    for found in reversed(list(_RAISED.finditer(text))):
+        kind = getattr(importlib.import_module(found["module"]), found["kind"], None)
+        if isinstance(kind, type) and issubclass(kind, CoinbeamError):
+            return kind(_STEP.sub("", found["text"]))
+    return None

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 from pydantic_settings import SettingsError as UnreadableSettingError
 from yaml import YAMLError
 
@@ -214,13 +221,24 @@ class LineageSettings(_Section):
         return self
 
 
+LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]
+
+
 class DataflowSettings(_Section):
-    """Machine shape of Dataflow jobs."""
+    """How Dataflow jobs are launched: their Flex Templates, machines, network and labels."""
 
     machine_type: str = "n1-standard-2"
-    max_workers: Annotated[int, Field(ge=1)] = 4
+    max_workers: Annotated[int, Field(ge=1, le=1_000)] = 4
     use_public_ips: bool = False
-    subnetwork: str | None = None
+    subnetwork: str | None = Field(None, description="regions/R/subnetworks/S; unset: the default network")
+    template_folder: str | None = Field(
+        None, pattern="^gs://", description="Folder of the Flex Templates; unset: that of this release in the bucket"
+    )
+    image: str | None = Field(None, description="Container image of the workers, that of the release; unset: Beam's own")
+    labels: dict[str, LabelValue] = Field(
+        default_factory=lambda: {"app": "coinbeam"}, description="Labels of every job, by which its cost is found"
+    )
+    poll_seconds: Annotated[int, Field(ge=1, le=600, description="Seconds between two looks at a running job")] = 30
 
 
 class RetrySettings(_Section):
@@ -286,7 +304,8 @@ class Settings(BaseSettings):
     """All settings of one environment.
 
     Precedence, highest first: keyword arguments, ``COINBEAM_*`` variables (nested names joined by ``__``), ``COINGECKO_API_KEY``,
-    ``config/<environment>.yaml``, the defaults here.
+    ``config/deployment.json`` (what the deployment of this tree says; never in a checkout), ``config/<environment>.yaml``, the defaults
+    here.
     """
 
     model_config = SettingsConfigDict(env_prefix="COINBEAM_", env_nested_delimiter="__", extra="forbid", frozen=True)
@@ -295,6 +314,7 @@ class Settings(BaseSettings):
     google: GoogleSettings
     storage: StorageSettings
     warehouse: WarehouseSettings = WarehouseSettings()
+    release: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,40}$", description="Which release this is")] = "development"
     market: MarketSettings = MarketSettings()
     coingecko: CoinGeckoSettings = CoinGeckoSettings()
     quality: QualitySettings = QualitySettings()
@@ -321,7 +341,8 @@ class Settings(BaseSettings):
         """Put the environment variables above the environment's YAML file."""
         key = os.environ.get("COINGECKO_API_KEY")
         plain_key = InitSettingsSource(settings_cls, {"coingecko": {"api_key": key}} if key else {})
-        return init_settings, env_settings, plain_key, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+        deployed = JsonConfigSettingsSource(settings_cls, json_file=deployment_file())
+        return init_settings, env_settings, plain_key, deployed, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -349,6 +370,11 @@ class Settings(BaseSettings):
         return f"gs://{self.storage.bucket}"
 
     @property
+    def template_folder(self) -> str:
+        """The folder of the Flex Templates that belong to this release."""
+        return (self.dataflow.template_folder or f"{self.bucket_uri}/releases/{self.release}/templates").rstrip("/")
+
+    @property
     def simulator_url(self) -> str:
         """Base URL of the simulated API, with the path of the real one."""
         return f"http://127.0.0.1:{self.local.ports.simulator}/api/v3"
@@ -366,6 +392,14 @@ def config_file() -> Path:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise SettingsError(f"COINBEAM_ENV is {name!r}, but there is no {path.name} in config/.", f"Known environments: {known}.")
     return path
+
+
+def deployment_file() -> Path:
+    """What a deployment writes beside the YAML files: project, bucket, accounts and the name of the release.
+
+    It belongs to the tree that is deployed, so that a DAG, its Flex Templates and their image can never disagree.
+    """
+    return ROOT / "config" / "deployment.json"
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task, task_group
 
 from coinbeam.feeds import CALENDAR, DATES
-from dags.tasks import BeamJobOperator, load_task, script_task, settings
+from dags.jobs import beam_job
+from dags.tasks import load_task, script_task, settings
 
 StepsAndBatch = Callable[[Mapping[str, Any]], tuple[Any, Any]]
 """Gives, for the plan of a run, its steps and the batch that the calendar must cover."""
@@ -55,7 +56,7 @@ def calendar_tasks(of: StepsAndBatch, plan_task: str, name: str, then: str) -> C
 
     @task_group
     def calendar() -> None:
-        made = BeamJobOperator(job=CALENDAR.job, options={"output": f"{settings.bucket_uri}/batches/{{{{ {batch_id} }}}}"})
+        made = beam_job(CALENDAR.job, options={"output": f"{settings.bucket_uri}/batches/{{{{ {batch_id} }}}}"})
         publish = script_task("publish", f"{{{{ calendar_script({plan}) }}}}")
         _ = made >> load_task(DATES, batch_id, "date_dim.csv") >> publish
 

@@ -9,8 +9,9 @@ from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, tas
 from coinbeam.feeds import DAILY_FACT, HISTORY, REJECTS
 from coinbeam.settings import Settings, load_settings
 from dags.calendar import calendar_script, calendar_tasks
+from dags.jobs import beam_job
 from dags.operations import resolve_incidents
-from dags.tasks import ANY_SUCCESS, BeamJobOperator, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does
@@ -221,9 +222,7 @@ def record_batch() -> str:
 def history_batch(batch: Any, options: Any) -> None:
     """One batch of a backfill, from its pieces to its record."""
     prepared = prepare(batch)
-    fetch = BeamJobOperator(
-        job=HISTORY.job, options=options, execution_timeout=JOB_TIMEOUT, max_active_tis_per_dagrun=settings.history.max_parallel
-    )
+    fetch = beam_job(HISTORY.job, options=options, execution_timeout=JOB_TIMEOUT, max_active_tis_per_dagrun=settings.history.max_parallel)
     load_facts = load_task(DAILY_FACT, f"{ONE}.batch_id", "history_*.csv")
     load_rejects = load_task(REJECTS, f"{ONE}.batch_id", "rejected_history.ndjson")
     record_rejects = script_task("record_rejects", f"{{{{ rejects_script({ONE}) }}}}")

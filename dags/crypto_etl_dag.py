@@ -6,8 +6,9 @@ from typing import Any
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
 
 from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
+from dags.jobs import beam_job
 from dags.operations import alert_gap, resolve_incidents
-from dags.tasks import BeamJobOperator, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.tasks import dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does
@@ -267,11 +268,9 @@ with DAG(
     schema = build_ensure_schema_task(plan)
     jobs = build_choose_jobs_task(plan)
     timeout = JOB_TIMEOUT[settings.market.period]
-    fetch = BeamJobOperator(job="fetch_crypto_data", options=plan["fetch_options"], execution_timeout=timeout)
-    assets = BeamJobOperator(job="populate_crypto_asset_dim", options=plan["assets_options"], execution_timeout=timeout)
-    dates = BeamJobOperator(
-        job="populate_date_dim", options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30)
-    )
+    fetch = beam_job("fetch_crypto_data", options=plan["fetch_options"], execution_timeout=timeout)
+    assets = beam_job("populate_crypto_asset_dim", options=plan["assets_options"], execution_timeout=timeout)
+    dates = beam_job("populate_date_dim", options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30))
     loads = [
         load_task("crypto_market_snapshot_fact", f"{PLAN}.batch_id", f"crypto_{{{{ {PLAN}.stamp }}}}.csv"),
         load_task("crypto_asset_dim", f"{PLAN}.batch_id", "asset_dim.csv"),

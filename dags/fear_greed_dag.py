@@ -9,8 +9,9 @@ from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, tas
 from coinbeam.feeds import FEAR_GREED_FACT, REJECTS, SENTIMENT
 from coinbeam.settings import load_settings
 from dags.calendar import calendar_script, calendar_tasks
+from dags.jobs import beam_job
 from dags.operations import resolve_incidents
-from dags.tasks import ANY_SUCCESS, BeamJobOperator, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does
@@ -129,7 +130,7 @@ with DAG(
 ) as dag:
     plan: Any = plan_index()
     schema = ensure_schema(plan)
-    fetch = BeamJobOperator(job=SENTIMENT.job, options=plan["options"], execution_timeout=timedelta(minutes=30), trigger_rule=ANY_SUCCESS)
+    fetch = beam_job(SENTIMENT.job, options=plan["options"], execution_timeout=timedelta(minutes=30), trigger_rule=ANY_SUCCESS)
     calendar = calendar_tasks(whole_index, "plan_index", "batch_id", then=SENTIMENT.job)
     facts = load_task(FEAR_GREED_FACT, f"{PLAN}.batch_id", "fear_greed.csv")
     rejects = load_task(REJECTS, f"{PLAN}.batch_id", "rejected_fear_greed.ndjson")

@@ -128,6 +128,6 @@ def _words_of_job(task: Any, failed: str) -> str | None:
         return None
     try:
         bucket = Bucket(load_settings())
-        return bucket.read_text(f"{output.removeprefix(bucket.uri('')).strip('/')}/failure_{task.job}.txt")
+        return bucket.read_text(f"{output.removeprefix(bucket.uri('')).strip('/')}/failure_{task.beam_job}.txt")
     except CoinbeamError:
         return None

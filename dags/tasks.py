@@ -1,30 +1,22 @@
-"""The tasks that our DAGs share: a Beam job, a load into staging, a transaction, and what every task has in common."""
+"""The tasks that our DAGs share: a load into staging, a transaction, and what every task has in common."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.apache.beam.hooks import beam as beam_hook
-from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 from airflow.sdk import Asset, Param, TriggerRule
 
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.settings import Runner, Settings, load_settings
-from dags.lineage import job_lineage, script_lineage
+from coinbeam.settings import Runner, load_settings
+from dags.lineage import script_lineage
 from dags.operations import RetryTransientErrors, alert_failure
 
 settings = load_settings()
 
-BEAM_RUNNERS = {"local": "FnApiRunner", "dataflow": "DataflowRunner"}
-
 ANY_SUCCESS = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
-
-_BEAM_VERSION = "from importlib.metadata import version; print(version('apache-beam'))"
 
 
 def fact_asset(table: str) -> Asset:
@@ -43,7 +35,7 @@ def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         "catchup": False,
-        "user_defined_macros": {"beam_runner": beam_runner, "staging_table": staging_table, **macros},
+        "user_defined_macros": {"staging_table": staging_table, **macros},
         "default_args": {
             "owner": "data-platform",
             "retries": settings.retry.retries,
@@ -57,56 +49,14 @@ def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def runner_param(runner: Runner) -> Param:
-    """The field of a trigger form that chooses the Beam runner."""
+    """The field of a trigger form that tells where the Beam jobs run; the deployment decides, so there is one choice."""
     return Param(
         runner.value,
         type="string",
         title="Beam runner",
-        description="local: in a process of the worker. dataflow: on Google Cloud.",
-        enum=["local", "dataflow"],
+        description="local: in a process of the worker. dataflow: on Google Cloud, by Flex Templates. The setting `runner` decides.",
+        enum=[runner.value],
     )
-
-
-def beam_runner(name: str) -> str:
-    """Beam's name of a runner of the form."""
-    return BEAM_RUNNERS[name]
-
-
-class BeamJobOperator(BeamRunPythonPipelineOperator):
-    """The stock operator for ``python -m beam_pipelines.<job>``, with the lineage of our jobs.
-
-    Args:
-        job: name of the entry module, which is also the task's name unless ``task_id`` is given.
-        options: options of the job.
-    """
-
-    def __init__(self, *, job: str, options: Any, task_id: str = "", **kwargs: Any) -> None:
-        super().__init__(
-            task_id=task_id or job,
-            py_file=f"beam_pipelines.{job}",
-            py_options=["-m"],
-            py_interpreter=sys.executable,
-            runner="{{ beam_runner(params.runner) }}",
-            default_pipeline_options=dataflow_options(settings),
-            pipeline_options=options,
-            **kwargs,
-        )
-        self.job = job
-
-    def execute(self, context: Any) -> Any:
-        """Run the job to its end."""
-        with _version_from_metadata():
-            return super().execute(context)
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """What the job read and wrote, for the lineage event of the task."""
-        return job_lineage(self.job, dict(self.pipeline_options or {}), self._loaded_files(task_instance), settings)
-
-    def _loaded_files(self, task_instance: Any) -> list[str]:
-        """What the tasks after this one load: the job's files under the names that the next event of the lineage gives them."""
-        loads = [task for task in self.downstream_list if isinstance(task, GCSToBigQueryOperator)]
-        patterns = [pattern for load in loads for pattern in load.source_objects]
-        return list(self.render_template(patterns, task_instance.get_template_context(), self.get_template_env()))
 
 
 class ScriptOperator(BigQueryInsertJobOperator):
@@ -118,36 +68,6 @@ class ScriptOperator(BigQueryInsertJobOperator):
         if not (lineage.inputs or lineage.outputs):
             lineage.inputs, lineage.outputs = script_lineage(self.configuration["query"]["query"], settings.google.project)
         return lineage
-
-
-@contextmanager
-def _version_from_metadata() -> Iterator[None]:
-    """Let the hook learn Beam's version from its metadata: importing all of Beam for it costs seconds in every task."""
-    known = beam_hook._APACHE_BEAM_VERSION_SCRIPT
-    beam_hook._APACHE_BEAM_VERSION_SCRIPT = _BEAM_VERSION
-    try:
-        yield
-    finally:
-        beam_hook._APACHE_BEAM_VERSION_SCRIPT = known
-
-
-def dataflow_options(settings: Settings) -> dict[str, Any]:
-    """What Dataflow needs beside the job's own options; nothing for a local environment."""
-    if settings.is_local:
-        return {}
-    flow, google = settings.dataflow, settings.google
-    options = {
-        "project": google.project,
-        "region": google.region,
-        "temp_location": f"{settings.bucket_uri}/dataflow/temp",
-        "staging_location": f"{settings.bucket_uri}/dataflow/staging",
-        "machine_type": flow.machine_type,
-        "max_num_workers": str(flow.max_workers),
-        "no_use_public_ips": not flow.use_public_ips,
-        "subnetwork": flow.subnetwork,
-        "service_account_email": google.dataflow_service_account,
-    }
-    return {name: value for name, value in options.items() if value not in {None, ""}}
 
 
 def load_task(table: str, batch_id: str, pattern: str, *, trigger_rule: TriggerRule = ANY_SUCCESS) -> GCSToBigQueryOperator:

@@ -1,0 +1,248 @@
+"""A Beam job as a task: launched on Dataflow as a Flex Template, or run in a process of the worker. The setting ``runner`` decides.
+
+In production nothing of Beam is installed beside Airflow. The task launches the template of its release, defers until the job has ended,
+and says in our own words why it failed. A job is named after its batch, so that a retried task finds the job that is still running and
+waits for that one; a task that is killed cancels its job.
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.apache.beam.hooks import beam as beam_hook
+from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
+from airflow.providers.google.cloud.hooks.dataflow import DataflowHook
+from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
+from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
+from googleapiclient.errors import HttpError
+
+from coinbeam.errors import CoinbeamError, raised_in
+from coinbeam.settings import Runner, Settings, load_settings
+from dags.lineage import job_lineage
+
+settings = load_settings()
+
+LOCAL_RUNNER = "FnApiRunner"
+"""Beam's name of the runner in one process, the same as in ``beam_pipelines.options``, which this package must not import."""
+
+_BEAM_VERSION = "from importlib.metadata import version; print(version('apache-beam'))"
+_LONGEST_NAME = 63
+_CONFLICT = 409
+
+
+def beam_job(job: str, options: Any, task_id: str = "", **kwargs: Any) -> "LocalJobOperator | DataflowJobOperator":
+    """The task of a job.
+
+    Args:
+        job: name of the entry module, which is also the task's name unless ``task_id`` is given.
+        options: options of the job, or what gives them when the task runs.
+        task_id: name of the task.
+        **kwargs: what every operator takes.
+    """
+    operator = DataflowJobOperator if settings.runner is Runner.DATAFLOW else LocalJobOperator
+    return operator(job=job, options=options, task_id=task_id or job, **kwargs)
+
+
+class JobLineage:
+    """What a job read and wrote, for the lineage event of its task."""
+
+    beam_job: str
+    pipeline_options: Any
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Inputs and outputs, told by the options of the job and the tasks after it."""
+        return job_lineage(self.beam_job, dict(self.pipeline_options or {}), self._loaded_files(task_instance), settings)
+
+    def _loaded_files(self, task_instance: Any) -> list[str]:
+        """What the tasks after this one load: the job's files under the names that the next event of the lineage gives them."""
+        task: Any = self
+        loads = [after for after in task.downstream_list if isinstance(after, GCSToBigQueryOperator)]
+        patterns = [pattern for load in loads for pattern in load.source_objects]
+        return list(task.render_template(patterns, task_instance.get_template_context(), task.get_template_env()))
+
+
+class LocalJobOperator(JobLineage, BeamRunPythonPipelineOperator):
+    """The stock operator for ``python -m beam_pipelines.<job>``.
+
+    Args:
+        job: name of the entry module.
+        options: options of the job.
+    """
+
+    def __init__(self, *, job: str, options: Any, **kwargs: Any) -> None:
+        super().__init__(
+            py_file=f"beam_pipelines.{job}",
+            py_options=["-m"],
+            py_interpreter=sys.executable,
+            runner=LOCAL_RUNNER,
+            pipeline_options=options,
+            **kwargs,
+        )
+        self.beam_job = job
+
+    def execute(self, context: Any) -> Any:
+        """Run the job to its end."""
+        with _version_from_metadata():
+            return super().execute(context)
+
+
+class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
+    """The stock operator for the Flex Template of a job, deferrable, with a job name that a retry finds again.
+
+    Args:
+        job: name of the entry module.
+        options: options of the job, which become the parameters of the template.
+    """
+
+    template_fields = ("pipeline_options", *DataflowStartFlexTemplateOperator.template_fields)
+
+    def __init__(self, *, job: str, options: Any, execution_timeout: timedelta, **kwargs: Any) -> None:
+        super().__init__(
+            body={},
+            location=settings.google.region,
+            project_id=settings.google.project,
+            deferrable=True,
+            append_job_name=False,
+            poll_sleep=settings.dataflow.poll_seconds,
+            execution_timeout=execution_timeout,
+            **kwargs,
+        )
+        self.beam_job = job
+        self.pipeline_options = options
+
+    @cached_property
+    def hook(self) -> "ReattachingHook":
+        """The stock hook, which launches a job or finds it running."""
+        return ReattachingHook(gcp_conn_id=self.gcp_conn_id, poll_sleep=self.poll_sleep, cancel_timeout=self.cancel_timeout)
+
+    def execute(self, context: Any) -> Any:
+        """Launch the job, or find the one that an earlier attempt launched, and wait for its end in the triggerer."""
+        self.body = launch_request(self.beam_job, self.pipeline_options, settings)
+        return super().execute(context)
+
+    def defer(self, **kwargs: Any) -> None:
+        """Wait no longer than the task may run: the stock trigger would wait for ever for a job that somebody cancelled on Dataflow."""
+        super().defer(**{"timeout": self.execution_timeout, **kwargs})
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Take the end of the job; a failed one is told by the error that the job itself raised.
+
+        Raises:
+            CoinbeamError: what the job raised, so that the retry policy knows whether a retry can help.
+        """
+        name = job_name(self.beam_job, self.pipeline_options)
+        if event["status"] == "error" and (error := self.hook.error_of(name, self.project_id, self.location)):
+            raise error
+        return super().execute_complete(context, event)
+
+
+class ReattachingHook(DataflowHook):
+    """The stock hook, for jobs whose name says what they do: at most one of a name runs at a time."""
+
+    def launch_job_with_flex_template(self, *, body: dict[str, Any], location: str, project_id: str) -> dict[str, Any]:
+        """Launch a job, unless one of its name is running; then that one.
+
+        Dataflow itself refuses a second job of a name that runs, so two attempts at the same moment cannot both launch.
+        """
+        name = body["launchParameter"]["jobName"]
+        running = self.jobs_named(name, project_id, location, "ACTIVE")
+        if not running:
+            try:
+                return dict(super().launch_job_with_flex_template(body=body, location=location, project_id=project_id))
+            except HttpError as error:
+                running = self.jobs_named(name, project_id, location, "ACTIVE") if error.status_code == _CONFLICT else []
+                if not running:
+                    raise
+        self.log.info("Job %s (%s) is running already: this attempt waits for it.", name, running[0]["id"])
+        return running[0]
+
+    def jobs_named(self, name: str, project_id: str, location: str, state: str = "ALL") -> list[dict[str, Any]]:
+        """Jobs of a name, the newest first.
+
+        Args:
+            name: exactly.
+            project_id: their project.
+            location: their region.
+            state: ACTIVE, TERMINATED or ALL.
+        """
+        request = self._jobs().list(projectId=project_id, location=location, name=name, filter=state)
+        jobs = request.execute(num_retries=self.num_retries).get("jobs", [])
+        return sorted((job for job in jobs if job["name"] == name), key=lambda job: str(job.get("createTime", "")), reverse=True)
+
+    def error_of(self, name: str, project_id: str, location: str) -> CoinbeamError | None:
+        """The error that the newest job of a name raised on a worker, or None when it was none of ours."""
+        jobs = self.jobs_named(name, project_id, location)
+        if not jobs:
+            return None
+        messages = self._jobs().messages()
+        request = messages.list(projectId=project_id, location=location, jobId=jobs[0]["id"], minimumImportance="JOB_MESSAGE_ERROR")
+        texts = [message.get("messageText", "") for message in request.execute(num_retries=self.num_retries).get("jobMessages", [])]
+        return next((error for error in map(raised_in, texts) if error), None)
+
+    def _jobs(self) -> Any:
+        return self.get_conn().projects().locations().jobs()
+
+
+def launch_request(job: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The body of ``projects.locations.flexTemplates.launch`` for a job.
+
+    Source: https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch
+
+    Args:
+        job: name of the entry module.
+        options: options of the job; those without a value are left out.
+        settings: the environment.
+    """
+    parameters = {name: str(value) for name, value in options.items() if value is not None}
+    return {
+        "launchParameter": {
+            "jobName": job_name(job, parameters),
+            "containerSpecGcsPath": f"{settings.template_folder}/{job}.json",
+            "parameters": parameters,
+            "environment": launch_environment(job, settings),
+        }
+    }
+
+
+def launch_environment(job: str, settings: Settings) -> dict[str, Any]:
+    """Machines, network, account and labels of a job; what is not set is left to the project's defaults."""
+    flow, google = settings.dataflow, settings.google
+    environment = {
+        "machineType": flow.machine_type,
+        "maxWorkers": flow.max_workers,
+        "ipConfiguration": "WORKER_IP_PUBLIC" if flow.use_public_ips else "WORKER_IP_PRIVATE",
+        "subnetwork": flow.subnetwork,
+        "serviceAccountEmail": google.dataflow_service_account,
+        "sdkContainerImage": flow.image,
+        "tempLocation": f"{settings.bucket_uri}/dataflow/temp",
+        "stagingLocation": f"{settings.bucket_uri}/dataflow/staging",
+        "additionalUserLabels": {**flow.labels, "job": job.replace("_", "-"), "release": settings.release},
+    }
+    return {name: value for name, value in environment.items() if value is not None}
+
+
+def job_name(job: str, options: Mapping[str, Any]) -> str:
+    """The name of the job of a batch: the same for every attempt, and another one for another batch.
+
+    It is made of the job, the folder of the batch, and a digest of both: Dataflow allows lower-case letters, digits and hyphens.
+    """
+    output = str(options["output"]).rstrip("/")
+    digest = hashlib.sha256(f"{job} {output}".encode()).hexdigest()[:8]
+    words = re.sub(r"[^a-z0-9]+", "-", f"{job}-{output.rpartition('/')[2]}".lower()).strip("-")
+    return f"{words[: _LONGEST_NAME - len(digest) - 1].rstrip('-')}-{digest}"
+
+
+@contextmanager
+def _version_from_metadata() -> Iterator[None]:
+    """Let the hook learn Beam's version from its metadata: importing all of Beam for it costs seconds in every task."""
+    known = beam_hook._APACHE_BEAM_VERSION_SCRIPT
+    beam_hook._APACHE_BEAM_VERSION_SCRIPT = _BEAM_VERSION
+    try:
+        yield
+    finally:
+        beam_hook._APACHE_BEAM_VERSION_SCRIPT = known
