@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test lint format bench up down ui requirements dictionary clean
+.PHONY: help env run test lint format bench up down ui requirements templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,8 +57,12 @@ down: env ## Stop the local cloud
 ui: env ## Open Airflow's web interface on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam ui
 
-requirements: env ## Compile requirements.txt from pyproject.toml
+requirements: env ## Compile requirements.txt, and that of the image of the Beam jobs, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra beam -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/beam-requirements.txt
+
+templates: env ## Write the metadata of the Flex Templates from the options of the jobs
+	@$(BIN)/python -m beam_pipelines.flex_template --write
 
 dictionary: env ## Write docs/data_dictionary.md from the contracts
 	@$(BIN)/coinbeam contracts dictionary --write

@@ -63,6 +63,7 @@ from coinbeam.landing import COMPLETE_NAME, newest_revisions
 from coinbeam.settings import Settings
 
 JOB = "fetch_crypto_data"
+OPTIONS = (MarketOptions, ShardOptions)
 TABLE = "crypto_market_snapshot_fact"
 ENDPOINT = "markets"
 
@@ -91,7 +92,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    launch = prepare(JOB, argv, (MarketOptions, ShardOptions), settings, clock)
+    launch = prepare(JOB, argv, OPTIONS, settings, clock)
     job, market = launch.job, read_market(launch.options, launch.settings)
     rules = MarketRules.from_contract(load_contract(TABLE), launch.settings.quality.clock_skew_seconds)
     work = find_replays(job, ENDPOINT, market.per_page, market.universe, launch.settings) if job.glob else prepare_fetch(launch, market)

@@ -25,6 +25,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.command import execute
@@ -46,6 +47,7 @@ from coinbeam.sentiment import FearGreedClient, index_url
 from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
 
 JOB = "fetch_fear_greed"
+OPTIONS: tuple[type[PipelineOptions], ...] = ()
 TABLE = "fear_greed_fact"
 FILE = "fear_greed.csv"
 REJECTS_FILE = "rejected_fear_greed.ndjson"
@@ -90,7 +92,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    launch = prepare(JOB, argv, (), settings, clock)
+    launch = prepare(JOB, argv, OPTIONS, settings, clock)
     work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
     write = WriteIndexFn(load_contract(TABLE), launch.job.output, launch.settings.quality.clock_skew_seconds)
     summarise = partial(index_report, batch=work.batch, mode="replay" if launch.job.glob else "fetch")

@@ -60,6 +60,7 @@ from coinbeam.history import ENDPOINT, HistoryPiece, newest_closed_day, oldest_d
 from coinbeam.settings import Settings
 
 JOB = "fetch_market_history"
+OPTIONS = (HistoryOptions, DateOptions, ShardOptions)
 TABLE = "crypto_market_daily_fact"
 REJECTS_FILE = "rejected_history.ndjson"
 
@@ -89,7 +90,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong, or the plan does not reach so far; nothing was called.
     """
-    launch = prepare(JOB, argv, (HistoryOptions, DateOptions, ShardOptions), settings, clock)
+    launch = prepare(JOB, argv, OPTIONS, settings, clock)
     history = launch.settings.history
     request = read_history(launch.options, launch.job, newest_closed_day(clock(), history))
     rules = HistoryRules.from_contract(load_contract(TABLE), launch.settings.quality.clock_skew_seconds, history.settle_minutes)

@@ -22,6 +22,9 @@ LOCAL_RUNNER = "FnApiRunner"
 """What runs a pipeline on one machine, by name: ``DirectRunner`` would first try to download the Prism binary and, where it cannot, fall
 back to this one in silence, so that a laptop and a closed CI would use different runners."""
 
+REQUIRED = frozenset({"output"})
+"""Options that every job needs; all others have a default."""
+
 _DIRECT_NAMES = {"", "direct", "directrunner", "local", "fnapirunner", "fnapi"}
 _CENTURY = range(1970, 2200)
 

@@ -49,6 +49,7 @@ from coinbeam.errors import SettingsError
 from coinbeam.settings import Settings
 
 JOB = "populate_crypto_asset_dim"
+OPTIONS = (AssetOptions,)
 TABLE = "crypto_asset_dim"
 FILE = "asset_dim.csv"
 REJECTS_FILE = "rejected_assets.ndjson"
@@ -77,7 +78,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    launch = prepare(JOB, argv, (AssetOptions,), settings, clock)
+    launch = prepare(JOB, argv, OPTIONS, settings, clock)
     job, request = launch.job, read_asset_options(launch.options, launch.settings)
     load_known(request.known_assets)
     work = find_bodies(job, launch.settings) if job.glob else prepare_fetch(launch, request)

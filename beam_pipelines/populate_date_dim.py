@@ -30,6 +30,7 @@ from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.settings import Settings
 
 JOB = "populate_date_dim"
+OPTIONS = (DateOptions,)
 TABLE = "date_dim"
 FILE = "date_dim.csv"
 
@@ -47,7 +48,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong.
     """
-    launch = prepare(JOB, argv, (DateOptions,), settings, clock)
+    launch = prepare(JOB, argv, OPTIONS, settings, clock)
     dates, csv_uri = read_dates(launch.options, launch.job.snapshot_at), f"{launch.job.output}/{FILE}"
     return launch.run(lambda pipeline, report: build(pipeline, dates, csv_uri, report), only)
 

@@ -8,10 +8,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.command import cause, execute
+from beam_pipelines.command import execute
 from beam_pipelines.metrics import counters
 from beam_pipelines.reports import total
-from coinbeam.errors import SettingsError, TerminalError, TransientError
+from coinbeam.errors import SettingsError, TerminalError, TransientError, raised_in
 
 
 def raising(error: Exception) -> Any:
@@ -53,7 +53,7 @@ def test_a_success_prints_the_plain_values(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_unexpected_error_keeps_its_traceback() -> None:
-    assert cause(RuntimeError("ZeroDivisionError: division by zero")) is None
+    assert raised_in("ZeroDivisionError: division by zero") is None
     with pytest.raises(ZeroDivisionError):
         execute(raising(ZeroDivisionError()), [])
 

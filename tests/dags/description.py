@@ -80,7 +80,7 @@ def _task(task: Any) -> dict[str, Any]:
         "kind": type(task).__name__,
         "is_mapped": task.get_closest_mapped_task_group() is not None,
         "width": task.max_active_tis_per_dagrun,
-        "options": getattr(task, "default_pipeline_options", None),
+        "deferrable": getattr(task, "deferrable", False),
     }
 
 

@@ -10,8 +10,9 @@ from airflow.providers.openlineage.extractors.base import DefaultExtractor
 from coinbeam.marts import MartPlan, Marts, Publication, Touched
 from coinbeam.settings import load_settings
 from coinbeam.warehouse import Warehouse
+from dags.jobs import beam_job
 from dags.lineage import job_lineage, script_lineage
-from dags.tasks import BeamJobOperator, script_task
+from dags.tasks import script_task
 from tests.dags.description import MARK
 
 BATCH = {"output": "gs://bucket/batches/b", "landing": "gs://bucket"}
@@ -92,7 +93,7 @@ def _statistics(read: str, written: str) -> dict[str, Any]:
 
 def _broken() -> str:
     """What the provider makes of a job whose lineage cannot be told."""
-    operator = BeamJobOperator(job="fetch_crypto_data", options={"source": "live"})
+    operator = beam_job("fetch_crypto_data", {"source": "live"})
     return repr(DefaultExtractor(operator).extract_on_complete(None))
 
 

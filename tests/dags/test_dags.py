@@ -226,14 +226,10 @@ def test_retries_are_a_setting(described_production: dict[str, Any], name: str) 
 
 
 @every_batch_dag
-def test_production_gives_dataflow_what_it_needs(described_production: dict[str, Any], name: str) -> None:
+def test_production_launches_templates_and_waits_in_the_triggerer(described_production: dict[str, Any], name: str) -> None:
     assert described_production["errors"] == {}
-    jobs = [task for task in tasks(described_production, name).values() if task["kind"] == "BeamJobOperator"]
+    assert described_production["imported"] == []
+    jobs = [task for task in tasks(described_production, name).values() if "Job" in task["kind"] and "BigQuery" not in task["kind"]]
     assert jobs
-    for job in jobs:
-        options = job["options"]
-        assert options["project"] == "acme-crypto"
-        assert options["temp_location"] == "gs://acme-market/dataflow/temp"
-        assert options["no_use_public_ips"] is True
-        assert options["service_account_email"] == "flow@acme-crypto.iam.gserviceaccount.com"
-        assert options["max_num_workers"] == "4"
+    assert {(job["kind"], job["deferrable"]) for job in jobs} == {("DataflowJobOperator", True)}
+    assert all(job["timeout"] for job in jobs)

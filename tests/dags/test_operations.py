@@ -56,7 +56,7 @@ fail("r5")
 succeed("r6", audit="success", verify="failed")
 succeed("r7", audit="success")
 fail("r8")
-beam = SimpleNamespace(job="fetch", pipeline_options={"output": operations.Bucket(operations.load_settings()).uri("batches/b")})
+beam = SimpleNamespace(beam_job="fetch", pipeline_options={"output": operations.Bucket(operations.load_settings()).uri("batches/b")})
 print(json.dumps(fail("r8", "fetch", AirflowException("Apache Beam process failed with return code 3"), beam)))
 print(json.dumps(fail("r8", "fetch", AirflowException("Apache Beam process failed with return code -9"), beam)))
 for run in ("g1", "g2"):
