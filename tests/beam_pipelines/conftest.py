@@ -23,11 +23,12 @@ from coinbeam.settings import (
     PortSettings,
     Settings,
     StorageSettings,
+    load_settings,
 )
 from local.simulator.app import create_app
 from local.simulator.faults import FaultOrder
 from local.simulator.service import SimulatedApi, SimulatorOptions
-from local.temporary import free_ports
+from local.temporary import LocalCloud, free_ports, fresh_resources
 
 CAPTURES = ROOT.parent / "shared" / "captures"
 COINS = 600
@@ -127,3 +128,15 @@ def live_plan() -> Callable[[str], dict[str, Any]]:
         return {"plans": {"keyless": PlanLimits(base_url=url, calls_per_minute=6_000, calls_per_month=10_000, history_days=365)}}
 
     return plan
+
+
+@pytest.fixture(scope="module")
+def module_cloud(local_cloud: LocalCloud) -> Iterator[LocalCloud]:
+    """A bucket for this module, and the environment that leads to it."""
+    fresh = fresh_resources(local_cloud)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in fresh.env.items():
+            patch.setenv(name, value)
+        load_settings.cache_clear()
+        yield fresh
+    load_settings.cache_clear()

@@ -1,4 +1,4 @@
-"""The image of the Beam jobs without Docker: an environment with the packages that the Dockerfile installs, and a tree with what it copies."""
+"""The image of the Beam jobs without Docker: an environment of the packages that the Dockerfile installs, a tree of what it copies."""
 
 import hashlib
 import os
@@ -55,12 +55,18 @@ def build(folder: Path) -> Image:
     for line in instructions:
         if line.startswith("COPY "):
             source, target = line.split()[1:]
-            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
-            (tree / target).parent.mkdir(parents=True, exist_ok=True)
-            copy(ROOT / source, tree / target, **({"dirs_exist_ok": True} if copy is shutil.copytree else {}))
+            _copy(ROOT / source, tree / target)
     variables = dict(word.split("=", 1) for line in instructions if line.startswith("ENV ") for word in line.split()[1:])
     [requirements] = {found[1] for line in instructions if (found := _INSTALL.search(line))}
     return Image(_environment(ROOT / requirements), tree, {name: value.replace("/app", str(tree)) for name, value in variables.items()})
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)
 
 
 def _environment(requirements: Path) -> Path:

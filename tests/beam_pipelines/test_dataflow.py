@@ -1,49 +1,43 @@
-"""The jobs on Dataflow: what is submitted, parsed strictly; and the submitted graph, run by an environment that holds only what the image holds."""
+"""The jobs on Dataflow: what is submitted, parsed strictly; and the submitted graph, run by workers that hold only what the image holds."""
 
-import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google.cloud import dataflow_v1beta3 as api
 from google.cloud import storage
 
-from coinbeam.settings import load_settings
-from local.temporary import LocalCloud, fresh_resources
+from coinbeam.clock import utc_now
+from local.temporary import LocalCloud
 from tests.beam_pipelines import image
 from tests.dataflow import Dataflow, Endpoint, Job, serve, strictly
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(500)]
 
 AT = "2026-01-02T00:00:00Z"
+FIRST, LAST = (f"{utc_now() - timedelta(days):%Y-%m-%d}" for days in (60, 3))
+"""Days that every plan reaches."""
 IMAGE = "us-central1-docker.pkg.dev/acme/coinbeam/pipelines:abc1234"
 ACCOUNT = "coinbeam-dataflow@acme.iam.gserviceaccount.com"
 JOBS: dict[str, tuple[str, ...]] = {
     "fetch_crypto_data": ("--source=simulator", f"--snapshot_at={AT}"),
     "populate_crypto_asset_dim": ("--source=simulator", f"--snapshot_at={AT}", "--max_details=2"),
     "populate_date_dim": (f"--snapshot_at={AT}",),
-    "fetch_market_history": ("--source=simulator", "--assets=bitcoin,tether", "--from_date=2025-11-01", "--to_date=2025-12-31"),
+    "fetch_market_history": ("--source=simulator", "--assets=bitcoin,tether", f"--from_date={FIRST}", f"--to_date={LAST}"),
     "fetch_fear_greed": ("--source=simulator", f"--snapshot_at={AT}"),
 }
+LANDED = {"fetch_market_history": "landing/*/*/*/*"}
+"""What a job landed, where that lies deeper than one folder for each batch."""
+
 every_job = pytest.mark.parametrize("job", JOBS)
-
-
-@pytest.fixture(scope="module")
-def cloud(local_cloud: LocalCloud) -> Iterator[LocalCloud]:
-    """A bucket for this module, and the environment that leads to it."""
-    fresh = fresh_resources(local_cloud)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in fresh.env.items():
-            patch.setenv(name, value)
-        load_settings.cache_clear()
-        yield fresh
-    load_settings.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +48,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="module")
-def submitted(cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
+def submitted(module_cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
     """Every job as Beam's own runner submits it."""
-    root = cloud.settings.bucket_uri
+    root = module_cloud.settings.bucket_uri
     for job, options in JOBS.items():
         argv = [
             "--runner=DataflowRunner",
@@ -83,7 +77,7 @@ def submitted(cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
 @every_job
 def test_a_submitted_job_asks_for_what_it_was_told(submitted: dict[str, Job], job: str) -> None:
     asked = strictly(api.Job, submitted[job].body)
-    [pool] = [pool for pool in asked.environment.worker_pools if pool.kind == "harness"]
+    [pool] = asked.environment.worker_pools
     assert asked.type_ is api.JobType.JOB_TYPE_BATCH
     assert asked.environment.service_account_email == ACCOUNT
     assert pool.ip_configuration is api.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
@@ -100,48 +94,48 @@ def test_a_job_of_another_form_is_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def run_graph(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job, image.Image], None]:
-    """Runs a submitted graph with workers of an image."""
-    client = storage.Client(project="local")
-
-    def run(job: Job, built: image.Image) -> None:
-        options = job.body["environment"]["sdkPipelineOptions"]["options"]
-        graph = beam_runner_api_pb2.Pipeline.FromString(storage.Blob.from_uri(options["pipelineUrl"], client).download_as_bytes())
-        command = built.command("-m", "apache_beam.runners.worker.sdk_worker_main")
-        for environment in graph.components.environments.values():
-            environment.urn, environment.payload = python_urns.SUBPROCESS_SDK, command.encode()
-            del environment.dependencies[:]
-        FnApiRunner().run_via_runner_api(graph, import_options(job)).wait_until_finish()
-
-    return run
-
-
-def import_options(job: Job) -> Any:
-    """Options of a local run of a submitted graph: none of Dataflow's."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    return PipelineOptions([])
-
-
-@pytest.fixture(scope="module")
-def built(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> image.Image:
+def built(tmp_path_factory: pytest.TempPathFactory) -> image.Image:
     """The image, for a local environment instead of production."""
     made = image.build(tmp_path_factory.mktemp("image"))
     return image.Image(made.python, made.tree, made.variables | {"COINBEAM_ENV": "local"})
 
 
+def run_graph(job: Job, workers: image.Image) -> None:
+    """Run a submitted graph as Dataflow would: from its bytes alone, with workers of the image."""
+    uri = job.body["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
+    graph = beam_runner_api_pb2.Pipeline.FromString(storage.Blob.from_uri(uri, storage.Client(project="local")).download_as_bytes())
+    command = workers.command("-m", "apache_beam.runners.worker.sdk_worker_main")
+    for environment in graph.components.environments.values():
+        environment.urn, environment.payload = python_urns.SUBPROCESS_SDK, command.encode()
+        del environment.dependencies[:]
+    FnApiRunner().run_via_runner_api(graph, PipelineOptions([])).wait_until_finish()
+
+
+@pytest.fixture(scope="module")
+def direct(submitted: dict[str, Job], built: image.Image, module_cloud: LocalCloud) -> dict[str, tuple[dict[str, bytes], dict[str, bytes]]]:
+    """For each job the CSV files of its submitted graph, and those of the direct runner over what that landed."""
+    root, found = module_cloud.settings.bucket_uri, {}
+    for job in JOBS:
+        run_graph(submitted[job], built)
+        replay = [] if job == "populate_date_dim" else [f"--source={root}/{job}/{LANDED.get(job, 'landing/*/*/*')}"]
+        argv = ["--runner=DirectRunner", f"--output={root}/direct/{job}", f"--snapshot_at={AT}", *replay]
+        import_module(f"beam_pipelines.{job}").run(argv)
+        found[job] = (files(module_cloud, f"dataflow/{job}/"), files(module_cloud, f"direct/{job}/"))
+    return found
+
+
 @every_job
-def test_the_submitted_graph_writes_the_bytes_of_the_direct_runner(
-    submitted: dict[str, Job], run_graph: Any, built: image.Image, cloud: LocalCloud, job: str
-) -> None:
-    root = cloud.settings.bucket_uri
-    run_graph(submitted[job], built)
-    argv = ["--runner=DirectRunner", f"--output={root}/direct/{job}", f"--snapshot_at={AT}"]
-    replay = [] if job == "populate_date_dim" else [f"--source={root}/{job}/landing/*/*/*"]
-    import_module(f"beam_pipelines.{job}").run([*argv, *replay])
-    dataflow, direct = (files(cloud, f"{runner}/{job}/") for runner in ("dataflow", "direct"))
+def test_the_submitted_graph_writes_the_bytes_of_the_direct_runner(direct: Any, job: str) -> None:
+    dataflow, replayed = direct[job]
     assert dataflow
-    assert dataflow == direct
+    assert dataflow == replayed
+
+
+def test_a_package_that_the_image_lacks_is_found_out(submitted: dict[str, Job], built: image.Image, tmp_path: Path) -> None:
+    shutil.copytree(built.tree, tmp_path / "app", ignore=shutil.ignore_patterns("calendar"))
+    variables = {name: value.replace(str(built.tree), str(tmp_path / "app")) for name, value in built.variables.items()}
+    with pytest.raises(Exception, match=r"No module named 'beam_pipelines.calendar'"):
+        run_graph(submitted["populate_date_dim"], image.Image(built.python, tmp_path / "app", variables))
 
 
 def files(cloud: LocalCloud, prefix: str) -> dict[str, bytes]:

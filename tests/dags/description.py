@@ -24,10 +24,10 @@ def main() -> None:
     print(MARK + json.dumps(described, default=str))
 
 
-def read(output: str) -> dict[str, Any]:
+def read(output: str) -> Any:
     """The description in what a process printed."""
     line = next(line for line in output.splitlines() if line.startswith(MARK))
-    return dict(json.loads(line.removeprefix(MARK)))
+    return json.loads(line.removeprefix(MARK))
 
 
 def _close_network() -> None:

@@ -1,8 +1,9 @@
-"""The task of a job on Dataflow, attempt by attempt, against the service that ``on_dataflow`` points at: one case per call, as JSON."""
+"""The task of a job on Dataflow, attempt by attempt, each case against a service of its own, as JSON: run in an interpreter of its own."""
 
 import asyncio
 import json
 import sys
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,6 @@ from tests.dags.on_dataflow import redirect
 
 def attempt(options: dict[str, str]) -> tuple[DataflowJobOperator, TaskDeferred]:
     """A worker begins the task and hands it to the triggerer; each attempt is a new operator, as in a new process."""
-    from datetime import timedelta
-
     operator = beam_job("populate_date_dim", options, execution_timeout=timedelta(minutes=7))
     assert isinstance(operator, DataflowJobOperator)
     try:
@@ -75,10 +74,12 @@ def ended(options: dict[str, str]) -> Any:
 
 
 def main() -> None:
-    """Run the case that the arguments name."""
-    rest, rpc, case, options = sys.argv[1:5]
-    redirect(rest, rpc)
-    print(MARK + json.dumps(globals()[case](json.loads(options))))
+    """Run the cases that the first argument lists: name, function, addresses of its service, options of the job."""
+    told = {}
+    for name, function, rest, rpc, options in json.loads(sys.argv[1]):
+        redirect(rest, rpc)
+        told[name] = globals()[function](options)
+    print(MARK + json.dumps(told))
 
 
 if __name__ == "__main__":
