@@ -9,7 +9,7 @@ from typing import Any
 
 from beam_pipelines.files import write_atomically
 from beam_pipelines.reports import Report
-from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in
+from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in, without_step
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
 """Exit codes. ``REFUSED`` is a failure that a retry without a change cannot mend; schedulers tell it from ``FAILED`` by this number."""
@@ -37,7 +37,7 @@ def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None =
         said = error if isinstance(error, CoinbeamError) else raised_in(str(error))
         if said is None:
             raise
-        line = f"{type(said).__name__}: {said}"
+        line = f"{type(said).__name__}: {without_step(str(said))}"
         print(line, file=sys.stderr, flush=True)
         leave_word(given, job, line)
         return exit_code(type(said))

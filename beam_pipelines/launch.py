@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -11,7 +10,7 @@ from beam_pipelines.fetching import ShardClients, begin_batch, landed_manifest
 from beam_pipelines.options import CoinbeamOptions, JobRequest, beam_options, read_job
 from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri
 from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
-from beam_pipelines.spending import CallOrder, reserved
+from beam_pipelines.spending import CallOrder, Summarise, reserved
 from coinbeam.batch import BatchManifest
 from coinbeam.clock import Clock
 from coinbeam.coingecko.source import RuntimeSource
@@ -40,7 +39,7 @@ class Launch:
     settings: Settings
     clock: Clock
 
-    def run(self, build: Build, summarise: Callable[[list[Any]], Report]) -> Report:
+    def run(self, build: Build, summarise: Summarise) -> Report:
         """Run the pipeline to its end and return its report, with the counters of the runner.
 
         Args:
@@ -53,7 +52,7 @@ class Launch:
             build(pipeline, WriteReport(uri, summarise))
         return final_report(uri, pipeline.result)
 
-    def fetch(self, order: CallOrder, build: Callable[[ShardClients], Build], summarise: Callable[[list[Any]], Report]) -> Report:
+    def fetch(self, order: CallOrder, build: Callable[[ShardClients], Build], summarise: Summarise) -> Report:
         """Run a pipeline that asks a market: its calls are reserved before it starts, and settled by its report.
 
         Args:
@@ -65,7 +64,7 @@ class Launch:
             BudgetExceededError: the month has fewer calls left than needed.
         """
         with reserved(order, self.job, self.settings, self.options, self.clock) as spending:
-            return spending.settle(self.run(build(spending.clients), summarise))
+            return spending.settle(self.run(build(spending.clients), spending.noted(summarise)))
 
 
 def prepare(name: str, argv: Sequence[str], own: Sequence[type[PipelineOptions]], settings: Settings | None, clock: Clock) -> Launch:

@@ -7,9 +7,11 @@ times, begins to count anew; what was landed is not asked for again, so that onl
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
@@ -22,6 +24,9 @@ from coinbeam.clock import Clock
 from coinbeam.errors import CoinbeamError
 from coinbeam.settings import Settings
 from coinbeam.warehouse import Warehouse
+
+Summarise = Callable[[list[Any]], Report]
+"""Makes the report of a job of what its steps say."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,16 +61,26 @@ class Spending:
 
     Attributes:
         clients: who makes the calls, capped where they were reserved.
+        held: what was reserved; None where the ledger is not used.
         spent: calls made, once somebody knows.
     """
 
     clients: ShardClients
+    held: Reservation | None = None
     spent: int | None = None
+
+    def noted(self, summarise: Summarise) -> Summarise:
+        """Makes the report name the reservation, so that whoever sees a submitted job end can settle it."""
+        return partial(_with_reservation, summarise, self.held) if self.held else summarise
 
     def settle(self, report: Report) -> Report:
         """Take the calls from the report of a job that ended; a job that was only submitted has none, and counts in full."""
         self.spent = report.get("api_calls")
         return report
+
+
+def _with_reservation(summarise: Summarise, held: Reservation, parts: list[Any]) -> Report:
+    return summarise(parts) | {"reservation": held.to_dict()}
 
 
 def uses_ledger(job: JobRequest, clients: ShardClients) -> bool:
@@ -96,7 +111,7 @@ def reserved(order: CallOrder, job: JobRequest, settings: Settings, options: Pip
         multiple=shards,
         run_label=run_label(os.environ),
     )
-    spending = Spending(replace(order.clients, max_calls=held.calls // shards, entry_id=held.entry_id))
+    spending = Spending(replace(order.clients, max_calls=held.calls // shards, entry_id=held.entry_id), held)
     try:
         yield spending
     except Exception:

@@ -6,8 +6,8 @@ call beyond its reservation (`coinbeam.quota.CallCap`), and an attempt that was 
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
@@ -56,6 +56,15 @@ class Reservation:
     job: str
     batch_id: str
     calls: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reservation as JSON has it, for the report of its job."""
+        return asdict(self) | {"month": self.month.isoformat()}
+
+    @classmethod
+    def from_dict(cls, noted: Mapping[str, Any]) -> "Reservation":
+        """The reservation that a report names."""
+        return cls(**{**noted, "month": date.fromisoformat(noted["month"])})
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,18 @@ class CallLedger:
         """
         values = {"month": reservation.month, "entry_id": reservation.entry_id, "spent": spent, "now": self._clock()}
         self._run("settle" if spent else "release", values)
+
+    def settle_report(self, report: Mapping[str, Any]) -> None:
+        """Settle what the report of a finished job names: a job that was only submitted ends where nobody waits with its reservation.
+
+        Args:
+            report: of the job; one without a reservation asked nobody.
+
+        Raises:
+            TransientError: the warehouse did not take it; the reservation then counts in full.
+        """
+        if noted := report.get("reservation"):
+            self.settle(Reservation.from_dict(noted), int(report["api_calls"]))
 
     def spent_this_month(self, source_id: str) -> int:
         """Calls that count against the present month: spent, or reserved and not settled."""

@@ -4,7 +4,7 @@ import importlib
 import re
 
 _RAISED = re.compile(r"^(?P<module>coinbeam(?:\.\w+)+)\.(?P<kind>\w+): (?P<text>.+)$", re.MULTILINE)
-_STEP = re.compile(r" \[while running '[^']*'\]")  # what Beam adds to the message of an exception
+_STEP = re.compile(r" \[while running '[^']*'\]")
 
 
 class CoinbeamError(Exception):
@@ -56,5 +56,10 @@ def raised_in(text: str) -> CoinbeamError | None:
     for found in reversed(list(_RAISED.finditer(text))):
         kind = getattr(importlib.import_module(found["module"]), found["kind"], None)
         if isinstance(kind, type) and issubclass(kind, CoinbeamError):
-            return kind(_STEP.sub("", found["text"]))
+            return kind(without_step(found["text"]))
     return None
+
+
+def without_step(text: str) -> str:
+    """A message without what Beam adds to it: the step that was running."""
+    return _STEP.sub("", text)

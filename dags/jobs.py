@@ -6,13 +6,14 @@ waits for that one; a task that is killed cancels its job.
 """
 
 import hashlib
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.apache.beam.hooks import beam as beam_hook
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
@@ -26,6 +27,8 @@ from coinbeam.settings import Runner, Settings, load_settings
 from dags.lineage import job_lineage
 
 settings = load_settings()
+
+logger = logging.getLogger("coinbeam.dags")
 
 LOCAL_RUNNER = "FnApiRunner"
 """Beam's name of the runner in one process, the same as in ``beam_pipelines.options``, which this package must not import."""
@@ -125,7 +128,7 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
         self.body = launch_request(self.beam_job, self.pipeline_options, settings)
         return super().execute(context)
 
-    def defer(self, **kwargs: Any) -> None:
+    def defer(self, **kwargs: Any) -> NoReturn:
         """Wait no longer than the task may run: the stock trigger would wait for ever for a job that somebody cancelled on Dataflow."""
         super().defer(**{"timeout": self.execution_timeout, **kwargs})
 
@@ -138,7 +141,9 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
         name = job_name(self.beam_job, self.pipeline_options)
         if event["status"] == "error" and (error := self.hook.error_of(name, self.project_id, self.location)):
             raise error
-        return super().execute_complete(context, event)
+        job = super().execute_complete(context, event)
+        settle_calls(self.beam_job, self.pipeline_options)
+        return job
 
 
 class ReattachingHook(DataflowHook):
@@ -186,6 +191,26 @@ class ReattachingHook(DataflowHook):
 
     def _jobs(self) -> Any:
         return self.get_conn().projects().locations().jobs()
+
+
+def settle_calls(job: str, options: Mapping[str, Any]) -> None:
+    """Settle the calls that a finished job reserved; a ledger that cannot be reached must not fail a job that did its work.
+
+    Args:
+        job: name of the entry module.
+        options: its options.
+    """
+    from coinbeam.budget import CallLedger
+    from coinbeam.steps import report_path
+    from coinbeam.storage import Bucket
+    from coinbeam.warehouse import Warehouse
+
+    try:
+        bucket = Bucket(settings)
+        report = bucket.read_json(report_path(str(options["output"]).removeprefix(bucket.uri("")).rstrip("/"), job))
+        CallLedger(Warehouse(settings), settings).settle_report(report)
+    except CoinbeamError as error:
+        logger.warning("The calls of %s stay reserved and count in full: %s", job, error)
 
 
 def launch_request(job: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Dataflow:
 
     Attributes:
         jobs: everything launched or submitted, the oldest first.
-        requests: method, path and body of every REST request.
+        requests: method, path and body of every REST request; GetJob and the id for one over gRPC.
         lose_answers: launches that begin but whose answer is an error of the server.
     """
 
@@ -225,6 +225,7 @@ def _get_job(service: Dataflow) -> Any:
     """``google.dataflow.v1beta3.JobsV1Beta3/GetJob``, which the deferred task asks."""
 
     def answer(request: Any, _: Any) -> Any:
+        service.requests.append(("GetJob", request.job_id, {}))
         job = service.find(request.job_id)
         return api.Job(id=job.id, name=job.name, current_state=api.JobState[job.state])
 

@@ -62,13 +62,12 @@ def run(
     top_n: TopOption = None,
     category: CategoryOption = None,
     quote_currency: CurrencyOption = None,
-    runner: Annotated[Literal["local", "dataflow"] | None, typer.Option(help="The Beam runner.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Run the DAG for one snapshot, to its end, and show what is in the warehouse."""
     from coinbeam.cli.run import RunCommand
 
-    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency, runner=runner)
+    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
     raise typer.Exit(RunCommand(source, snapshot_at, form, dry_run).execute(mode))
 
 
@@ -203,14 +202,13 @@ def backfill(
     ] = None,
     asset_of: Annotated[str | None, typer.Option(help="file=asset pairs of CSV exports, e.g. btc-usd-max.csv=bitcoin.")] = None,
     only_gaps: Annotated[bool, typer.Option("--only-gaps", help="Only days that have no row.")] = False,
-    runner: Annotated[Literal["local", "dataflow"] | None, typer.Option(help="The Beam runner.")] = None,
     mode: Annotated[Literal["local", "cloud"], typer.Option(help="local: on this machine. cloud: trigger Composer.")] = "local",
     dry_run: Annotated[bool, typer.Option(help="Show the plan and stop; --no-dry-run goes on.")] = True,
 ) -> None:
     """Bring years of daily history: shows the plan, and with --no-dry-run works it off, resumable at any moment."""
     from coinbeam.cli.history import run_backfill
 
-    form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency, runner=runner)
+    form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency)
     form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, only_gaps=only_gaps, dry_run=dry_run)
     raise typer.Exit(run_backfill(form, source, mode))
 

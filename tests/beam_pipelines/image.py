@@ -39,10 +39,15 @@ class Image:
         return f"cd {shlex.quote(str(self.tree))} && exec " + shlex.join(["env", *cleared, *given, str(self.python), *arguments])
 
 
-def stage(name: str) -> list[str]:
-    """The instructions of a stage of the Dockerfile, continued lines joined."""
+def stage(name: str, base: str = "") -> list[str]:
+    """The instructions of a stage of the Dockerfile, continued lines joined.
+
+    Args:
+        name: of the stage.
+        base: what it has to begin with, where that matters.
+    """
     lines = DOCKERFILE.read_text().replace("\\\n", " ").splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("FROM ") and line.endswith(f" AS {name}"))
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"FROM {base}") and line.endswith(f" AS {name}"))
     rest = lines[start + 1 :]
     end = next((number for number, line in enumerate(rest) if line.startswith("FROM ")), len(rest))
     return [line.strip() for line in rest[:end] if line.strip() and not line.startswith("#")]

@@ -1,5 +1,6 @@
 """Settings: a wrong one is named before the first call, a secret is never shown, and the environment wins over the file."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -247,3 +248,21 @@ def test_each_paid_or_demo_plan_names_its_header_and_its_host() -> None:
 def test_settings_cannot_be_changed_after_they_were_read() -> None:
     with pytest.raises(ValueError):
         load_settings().market.top_n = 1
+
+
+def test_what_a_deployment_says_wins_over_the_file_and_loses_to_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed = tmp_path / "deployment.json"
+    deployed.write_text(json.dumps({"release": "abc1234", "google": {"project": "acme"}, "storage": {"bucket": "acme-coinbeam"}}))
+    monkeypatch.setattr(module, "deployment_file", lambda: deployed)
+    monkeypatch.setenv("COINBEAM_ENV", "production")
+    monkeypatch.setenv("COINBEAM_STORAGE__BUCKET", "another-bucket")
+    settings = load_settings()
+    assert (settings.release, settings.google.project, settings.google.region) == ("abc1234", "acme", "us-central1")
+    assert settings.template_folder == "gs://another-bucket/releases/abc1234/templates"
+
+
+def test_a_wrong_deployment_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed = tmp_path / "deployment.json"
+    deployed.write_text('{"release": "Not A Release"}')
+    monkeypatch.setattr(module, "deployment_file", lambda: deployed)
+    assert "release" in refusal()

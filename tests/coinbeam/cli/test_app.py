@@ -73,7 +73,6 @@ def test_every_command_explains_itself(command: str, coinbeam: Coinbeam) -> None
         pytest.param(["quality", "--table", "t", "check"], "written after it", id="a selection before the word check"),
         pytest.param(["quality", "--status", "odd"], "odd", id="a status that no rule has"),
         pytest.param(["run", "--mode", "moon"], "moon", id="an unknown mode"),
-        pytest.param(["run", "--runner", "spark"], "spark", id="an unknown runner"),
         pytest.param(["run", "--universe", "stars"], "stars", id="an unknown universe"),
         pytest.param(["run", "--universe", "ids"], "ids", id="the universe of ids without ids"),
         pytest.param(["run", "--top-n", "0"], "--top-n", id="the largest none"),
