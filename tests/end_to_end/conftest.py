@@ -1,7 +1,6 @@
 """Runs of the real DAG through real Airflow, against the emulators and the simulator, each in datasets of its own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,12 +17,13 @@ from beam_pipelines.populate_date_dim import run as populate_date_dim
 from coinbeam.clock import utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.orchestrator import DagRun, airflow_environment, command, run_dag
+from coinbeam.orchestrator import DagRun, airflow_environment
 from coinbeam.runs import present_instant
 from coinbeam.settings import Settings
 from coinbeam.storage import Bucket
 from coinbeam.warehouse import Warehouse
 from local.temporary import LocalCloud, fresh_resources
+from tests.end_to_end.warm import WarmAirflow
 
 FORM: dict[str, Any] = {
     "universe": "all",
@@ -77,10 +77,12 @@ class Pipeline:
     Attributes:
         settings: of the cloud, with fresh bucket and datasets.
         folder: for logs.
+        airflow: what runs the DAGs.
     """
 
     settings: Settings
     folder: Path
+    airflow: WarmAirflow
 
     @property
     def warehouse(self) -> Warehouse:
@@ -94,7 +96,7 @@ class Pipeline:
         """The same DAG and market on another bucket and other datasets."""
         folder = self.folder / "elsewhere"
         folder.mkdir()
-        other = Pipeline(fresh_resources(LocalCloud(self.settings, {})).settings, folder)
+        other = Pipeline(fresh_resources(LocalCloud(self.settings, {})).settings, folder, self.airflow)
         other.fill_calendar()
         return other
 
@@ -115,45 +117,30 @@ class Pipeline:
 
     def run(self, variables: Mapping[str, str] | None = None, **form: Any) -> Ran:
         """Run the DAG to its end, from the simulator unless the form names files."""
-        log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
         conf = FORM | {"snapshot_at": form.get("snapshot_at") or self.today} | form
-        given = {"COINBEAM_MARKET__SOURCE": "simulator", "COINBEAM_MARKET__MAX_DETAILS": "3", **(variables or {})}
         if conf["replay_date"]:
             conf["snapshot_at"] = None
-        code = run_dag(self.settings, DagRun(conf["snapshot_at"] or f"{conf['replay_date']}T00:00:00Z", conf, given), log, lambda _: None)
-        return Ran(code, log.read_text(encoding="utf-8"))
+        run = DagRun(conf["snapshot_at"] or f"{conf['replay_date']}T00:00:00Z", conf)
+        return self._run([run], {"COINBEAM_MARKET__MAX_DETAILS": "3", **(variables or {})})
 
     def run_all(self, runs: Sequence[Mapping[str, Any]]) -> Ran:
         """Run the DAG for several forms, one after the other in one Airflow; each names its instant."""
-        log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
-        given = {"COINBEAM_MARKET__SOURCE": "simulator", "COINBEAM_MARKET__MAX_DETAILS": "3"}
-        first, *others = [DagRun(str(form["snapshot_at"]), FORM | dict(form), given) for form in runs]
-        code = run_dag(self.settings, first, log, lambda _: None, others)
-        return Ran(code, log.read_text(encoding="utf-8"))
+        listed = [DagRun(str(form["snapshot_at"]), FORM | dict(form)) for form in runs]
+        return self._run(listed, {"COINBEAM_MARKET__MAX_DETAILS": "3"})
 
     def run_other(self, dag_id: str, variables: Mapping[str, str] | None = None, **form: Any) -> Ran:
         """Run another DAG to its end, under the present day."""
-        log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
-        given = {"COINBEAM_MARKET__SOURCE": "simulator", **(variables or {})}
-        code = run_dag(self.settings, DagRun(self.today, form, given, dag_id), log, lambda _: None)
-        return Ran(code, log.read_text(encoding="utf-8"))
+        return self._run([DagRun(self.today, form, dag_id=dag_id)], variables or {})
 
     def kill(self, seconds: float, dag_id: str, variables: Mapping[str, str], **form: Any) -> bool:
         """Start a run and kill it and everything that it started, without a chance to clean up; whether it still ran."""
-        process = subprocess.Popen(
-            command("airflow", "dags", "test", dag_id, self.today, "--conf", json.dumps(form)),
-            env=os.environ | airflow_environment(self.settings) | {"COINBEAM_MARKET__SOURCE": "simulator", **variables},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            process.wait(seconds)
-            return False
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
-            return True
+        return self._run([DagRun(self.today, form, dag_id=dag_id)], variables, seconds, kill=True).code == -signal.SIGKILL
+
+    def _run(self, runs: Sequence[DagRun], variables: Mapping[str, str], seconds: float = 280, kill: bool = False) -> Ran:
+        log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
+        given = airflow_environment(self.settings) | {"COINBEAM_MARKET__SOURCE": "simulator", **variables}
+        code = self.airflow.run(runs, given, log, seconds, kill)
+        return Ran(code, log.read_text(encoding="utf-8", errors="replace"))
 
     def batches(self) -> list[dict[str, Any]]:
         return self.rows("SELECT * FROM `{ops}.ingestion_batch` WHERE snapshot_date >= '2000-01-01' ORDER BY batch_id, status")
@@ -201,11 +188,21 @@ class Pipeline:
         return done.stdout
 
 
+@pytest.fixture(scope="session")
+def warm_airflow(
+    local_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WarmAirflow]:
+    """An Airflow on the shared cloud that is loaded once and forks for each run."""
+    migrated_airflow(local_cloud.settings)
+    running = WarmAirflow(airflow_environment(local_cloud.settings), tmp_path_factory.mktemp("warm") / "warm.log")
+    yield running
+    running.close()
+
+
 @pytest.fixture
-def pipeline(fresh_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path: Path) -> Iterator[Pipeline]:
+def pipeline(fresh_cloud: LocalCloud, warm_airflow: WarmAirflow, tmp_path: Path) -> Iterator[Pipeline]:
     """The DAG on datasets of this test alone, with a market without faults."""
-    migrated_airflow(fresh_cloud.settings)
-    ready = Pipeline(fresh_cloud.settings, tmp_path)
+    ready = Pipeline(fresh_cloud.settings, tmp_path, warm_airflow)
     ready._control("reset", {})
     ready.faults(profile="none")
     yield ready

@@ -94,7 +94,7 @@ def test_a_backfill_killed_ten_times_ends_as_one_that_was_not(pipeline: Any) -> 
     calls_before = chart_calls(pipeline)
     rng, kills, lost = random.Random(), 0, 0
     for _ in range(KILLS):
-        kills += pipeline.kill(rng.uniform(5, 11), BACKFILL_DAG, SMALL_BATCHES, **FORM)
+        kills += pipeline.kill(rng.uniform(1.5, 7), BACKFILL_DAG, SMALL_BATCHES, **FORM)
         in_vain = chart_calls(pipeline) - calls_before - len(landed(pipeline))
         assert 0 <= in_vain <= lost + 1, "a kill loses at most the one answer that was on its way, and never one that was landed"
         lost = in_vain

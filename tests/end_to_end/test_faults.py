@@ -98,7 +98,7 @@ def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_w
     pipeline.freeze(format_instant(utc_now()))
     undisturbed = pipeline.elsewhere()
     rng = random.Random()
-    for moment in sorted(rng.uniform(4, 20) for _ in range(2)):
+    for moment in sorted(rng.uniform(2, 15) for _ in range(2)):
         pipeline.kill(moment, SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "0"})
     for each in (pipeline, undisturbed):
         assert each.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
