@@ -8,6 +8,7 @@ import typer
 
 from coinbeam import __version__
 from coinbeam.cli.output import Format
+from coinbeam.cli.release import release
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Coinbeam: a crypto market warehouse.")
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
@@ -16,6 +17,7 @@ rejects = typer.Typer(help="The records that were refused.")
 app.add_typer(rejects, name="rejects")
 quality = typer.Typer(help="The record of the quality rules.")
 app.add_typer(quality, name="quality")
+app.add_typer(release, name="release")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are shown.")]
 SourceOption = Annotated[
@@ -283,6 +285,14 @@ def check() -> None:
         typer.echo(
             f"{contract.dataset}.{contract.name} {contract.version}: {len(contract.columns)} columns, key {', '.join(contract.primary_key)}"
         )
+
+
+@contracts.command()
+def apply(dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False) -> None:
+    """Create what the warehouse lacks and add new nullable columns; any other change is refused with the reason."""
+    from coinbeam.cli.release import apply_contracts
+
+    apply_contracts(dry_run)
 
 
 @contracts.command()

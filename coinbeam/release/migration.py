@@ -1,0 +1,68 @@
+"""What an additive migration would change: the migration itself, on a client that reads the warehouse and writes nothing."""
+
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+
+from coinbeam.settings import Settings
+from coinbeam.warehouse import Warehouse, connect
+
+
+class ReadingClient:
+    """A BigQuery client for :meth:`Warehouse.ensure_schema` that answers as if its writes had been made.
+
+    Args:
+        client: the one that reads.
+    """
+
+    def __init__(self, client: bigquery.Client) -> None:
+        self._client = client
+        self._statements: list[str] = []
+
+    def get_dataset(self, reference: Any, **bounds: Any) -> bigquery.Dataset:
+        """The dataset as it is."""
+        return self._client.get_dataset(reference, **bounds)
+
+    def get_table(self, name: str, **bounds: Any) -> bigquery.Table:
+        """The table as it is, or an empty one where a statement would have made it."""
+        try:
+            return self._client.get_table(name, **bounds)
+        except NotFound:
+            made = f"`{'.'.join(name.split('.')[-2:])}`"
+            if any(made in statement for statement in self._statements):
+                return bigquery.Table(name)
+            raise
+
+    def create_dataset(self, dataset: bigquery.Dataset, **_: Any) -> bigquery.Dataset:
+        """Nothing is created."""
+        return dataset
+
+    def create_table(self, table: bigquery.Table, **_: Any) -> bigquery.Table:
+        """Nothing is created."""
+        return table
+
+    def update_table(self, table: bigquery.Table, *_: Any, **__: Any) -> bigquery.Table:
+        """Nothing is updated."""
+        return table
+
+    def query(self, sql: str, **_: Any) -> "_Unrun":
+        """Nothing is run."""
+        self._statements.append(sql)
+        return _Unrun()
+
+
+class _Unrun:
+    """A statement that was not run, and has no rows."""
+
+    def result(self, **_: Any) -> list[Any]:
+        return []
+
+
+def pending_changes(settings: Settings) -> list[str]:
+    """One line for each change that ``Warehouse.ensure_schema`` would make.
+
+    Raises:
+        ContractError: a table differs from its contract in a way that no additive migration mends.
+    """
+    return Warehouse(settings, client=ReadingClient(connect(settings))).ensure_schema()  # type: ignore[arg-type]

@@ -1,0 +1,111 @@
+"""The tree of a release: what is shipped of a checkout, and the manifest by which a reader knows that all of it has arrived."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from coinbeam.errors import TerminalError
+from coinbeam.settings import ROOT, Settings, deployment_file
+
+SHIPPED: Mapping[str, tuple[str, ...]] = {
+    "coinbeam": ("**/*.py",),
+    "dags": ("**/*.py",),
+    "config": ("*.yaml", "deployment.json"),
+    "sql": ("**/*.yaml", "**/*.sql"),
+}
+"""What is shipped of each folder. It is a list of what may go, so that a stray file, a cache or a key never does."""
+
+UNRELEASED = "development"
+"""The release of a checkout for which nothing was configured."""
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """One file of a release.
+
+    Attributes:
+        path: relative to the tree, with slashes.
+        size: in bytes.
+        md5: digest in base64, as Cloud Storage tells it.
+    """
+
+    path: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a release consists of. It is uploaded last: a release is complete when all of its files are there.
+
+    Attributes:
+        release: id.
+        environment: that of the settings; the loader sets ``COINBEAM_ENV`` by it where Composer does not.
+        files: all of them, sorted by path.
+    """
+
+    release: str
+    environment: str
+    files: tuple[ReleaseFile, ...]
+
+    @property
+    def text(self) -> str:
+        """The file, the same for the same tree."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def read(cls, text: str, origin: str) -> "Manifest":
+        """Read the file.
+
+        Args:
+            text: its content.
+            origin: where it lies, for the message.
+
+        Raises:
+            TerminalError: it is not a manifest.
+        """
+        try:
+            body: dict[str, Any] = json.loads(text)
+            return cls(body["release"], body["environment"], tuple(ReleaseFile(**file) for file in body["files"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise TerminalError(f"{origin} is not the manifest of a release: {error}.", "Upload the release under a new id.") from error
+
+
+def describe(path: str, content: bytes) -> ReleaseFile:
+    """A file by its content."""
+    return ReleaseFile(path, len(content), base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode())
+
+
+def shipped(root: Path = ROOT) -> Iterator[str]:
+    """The paths of a checkout that belong to a release, sorted; links and hidden files do not."""
+    found = {
+        path.relative_to(root) for folder, patterns in SHIPPED.items() for pattern in patterns for path in (root / folder).glob(pattern)
+    }
+    for path in sorted(found):
+        if (
+            (root / path).is_file()
+            and not (root / path).is_symlink()
+            and not any(part.startswith((".", "__pycache__")) for part in path.parts)
+        ):
+            yield path.as_posix()
+
+
+def collect(settings: Settings, root: Path = ROOT) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a configured checkout, and the bytes of its files.
+
+    Args:
+        settings: those of the release, which name it.
+        root: the checkout.
+
+    Raises:
+        TerminalError: the checkout was not configured for a release.
+    """
+    if settings.release == UNRELEASED or not (root / "config" / deployment_file().name).is_file():
+        raise TerminalError("This tree is not configured for a release.", "Run `coinbeam release configure` first.")
+    content = {path: (root / path).read_bytes() for path in shipped(root)}
+    files = tuple(describe(path, body) for path, body in content.items())
+    return Manifest(settings.release, settings.environment.value, files), content
