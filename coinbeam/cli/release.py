@@ -34,6 +34,7 @@ def configure(
     plan: Annotated[str | None, typer.Option(help="CoinGecko plan.")] = None,
     api_key_secret: Annotated[str | None, typer.Option(help="projects/P/secrets/S/versions/V of the CoinGecko key.")] = None,
     airflow_url: Annotated[str | None, typer.Option(help="Address of the Airflow web server.")] = None,
+    other: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, e.g. market.period=hourly; repeatable.")] = None,
 ) -> None:
     """Write config/deployment.json, and check that it makes valid settings. An empty value counts as not given."""
     from coinbeam.release.configuration import write_deployment
@@ -51,6 +52,7 @@ def configure(
         "coingecko.plan": plan,
         "coingecko.api_key_secret": api_key_secret,
         "composer.airflow_url": airflow_url,
+        **{name: value for name, _, value in (setting.partition("=") for setting in other or ())},
     }
     typer.echo(f"wrote {write_deployment({name: value or None for name, value in values.items()}, environment)}")
 

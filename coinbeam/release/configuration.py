@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import SecretStr
 
 from coinbeam.errors import CoinbeamError, SettingsError
-from coinbeam.settings import ROOT, load_settings
+from coinbeam.settings import ROOT, Settings, load_settings
 
 _VALIDATION_SECONDS = 60.0
 
@@ -23,8 +25,11 @@ def write_deployment(values: Mapping[str, Any], environment: str, root: Path = R
         root: the tree.
 
     Raises:
-        SettingsError: a setting is wrong or missing; the file is as it was.
+        SettingsError: a setting is wrong or missing, or is a secret; the file is as it was.
     """
+    for name in values:
+        if _is_secret(name):
+            raise SettingsError(f"{name} is a secret, and the file is uploaded.", "Set it by its COINBEAM_* variable.")
     path = root / "config" / "deployment.json"
     before = path.read_bytes() if path.is_file() else None
     path.write_text(json.dumps(nested({"environment": environment, **values}), indent=2) + "\n", encoding="utf-8")
@@ -47,6 +52,17 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             section = section.setdefault(part, {})
         section[leaf] = value
     return tree
+
+
+def _is_secret(name: str) -> bool:
+    """Whether the setting of a dotted name is one that is never shown."""
+    model: Any = Settings
+    for part in name.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        model = field.annotation
+    return SecretStr in (model, *get_args(model))
 
 
 def _fault(environment: str, root: Path) -> str:
