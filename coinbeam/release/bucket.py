@@ -71,8 +71,9 @@ class VersionedBucket(Bucket):
             blob = self._bucket.get_blob(path, **self._bounds)
             if blob is None:
                 return None, 0
+            generation = int(blob.generation)
             try:
-                return blob.download_as_bytes(if_generation_match=blob.generation, **self._bounds), int(blob.generation)
+                return blob.download_as_bytes(if_generation_match=generation, **self._bounds), generation
             except (NotFound, PreconditionFailed) as error:
                 raise DeploymentConflictError(f"{self.uri(path)} changed while it was read.", "Try again.") from error
 

@@ -1,0 +1,103 @@
+"""The stock Cloud Storage emulator in this process, with what it lacks: it refuses a write whose ``ifGenerationMatch`` does not hold.
+
+It serves one request after the other, so that a check and its write are one. Watchers are told of each object when it has been written.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import HTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import buckets
+from gcp_storage_emulator.server import RequestHandler
+from gcp_storage_emulator.storage import Storage
+
+from coinbeam.emulators import HOST
+
+_NAME = re.compile(rb'"name": ?"([^"]+)"')
+_BUCKET = re.compile(r"/b/([^/]+)/o")
+
+
+class Emulator:
+    """A running emulator.
+
+    Attributes:
+        watchers: called with the name of each object that was written.
+    """
+
+    def __init__(self) -> None:
+        self.watchers: list[Callable[[str], None]] = []
+        self.storage = _WatchedStorage(self)
+        self.server = HTTPServer((HOST, 0), partial(_Handler, self))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.server.server_address[1])
+
+    def create_bucket(self, name: str) -> None:
+        """Make an empty bucket."""
+        buckets.create_bucket(name, self.storage)
+
+    def content(self, bucket: str, name: str) -> bytes:
+        """What lies in an object."""
+        return bytes(self.storage.get_file(bucket, name))
+
+    def generation(self, bucket: str, name: str) -> int:
+        """Generation of an object, 0 when there is none."""
+        try:
+            return int(self.storage.get_file_obj(bucket, name)["generation"])
+        except NotFound:
+            return 0
+
+
+class _WatchedStorage(Storage):
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        super().__init__(use_memory_fs=True)
+
+    def create_file(self, bucket_name: str, file_name: str, content: bytes, file_obj: dict[str, Any]) -> None:
+        """Write, then tell the watchers, before the client has its answer."""
+        super().create_file(bucket_name, file_name, content, file_obj)
+        for watcher in list(self.emulator.watchers):
+            watcher(file_name)
+
+
+class _Handler(RequestHandler):
+    def __init__(self, emulator: Emulator, *args: Any) -> None:
+        self.emulator = emulator
+        super().__init__(emulator.storage, *args)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile = io.BytesIO(body)
+        name, bucket = _NAME.search(body), _BUCKET.search(self.path)
+        if name is None or bucket is None:
+            super().do_POST()
+            return
+        wanted = parse_qs(urlsplit(self.path).query).get("ifGenerationMatch")
+        if wanted and int(wanted[0]) != self.emulator.generation(bucket[1], name[1].decode()):
+            self.send_error(412)
+            return
+        with suppress(BrokenPipeError):  # whoever asked was killed; the object is written
+            super().do_POST()
+
+
+@contextmanager
+def running() -> Iterator[Emulator]:
+    """An emulator on a free port of loopback, without buckets."""
+    emulator = Emulator()
+    thread = Thread(target=emulator.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield emulator
+    finally:
+        emulator.server.shutdown()
+        thread.join()
+        emulator.server.server_close()
