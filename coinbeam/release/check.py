@@ -64,7 +64,7 @@ def _parse(home: Path, python: Path) -> dict[str, Any]:
     script = home / "parse.py"
     script.write_bytes(_source("parse.py"))
     done = subprocess.run(
-        [str(python), "-I", str(script), str(home / "dags")],  # isolated: no PYTHONPATH, no folder of the caller
+        [str(python.absolute()), "-I", str(script), str(home / "dags")],  # isolated: no PYTHONPATH, no folder of the caller
         cwd=home,
         env=_variables(home),
         capture_output=True,

@@ -1,4 +1,5 @@
-"""The stock Cloud Storage emulator in this process, with what it lacks: it refuses a write whose ``ifGenerationMatch`` does not hold.
+"""The stock Cloud Storage emulator in this process, with what it lacks: it refuses a write whose ``ifGenerationMatch`` does not hold, and
+takes the uploads of ``gcloud``.
 
 It serves one request after the other, so that a check and its write are one. Watchers are told of each object when it has been written.
 """
@@ -75,18 +76,25 @@ class _Handler(RequestHandler):
         super().__init__(emulator.storage, *args)
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.rfile = io.BytesIO(body)
-        name, bucket = _NAME.search(body), _BUCKET.search(self.path)
-        if name is None or bucket is None:
-            super().do_POST()
-            return
-        wanted = parse_qs(urlsplit(self.path).query).get("ifGenerationMatch")
-        if wanted and int(wanted[0]) != self.emulator.generation(bucket[1], name[1].decode()):
+        # gcloud quotes the boundary of the parts in single quotes, which Google understands.
+        if "Content-Type" in self.headers:
+            self.headers.replace_header("Content-Type", self.headers["Content-Type"].replace("'", '"'))
+        if self._holds(body):
+            with suppress(BrokenPipeError):  # whoever asked was killed; the object is written
+                super().do_POST()
+        else:
             self.send_error(412)
-            return
-        with suppress(BrokenPipeError):  # whoever asked was killed; the object is written
-            super().do_POST()
+
+    def _holds(self, body: bytes) -> bool:
+        """Whether the generation that a write demands is the one that lies there."""
+        query, bucket = parse_qs(urlsplit(self.path).query), _BUCKET.search(self.path)
+        if "ifGenerationMatch" not in query or bucket is None:
+            return True
+        found = _NAME.search(body)
+        name = query["name"][0] if "name" in query else found[1].decode() if found else ""
+        return int(query["ifGenerationMatch"][0]) == self.emulator.generation(bucket[1], name)
 
 
 @contextmanager

@@ -1,0 +1,44 @@
+"""The workspace of a build on the emulators, and Composer's environment."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coinbeam.emulators import HOST
+from local.temporary import LocalCloud
+from tests.build import composer, execution
+from tests.coinbeam.release.emulator import Emulator, running
+
+PROJECT = "acme"
+COMPOSER_BUCKET = "acme-composer-bucket"
+DATA_BUCKET = f"{PROJECT}-coinbeam"
+RELEASE = "abc1234"
+
+
+@pytest.fixture(scope="session")
+def composer_python() -> Path:
+    """The interpreter of an environment that holds what Composer holds."""
+    return composer.environment()
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """Cloud Storage with the two buckets of a deployment, empty."""
+    with running() as server:
+        for name in (COMPOSER_BUCKET, DATA_BUCKET):
+            server.create_bucket(name)
+        yield server
+
+
+@pytest.fixture
+def workspace(local_cloud: LocalCloud, emulator: Emulator, composer_python: Path, tmp_path: Path) -> execution.Workspace:
+    """A checkout in which the steps of a build can be executed."""
+    if not shutil.which("gcloud"):
+        pytest.skip("gcloud is not on this machine: the step that builds the Flex Templates cannot run")
+    cloud = {**local_cloud.env, "STORAGE_EMULATOR_HOST": f"http://{HOST}:{emulator.port}"}
+    given = {"PROJECT_ID": PROJECT, "SHORT_SHA": RELEASE, "_COMPOSER_BUCKET": COMPOSER_BUCKET}
+    made = execution.Workspace(tmp_path / "workspace", execution.variables(cloud, tmp_path / "gcloud", PROJECT), given)
+    made.prepare(composer_python)
+    return made

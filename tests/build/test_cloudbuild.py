@@ -1,0 +1,93 @@
+"""``cloudbuild.yaml`` is what Cloud Build takes, and each rule that it is held to would find its mistake."""
+
+import pytest
+from google.protobuf.json_format import ParseError
+from yaml import YAMLError
+
+from tests.build.cloudbuild import faults, read, substitute, text, values
+
+TREE_STEPS = ["configure", "images", "templates", "upload", "check", "contracts", "switch"]
+
+
+def test_it_is_taken_and_has_no_fault() -> None:
+    assert faults(text()) == []
+
+
+def changed(old: str, new: str) -> str:
+    """The file with a mistake in it."""
+    assert text().count(old) >= 1
+    return text().replace(old, new, 1)
+
+
+UNREADABLE = {
+    "an unknown field of a step": ("    waitFor: [environment]", "    waitsFor: [environment]"),
+    "an unknown field of the build": ("queueTtl:", "queueTTL:"),
+    "an unknown machine": ("E2_HIGHCPU_8", "E2_HIGHCPU_7"),
+    "a duration without its unit": ("timeout: 1200s", "timeout: 1200"),
+    "a script in place of a list": ("waitFor: [lint, test]", "waitFor: {lint: test}"),
+    "the same key twice": ("  - id: lint\n", "  - id: lint\n    id: lint2\n"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_the_api_does_not_take_is_found(old: str, new: str) -> None:
+    with pytest.raises((ParseError, YAMLError)):
+        read(changed(old, new))
+
+
+WRONG = {
+    "a step that waits for a later one": ("waitFor: [lint, test]", "waitFor: [lint, switch]", "'switch', which is no earlier step"),
+    "a step that waits for none": ("    waitFor: [images]\n", "", "says nothing of what it waits for"),
+    "an undeclared substitution": ("${_COMPOSER_BUCKET}", "${_AIRFLOW_BUCKET}", "${_AIRFLOW_BUCKET} is not declared"),
+    "an unused substitution": ("  _PERIOD: daily", "  _PERIOD: daily\n  _SPARE: x", "_SPARE is declared and not used"),
+    "a shell variable with one dollar": ("$$metadata", "$metadata", "$metadata is not declared; a variable of the shell"),
+    "a shell command with one dollar": ("$$(basename", "$(basename", "$ is not declared; a variable of the shell"),
+    "a builder without a version": ("python:3.11.13-bookworm", "python", "not pinned"),
+    "the latest builder": ("cloud-builders/docker:24.0.9", "cloud-builders/docker:latest", "not pinned"),
+    "a step without a timeout": ("    timeout: 2400s\n", "", "images has no timeout"),
+    "a step that outlasts the build": ("timeout: 3600s", "timeout: 9000s", "test has no timeout within that of the build"),
+    "a script that goes on after a failure": ("set -euo pipefail\n        make lint", "make lint", "lint does not begin with"),
+    "a script that is no bash": ("        done\n        gcloud storage", "        gcloud storage", "templates is no bash"),
+    "gsutil": ("gcloud storage ls", "gsutil ls", "templates uses gsutil"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "said"), WRONG.values(), ids=WRONG)
+def test_what_the_api_takes_and_is_wrong_is_found(old: str, new: str, said: str) -> None:
+    found = faults(changed(old, new))
+    assert any(said in fault for fault in found), found
+
+
+def test_a_build_without_an_account_of_its_own_is_found() -> None:
+    without = "".join(line for line in text().splitlines(keepends=True) if not line.startswith("serviceAccount:"))
+    assert faults(without) == ["the build does not run as its own service account"]
+
+
+def test_a_digest_pins_a_builder() -> None:
+    assert faults(changed("python:3.11.13-bookworm", f"python@sha256:{'0' * 64}")) == []
+
+
+def test_nothing_is_switched_before_all_else_went_well() -> None:
+    steps = {step.id: set(step.wait_for) - {"-"} for step in read(text())[1].steps}
+    before: set[str] = set()
+    rest = {"switch"}
+    while rest:
+        rest = {name for step in rest for name in steps[step]} - before
+        before |= rest
+    assert before == set(steps) - {"switch"}
+    assert list(steps)[-1] == "switch"
+    assert set(TREE_STEPS) <= set(steps)
+
+
+def test_substitutions_are_resolved_as_cloud_build_does() -> None:
+    known = values(read(text())[1], PROJECT_ID="acme", SHORT_SHA="abc1234", _REGION="europe-west1")
+    assert known["_RELEASE"] == "abc1234"
+    assert known["_DATA_BUCKET"] == "acme-coinbeam"
+    assert substitute("$$job ${_REGION} $PROJECT_ID", known) == "$job europe-west1 acme"
+
+
+def test_names_agree_with_the_rest_of_the_project() -> None:
+    known = values(read(text())[1], PROJECT_ID="acme")
+    assert known["_DATAFLOW_SERVICE_ACCOUNT"] == "coinbeam-dataflow@acme.iam.gserviceaccount.com"
+    assert known["_API_KEY_SECRET"] == "projects/acme/secrets/coingecko-api-key/versions/latest"
+    assert known["_REPOSITORY"] == "coinbeam"
