@@ -72,7 +72,7 @@ def values(build: Build, **given: str) -> dict[str, str]:
         build: declares them.
         **given: what the submitter gives, built-in ones included; what is not given of these is empty.
     """
-    known = {name: "" for name in BUILT_IN} | {name: text for name, text in given.items() if not name.startswith("_")}
+    known = dict.fromkeys(BUILT_IN, "") | {name: text for name, text in given.items() if not name.startswith("_")}
     return known | {name: substitute(text, known) for name, text in {**build.substitutions, **given}.items() if name.startswith("_")}
 
 

@@ -50,6 +50,10 @@ class Emulator:
         """What lies in an object."""
         return bytes(self.storage.get_file(bucket, name))
 
+    def names(self, bucket: str) -> list[str]:
+        """All objects of a bucket."""
+        return sorted(self.storage.objects[bucket])
+
     def generation(self, bucket: str, name: str) -> int:
         """Generation of an object, 0 when there is none."""
         try:
