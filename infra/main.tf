@@ -1,0 +1,144 @@
+locals {
+  labels = { app = "coinbeam", environment = "production" }
+
+  snapshot_table = module.contracts.tables["crypto_data.crypto_market_snapshot_fact"]
+}
+
+module "services" {
+  source  = "./modules/services"
+  project = var.project
+}
+
+module "accounts" {
+  source     = "./modules/accounts"
+  project    = var.project
+  depends_on = [module.services]
+}
+
+module "network" {
+  source     = "./modules/network"
+  project    = var.project
+  region     = var.region
+  range      = var.network_range
+  depends_on = [module.services]
+}
+
+module "bucket" {
+  source     = "./modules/bucket"
+  project    = var.project
+  name       = "${var.project}-coinbeam"
+  location   = var.location
+  writers    = { composer = module.accounts.members["composer"], dataflow = module.accounts.members["dataflow"] }
+  deployer   = module.accounts.members["build"]
+  depends_on = [module.services]
+}
+
+module "contracts" {
+  source = "./modules/contracts"
+  folder = "${path.root}/${var.contracts}"
+}
+
+module "warehouse" {
+  source       = "./modules/warehouse"
+  project      = var.project
+  location     = var.location
+  tables       = module.contracts.tables
+  writers      = { composer = module.accounts.emails["composer"], build = module.accounts.emails["build"] }
+  job_account  = module.accounts.emails["dataflow"]
+  reader       = module.accounts.emails["reader"]
+  reader_group = var.reader_group
+  depends_on   = [module.services]
+}
+
+module "secret" {
+  source     = "./modules/secret"
+  project    = var.project
+  name       = "coingecko-api-key"
+  readers    = { dataflow = module.accounts.members["dataflow"] }
+  depends_on = [module.services]
+}
+
+module "registry" {
+  source     = "./modules/registry"
+  project    = var.project
+  region     = var.region
+  writers    = { build = module.accounts.members["build"] }
+  readers    = { dataflow = module.accounts.members["dataflow"] }
+  depends_on = [module.services]
+}
+
+module "composer" {
+  source            = "./modules/composer"
+  project           = var.project
+  region            = var.region
+  image_version     = var.image_version
+  requirements_file = "${path.root}/${var.composer_requirements}"
+  network           = module.network.network
+  subnetwork        = module.network.subnetwork
+  service_account   = module.accounts.emails["composer"]
+  deployer          = module.accounts.members["build"]
+  users             = var.airflow_users
+  labels            = local.labels
+
+  # Without its roles the environment fails after half an hour of waiting.
+  depends_on = [module.services, module.accounts]
+}
+
+module "queue" {
+  source     = "./modules/queue"
+  project    = var.project
+  name       = "coinbeam-trades"
+  subscriber = module.accounts.members["dataflow"]
+  depends_on = [module.services]
+}
+
+module "build" {
+  source          = "./modules/build"
+  project         = var.project
+  region          = var.region
+  github          = var.github
+  deploys_from    = var.deploys_from
+  service_account = module.accounts.names["build"]
+  depends_on      = [module.services]
+
+  substitutions = {
+    _REGION = var.region
+  }
+}
+
+module "logs" {
+  source         = "./modules/logs"
+  project        = var.project
+  region         = var.region
+  retention_days = var.log_retention_days
+  depends_on     = [module.services]
+}
+
+module "freshness" {
+  source          = "./modules/freshness"
+  project         = var.project
+  location        = var.location
+  service_account = module.accounts.emails["reader"]
+  period          = var.schedule_period
+  hours           = local.snapshot_table.freshness_hours
+  view            = "${module.warehouse.datasets["crypto_marts"]}.price_history"
+  depends_on      = [module.services, module.accounts]
+}
+
+module "alerts" {
+  source           = "./modules/alerts"
+  project          = var.project
+  email            = var.alert_email
+  freshness_config = module.freshness.config_id
+  dead_letters     = module.queue.dead_letter_subscription
+  depends_on       = [module.services]
+}
+
+module "budget" {
+  source          = "./modules/budget"
+  project         = var.project
+  billing_account = var.billing_account
+  amount          = var.monthly_budget
+  channel         = module.alerts.channel
+  depends_on      = [module.services]
+}

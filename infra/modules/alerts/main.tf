@@ -1,0 +1,132 @@
+locals {
+  # Thresholds on metrics: more than `above` within `seconds`.
+  metrics = {
+    dag_failed = {
+      title = "An Airflow run failed"
+      text  = "Open the run in the Airflow UI; `coinbeam status` shows the batch and the reason. A retry of the failed task is safe."
+      filter = join(" AND ", [
+        "resource.type = \"cloud_composer_workflow\"",
+        "metric.type = \"composer.googleapis.com/workflow/run_count\"",
+        "metric.labels.state = \"failed\"",
+      ])
+      aligner = "ALIGN_SUM"
+      seconds = 300
+      above   = 0
+    }
+    job_failed = {
+      title   = "A Dataflow job failed"
+      text    = "The task that launched it says why in its log; the job's own log is in Dataflow under the same name."
+      filter  = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/is_failed\""
+      aligner = "ALIGN_MAX"
+      seconds = 60
+      above   = 0
+    }
+    dead_letters = {
+      title = "Messages could not be processed"
+      text  = "Look at them with `gcloud pubsub subscriptions pull ${var.dead_letters}`; they are kept for a week."
+      filter = join(" AND ", [
+        "resource.type = \"pubsub_subscription\"",
+        "resource.labels.subscription_id = \"${var.dead_letters}\"",
+        "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"",
+      ])
+      aligner = "ALIGN_MAX"
+      seconds = 300
+      above   = 0
+    }
+  }
+
+  # Log entries, each told at most once an hour.
+  entries = {
+    stale = {
+      title = "The snapshots are stale"
+      text  = "The newest snapshot that readers see is too old, or they cannot read at all. Begin with the newest run of crypto_etl_dag."
+      filter = join(" AND ", [
+        "resource.type = \"bigquery_dts_config\"",
+        "resource.labels.config_id = \"${var.freshness_config}\"",
+        "severity >= ERROR",
+      ])
+    }
+    job_errors = {
+      title  = "A Dataflow worker logs errors"
+      text   = "One bad page or file costs only itself and is in crypto_ops.rejected_record; many of the same kind mean that the source changed."
+      filter = "resource.type = \"dataflow_step\" AND log_id(\"dataflow.googleapis.com/worker\") AND severity >= ERROR"
+    }
+    build_failed = {
+      title  = "A release failed"
+      text   = "Nothing was switched: the previous release goes on. Read the log of the build, mend, and push again."
+      filter = "resource.type = \"build\" AND log_id(\"cloudbuild\") AND textPayload =~ \"^ERROR\""
+    }
+  }
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  project      = var.project
+  display_name = "Coinbeam alerts"
+  type         = "email"
+
+  labels = {
+    email_address = var.email
+  }
+}
+
+resource "google_monitoring_alert_policy" "metric" {
+  for_each = local.metrics
+
+  project               = var.project
+  display_name          = "Coinbeam: ${each.value.title}"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = each.value.title
+
+    condition_threshold {
+      filter          = each.value.filter
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.above
+      duration        = "0s"
+
+      aggregations {
+        alignment_period   = "${each.value.seconds}s"
+        per_series_aligner = each.value.aligner
+      }
+    }
+  }
+
+  documentation {
+    content   = each.value.text
+    mime_type = "text/markdown"
+  }
+}
+
+resource "google_monitoring_alert_policy" "entry" {
+  for_each = local.entries
+
+  project               = var.project
+  display_name          = "Coinbeam: ${each.value.title}"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = each.value.title
+
+    condition_matched_log {
+      filter = each.value.filter
+    }
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
+
+    notification_rate_limit {
+      period = "3600s"
+    }
+  }
+
+  documentation {
+    content   = each.value.text
+    mime_type = "text/markdown"
+  }
+}

@@ -1,0 +1,9 @@
+output "bucket" {
+  description = "The environment's own bucket."
+  value       = local.bucket
+}
+
+output "airflow_url" {
+  description = "Address of the Airflow UI and its API."
+  value       = google_composer_environment.this.config[0].airflow_uri
+}

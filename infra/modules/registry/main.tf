@@ -1,0 +1,47 @@
+resource "google_artifact_registry_repository" "images" {
+  #checkov:skip=CKV_GCP_84:The images hold public code; Google's own keys encrypt them
+  project       = var.project
+  location      = var.region
+  repository_id = "coinbeam"
+  format        = "DOCKER"
+  description   = "Images of the Beam jobs, one tag a release"
+
+  cleanup_policies {
+    id     = "keep-newest"
+    action = "KEEP"
+
+    most_recent_versions {
+      keep_count = 10 # releases that can be gone back to
+    }
+  }
+
+  cleanup_policies {
+    id     = "delete-old"
+    action = "DELETE"
+
+    condition {
+      tag_state  = "ANY"
+      older_than = "7776000s" # 90 days
+    }
+  }
+}
+
+resource "google_artifact_registry_repository_iam_member" "writer" {
+  for_each = var.writers
+
+  project    = var.project
+  location   = var.region
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.writer"
+  member     = each.value
+}
+
+resource "google_artifact_registry_repository_iam_member" "reader" {
+  for_each = var.readers
+
+  project    = var.project
+  location   = var.region
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.reader"
+  member     = each.value
+}

@@ -1,0 +1,19 @@
+variable "project" {
+  type        = string
+  description = "Id of the project."
+}
+
+variable "region" {
+  type        = string
+  description = "Region of the repository."
+}
+
+variable "writers" {
+  type        = map(string)
+  description = "IAM members that push images."
+}
+
+variable "readers" {
+  type        = map(string)
+  description = "IAM members that pull images."
+}

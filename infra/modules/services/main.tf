@@ -1,0 +1,30 @@
+locals {
+  # Each API with the part that calls it.
+  apis = toset([
+    "artifactregistry.googleapis.com",     # images of the jobs
+    "bigquery.googleapis.com",             # the warehouse
+    "bigquerydatatransfer.googleapis.com", # the scheduled freshness check
+    "billingbudgets.googleapis.com",       # the budget
+    "cloudbuild.googleapis.com",           # releases
+    "cloudresourcemanager.googleapis.com", # project-level roles
+    "composer.googleapis.com",             # Airflow
+    "compute.googleapis.com",              # network and workers
+    "dataflow.googleapis.com",             # Beam jobs
+    "iam.googleapis.com",                  # service accounts and the identity pool
+    "iamcredentials.googleapis.com",       # short-lived credentials for GitHub Actions
+    "logging.googleapis.com",              # log bucket and sink
+    "monitoring.googleapis.com",           # alerts
+    "pubsub.googleapis.com",               # trades
+    "secretmanager.googleapis.com",        # the API key
+    "storage.googleapis.com",              # landing and batch files
+    "sts.googleapis.com",                  # exchange of GitHub's token
+  ])
+}
+
+resource "google_project_service" "api" {
+  for_each = local.apis
+
+  project            = var.project
+  service            = each.key
+  disable_on_destroy = false # another system of the project may use it
+}

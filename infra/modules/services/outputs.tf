@@ -1,0 +1,4 @@
+output "apis" {
+  description = "The APIs that are switched on."
+  value       = local.apis
+}

@@ -1,0 +1,36 @@
+output "deployment" {
+  description = "What a release has to know of this deployment, in the shape of the settings: config/deployment.json without the release."
+  value = {
+    google = {
+      project                  = var.project
+      location                 = var.location
+      region                   = var.region
+      dataflow_service_account = module.accounts.emails["dataflow"]
+    }
+    storage   = { bucket = module.bucket.name }
+    market    = { period = var.schedule_period }
+    coingecko = { api_key_secret = module.secret.latest_version }
+    dataflow  = { subnetwork = module.network.subnetwork_path, labels = local.labels }
+    composer  = { airflow_url = module.composer.airflow_url }
+  }
+}
+
+output "composer_bucket" {
+  description = "Bucket of the Composer environment; releases are uploaded below its dags/ folder."
+  value       = module.composer.bucket
+}
+
+output "image_repository" {
+  description = "Prefix of the names of the images."
+  value       = module.registry.prefix
+}
+
+output "workload_identity_provider" {
+  description = "Name of the identity provider that GitHub Actions signs in with."
+  value       = module.build.workload_identity_provider
+}
+
+output "service_accounts" {
+  description = "E-mail addresses of the service accounts, by role."
+  value       = module.accounts.emails
+}

@@ -1,0 +1,164 @@
+variable "project" {
+  type        = string
+  description = "Id of the Google Cloud project. It exists and has billing; Terraform does not make it."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "A project id has 6 to 30 lower-case letters, digits and hyphens, and begins with a letter."
+  }
+}
+
+variable "region" {
+  type        = string
+  description = "Region of Composer, Dataflow, Cloud Build, the registry and the network."
+  default     = "us-central1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region looks like us-central1."
+  }
+}
+
+variable "location" {
+  type        = string
+  description = "Location of the datasets and the data bucket; loads need both in one place. The setting google.location says the same."
+  default     = "US"
+
+  validation {
+    condition     = can(regex("^(US|EU|[a-z]+-[a-z]+[0-9]+)$", var.location))
+    error_message = "A location is US, EU or a region."
+  }
+}
+
+variable "billing_account" {
+  type        = string
+  description = "Billing account of the project, for the budget."
+
+  validation {
+    condition     = can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "A billing account looks like 012345-6789AB-CDEF01."
+  }
+}
+
+variable "monthly_budget" {
+  type        = number
+  description = "US dollars a month from which the budget alerts; docs/costs.md estimates what is normal."
+  default     = 600
+
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "The budget is a whole number of US dollars."
+  }
+}
+
+variable "alert_email" {
+  type        = string
+  description = "Address that alerts and budget warnings go to."
+
+  validation {
+    condition     = can(regex("^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$", var.alert_email))
+    error_message = "This is no e-mail address."
+  }
+}
+
+variable "reader_group" {
+  type        = string
+  description = "Google group of the analysts, who may query the marts and nothing else; null: only the reader account may."
+  default     = null
+
+  validation {
+    condition     = var.reader_group == null || can(regex("^[^@[:space:]]+@[^@[:space:]]+[.][^@[:space:]]+$", var.reader_group))
+    error_message = "A group is named by its e-mail address."
+  }
+}
+
+variable "airflow_users" {
+  type        = list(string)
+  description = "IAM members who may open the Airflow UI and trigger runs, e.g. group:operators@example.com."
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.airflow_users : can(regex("^(user|group|serviceAccount):", member))])
+    error_message = "Members begin with user:, group: or serviceAccount:; allUsers and domains are refused."
+  }
+}
+
+variable "github" {
+  type = object({
+    owner = string
+    name  = string
+  })
+  description = "Repository that deploys: the trigger of Cloud Build and the only subject of Workload Identity."
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", "${var.github.owner}/${var.github.name}"))
+    error_message = "Owner and name are those of a GitHub repository."
+  }
+}
+
+variable "image_version" {
+  type        = string
+  description = "Composer image. Its Airflow is what the DAGs are tested with."
+  default     = "composer-3-airflow-3.3.1-build.0"
+
+  validation {
+    condition     = can(regex("^composer-3-airflow-3[.][0-9]+[.][0-9]+-build[.][0-9]+$", var.image_version))
+    error_message = "Composer 3 with Airflow 3, pinned to a build."
+  }
+}
+
+variable "composer_requirements" {
+  type        = string
+  description = "Package list of Composer, relative to this folder: one pinned requirement a line."
+  default     = "../config/composer-requirements.txt"
+}
+
+variable "contracts" {
+  type        = string
+  description = "Folder of the table contracts, relative to this folder."
+  default     = "../sql"
+}
+
+variable "schedule_period" {
+  type        = string
+  description = "How often a snapshot is taken, the same as the setting market.period; the freshness check runs as often."
+  default     = "daily"
+
+  validation {
+    condition     = contains(["daily", "hourly"], var.schedule_period)
+    error_message = "The period is daily or hourly."
+  }
+}
+
+variable "network_range" {
+  type        = string
+  description = "Address range of the subnetwork of Composer and the Dataflow workers."
+  default     = "10.20.0.0/22"
+
+  validation {
+    condition     = can(cidrhost(var.network_range, 0)) && can(regex("/(1[6-9]|2[0-4])$", var.network_range))
+    error_message = "A private IPv4 range between /16 and /24."
+  }
+}
+
+variable "log_retention_days" {
+  type        = number
+  description = "Days that the logs of the pipeline are kept."
+  default     = 90
+
+  validation {
+    condition     = var.log_retention_days >= 1 && var.log_retention_days <= 3650
+    error_message = "Cloud Logging keeps logs for 1 to 3650 days."
+  }
+}
+
+variable "deploys_from" {
+  type        = string
+  description = "Who starts a release of main: the trigger of Cloud Build, or the deploy job of GitHub Actions."
+  default     = "actions"
+
+  validation {
+    condition     = contains(["trigger", "actions"], var.deploys_from)
+    error_message = "Releases start from trigger or actions."
+  }
+}

@@ -1,0 +1,72 @@
+"""Our Terraform as python-hcl2 reads it: the blocks of every module, without evaluating anything."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hcl2
+
+from coinbeam.settings import ROOT
+
+INFRA = ROOT / "infra"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One folder of Terraform files.
+
+    Attributes:
+        folder: where it is.
+        files: parsed, by name.
+    """
+
+    folder: Path
+    files: Mapping[str, Mapping[str, Any]]
+
+    def blocks(self, kind: str) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+        """The top-level blocks of a kind with their labels, such as ``("google_storage_bucket", "data")``."""
+        for content in self.files.values():
+            for block in content.get(kind, ()):
+                labels, body = unfold(block, LABELS[kind])
+                yield labels, body
+
+
+LABELS = {"resource": 2, "data": 2, "module": 1, "variable": 1, "output": 1, "provider": 1, "locals": 0, "terraform": 0}
+"""How many labels each kind of top-level block has."""
+
+
+def unfold(block: Mapping[str, Any], count: int) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """Take the labels off a block: python-hcl2 nests what it labels."""
+    labels: tuple[str, ...] = ()
+    for _ in range(count):
+        (label,) = (key for key in block if not key.startswith("__"))
+        labels, block = (*labels, label.strip('"')), block[label]
+    return labels, block
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """One file.
+
+    Raises:
+        Exception: it is not HCL; python-hcl2 says where.
+    """
+    with path.open(encoding="utf-8") as file:
+        return dict(hcl2.load(file))
+
+
+def modules(root: Path = INFRA) -> dict[str, Module]:
+    """Every module, the root one as ``.``."""
+    folders = sorted({path.parent for path in root.rglob("*.tf") if ".terraform" not in path.parts})
+    return {
+        str(folder.relative_to(root)): Module(folder, {path.name: parse(path) for path in sorted(folder.glob("*.tf"))}) for folder in folders
+    }
+
+
+def kinds_in_use(root: Path = INFRA) -> set[str]:
+    """Resource types, and data sources as ``data.<type>``."""
+    found = set()
+    for module in modules(root).values():
+        found |= {labels[0] for labels, _ in module.blocks("resource")}
+        found |= {f"data.{labels[0]}" for labels, _ in module.blocks("data")}
+    return found

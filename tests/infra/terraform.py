@@ -1,0 +1,111 @@
+"""Terraform on a copy of our files, with the provider of this folder from a mirror on disk: no registry, no account, no state."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coinbeam.settings import ROOT
+from tests.infra import provider
+from tests.infra.provider_schema import PROVIDER
+
+TIMEOUT_SECONDS = 240
+COPIED = ("infra", "sql", "config")
+
+
+def executable() -> str | None:
+    """Terraform on this machine, or None."""
+    return shutil.which("terraform")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A copy of the tree that Terraform may write into.
+
+    Attributes:
+        root: the copy; ``infra/`` lies in it beside what it reads.
+    """
+
+    root: Path
+
+    @property
+    def infra(self) -> Path:
+        """The root module."""
+        return self.root / "infra"
+
+    @classmethod
+    def create(cls, root: Path) -> "Workspace":
+        """Copy the tree, and install the provider and the modules.
+
+        Args:
+            root: a new folder.
+        """
+        ignored = shutil.ignore_patterns(".terraform", "*.tfstate", "terraform.tfvars", "deployment.json", "__pycache__")
+        for folder in COPIED:
+            shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+        made = cls(root)
+        made._mirror()
+        made.run("init", "-backend=false", "-input=false").check_returncode()
+        return made
+
+    def copy(self, root: Path) -> "Workspace":
+        """Another copy, ready to be spoilt."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Workspace(root)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Make a deliberate mistake.
+
+        Args:
+            path: file below ``infra/``.
+            old: text that occurs in it.
+            new: what to put in its place.
+        """
+        file = self.infra / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{path} does not hold {old!r}"
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command of Terraform in the root module, without colours and questions."""
+        command = [executable() or "terraform", *arguments]
+        return subprocess.run(
+            command, cwd=self.infra, env=self._environment(), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+
+    def says(self, *arguments: str) -> str:
+        """All that a command says, on one line, so that a wrapped sentence can be found."""
+        done = self.run(*arguments, "-no-color")
+        return " ".join((done.stdout + done.stderr).replace("│", " ").split())
+
+    def events(self, *arguments: str) -> Iterator[dict[str, Any]]:
+        """What a command tells with ``-json``, one event a line."""
+        done = self.run(*arguments, "-json")
+        for line in done.stdout.splitlines():
+            yield json.loads(line)
+
+    def _mirror(self) -> None:
+        folder = self.root / "mirror" / "registry.terraform.io/hashicorp/google" / PROVIDER / _platform()
+        folder.mkdir(parents=True)
+        launcher = folder / f"terraform-provider-google_v{PROVIDER}_x{provider.PROTOCOL}"
+        launcher.write_text("\n".join(provider.lines()) + "\n", encoding="utf-8")
+        launcher.chmod(0o755)
+        (self.root / "terraform.rc").write_text(
+            f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.root / "mirror"}"\n  }}\n}}\n', encoding="utf-8"
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """Nothing of this machine's Terraform settings."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+        own = {"TF_CLI_CONFIG_FILE": str(self.root / "terraform.rc"), "TF_DISABLE_PLUGIN_TLS": "1", "CHECKPOINT_DISABLE": "1"}
+        return kept | own | {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
+
+
+def _platform() -> str:
+    system = os.uname()
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(system.machine, system.machine)
+    return f"{system.sysname.lower()}_{machine}"
