@@ -101,8 +101,17 @@ module "build" {
   service_account = module.accounts.names["build"]
   depends_on      = [module.services]
 
+  # What cloudbuild.yaml cannot know; the release id is the commit, which Cloud Build fills in.
   substitutions = {
-    _REGION = var.region
+    _REGION                   = var.region
+    _LOCATION                 = var.location
+    _DATA_BUCKET              = module.bucket.name
+    _COMPOSER_BUCKET          = module.composer.bucket
+    _DATAFLOW_SERVICE_ACCOUNT = module.accounts.emails["dataflow"]
+    _SUBNETWORK               = module.network.subnetwork_path
+    _API_KEY_SECRET           = module.secret.latest_version
+    _AIRFLOW_URL              = module.composer.airflow_url
+    _PERIOD                   = var.schedule_period
   }
 }
 

@@ -20,6 +20,11 @@ output "composer_bucket" {
   value       = module.composer.bucket
 }
 
+output "substitutions" {
+  description = "Substitutions of cloudbuild.yaml, for a build that is submitted by hand or by GitHub Actions."
+  value       = module.build.substitutions
+}
+
 output "image_repository" {
   description = "Prefix of the names of the images."
   value       = module.registry.prefix

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,21 @@ def parse(path: Path) -> dict[str, Any]:
     Raises:
         Exception: it is not HCL; python-hcl2 says where.
     """
-    with path.open(encoding="utf-8") as file:
-        return dict(hcl2.load(file))
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> dict[str, Any]:
+    """Kept by content: a copy with one mistake costs one file, not all."""
+    return dict(hcl2.loads(text))
 
 
 def modules(root: Path = INFRA) -> dict[str, Module]:
     """Every module, the root one as ``.``."""
     folders = sorted({path.parent for path in root.rglob("*.tf") if ".terraform" not in path.parts})
     return {
-        str(folder.relative_to(root)): Module(folder, {path.name: parse(path) for path in sorted(folder.glob("*.tf"))}) for folder in folders
+        str(folder.relative_to(root)): Module(folder, {path.name: parse(path) for path in sorted(folder.glob("*.tf"))})
+        for folder in folders
     }
 
 

@@ -86,6 +86,11 @@ class Calls(grpc.GenericRpcHandler):
 
     def __init__(self, schema: Mapping[str, Any], stop: Event) -> None:
         answer = schema_response(schema)
+
+        def shut_down(_: bytes) -> bytes:
+            stop.set()
+            return b""
+
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             "/tfplugin5.Provider/GetSchema": lambda _: answer,
             "/tfplugin5.Provider/PrepareProviderConfig": lambda request: request,  # the configuration as it came
@@ -93,7 +98,7 @@ class Calls(grpc.GenericRpcHandler):
             "/tfplugin5.Provider/ValidateDataSourceConfig": lambda _: b"",
             "/tfplugin5.Provider/Configure": lambda _: b"",
             "/tfplugin5.Provider/Stop": lambda _: b"",
-            "/plugin.GRPCController/Shutdown": lambda _: stop.set() or b"",
+            "/plugin.GRPCController/Shutdown": shut_down,
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:

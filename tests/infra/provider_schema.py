@@ -1,8 +1,8 @@
 """The schema of the Google provider, as far as our Terraform uses it, in the form of ``terraform providers schema -json``.
 
-The provider itself is a Go binary from a registry that a closed machine does not reach. CDK for Terraform publishes the same schema on PyPI:
-its wheel holds a jsii assembly, in which every resource is an interface whose properties say whether they are optional, and JavaScript that
-says which of them are blocks and which collections are sets. Both are generated from the schema of one exact provider version.
+The provider itself is a Go binary from a registry that a closed machine does not reach. CDK for Terraform publishes the same schema on
+PyPI: its wheel holds a jsii assembly, in which every resource is an interface whose properties say whether they are optional, and scripts
+that say which of them are blocks and which collections are sets. Both are generated from the schema of one exact provider version.
 
 ``python -m tests.infra.provider_schema`` writes ``provider_schema.json``, only the resources and data sources that ``infra/`` uses.
 """
@@ -44,7 +44,18 @@ def download(folder: Path = CACHE) -> Path:
     found = sorted(folder.glob("cdktf_cdktf_provider_google-16.12.1-*.whl"))
     if not found:
         folder.mkdir(parents=True, exist_ok=True)
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", str(folder), PACKAGE]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--dest",
+            str(folder),
+            PACKAGE,
+        ]
         subprocess.run(pip, check=True, capture_output=True, text=True, timeout=180)
         found = sorted(folder.glob("cdktf_cdktf_provider_google-16.12.1-*.whl"))
     return found[0]

@@ -88,6 +88,21 @@ class Workspace:
         for line in done.stdout.splitlines():
             yield json.loads(line)
 
+    def contracts(self) -> dict[str, Any]:
+        """The tables as the module of the contracts reads them; it makes nothing, so Terraform needs no provider for it."""
+        command = [executable() or "terraform", "-chdir=modules/contracts", "console", "-var=folder=../../../sql"]
+        done = subprocess.run(
+            command,
+            cwd=self.infra,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            input="jsonencode(local.described)\n",
+        )
+        return dict(json.loads(json.loads(done.stdout)))
+
     def _mirror(self) -> None:
         folder = self.root / "mirror" / "registry.terraform.io/hashicorp/google" / PROVIDER / _platform()
         folder.mkdir(parents=True)

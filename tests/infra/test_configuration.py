@@ -1,0 +1,134 @@
+"""Our Terraform against the provider's schema and its own declarations, with nothing but Python."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from lark.exceptions import UnexpectedInput
+
+from tests.infra import block_check, provider_schema, references
+from tests.infra.configuration import INFRA, kinds_in_use, modules, parse
+
+FILES = sorted(path.relative_to(INFRA) for pattern in ("*.tf", "*.hcl") for path in INFRA.rglob(pattern) if ".terraform" not in path.parts)
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Path:
+    """A copy of our files, for deliberate mistakes."""
+    return Path(shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns(".terraform*")))
+
+
+def replace(root: Path, path: str, old: str, new: str) -> None:
+    text = (root / path).read_text(encoding="utf-8")
+    assert old in text, f"{path} does not hold {old!r}"
+    (root / path).write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_file_is_hcl(path: Path) -> None:
+    assert parse(INFRA / path)
+
+
+def test_half_a_file_is_not_hcl(spoilt: Path) -> None:
+    replace(spoilt, "outputs.tf", 'output "deployment" {', 'output "deployment"')
+    with pytest.raises(UnexpectedInput):
+        parse(spoilt / "outputs.tf")
+
+
+def test_the_provider_takes_every_block() -> None:
+    assert block_check.faults(INFRA, provider_schema.load()) == []
+
+
+BLOCKS = {
+    "a misspelt argument": ("modules/bucket/main.tf", "force_destroy ", "force_destruction ", "force_destruction is unknown"),
+    "an argument for a block": ("modules/bucket/main.tf", "  versioning {", "  versioning = {", "versioning is a block, not an argument"),
+    "a block for an argument": ("modules/alerts/main.tf", "  labels = {", "  labels {", "labels is an argument, not a block"),
+    "a block that is missing": ("modules/budget/main.tf", "amount {", "amounts {", "amount is required"),
+    "an argument that is missing": ("modules/network/main.tf", '  name                    = "coinbeam"\n', "", "name is required"),
+    "an argument in the wrong block": ("modules/bucket/main.tf", "    enabled = true", "    age = 1", "versioning: age is unknown"),
+    "an argument in a dynamic block": (
+        "modules/bucket/main.tf",
+        "storage_class = lifecycle_rule",
+        "class = lifecycle_rule",
+        "class is unknown",
+    ),
+    "what can only be read": ("modules/registry/main.tf", "  format ", '  create_time = "x"\n  format ', "create_time can only be read"),
+    "two blocks where one may be": (
+        "modules/secret/main.tf",
+        "  replication {\n    auto {}\n  }\n",
+        "  replication {\n    auto {}\n  }\n  replication {\n    auto {}\n  }\n",
+        "replication may occur 1 times, not 2",
+    ),
+    "a resource that does not exist": (
+        "modules/network/main.tf",
+        'resource "google_compute_firewall"',
+        'resource "google_compute_wall"',
+        "the provider has no such resource",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BLOCKS.values(), ids=BLOCKS)
+def test_the_provider_refuses(mistake: tuple[str, str, str, str], spoilt: Path) -> None:
+    path, old, new, fault = mistake
+    replace(spoilt, path, old, new)
+    assert fault in "\n".join(block_check.faults(spoilt, provider_schema.load()))
+
+
+def test_every_name_is_declared_and_every_variable_used() -> None:
+    assert references.faults(INFRA, provider_schema.load()) == []
+
+
+NAMES = {
+    "an undeclared variable": ("main.tf", "var.network_range", "var.network_ranges", "var.network_ranges is not declared"),
+    "a variable that nobody uses": ("main.tf", "${var.contracts}", "../sql", "var.contracts is declared and not used"),
+    "an undeclared local": ("modules/logs/main.tf", "local.resources", "local.resource", "local.resource is not declared"),
+    "an output that is gone": ("outputs.tf", "module.bucket.name", "module.bucket.title", "module.bucket.title is not declared"),
+    "a resource that is gone": ("modules/logs/main.tf", "bucket_config.pipeline.id}", "bucket_config.pipe.id}", "pipe is not declared"),
+    "an attribute that is not": ("modules/accounts/outputs.tf", "account.email }", "google_service_account.account.mail }", "has no mail"),
+    "a test of no output": ("tests/deployment.tftest.hcl", "output.composer_bucket", "output.bucket", "output.bucket is not declared"),
+    "a test of no variable": ("tests/refusals.tftest.hcl", "schedule_period =", "schedule =", "var.schedule is not declared"),
+}
+
+
+@pytest.mark.parametrize("mistake", NAMES.values(), ids=NAMES)
+def test_a_wrong_name_is_seen(mistake: tuple[str, str, str, str], spoilt: Path) -> None:
+    path, old, new, fault = mistake
+    replace(spoilt, path, old, new)
+    assert fault in "\n".join(references.faults(spoilt, provider_schema.load()))
+
+
+def test_every_variable_and_output_is_described_and_every_variable_typed() -> None:
+    bare = [
+        f"{name}: {kind} {labels[0]} has no {what}"
+        for name, module in modules().items()
+        for kind, needed in (("variable", ("type", "description")), ("output", ("description",)))
+        for labels, body in module.blocks(kind)
+        for what in needed
+        if not body.get(what)
+    ]
+    assert bare == []
+
+
+def test_no_role_administers_or_is_basic() -> None:
+    """On the text, for machines without Terraform; ``test_policy`` looks at what is evaluated."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in INFRA.rglob("*.tf"))
+    forbidden = ("roles/owner", "roles/editor", "roles/viewer", 'Admin"', 'admin"', 'allUsers"', 'allAuthenticatedUsers"')
+    assert [role for role in forbidden if role in text] == []
+
+
+def test_the_schema_is_that_of_the_package() -> None:
+    """What is kept in the tree is what the package says, for exactly the resources in use."""
+    try:
+        wheel = provider_schema.download()
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"{provider_schema.PACKAGE} cannot be had here: {type(error).__name__}")
+    kept = provider_schema.FILE.read_text(encoding="utf-8")
+    remedy = "run python -m tests.infra.provider_schema"
+    assert kept == provider_schema.text(provider_schema.schema(wheel, kinds_in_use())), remedy
+
+
+def test_a_resource_that_the_package_does_not_know_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        provider_schema.Assembly({}, {}).resource("google_compute_wall")

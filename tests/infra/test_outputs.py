@@ -1,0 +1,91 @@
+"""What the rest of the project takes from a deployment: settings, packages, the freshness check."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import sqlglot
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from sqlglot import exp
+
+from coinbeam.contracts import load_contract
+from coinbeam.settings import ROOT, Settings, config_file, deployment_file
+from tests.infra.deployment import Deployment
+
+pytestmark = pytest.mark.xdist_group("terraform")
+
+
+def test_the_output_is_what_the_settings_of_a_release_want(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deployment.json").write_text(json.dumps(deployment.outputs["deployment"]), encoding="utf-8")
+    monkeypatch.setattr("coinbeam.settings.deployment_file", lambda: tmp_path / deployment_file().name)
+    monkeypatch.setenv("COINBEAM_ENV", "production")
+    settings = Settings()
+    assert config_file().name == "production.yaml"
+    assert settings.storage.bucket == "my-project-coinbeam"
+    assert settings.google.dataflow_service_account == "coinbeam-dataflow@my-project.iam.gserviceaccount.com"
+    assert settings.dataflow.subnetwork == "regions/us-central1/subnetworks/coinbeam-us-central1"
+    assert str(settings.composer.airflow_url) == "https://airflow.example.com/"
+
+
+def test_the_trigger_fills_in_substitutions_that_the_build_has(deployment: Deployment) -> None:
+    declared = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))["substitutions"]
+    (trigger,) = deployment.of("google_cloudbuild_trigger")
+    given = trigger.values["substitutions"]
+    assert set(given) - set(declared) == set()
+    assert {name for name, value in declared.items() if value == ""} - set(given) == set()
+
+
+def test_datasets_are_those_of_the_production_settings(deployment: Deployment) -> None:
+    made = {one.values["dataset_id"]: one.values["location"] for one in deployment.of("google_bigquery_dataset")}
+    assert made == dict.fromkeys(("crypto_data", "crypto_staging", "crypto_ops", "crypto_marts"), "US")
+
+
+def test_composer_installs_exactly_the_packages_of_its_list(deployment: Deployment) -> None:
+    lines = (ROOT / "config" / "composer-requirements.txt").read_text(encoding="utf-8").splitlines()
+    asked = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
+    wanted = {
+        canonicalize_name(one.name): f"{'[' + ','.join(sorted(one.extras)) + ']' if one.extras else ''}{one.specifier}" for one in asked
+    }
+    software = deployment.one("module.composer.google_composer_environment.this")["config"][0]["software_config"][0]
+    assert {canonicalize_name(name): version for name, version in software["pypi_packages"].items()} == wanted
+    assert software["env_variables"] == {"COINBEAM_ENV": "production"}
+
+
+def test_the_freshness_check_reads_what_readers_see(deployment: Deployment) -> None:
+    (check,) = deployment.of("google_bigquery_data_transfer_config")
+    query = sqlglot.parse_one(check.values["params"]["query"], dialect="bigquery")
+    (table,) = query.find_all(exp.Table)
+    view = load_contract(table.name)
+    assert (table.db, view.is_view) == ("crypto_marts", True)
+    assert {column.name for column in query.find_all(exp.Column)} <= set(view.by_name)
+    assert check.values["service_account_name"] == "coinbeam-reader@my-project.iam.gserviceaccount.com"
+
+
+def test_the_freshness_check_fails_when_the_contract_calls_the_table_stale(deployment: Deployment) -> None:
+    (check,) = deployment.of("google_bigquery_data_transfer_config")
+    hours = load_contract("crypto_market_snapshot_fact").freshness_hours
+    assert re.findall(r"INTERVAL (\d+) HOUR", check.values["params"]["query"]) == [f"{hours:g}"]
+
+
+def test_somebody_is_told_of_each_kind_of_failure(deployment: Deployment) -> None:
+    policies = deployment.of("google_monitoring_alert_policy")
+    assert {re.search(r'"(\w+)"\]$', policy.address)[1] for policy in policies} == {  # type: ignore[index]
+        "dag_failed",
+        "job_failed",
+        "dead_letters",
+        "stale",
+        "job_errors",
+        "build_failed",
+    }
+    assert all(policy.values["notification_channels"] for policy in policies)
+
+
+def test_landing_is_never_deleted_by_the_bucket(deployment: Deployment) -> None:
+    rules = deployment.one("module.bucket.google_storage_bucket.data")["lifecycle_rule"]
+    live = [rule for rule in rules if rule["action"][0]["type"] == "Delete" and rule["condition"][0]["with_state"] != "ARCHIVED"]
+    deleted = {prefix for rule in live for prefix in rule["condition"][0]["matches_prefix"]}
+    assert deleted == {"batches/", "dataflow/", "builds/"}
+    assert all(rule["condition"][0]["matches_prefix"] for rule in live)
