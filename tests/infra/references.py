@@ -28,12 +28,13 @@ def faults(root: Path, schema: Mapping[str, Any]) -> list[str]:
 
 
 def test_faults(root: Path, all_modules: Mapping[str, Module]) -> Iterator[str]:
-    """The same for the tests of Terraform: they see the variables and outputs of the root module."""
+    """The same for the tests of Terraform: the runs of a file see one module, by default the root one, and the outputs of that one."""
     outputs = {labels[0] for labels, _ in all_modules["."].blocks("output")}
-    given = {labels[0] for labels, _ in all_modules["."].blocks("variable")}
     for path in sorted((root / "tests").glob("*.tftest.hcl")):
         content = parse(path)
         runs = [body for run in content["run"] for body in run.values() if isinstance(body, Mapping)]
+        (module,) = {str(one["source"]).strip('"') for run in runs for one in run.get("module", ({"source": "."},))}
+        given = {labels[0] for labels, _ in all_modules[module.removeprefix("./")].blocks("variable")}
         for block in (content, *runs):
             set_here = {name for one in block.get("variables", ()) for name in one if not name.startswith("__")}
             read_here = set(re.findall(r"\boutput\.(\w+)", " ".join(strings(block.get("assert", ())))))

@@ -44,7 +44,7 @@ class Workspace:
         Args:
             root: a new folder.
         """
-        ignored = shutil.ignore_patterns(".terraform", "*.tfstate", "terraform.tfvars", "deployment.json", "__pycache__")
+        ignored = shutil.ignore_patterns(".terraform*", "*.tfstate", "terraform.tfvars", "deployment.json", "__pycache__")
         for folder in COPIED:
             shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
         made = cls(root)

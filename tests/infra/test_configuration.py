@@ -89,6 +89,7 @@ NAMES = {
     "an attribute that is not": ("modules/accounts/outputs.tf", "account.email }", "google_service_account.account.mail }", "has no mail"),
     "a test of no output": ("tests/deployment.tftest.hcl", "output.composer_bucket", "output.bucket", "output.bucket is not declared"),
     "a test of no variable": ("tests/refusals.tftest.hcl", "schedule_period =", "schedule =", "var.schedule is not declared"),
+    "a test of a module's variable": ("tests/freshness.tftest.hcl", "period = ", "times = ", "var.times is not declared"),
 }
 
 
@@ -109,6 +110,13 @@ def test_every_variable_and_output_is_described_and_every_variable_typed() -> No
         if not body.get(what)
     ]
     assert bare == []
+
+
+def test_the_example_sets_declared_variables_and_all_that_have_no_default() -> None:
+    declared = {labels[0]: body for labels, body in modules()["."].blocks("variable")}
+    example = set(parse(INFRA / "terraform.tfvars.example")) - {"__comments__"}
+    needed = {name for name, body in declared.items() if "default" not in body}
+    assert (example - set(declared), needed - example) == (set(), set())
 
 
 def test_no_role_administers_or_is_basic() -> None:

@@ -6,7 +6,7 @@ locals {
   parts        = [for line in local.requirements : try(regex(local.pattern, line), null)]
   refused      = [for index, part in local.parts : local.requirements[index] if part == null]
 
-  packages = { for part in local.parts : lower(part[0]) => "${coalesce(part[1], " ")}${part[2]}" if part != null }
+  packages = { for part in local.parts : lower(part[0]) => "${part[1] == null ? "" : part[1]}${part[2]}" if part != null }
 }
 
 resource "google_composer_environment" "this" {
@@ -21,7 +21,7 @@ resource "google_composer_environment" "this" {
 
     software_config {
       image_version = var.image_version
-      pypi_packages = { for name, version in local.packages : name => trimspace(version) }
+      pypi_packages = local.packages
 
       env_variables = {
         COINBEAM_ENV = "production"
@@ -109,7 +109,7 @@ resource "google_storage_bucket_iam_member" "deployer" {
   member = var.deployer
 }
 
-# People who look at runs and trigger them; what they may do in Airflow says Airflow's own role (Op by default: User).
+# People who look at runs and trigger them. The role opens the door; what they may do inside says their role in Airflow.
 resource "google_project_iam_member" "user" {
   for_each = toset(var.users)
 
