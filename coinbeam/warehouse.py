@@ -246,13 +246,22 @@ class Warehouse:
             self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True, **self._bounds)
             return [f"created table {self.table(contract)}"]
         added = additive_columns(contract, _columns(present))
+        for column in added:
+            self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
         if added:
-            for column in added:
-                self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
-            # The emulator's ALTER leaves the metadata behind; where it does not, as in BigQuery, this changes nothing.
-            present.schema = [*present.schema, *schema(added)]
-            self.client.update_table(present, ["schema"], **self._bounds)
+            self._tell_columns(name, added)
         return [f"added column {self.table(contract)}.{column.name}" for column in added]
+
+    def _tell_columns(self, name: str, added: Sequence[Column]) -> None:
+        """Tell the API's schema of columns that the emulator's ALTER left out of it.
+
+        BigQuery's ALTER leaves nothing out, and gives the table another etag: an update of the table as it was before would be refused.
+        """
+        altered = self.client.get_table(name, **self._bounds)
+        known = _columns(altered)
+        if left_out := [column for column in added if column.name not in known]:
+            altered.schema = [*altered.schema, *schema(left_out)]
+            self.client.update_table(altered, ["schema"], **self._bounds)
 
     def _ensure_view(self, contract: Contract) -> list[str]:
         name = self.table(contract)
