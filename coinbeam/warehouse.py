@@ -209,7 +209,7 @@ class Warehouse:
                 return None
 
     def ensure_schema(self) -> list[str]:
-        """Create what is missing and add new nullable columns; the only changes that are made without a person.
+        """Create what is missing, add new nullable columns, and renew descriptions and labels; the only changes made without a person.
 
         Returns:
             One line for each change made.
@@ -248,24 +248,31 @@ class Warehouse:
         added = additive_columns(contract, _columns(present))
         for column in added:
             self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
-        if added:
-            self._tell_columns(name, added)
-        return [f"added column {self.table(contract)}.{column.name}" for column in added]
+        if labels(contract).items() <= dict(present.labels or {}).items():
+            return []
+        self._describe(contract, name)
+        return [f"added column {self.table(contract)}.{column.name}" for column in added] or [f"described table {self.table(contract)}"]
 
-    def _tell_columns(self, name: str, added: Sequence[Column]) -> None:
-        """Tell the API's schema of columns that the emulator's ALTER left out of it.
+    def _describe(self, contract: Contract, name: str) -> None:
+        """Bring the words of a table up to its contract: descriptions and labels.
 
-        BigQuery's ALTER leaves nothing out, and gives the table another etag: an update of the table as it was before would be refused.
+        The table is read again, since an ALTER gives it another etag, and an update of its former state would be refused. Its own order of
+        columns stays; those that the emulator's ALTER left out of the API's schema come last.
         """
-        altered = self.client.get_table(name, **self._bounds)
-        known = _columns(altered)
-        if left_out := [column for column in added if column.name not in known]:
-            altered.schema = [*altered.schema, *schema(left_out)]
-            self.client.update_table(altered, ["schema"], **self._bounds)
+        present = self.client.get_table(name, **self._bounds)
+        known = _columns(present)
+        columns = [contract.by_name[column] for column in known] + [c for c in contract.columns if c.name not in known]
+        present.description, present.labels, present.schema = contract.description, labels(contract), schema(columns)
+        self.client.update_table(present, ["description", "labels", "schema"], **self._bounds)
 
     def _ensure_view(self, contract: Contract) -> list[str]:
+        """Create the view, or replace one that shows something else.
+
+        It names its tables with their project: without it BigQuery refuses whoever asks from another one, as readers do.
+        """
         name = self.table(contract)
-        statement = view_ddl(contract, self.dataset(contract.dataset), render(contract.folder / "view.sql", **self.names()))
+        query = render(contract.folder / "view.sql", **self.names(f"{self.settings.google.project}."))
+        statement = view_ddl(contract, self.dataset(contract.dataset), query)
         wanted = {"statement": digest(statement)}  # a warehouse may store the query in a form of its own
         try:
             present = self.client.get_table(f"{self.settings.google.project}.{name}", **self._bounds)
@@ -279,9 +286,13 @@ class Warehouse:
         self.client.update_table(made, ["labels"], **self._bounds)
         return [f"{'created' if present is None else 'replaced'} view {name}"]
 
-    def names(self) -> dict[str, str]:
-        """The quoted name of every table and view by its contract, for SQL templates."""
-        return {contract.name: f"`{self.table(contract)}`" for contract in load_all().values()}
+    def names(self, project: str = "") -> dict[str, str]:
+        """The quoted name of every table and view by its contract, for SQL templates.
+
+        Args:
+            project: what comes before the dataset, with its dot; the project of the client when left out.
+        """
+        return {contract.name: f"`{project}{self.table(contract)}`" for contract in load_all().values()}
 
     def create_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
         """Create the staging tables of a batch, empty; what an earlier try left in them is gone."""

@@ -154,6 +154,19 @@ def test_a_new_nullable_column_is_added_and_can_be_used(stage: Stage, monkeypatc
 
 
 @pytest.mark.cloud
+def test_words_that_a_contract_changed_reach_the_table_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = load_contract("source_dim")
+    name = stage.warehouse.table(source)
+    reworded = replace(source.columns[0], description="Whom we asked")
+    told = changed(monkeypatch, replace(source, version="9.0.0", columns=(reworded, *source.columns[1:])))
+    assert stage.warehouse.ensure_schema() == [f"described table {name}"]
+    assert stage.warehouse.ensure_schema() == []
+    table = stage.warehouse.client.get_table(f"local.{name}", retry=None)
+    assert table.labels["contract_version"] == "9-0-0"
+    assert [field.description for field in table.schema] == [described(column) for column in told.columns]
+
+
+@pytest.mark.cloud
 @pytest.mark.parametrize(
     ("change", "named"),
     [
