@@ -20,7 +20,7 @@ from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 from coinbeam.batch import digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Column, Contract, load_all
-from coinbeam.contracts.bigquery import add_column_ddl, labels, schema, staging_schema, standard_type, table, view_ddl
+from coinbeam.contracts.bigquery import add_column_ddl, described, labels, schema, staging_schema, standard_type, table, view_ddl
 from coinbeam.errors import ContractError, TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
 from coinbeam.templates import render
@@ -248,10 +248,10 @@ class Warehouse:
         added = additive_columns(contract, _columns(present))
         for column in added:
             self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
-        if labels(contract).items() <= dict(present.labels or {}).items():
-            return []
-        self._describe(contract, name)
-        return [f"added column {self.table(contract)}.{column.name}" for column in added] or [f"described table {self.table(contract)}"]
+        if added or not _is_described(present, contract):
+            self._describe(contract, name)
+            return [f"added column {self.table(contract)}.{column.name}" for column in added] or [f"described table {self.table(contract)}"]
+        return []
 
     def _describe(self, contract: Contract, name: str) -> None:
         """Bring the words of a table up to its contract: descriptions and labels.
@@ -262,7 +262,8 @@ class Warehouse:
         present = self.client.get_table(name, **self._bounds)
         known = _columns(present)
         columns = [contract.by_name[column] for column in known] + [c for c in contract.columns if c.name not in known]
-        present.description, present.labels, present.schema = contract.description, labels(contract), schema(columns)
+        present.description, present.labels = contract.description, {**present.labels, **labels(contract)}
+        present.schema = schema(columns)
         self.client.update_table(present, ["description", "labels", "schema"], **self._bounds)
 
     def _ensure_view(self, contract: Contract) -> list[str]:
@@ -312,6 +313,13 @@ class Warehouse:
 
 def _columns(table: bigquery.Table) -> dict[str, tuple[str, bool]]:
     return {field.name: (standard_type(field.field_type), field.mode == "REQUIRED") for field in table.schema}
+
+
+def _is_described(table: bigquery.Table, contract: Contract) -> bool:
+    """Whether descriptions and labels of a table are those of its contract; others may have given it labels of their own."""
+    told = {field.name: field.description for field in table.schema}
+    wanted = {column.name: described(column) for column in contract.columns}
+    return table.description == contract.description and labels(contract).items() <= dict(table.labels).items() and told == wanted
 
 
 def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]) -> list[Column]:

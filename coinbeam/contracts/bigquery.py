@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from google.cloud import bigquery
 
-from coinbeam.batch import digest
 from coinbeam.contracts.model import Column, Contract, Granularity, load_all
 from coinbeam.templates import render
 
@@ -108,9 +107,8 @@ def _labels_ddl(contract: Contract) -> str:
 
 
 def labels(contract: Contract) -> dict[str, str]:
-    """Labels of the table, in the alphabet that BigQuery accepts; ``words`` is another one when a description is."""
-    words = digest(contract.description, *map(described, contract.columns))
-    return {"owner": contract.owner, "contract_version": contract.version.replace(".", "-"), "words": words}
+    """Labels of the table, in the alphabet that BigQuery accepts."""
+    return {"owner": contract.owner, "contract_version": contract.version.replace(".", "-")}
 
 
 def add_column_ddl(contract: Contract, dataset: str, column: Column) -> str:

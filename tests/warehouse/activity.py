@@ -1,0 +1,136 @@
+"""Everything that asks BigQuery and is not in a run of the snapshot DAG, done once in this process: publishes, marts, ledgers, commands."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from coinbeam import warehouse as warehouse_module
+from coinbeam.backfill.ledger import PieceLedger
+from coinbeam.backfill.planner import BackfillPlanner
+from coinbeam.backfill.request import BackfillRequest
+from coinbeam.batch import SIMULATOR_SOURCE
+from coinbeam.budget import CallLedger
+from coinbeam.cli.app import app
+from coinbeam.cli.run import check_counts, table_counts, top_ten
+from coinbeam.contracts import load_all, load_contract
+from coinbeam.emulators import environment
+from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
+from coinbeam.history import HistoryPiece
+from coinbeam.incidents import Failure, Incidents
+from coinbeam.marts import Marts
+from coinbeam.publish import publish_script, rejects_script
+from coinbeam.settings import Settings, load_settings
+from coinbeam.storage import Bucket
+from coinbeam.warehouse import Warehouse
+from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
+from tests.coinbeam.marts.conftest import day_row, index_row
+
+READING_COMMANDS = ("status", "rejects", "quality", "quality check", "gaps --assets bitcoin")
+
+
+@contextmanager
+def as_the_environment(settings: Settings) -> Iterator[None]:
+    """The settings as the commands of this process load them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(settings).items():
+            patch.setenv(name, value)
+        load_settings.cache_clear()
+        yield
+    load_settings.cache_clear()
+
+
+def do_everything_else(settings: Settings) -> None:
+    """Ask everything once, in an order in which every statement has rows to work on."""
+    warehouse = Warehouse(settings, clock=lambda: DAY)
+    stage = Stage(warehouse)
+    warehouse.ensure_schema()
+    publish_each_feed(stage)
+    refresh_marts(warehouse)
+    reserve_and_settle(warehouse)
+    open_and_close_an_incident(warehouse)
+    plan_a_backfill(settings, warehouse)
+    read_as_commands_do(settings, warehouse)
+    migrate(warehouse)
+
+
+def publish_each_feed(stage: Stage) -> None:
+    """A publish of every kind of batch; the snapshot's brings a reject and the calendar."""
+    days = [date_row(DAY + timedelta(days=n)) for n in range(-2, 1)]
+    stage.publish(
+        "batch",
+        crypto_market_snapshot_fact=[fact_row("bitcoin")],
+        crypto_asset_dim=[asset_row("bitcoin")],
+        date_dim=days,
+        rejected_record=[reject_row(1)],
+    )
+    first = DAY.date() - timedelta(days=2)
+    history = [day_row(asset, first + timedelta(days=n), 1.0 + n, "history") for n in range(2) for asset in ("bitcoin", "early")]
+    for feed, name, fact, rows in (
+        (HISTORY, "history", DAILY_FACT, history),
+        (SENTIMENT, "index", FEAR_GREED_FACT, [index_row(first, 40)]),
+    ):
+        batch = Batch(feed, name, "run", DAY, first, DAY.date())
+        stage.fill(name, feed.staged, **{fact: rows})
+        stage.warehouse.query(rejects_script(stage.warehouse, batch))
+        stage.warehouse.query(publish_script(stage.warehouse, batch))
+
+
+def refresh_marts(warehouse: Warehouse) -> None:
+    """A refresh with all its parts, verified, and one that has no new day."""
+    marts = Marts(warehouse, warehouse.settings, lambda: DAY)
+    plan = marts.plan()
+    assert plan is not None
+    assert all((plan.touched, plan.latest, plan.sentiment, plan.market)), "every part of the script"
+    marts.refresh()
+    marts.verify(plan, "run")
+
+
+def reserve_and_settle(warehouse: Warehouse) -> None:
+    """Calls reserved twice, settled once and given back once."""
+    ledger = CallLedger(warehouse, warehouse.settings, lambda: DAY)
+    ledger.settle(ledger.reserve("job", "batch", 2, SIMULATOR_SOURCE), 1)
+    ledger.settle(ledger.reserve("job", "batch", 2, SIMULATOR_SOURCE), 0)
+    assert ledger.spent_today(SIMULATOR_SOURCE, "job") == 1
+
+
+def open_and_close_an_incident(warehouse: Warehouse) -> None:
+    """An incident from its first failure to its end."""
+    incidents = Incidents(warehouse, lambda: DAY)
+    assert incidents.report(Failure("dag", "task", "SomeError", "title", "message", "run"))
+    assert len(incidents.resolve("dag", ["task"])) == 1
+
+
+def plan_a_backfill(settings: Settings, warehouse: Warehouse) -> None:
+    """A plan of only the gaps of the largest assets, and a piece in the ledger."""
+    now = DAY + timedelta(hours=1)
+    planner = BackfillPlanner(settings, warehouse, Bucket(settings), lambda: now)
+    first = DAY.date() - timedelta(days=9)
+    request = BackfillRequest((), 5, "usd", first, first + timedelta(days=5), 10, only_gaps=True)
+    assert planner.plan(request, "run", "local").batches
+    PieceLedger(warehouse, lambda: DAY).enter("backfill", {"b": [HistoryPiece("bitcoin", "usd", first, DAY.date())]})
+
+
+def read_as_commands_do(settings: Settings, warehouse: Warehouse) -> None:
+    """The commands that read, through their real entry, and what `coinbeam run` shows at its end."""
+    with as_the_environment(settings):
+        for command in READING_COMMANDS:
+            ended = CliRunner().invoke(app, command.split())
+            assert ended.exit_code in {0, 1}, (command, ended.output, ended.exception)
+            assert not isinstance(ended.exception, Exception) or isinstance(ended.exception, SystemExit), command
+    batch = {"snapshot_date": DAY.date(), "batch_id": "batch", "run_id": "run"}
+    table_counts(warehouse)
+    check_counts(warehouse, batch)
+    top_ten(warehouse, batch)
+
+
+def migrate(warehouse: Warehouse) -> None:
+    """An additive migration: one contract got a column and another wording."""
+    source = load_contract("source_dim")
+    wider = replace(source, columns=(*source.columns, replace(source.columns[-1], name="note", description="A note", required=False)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warehouse_module, "load_all", lambda: {**load_all(), source.name: wider})
+        assert warehouse.ensure_schema() == [f"added column {warehouse.table(source)}.note"]

@@ -1,0 +1,86 @@
+"""A real local run, recorded between the clients and the emulator."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from coinbeam import templates
+from coinbeam.settings import Settings
+from local.temporary import LocalCloud, fresh_resources
+from tests.end_to_end.conftest import Pipeline
+from tests.warehouse.activity import do_everything_else
+from tests.warehouse.wiretap import Request, wiretap
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run said to BigQuery.
+
+    Attributes:
+        settings: of the run; its BigQuery is the proxy.
+        dag: requests of the snapshot DAG, most of them by stock operators.
+        rest: requests of everything else.
+        templates: the SQL templates that were rendered in this process.
+    """
+
+    settings: Settings
+    dag: tuple[Request, ...]
+    rest: tuple[Request, ...]
+    templates: frozenset[Path]
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All requests, in order."""
+        return self.dag + self.rest
+
+    @property
+    def scripts(self) -> list[str]:
+        """The different SQL texts, in the order in which they were first asked."""
+        return list(dict.fromkeys(request.sql for request in self.requests if request.sql))
+
+
+@pytest.fixture(scope="module")
+def recorded(
+    local_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Recorded]:
+    """One run of the snapshot DAG for one asset, and everything else once."""
+    fresh = fresh_resources(local_cloud)
+    local = fresh.settings.local
+    with wiretap(local.ports.bigquery) as tap:
+        ports = local.ports.model_copy(update={"bigquery": tap.port})
+        settings = fresh.settings.model_copy(update={"local": local.model_copy(update={"ports": ports})})
+        migrated_airflow(settings)
+        run_the_dag(Pipeline(settings, tmp_path_factory.mktemp("recorded")))
+        dag = tuple(tap.requests)
+        with rendered_templates() as rendered:
+            do_everything_else(settings)
+        yield Recorded(settings, dag, tuple(tap.requests[len(dag) :]), frozenset(rendered))
+
+
+def run_the_dag(pipeline: Pipeline) -> None:
+    """The smallest run: one asset, without a call for details."""
+    pipeline._control("reset", {})
+    pipeline.faults(profile="none")
+    ran = pipeline.run({"COINBEAM_MARKET__MAX_DETAILS": "0"}, universe="ids", ids="bitcoin")
+    assert ran.code == 0, ran.log[-4000:]
+
+
+@contextmanager
+def rendered_templates() -> Iterator[set[Path]]:
+    """The templates that become SQL while the ``with`` block runs, in whichever module."""
+    found: set[Path] = set()
+    original = templates.render
+
+    def render(template: Path, **values: object) -> str:
+        found.add(template)
+        return original(template, **values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in [module for name, module in sys.modules.items() if name.startswith("coinbeam.")]:
+            if getattr(module, "render", None) is original:
+                patch.setattr(module, "render", render)
+        yield found
