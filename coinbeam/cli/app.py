@@ -254,6 +254,29 @@ def fear_greed(
     raise typer.Exit(run_fear_greed(source))
 
 
+@app.command("looker-link")
+def looker_link(
+    table: Annotated[list[str] | None, typer.Option(help="A mart; repeatable. Default: the five that a report is built on.")] = None,
+    report_id: Annotated[str | None, typer.Option(help="A report to copy, whose data sources have the marts' names as aliases.")] = None,
+    project: Annotated[str | None, typer.Option(help="Google Cloud project of the marts. Default: that of the settings.")] = None,
+    billing_project: Annotated[str | None, typer.Option(help="Project that pays for the queries. Default: that of the marts.")] = None,
+) -> None:
+    """Print the link that opens a new Looker Studio report on the marts."""
+    from coinbeam.cli.looker import show_link
+
+    show_link(table or (), report_id, project, billing_project)
+
+
+@app.command("looker-fields")
+def looker_fields(
+    write: Annotated[bool, typer.Option("--write", help="Write them into docs/looker_studio.md instead of printing them.")] = False,
+) -> None:
+    """Print the fields of the marts as Looker Studio shows them: type, kind, aggregation, unit, meaning."""
+    from coinbeam.cli.looker import show_fields
+
+    show_fields(write)
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     help="The cloud on this machine: up, down, status, reset.",
