@@ -200,6 +200,15 @@ class Warehouse:
         """Whether there is a table of this name, given as ``dataset.table``."""
         return self.columns(name) is not None
 
+    def columns_for(self, contract: Contract) -> dict[str, tuple[str, bool]] | None:
+        """As `columns`, of the table of a contract, without what a newer release added to it."""
+        with self.answering():
+            try:
+                name = f"{self.settings.google.project}.{self.table(contract)}"
+                return _columns_for(contract, self.client.get_table(name, **self._bounds))
+            except NotFound:
+                return None
+
     def columns(self, name: str) -> dict[str, tuple[str, bool]] | None:
         """The type of each column of ``dataset.table`` and whether it is required; None when there is no such table."""
         with self.answering():
@@ -245,7 +254,9 @@ class Warehouse:
         except NotFound:
             self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True, **self._bounds)
             return [f"created table {self.table(contract)}"]
-        added = additive_columns(contract, _columns(present))
+        added = additive_columns(contract, _columns_for(contract, present))
+        if _is_newer(present, contract):
+            return []
         for column in added:
             self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
         if added or not _is_described(present, contract):
@@ -313,6 +324,22 @@ class Warehouse:
 
 def _columns(table: bigquery.Table) -> dict[str, tuple[str, bool]]:
     return {field.name: (standard_type(field.field_type), field.mode == "REQUIRED") for field in table.schema}
+
+
+def _columns_for(contract: Contract, table: bigquery.Table) -> dict[str, tuple[str, bool]]:
+    """The columns of a table that concern a contract.
+
+    After a roll back a table is newer than the code. The nullable columns that the newer release added are left null by the older one; were
+    they a fault, no release that added a column could ever be rolled back.
+    """
+    columns, newer = _columns(table), _is_newer(table, contract)
+    return {name: (kind, required) for name, (kind, required) in columns.items() if not newer or required or name in contract.by_name}
+
+
+def _is_newer(table: bigquery.Table, contract: Contract) -> bool:
+    """Whether a newer version of the contract has been applied to a table, by its label."""
+    applied, own = (version.split("-") for version in (table.labels.get("contract_version", ""), labels(contract)["contract_version"]))
+    return all(map(str.isdigit, applied + own)) and [int(part) for part in applied] > [int(part) for part in own]
 
 
 def _is_described(table: bigquery.Table, contract: Contract) -> bool:

@@ -76,7 +76,7 @@ def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
 
     Modes of a view are not judged: BigQuery knows none.
     """
-    present = warehouse.columns(warehouse.table(contract))
+    present = warehouse.columns_for(contract)
     exists = _shape_result(contract, "table_exists", [] if present is not None else [contract.name], "The table is there.")
     if present is None:
         return [exists]

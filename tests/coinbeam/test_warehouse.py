@@ -154,6 +154,31 @@ def test_a_new_nullable_column_is_added_and_can_be_used(stage: Stage, monkeypatc
 
 
 @pytest.mark.cloud
+def test_the_release_before_an_added_column_works_on_the_table_that_has_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = load_contract("source_dim")
+    name = stage.warehouse.table(source)
+    changed(monkeypatch, replace(source, version="9.0.0", columns=(*source.columns, NEW)))
+    assert stage.warehouse.ensure_schema() == [f"added column {name}.new_column"]
+    changed(monkeypatch, source)
+    assert stage.warehouse.ensure_schema() == [], "rolled back: the table is left as the newer release made it"
+    assert stage.warehouse.columns_for(source) == present(source)
+    assert "new_column" in (stage.warehouse.columns(name) or {})
+    assert stage.warehouse.client.get_table(f"local.{name}", retry=None).labels["contract_version"] == "9-0-0"
+
+
+@pytest.mark.cloud
+def test_a_column_that_no_release_added_stops_the_migration(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = load_contract("source_dim")
+    stage.warehouse.query(f"ALTER TABLE `{stage.warehouse.table(source)}` ADD COLUMN by_hand STRING")
+    made = stage.warehouse.client.get_table(f"local.{stage.warehouse.table(source)}", retry=None)
+    made.schema = [*made.schema, bigquery.SchemaField("by_hand", "STRING")]
+    stage.warehouse.client.update_table(made, ["schema"], retry=None)
+    changed(monkeypatch, source)
+    with pytest.raises(ContractError, match="by_hand is in the warehouse and not in the contract"):
+        stage.warehouse.ensure_schema()
+
+
+@pytest.mark.cloud
 def test_words_that_a_contract_changed_reach_the_table_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     source = load_contract("source_dim")
     name = stage.warehouse.table(source)

@@ -28,7 +28,7 @@ class Described(Warehouse):
         """The name of a table."""
         return f"d.{contract.name}"
 
-    def columns(self, name: str) -> dict[str, tuple[str, bool]] | None:  # noqa: ARG002 - there is only one
+    def columns_for(self, contract: Contract) -> dict[str, tuple[str, bool]] | None:  # noqa: ARG002 - there is only one
         """The columns that the test wants."""
         return None if self._columns is None else dict(self._columns)
 
