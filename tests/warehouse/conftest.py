@@ -4,15 +4,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
+from sqlglot import exp
 
 from coinbeam import templates
 from coinbeam.settings import Settings
 from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.conftest import Pipeline
 from tests.warehouse.activity import do_everything_else
+from tests.warehouse.partitions import statements
 from tests.warehouse.wiretap import Request, wiretap
 
 
@@ -37,10 +40,11 @@ class Recorded:
         """All requests, in order."""
         return self.dag + self.rest
 
-    @property
-    def scripts(self) -> list[str]:
-        """The different SQL texts, in the order in which they were first asked."""
-        return list(dict.fromkeys(request.sql for request in self.requests if request.sql))
+    @cached_property
+    def statements(self) -> list[exp.Expr]:
+        """The statements of the different SQL texts, as sqlglot reads them as BigQuery's."""
+        texts = dict.fromkeys(request.sql for request in self.requests if request.sql)
+        return [statement for text in texts for statement in statements(text)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from coinbeam.contracts.model import SQL_ROOT
 from coinbeam.feeds import SNAPSHOTS
 from tests.warehouse.conftest import Recorded
 from tests.warehouse.discovery import bigquery
-from tests.warehouse.partitions import references, statements, unbounded
+from tests.warehouse.partitions import references, unbounded_tables
 from tests.warehouse.wiretap import Request
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
@@ -56,18 +56,19 @@ def test_every_template_of_the_warehouse_was_run(recorded: Recorded) -> None:
 
 
 def test_every_statement_is_understood_as_bigquerys(recorded: Recorded) -> None:
-    parsed = [statement for script in recorded.scripts for statement in statements(script)]
+    parsed = recorded.statements
     assert [statement.sql("bigquery")[:100] for statement in parsed if isinstance(statement, exp.Command)] == []
     kinds = (exp.Select, exp.Merge, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Alter)
     assert {kind for kind in kinds if any(isinstance(statement, kind) for statement in parsed)} == set(kinds)
 
 
 def test_every_reference_to_a_partitioned_table_is_bounded(recorded: Recorded) -> None:
-    assert [found for script in recorded.scripts for found in unbounded(script, PARTITIONED)] == []
+    found = [(table.name, s.sql("bigquery")[:300]) for s in recorded.statements for table in unbounded_tables(s, PARTITIONED)]
+    assert found == []
 
 
 def test_every_partitioned_table_was_read_and_most_were_changed(recorded: Recorded) -> None:
-    parsed = [statement for script in recorded.scripts for statement in statements(script)]
+    parsed = recorded.statements
     seen = {table.name for statement in parsed for table in references(statement, PARTITIONED)}
     assert seen == set(PARTITIONED)
     changed = {s.this.name for s in parsed if isinstance(s, exp.Merge | exp.Update | exp.Delete)} & set(PARTITIONED)
@@ -118,8 +119,8 @@ def test_a_table_is_made_with_the_layout_of_its_contract(recorded: Recorded, con
 
 def statement_of(recorded: Recorded, view: Contract) -> exp.Create:
     """The ``CREATE VIEW`` of a view."""
-    created = [s for script in recorded.scripts if "CREATE OR REPLACE VIEW" in script for s in statements(script)]
-    [statement] = [s for s in created if isinstance(s, exp.Create) and s.this.this.name == view.name]
+    created = [s for s in recorded.statements if isinstance(s, exp.Create) and s.kind == "VIEW"]
+    [statement] = [s for s in created if s.this.this.name == view.name]
     return statement
 
 
