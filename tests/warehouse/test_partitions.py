@@ -6,12 +6,15 @@ from datetime import timedelta
 import pytest
 from sqlglot import exp
 
-from coinbeam.contracts import Contract, load_all, load_contract
+from coinbeam.contracts import Contract, Stage, load_all, load_contract
 from coinbeam.contracts.bigquery import ddl
-from coinbeam.feeds import FEEDS, Batch
+from coinbeam.contracts.model import fill
+from coinbeam.feeds import FEEDS, SNAPSHOTS, Batch
 from coinbeam.marts import Marts
 from coinbeam.publish import publish_script, rejects_script
-from coinbeam.warehouse import Warehouse
+from coinbeam.quality import Audit, rules_of
+from coinbeam.quality.published import published_rules, rows_of_dates
+from coinbeam.warehouse import StagingTables, Warehouse
 from local.temporary import temporary_settings
 from tests.coinbeam.conftest import DAY
 from tests.coinbeam.marts.test_script import PLANS
@@ -77,13 +80,17 @@ def test_what_bigquery_cannot_prune_is_found(sql: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> list[exp.Expr]:
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """A warehouse that is never asked: rendering needs names only."""
+    return Warehouse(temporary_settings(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(scope="module")
+def scripts(idle: Warehouse) -> list[exp.Expr]:
     """The statements of every publish and of whole refreshes, rendered by the code that runs them."""
-    settings = temporary_settings(tmp_path_factory.mktemp("state"))
-    idle = Warehouse(settings)
     batches = [Batch(feed, "b", "run", DAY, DAY.date() - timedelta(days=400), DAY.date()) for feed in FEEDS]
     texts = [publish_script(idle, batch) for batch in batches] + [rejects_script(idle, batches[0])]
-    texts += [Marts(idle, settings).script(PLANS[name]) for name in ("everything", "an hour and the index")]
+    texts += [Marts(idle, idle.settings).script(PLANS[name]) for name in ("everything", "an hour and the index")]
     return [statement for text in texts for statement in statements(text)]
 
 
@@ -107,6 +114,32 @@ def without_one_bound(statement: exp.Expr) -> Iterator[exp.Expr]:
         bound.replace(truth)
         yield statement
         truth.replace(bound)
+
+
+def rule_queries(contract: Contract, stage: Stage, idle: Warehouse) -> list[str]:
+    """Every query and sample of the rules of a table at a stage, as the audit asks them."""
+    batch = Batch(SNAPSHOTS, "b", "run", DAY, DAY.date(), DAY.date())
+    audit = Audit.of_batch(batch, stage, DAY)
+    staged = stage is Stage.STAGING
+    rules = rules_of(contract, contract.file_columns, stage) if staged else published_rules(contract, audit)
+    rows = f"`{StagingTables(idle.settings, 'b').name(contract)}`" if staged else rows_of_dates(idle, contract, audit)
+    values = {**idle.names(), **audit.literals, "table": rows}
+    return [fill(sql, values) for rule in rules for sql in (rule.query, rule.sample) if sql]
+
+
+@pytest.mark.parametrize("stage", [Stage.STAGING, Stage.PUBLISHED])
+@pytest.mark.parametrize("contract", load_all().values(), ids=lambda contract: contract.name)
+def test_every_rule_bounds_what_it_reads(contract: Contract, stage: Stage, idle: Warehouse) -> None:
+    queries = rule_queries(contract, stage, idle)
+    assert queries
+    assert [found for sql in queries for found in unbounded(sql, PARTITIONED)] == []
+
+
+def test_a_rule_that_reads_a_whole_table_would_be_found(idle: Warehouse) -> None:
+    sql = fill(
+        "SELECT COUNT(*) FROM {table} WHERE batch_id NOT IN (SELECT batch_id FROM {ingestion_batch})", {**idle.names(), "table": "t"}
+    )
+    assert len(unbounded(sql, PARTITIONED)) == 1
 
 
 def shown(view: Contract) -> str:
