@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test lint format bench up down ui requirements templates dictionary clean
+.PHONY: help env run test lint format bench up down ui requirements composer schema templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,14 @@ ui: env ## Open Airflow's web interface on the local cloud (Ctrl-C stops it)
 requirements: env ## Compile requirements.txt, and that of the image of the Beam jobs, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra beam -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/beam-requirements.txt
+
+COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
+composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it
+	@$(BIN)/uv pip compile $(COMPOSER) --exclude-newer 2026-08-26T00:00:00Z --excludes <(echo apache-beam) config/composer-image.in -o config/composer-image.txt
+	@$(BIN)/uv pip compile $(COMPOSER) --no-deps -c requirements.txt config/composer-requirements.in -o config/composer-requirements.txt
+
+schema: env ## Write the schema of the Google provider that infra/ uses
+	@$(BIN)/python -m tests.infra.provider_schema --write
 
 templates: env ## Write the metadata of the Flex Templates from the options of the jobs
 	@$(BIN)/python -m beam_pipelines.flex_template --write

@@ -144,7 +144,8 @@ resource "google_bigquery_table" "contract" {
 
   lifecycle {
     # A table is born with the columns of its contract. From then on columns belong to `coinbeam contracts apply`, which only adds: this
-    # provider also drops columns in place, so an apply from an older checkout would erase data.
-    ignore_changes = [schema]
+    # provider also drops columns in place, so an apply from an older checkout would erase data. Description and labels follow the
+    # contract the same way, and the label contract_version is what a roll back goes by.
+    ignore_changes = [schema, description, labels]
   }
 }
