@@ -9,9 +9,10 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from coinbeam.orchestrator import airflow_home, migrate_database
+from coinbeam.orchestrator import airflow_environment, airflow_home, migrate_database
 from coinbeam.settings import Settings, load_settings
 from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
+from tests.end_to_end.warm import WarmAirflow
 from tests.webhook import Webhook
 
 # A busy machine is no fault of an example; every test has a time limit of its own.
@@ -99,3 +100,14 @@ def webhook() -> Iterator[Webhook]:
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def warm_airflow(
+    local_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WarmAirflow]:
+    """An Airflow on the shared cloud that is loaded once and forks for each run."""
+    migrated_airflow(local_cloud.settings)
+    running = WarmAirflow(airflow_environment(local_cloud.settings), tmp_path_factory.mktemp("warm") / "warm.log")
+    yield running
+    running.close()

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,17 +186,6 @@ class Pipeline:
         """The command line as a user would call it, on this cloud."""
         done = subprocess.run([sys.executable, "-m", "coinbeam", *arguments], capture_output=True, text=True, timeout=60, check=True)
         return done.stdout
-
-
-@pytest.fixture(scope="session")
-def warm_airflow(
-    local_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[WarmAirflow]:
-    """An Airflow on the shared cloud that is loaded once and forks for each run."""
-    migrated_airflow(local_cloud.settings)
-    running = WarmAirflow(airflow_environment(local_cloud.settings), tmp_path_factory.mktemp("warm") / "warm.log")
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A real local run, recorded between the clients and the emulator."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from coinbeam import templates
 from coinbeam.settings import Settings
 from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.conftest import Pipeline
+from tests.end_to_end.warm import WarmAirflow
 from tests.warehouse.activity import do_everything_else
 from tests.warehouse.partitions import statements
 from tests.warehouse.wiretap import Request, wiretap
@@ -48,17 +49,14 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(
-    local_cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Recorded]:
+def recorded(local_cloud: LocalCloud, warm_airflow: WarmAirflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """One run of the snapshot DAG for one asset, and everything else once."""
     fresh = fresh_resources(local_cloud)
     local = fresh.settings.local
     with wiretap(local.ports.bigquery) as tap:
         ports = local.ports.model_copy(update={"bigquery": tap.port})
         settings = fresh.settings.model_copy(update={"local": local.model_copy(update={"ports": ports})})
-        migrated_airflow(settings)
-        run_the_dag(Pipeline(settings, tmp_path_factory.mktemp("recorded")))
+        run_the_dag(Pipeline(settings, tmp_path_factory.mktemp("recorded"), warm_airflow))
         dag = tuple(tap.requests)
         with rendered_templates() as rendered:
             do_everything_else(settings)
