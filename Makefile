@@ -28,8 +28,8 @@ $(READY): requirements.txt pyproject.toml
 run: env ## Run the pipeline for the present day on this machine and show the warehouse
 	@$(BIN)/coinbeam run --mode local
 
-test: env ## Run all tests (most of them wait for another process, so four run on two cores)
-	@$(BIN)/python -m pytest -n 4 --dist loadgroup
+test: env ## Run all tests (many wait for another process, so three run on two cores)
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 lint: env ## Format check, lint, types, import rules, SQL
 	@$(BIN)/ruff format --check .

@@ -125,23 +125,7 @@ def run(order: Mapping[str, Any]) -> None:
     for source, target in ((nothing, 0), (sink, 1), (sink, 2)):
         os.dup2(source, target)
     os.environ.update(order["variables"])
-    code: Any = 0
-    try:
-        dag_runs.main([json.dumps(order["runs"])])
-    except SystemExit as end:
-        code = end.code
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        code = 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(int(code or 0))
+    sys.exit(dag_runs.main([json.dumps(order["runs"])]))  # as usual: lineage is told by threads that the end of the process waits for
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def copied(bench: Bench, cloud: LocalCloud) -> Bench:
 @pytest.mark.parametrize("seed", [1])
 def test_any_order_of_publishes_ends_as_one_refresh_of_everything(bench: Bench, local_cloud: LocalCloud, seed: int) -> None:
     source = random.Random(seed)
-    for step in range(14):
+    for step in range(10):
         publish(bench, step, source)
         if source.random() < 0.5:
             bench.refresh()
