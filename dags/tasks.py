@@ -115,9 +115,10 @@ def script_task(task_id: str, script: str, outlets: list[Asset] | None = None) -
         script: a template.
         outlets: assets that the transaction updates.
     """
+    limit = str(settings.warehouse.maximum_bytes_billed)  # of each statement; an INT64 of the API is text in JSON
     return ScriptOperator(
         task_id=task_id,
-        configuration={"query": {"query": script, "useLegacySql": False}},
+        configuration={"query": {"query": script, "useLegacySql": False, "maximumBytesBilled": limit}},
         project_id=settings.google.project,
         location=settings.google.location,
         trigger_rule=ANY_SUCCESS,

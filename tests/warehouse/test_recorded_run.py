@@ -76,6 +76,13 @@ def test_every_partitioned_table_was_read_and_most_were_changed(recorded: Record
     assert changed == {name for name in PARTITIONED if not load_contract(name).is_view} - appended_only
 
 
+def test_no_script_of_the_dag_may_read_without_a_limit(recorded: Recorded) -> None:
+    jobs = [request.json["configuration"] for request in called(recorded.dag, "bigquery.jobs.insert")]
+    scripts = [job["query"] for job in jobs if "COMMIT TRANSACTION" in job.get("query", {}).get("query", "")]
+    assert scripts
+    assert {int(query.get("maximumBytesBilled", 0)) for query in scripts} == {recorded.settings.warehouse.maximum_bytes_billed}
+
+
 def test_the_stock_operators_load_every_staging_table_by_the_contracts_columns(recorded: Recorded) -> None:
     loads = {job["destinationTable"]["tableId"].partition("__")[0]: job for job in load_jobs(recorded.dag) if "sourceUris" in job}
     assert set(loads) == set(SNAPSHOTS.staged)
