@@ -1,5 +1,6 @@
 """Fixtures shared by all tests. The local cloud starts when the first test asks for it, once per test process."""
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import chain
 from shutil import copytree, ignore_patterns
@@ -14,6 +15,9 @@ from coinbeam.settings import Settings, load_settings
 from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
 from tests.end_to_end.warm import WarmAirflow
 from tests.webhook import Webhook
+
+# Where a machine forbids bytecode, each of some hundred child processes would compile all that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine is no fault of an example; every test has a time limit of its own.
 hypothesis.settings.register_profile("coinbeam", deadline=None)
