@@ -46,7 +46,10 @@ def parse_column(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
     Returns:
         the instants (null for None and for what is no instant) and the positions of what is no instant.
     """
-    column = pa.array(texts, pa.string())
+    try:
+        column = pa.array(texts, pa.string())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        return _parse_singly(texts)
     if not _has_usual_form(column, texts):
         matches = pc.match_substring_regex(column, f"^(?:{_PATTERN})$").fill_null(True)
         if not pc.all(matches, min_count=0).as_py():
