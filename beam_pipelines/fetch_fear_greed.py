@@ -29,7 +29,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.command import execute
-from beam_pipelines.fetching import STATS, FetchStats, LandingFolder, begin_batch, landed_manifest, without_key
+from beam_pipelines.fetching import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from beam_pipelines.files import atomic_writer, list_files, read_page_body, write_atomically
 from beam_pipelines.launch import Launch, prepare
 from beam_pipelines.options import JobRequest
@@ -37,7 +37,7 @@ from beam_pipelines.reports import Report, WriteReport
 from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.index import IndexReport, read_index
 from coinbeam.batch import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
-from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.clock import Clock, utc_now
 from coinbeam.coingecko.source import RuntimeSource, choose_source
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
@@ -95,7 +95,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, OPTIONS, settings, clock)
     work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
     write = WriteIndexFn(load_contract(TABLE), launch.job.output, launch.settings.quality.clock_skew_seconds)
-    summarise = partial(index_report, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
+    summarise = partial(batch_report, job=JOB, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
     return launch.run(lambda pipeline, report: build(pipeline, work, write, clock, report), summarise)
 
 
@@ -228,24 +228,6 @@ class WriteIndexFn(beam.DoFn):
             if isinstance(value, int):
                 Metrics.counter(METRICS_NAMESPACE, name).inc(value)
         return [index.report]
-
-
-def index_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
-    """The report of the job.
-
-    Args:
-        parts: an `IndexReport`, and `FetchStats` when the API was asked.
-        batch: the batch that was written.
-        mode: fetch or replay.
-    """
-    stats, counts = FetchStats(), dict[str, Any]()
-    for part in parts:
-        if isinstance(part, FetchStats):
-            stats.add(part)
-        else:
-            counts |= part.to_dict()
-    known = {"batch_id": batch.batch_id, "source_id": batch.source_id, "snapshot_at": format_instant(batch.snapshot_at)}
-    return {"job": JOB, "mode": mode, **known, **counts, **vars(stats)}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from beam_pipelines.files import exists, list_files, read_bytes, read_landed, write_atomically
 from beam_pipelines.markets.bodies import Page, read_body
+from beam_pipelines.reports import Report
 from coinbeam.batch import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.coingecko.client import ApiAnswer, CoinGeckoClient
@@ -335,6 +336,25 @@ def landed_manifest(folder: str) -> BatchManifest | None:
     """The manifest of a landing folder, or None where there is none."""
     uri = f"{folder}/{MANIFEST_NAME}"
     return read_manifest(read_bytes(uri)) if exists(uri) else None
+
+
+def batch_report(parts: list[Any], job: str, batch: BatchManifest, mode: str) -> Report:
+    """The report of a job that writes one batch.
+
+    Args:
+        parts: what was written, as one object with ``to_dict``, and `FetchStats` when an API was asked.
+        job: name of the entry module.
+        batch: the batch that was written.
+        mode: fetch or replay.
+    """
+    stats, counts = FetchStats(), dict[str, Any]()
+    for part in parts:
+        if isinstance(part, FetchStats):
+            stats.add(part)
+        else:
+            counts |= part.to_dict()
+    known = {"batch_id": batch.batch_id, "source_id": batch.source_id, "snapshot_at": format_instant(batch.snapshot_at)}
+    return {"job": job, "mode": mode, **known, **counts, **vars(stats)}
 
 
 @dataclass(frozen=True)

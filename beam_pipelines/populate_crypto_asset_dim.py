@@ -25,7 +25,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
@@ -33,7 +32,7 @@ from apache_beam.metrics.metric import Metrics
 from beam_pipelines.asset_fetching import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.assets.table import AssetReport, read_assets
 from beam_pipelines.command import execute
-from beam_pipelines.fetching import STATS, FetchStats, ShardClients, deadline
+from beam_pipelines.fetching import STATS, ShardClients, batch_report, deadline
 from beam_pipelines.files import atomic_writer, read_landed, write_atomically
 from beam_pipelines.launch import Launch, begin, prepare
 from beam_pipelines.options import AssetOptions, AssetRequest, JobRequest
@@ -41,8 +40,8 @@ from beam_pipelines.options import read_assets as read_asset_options
 from beam_pipelines.replaying import find_replays
 from beam_pipelines.reports import Report, WriteReport
 from beam_pipelines.spending import CallOrder
-from coinbeam.batch import BatchManifest, UniverseSpec
-from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.batch import UniverseSpec
+from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.errors import SettingsError
@@ -83,7 +82,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     load_known(request.known_assets)
     work = find_bodies(job, launch.settings) if job.glob else prepare_fetch(launch, request)
     batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
-    summarise = partial(asset_report, batch=batch, mode="replay" if job.glob else "fetch")
+    summarise = partial(batch_report, job=JOB, batch=batch, mode="replay" if job.glob else "fetch")
     write = WriteAssetsFn(load_contract(TABLE), job.output, request.known_assets)
     if isinstance(work, AssetBodies):
         return launch.run(partial(build, work=work, write=write), summarise)
@@ -162,24 +161,6 @@ class WriteAssetsFn(beam.DoFn):
             if isinstance(value, int):
                 Metrics.counter(METRICS_NAMESPACE, name).inc(value)
         return [assets.report]
-
-
-def asset_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
-    """The report of the job.
-
-    Args:
-        parts: an `AssetReport`, and `FetchStats` when the API was asked.
-        batch: the batch that was written.
-        mode: fetch or replay.
-    """
-    stats, counts = FetchStats(), dict[str, Any]()
-    for part in parts:
-        if isinstance(part, FetchStats):
-            stats.add(part)
-        else:
-            counts |= part.to_dict()
-    known = {"batch_id": batch.batch_id, "source_id": batch.source_id, "snapshot_at": format_instant(batch.snapshot_at)}
-    return {"job": JOB, "mode": mode, **known, **counts, **vars(stats)}
 
 
 if __name__ == "__main__":

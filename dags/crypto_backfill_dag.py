@@ -11,7 +11,7 @@ from coinbeam.settings import Settings, load_settings
 from dags.calendar import calendar_script, calendar_tasks
 from dags.jobs import beam_job
 from dags.operations import resolve_incidents
-from dags.tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.tasks import ANY_SUCCESS, currency_param, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does
@@ -73,13 +73,7 @@ def selection_params(settings: Settings) -> dict[str, Param]:
         "to_date": Param(
             None, type=["null", "string"], format="date", title="To", description="Last day, included. Empty: the newest closed day."
         ),
-        "quote_currency": Param(
-            market.quote_currency,
-            type="string",
-            title="Quote currency",
-            description="Currency of all prices, a lower-case code.",
-            enum=sorted({market.quote_currency, "usd", "eur", "gbp", "jpy", "btc", "eth"}),
-        ),
+        "quote_currency": currency_param(market.quote_currency),
         "only_gaps": Param(
             False,
             type="boolean",

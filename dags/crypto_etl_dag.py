@@ -8,7 +8,7 @@ from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, tas
 from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
 from dags.jobs import beam_job
 from dags.operations import alert_gap, resolve_incidents
-from dags.tasks import dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.tasks import currency_param, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does
@@ -75,13 +75,7 @@ def selection_params(market: MarketSettings) -> dict[str, Param]:
             title="Category",
             description="CoinGecko category id. Only for the universe 'category'.",
         ),
-        "quote_currency": Param(
-            market.quote_currency,
-            type="string",
-            title="Quote currency",
-            description="Currency of all prices, a lower-case code.",
-            enum=sorted({market.quote_currency, "usd", "eur", "gbp", "jpy", "btc", "eth"}),
-        ),
+        "quote_currency": currency_param(market.quote_currency),
     }
 
 

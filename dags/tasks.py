@@ -59,6 +59,17 @@ def runner_param(runner: Runner) -> Param:
     )
 
 
+def currency_param(configured: str) -> Param:
+    """The field of a trigger form that chooses the currency of prices: the usual ones, and the one of the settings."""
+    return Param(
+        configured,
+        type="string",
+        title="Quote currency",
+        description="Currency of all prices, a lower-case code.",
+        enum=sorted({configured, "usd", "eur", "gbp", "jpy", "btc", "eth"}),
+    )
+
+
 class ScriptOperator(BigQueryInsertJobOperator):
     """The stock operator, with the lineage of a script where BigQuery does not tell it: the emulator keeps no statistics of statements."""
 
