@@ -17,9 +17,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.markets.specification import Accepted, Refused, validate_row
-from beam_pipelines.markets.timestamps import format_micros, to_micros
 from benchmarks.pages import Snapshot, landed_at
 from coinbeam.contracts import Column
+from coinbeam.contracts.instants import format_micros, to_micros
 
 
 def run_rows(snapshots: list[Snapshot], rules: MarketRules, output: Path) -> None:

@@ -21,7 +21,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import Settings
-from coinbeam.templates import render
+from coinbeam.sql_template import render
 from coinbeam.warehouse import Warehouse
 
 LEDGER = "api_call_budget"

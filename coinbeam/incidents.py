@@ -9,7 +9,7 @@ from google.cloud.bigquery import ScalarQueryParameter
 from coinbeam.batch import digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
-from coinbeam.templates import render
+from coinbeam.sql_template import render
 from coinbeam.warehouse import Warehouse
 
 INCIDENTS = "incident"

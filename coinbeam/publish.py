@@ -4,7 +4,7 @@ from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.feeds import ASSETS, REJECTS, Batch
-from coinbeam.templates import render
+from coinbeam.sql_template import render
 from coinbeam.warehouse import StagingTables, Warehouse
 
 QUEUE = "publication"

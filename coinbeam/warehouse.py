@@ -23,7 +23,7 @@ from coinbeam.contracts import Column, Contract, load_all
 from coinbeam.contracts.bigquery import add_column_ddl, described, labels, schema, staging_schema, standard_type, table, view_ddl
 from coinbeam.errors import ContractError, TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
-from coinbeam.templates import render
+from coinbeam.sql_template import render
 
 DATASETS = ("crypto_data", "crypto_marts", "crypto_ops", "crypto_staging")
 """The logical datasets."""

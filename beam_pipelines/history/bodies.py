@@ -19,7 +19,7 @@ import simdjson
 
 from beam_pipelines.history.rules import Doubles
 from beam_pipelines.history.specification import RawPoint
-from beam_pipelines.markets.timestamps import to_micros
+from coinbeam.contracts.instants import to_micros
 
 FIELDS = ("prices", "market_caps", "total_volumes")
 EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beam_pipelines.markets.rules import smallest_number
-from beam_pipelines.markets.timestamps import to_micros
 from coinbeam.contracts import Column, Contract
 from coinbeam.contracts.arrow import arrow_schema
+from coinbeam.contracts.instants import to_micros
 from coinbeam.errors import ContractError
 
 STAMP_COLUMN = "observed_at"

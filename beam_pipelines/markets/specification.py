@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from beam_pipelines.markets.rules import ID_COLUMN, INT64_RANGE, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules, smallest_number
-from beam_pipelines.markets.timestamps import parse_micros
 from coinbeam.contracts import Column
+from coinbeam.contracts.instants import parse_micros
 
 Value = str | float | int | None
 

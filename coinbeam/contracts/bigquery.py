@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from google.cloud import bigquery
 
 from coinbeam.contracts.model import Column, Contract, Granularity, load_all
-from coinbeam.templates import render
+from coinbeam.sql_template import render
 
 
 def schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:

@@ -20,7 +20,7 @@ from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
 from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, Touched, hull, joined
 from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.settings import Settings
-from coinbeam.templates import render
+from coinbeam.sql_template import render
 from coinbeam.warehouse import Warehouse
 
 MOST_PUBLICATIONS = 1_000

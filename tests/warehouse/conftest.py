@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlglot import exp
 
-from coinbeam import templates
+from coinbeam import sql_template as templates
 from coinbeam.settings import Settings
 from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.conftest import Pipeline

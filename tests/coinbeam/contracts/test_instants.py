@@ -1,6 +1,6 @@
 """Instants that no hypothesis needs to find twice; what both paths make of any text is compared in ``test_page_against_specification``."""
 
-from beam_pipelines.markets.timestamps import parse_column
+from coinbeam.contracts.instants import parse_column
 
 
 def test_half_of_a_surrogate_pair_is_no_instant_and_costs_only_itself() -> None:
