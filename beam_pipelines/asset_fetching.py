@@ -15,7 +15,7 @@ from beam_pipelines.assets.need import by_need, choose, read_known, stem
 from beam_pipelines.fetching import STATS, ClientFactory, FetchStats, LandingFolder, MarketClient
 from beam_pipelines.files import read_bytes
 from beam_pipelines.replaying import Replay
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.coingecko.errors import ApiTerminalError
 from coinbeam.contracts import Contract

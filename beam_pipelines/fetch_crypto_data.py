@@ -55,7 +55,7 @@ from beam_pipelines.replaying import Replay, find_replays
 from beam_pipelines.reports import Report, WriteReport, total
 from beam_pipelines.sources import expected_assets
 from beam_pipelines.spending import CallOrder
-from coinbeam.batch import BatchManifest, file_stamp, top_n
+from coinbeam.batch.identity import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError

@@ -36,7 +36,7 @@ from beam_pipelines.options import JobRequest
 from beam_pipelines.reports import Report, WriteReport
 from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.index import IndexReport, read_index
-from coinbeam.batch import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
+from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.coingecko.source import RuntimeSource, choose_source
 from coinbeam.contracts import Contract, load_contract

@@ -52,7 +52,7 @@ from beam_pipelines.options import DateOptions, HistoryOptions, HistoryRequest, 
 from beam_pipelines.reports import Report, WriteReport
 from beam_pipelines.sources import make_clients, resolve_source, source_id
 from beam_pipelines.spending import CallOrder
-from coinbeam.batch import BatchManifest, digest
+from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError

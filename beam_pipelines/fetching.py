@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from beam_pipelines.files import exists, list_files, read_bytes, read_landed, write_atomically
 from beam_pipelines.markets.bodies import Page, read_body
 from beam_pipelines.reports import Report
-from coinbeam.batch import INTERVAL, BatchManifest, UniverseSpec
+from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.coingecko.client import ApiAnswer, CoinGeckoClient
 from coinbeam.coingecko.source import RuntimeSource

@@ -6,7 +6,7 @@ from datetime import date
 from beam_pipelines.files import list_files
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.options import HistoryRequest, JobRequest
-from coinbeam.batch import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.history import landed_piece
 from coinbeam.landing import newest_revisions

@@ -11,7 +11,7 @@ from beam_pipelines.options import CoinbeamOptions, JobRequest, beam_options, re
 from beam_pipelines.reports import Report, WriteReport, final_report, forget, report_uri
 from beam_pipelines.sources import make_clients, refuse_other_times, resolve_source, source_id
 from beam_pipelines.spending import CallOrder, Summarise, reserved
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.clock import Clock
 from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.landing import folder

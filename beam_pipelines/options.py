@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 
-from coinbeam.batch import UniverseSpec, batch_id, interval_start
+from coinbeam.batch.identity import UniverseSpec, batch_id, interval_start
 from coinbeam.clock import Clock, parse_instant
 from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, Period, Settings, Universe

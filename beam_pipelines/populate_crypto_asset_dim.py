@@ -40,7 +40,7 @@ from beam_pipelines.options import read_assets as read_asset_options
 from beam_pipelines.replaying import find_replays
 from beam_pipelines.reports import Report, WriteReport
 from beam_pipelines.spending import CallOrder
-from coinbeam.batch import UniverseSpec
+from coinbeam.batch.identity import UniverseSpec
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header

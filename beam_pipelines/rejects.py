@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from coinbeam.batch import BatchManifest, digest
+from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import format_instant
 from coinbeam.landing import LandedBody
 

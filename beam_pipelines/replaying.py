@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from beam_pipelines.fetching import landed_manifest
 from beam_pipelines.files import list_files
 from beam_pipelines.options import JobRequest
-from coinbeam.batch import FILE_SOURCE, LIVE_SOURCE, BatchManifest, UniverseSpec
+from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing import newest_revisions

@@ -29,10 +29,10 @@ from rich.table import Table
 from benchmarks.columnar import run_measured
 from benchmarks.hours import asset_ids, instant, months, snapshots
 from benchmarks.rebuilding import COLUMNS, STORES, TABLE
+from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOT_FACT, SNAPSHOTS, Batch
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.contracts.bigquery import schema
-from coinbeam.feeds import ASSETS, DATES, REJECTS, SNAPSHOT_FACT, SNAPSHOTS, Batch
 from coinbeam.marts import Marts
 from coinbeam.publish import publish_script, rejects_script
 from coinbeam.warehouse import StagingTables, Warehouse

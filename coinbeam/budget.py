@@ -15,7 +15,7 @@ from uuid import uuid4
 import tenacity
 from google.cloud.bigquery import ScalarQueryParameter
 
-from coinbeam.batch import SIMULATOR_SOURCE
+from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, WriteConflictError

@@ -7,8 +7,8 @@ from typing import Any
 
 from google.cloud import bigquery
 
+from coinbeam.batch.kinds import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.feeds import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.warehouse import Warehouse
 
 _DAY = timedelta(days=1)

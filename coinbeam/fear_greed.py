@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from coinbeam.batch import SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, digest, interval_start
+from coinbeam.batch.identity import SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, digest, interval_start
+from coinbeam.batch.kinds import SENTIMENT, Batch, batch_folder
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.coingecko.source import choose_source
-from coinbeam.feeds import SENTIMENT, Batch, batch_folder
 from coinbeam.sentiment import FIRST_DAY
 from coinbeam.settings import Period
 from coinbeam.steps import BatchSteps, Ending, counts

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from coinbeam.batch import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, file_stamp
+from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, file_stamp
+from coinbeam.batch.kinds import ASSETS, SNAPSHOTS, Batch, batch_folder
 from coinbeam.budget import CallLedger
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.coingecko.source import choose_source
 from coinbeam.contracts import load_contract
-from coinbeam.feeds import ASSETS, SNAPSHOTS, Batch, batch_folder
 from coinbeam.landing import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.plan import (
     Estimate,

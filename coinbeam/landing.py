@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError, TerminalError
 

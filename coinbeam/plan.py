@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from coinbeam.batch import BatchManifest, BatchName, UniverseSpec, batch_id, is_present
+from coinbeam.batch.identity import BatchManifest, BatchName, UniverseSpec, batch_id, is_present
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
 from coinbeam.quota import BudgetExceededError

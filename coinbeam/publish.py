@@ -1,9 +1,9 @@
 """Publishing: the SQL of a batch, rendered from ``sql/<dataset>/<table>/publish.sql`` and the contracts, run as one transaction."""
 
+from coinbeam.batch.kinds import ASSETS, REJECTS, Batch
 from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
-from coinbeam.feeds import ASSETS, REJECTS, Batch
 from coinbeam.sql_template import render
 from coinbeam.warehouse import StagingTables, Warehouse
 

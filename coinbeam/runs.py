@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from coinbeam.batch import UniverseSpec, interval_start, parse_batch_id
+from coinbeam.batch.identity import UniverseSpec, interval_start, parse_batch_id
+from coinbeam.batch.kinds import Batch
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.feeds import Batch
 from coinbeam.ingestion import BatchPlan
 from coinbeam.plan import Mode, RunRequest, universe_spec
 from coinbeam.quality import Result

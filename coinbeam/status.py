@@ -7,11 +7,11 @@ from typing import Any
 
 from google.cloud.bigquery import ScalarQueryParameter
 
-from coinbeam.batch import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.kinds import SNAPSHOT_FACT
 from coinbeam.budget import CallLedger
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all, load_contract
-from coinbeam.feeds import SNAPSHOT_FACT
 from coinbeam.incidents import Incidents
 from coinbeam.warehouse import Warehouse
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task, task_group
 
-from coinbeam.feeds import CALENDAR, DATES
+from coinbeam.batch.kinds import CALENDAR, DATES
 from dags.jobs import beam_job
 from dags.tasks import load_task, script_task, settings
 

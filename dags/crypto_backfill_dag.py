@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task, task_group
 
-from coinbeam.feeds import DAILY_FACT, HISTORY, REJECTS
+from coinbeam.batch.kinds import DAILY_FACT, HISTORY, REJECTS
 from coinbeam.settings import Settings, load_settings
 from dags.calendar import calendar_script, calendar_tasks
 from dags.jobs import beam_job

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, chain, get_current_context, task
 
-from coinbeam.feeds import FEEDS, MARTS
+from coinbeam.batch.kinds import FEEDS, MARTS
 from coinbeam.settings import load_settings
 from dags.operations import resolve_incidents
 from dags.tasks import dag_arguments, fact_asset, script_task

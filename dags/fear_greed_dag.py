@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
 
-from coinbeam.feeds import FEAR_GREED_FACT, REJECTS, SENTIMENT
+from coinbeam.batch.kinds import FEAR_GREED_FACT, REJECTS, SENTIMENT
 from coinbeam.settings import load_settings
 from dags.calendar import calendar_script, calendar_tasks
 from dags.jobs import beam_job

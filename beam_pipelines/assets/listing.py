@@ -8,7 +8,7 @@ from beam_pipelines.assets.bodies import list_elements
 from beam_pipelines.assets.canonical import WrongTypeError, is_unicode, mapping_json
 from beam_pipelines.markets.specification import fault_of
 from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.landing import LandedBody
 

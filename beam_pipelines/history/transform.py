@@ -15,7 +15,7 @@ from beam_pipelines.files import atomic_writer, read_page_body
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import HistoryReport, write_history
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 
 METRICS_NAMESPACE = "history"
 

@@ -12,7 +12,7 @@ from beam_pipelines.markets.layout import Layout, Record
 from beam_pipelines.markets.rules import OBSERVED_COLUMN, REALIZED_VOLATILITY_COLUMN, VOLATILITY_COLUMN, Doubles, MarketRules
 from beam_pipelines.markets.sparklines import Prices, sparkline_statistics
 from beam_pipelines.markets.specification import fault_of, latest_observation
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import parse_column
 

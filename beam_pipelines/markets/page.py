@@ -12,7 +12,7 @@ from beam_pipelines.markets.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.markets.sparklines import holds_flat_arrays, prices_of, read_prices
 from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, fault_of, is_unpriced, validate_row
 from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
 from coinbeam.landing import LandedBody
 

@@ -13,7 +13,7 @@ from beam_pipelines.markets.columns import MarketColumns, to_table
 from beam_pipelines.markets.page import PageColumns, read_page
 from beam_pipelines.markets.rules import ID_COLUMN, OBSERVED_COLUMN, MarketRules
 from beam_pipelines.rejects import Reject
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.landing import LandedBody
 

@@ -11,7 +11,7 @@ from apache_beam.pvalue import PCollection
 from beam_pipelines.files import atomic_writer, read_page_body
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport, write_snapshot
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 
 METRICS_NAMESPACE = "markets"
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from coinbeam.feeds import HISTORY, Batch
+from coinbeam.batch.kinds import HISTORY, Batch
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from google.cloud import bigquery
 from coinbeam.backfill.batches import BackfillEstimate, BackfillPlan, HistoryBatch
 from coinbeam.backfill.ledger import PieceLedger
 from coinbeam.backfill.request import BackfillRequest
-from coinbeam.batch import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.kinds import HISTORY, SNAPSHOT_FACT, batch_folder
 from coinbeam.budget import CallLedger
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.coingecko.source import choose_source
 from coinbeam.contracts import load_contract
 from coinbeam.coverage import Coverage
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.feeds import HISTORY, SNAPSHOT_FACT, batch_folder
 from coinbeam.history import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
 from coinbeam.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.settings import Settings

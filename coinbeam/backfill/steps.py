@@ -8,7 +8,7 @@ from typing import Any
 from coinbeam.backfill.batches import HistoryBatch
 from coinbeam.backfill.ledger import PieceLedger
 from coinbeam.backfill.planner import PIECES_FILE, BackfillPlanner
-from coinbeam.feeds import HISTORY, Batch
+from coinbeam.batch.kinds import HISTORY, Batch
 from coinbeam.history import HistoryPiece, pieces_json
 from coinbeam.steps import BatchSteps, Ending, counts, report_path
 

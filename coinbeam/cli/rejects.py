@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from google.cloud import bigquery
 
-from coinbeam.batch import BatchName, parse_batch_id
+from coinbeam.batch.identity import BatchName, parse_batch_id
 from coinbeam.cli.dags import refresh_marts, run_locally, start_local_cloud
 from coinbeam.cli.output import Format, complain, say, show
 from coinbeam.cli.run import RunCommand

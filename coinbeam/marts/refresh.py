@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import SQL_ROOT
 from coinbeam.errors import TerminalError, WriteConflictError
-from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
 from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, Touched, hull, joined
 from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.settings import Settings

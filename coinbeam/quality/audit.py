@@ -12,13 +12,13 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.batch import digest
+from coinbeam.batch.identity import digest
+from coinbeam.batch.kinds import Batch
 from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, Rule, Severity, Stage
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import fill
 from coinbeam.errors import PublishBlockedError, TerminalError
-from coinbeam.feeds import Batch
 from coinbeam.warehouse import Warehouse
 
 SAMPLE_SIZE = 10

@@ -33,7 +33,7 @@ from beam_pipelines.fetching import (
 from beam_pipelines.launch import prepare
 from beam_pipelines.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
 from beam_pipelines.sources import make_clients
-from coinbeam.batch import BatchManifest, UniverseSpec
+from coinbeam.batch.identity import BatchManifest, UniverseSpec
 from coinbeam.coingecko.client import ApiAnswer
 from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.errors import SettingsError, TerminalError, TransientError

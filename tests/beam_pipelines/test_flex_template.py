@@ -7,7 +7,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.flex_template import FOLDER, JOBS, main, metadata, parameters, text
-from coinbeam.feeds import FEEDS
+from coinbeam.batch.kinds import FEEDS
 from tests.beam_pipelines import image
 from tests.dataflow import Refused, strictly
 

@@ -7,7 +7,7 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, SetupOptions, StandardOptions
 
 from beam_pipelines import options as o
-from coinbeam.batch import UniverseSpec
+from coinbeam.batch.identity import UniverseSpec
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Environment, MarketSource, Period, Settings, Universe
 

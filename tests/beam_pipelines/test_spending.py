@@ -16,7 +16,7 @@ from beam_pipelines.fetch_crypto_data import run
 from beam_pipelines.fetching import FetchPlan, ShardClients, without_key
 from beam_pipelines.options import CoinbeamOptions, beam_options, read_job
 from beam_pipelines.spending import CallOrder, reserved, run_label
-from coinbeam.batch import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
+from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.budget import LEDGER, CallLedger
 from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.contracts import load_contract

@@ -93,7 +93,7 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
 
 @pytest.mark.timeout(120)
 def test_a_dag_that_cannot_be_imported_stops_the_build_before_the_switch(workspace: Workspace, emulator: Emulator) -> None:
-    (workspace.folder / "dags" / "calendar.py").write_text("from coinbeam.feeds import NOTHING\n")
+    (workspace.folder / "dags" / "calendar.py").write_text("from coinbeam.batch.kinds import NOTHING\n")
     for step in ("configure", "upload"):
         assert workspace.run(step).code == 0
     checked = workspace.run("check")

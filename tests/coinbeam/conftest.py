@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
+from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOTS, Batch
+from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.feeds import ASSETS, DATES, REJECTS, SNAPSHOTS, Batch
-from coinbeam.feeds import SNAPSHOT_FACT as FACT
 from coinbeam.publish import publish_script, rejects_script
 from coinbeam.warehouse import StagingTables, Warehouse
 from local.temporary import LocalCloud

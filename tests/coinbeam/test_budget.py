@@ -11,7 +11,7 @@ from google.api_core.exceptions import BadRequest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coinbeam.batch import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.budget import CONFLICT_ATTEMPTS, LEDGER, CallLedger
 from coinbeam.clock import Clock
 from coinbeam.contracts import load_contract

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from coinbeam.batch.kinds import FEAR_GREED_FACT, REJECTS
 from coinbeam.contracts import load_contract
 from coinbeam.errors import PublishBlockedError
 from coinbeam.fear_greed import FearGreedSteps, IndexPlan
-from coinbeam.feeds import FEAR_GREED_FACT, REJECTS
 from coinbeam.steps import Ending
 from tests.coinbeam.conftest import Stage, date_row
 

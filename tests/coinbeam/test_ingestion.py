@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch import BatchManifest, UniverseSpec, parse_batch_id
+from coinbeam.batch.identity import BatchManifest, UniverseSpec, parse_batch_id
+from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOTS
+from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
-from coinbeam.feeds import ASSETS, DATES, REJECTS, SNAPSHOTS
-from coinbeam.feeds import SNAPSHOT_FACT as FACT
 from coinbeam.ingestion import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, selection
 from coinbeam.plan import Mode, RunRequest
 from coinbeam.quality import Status

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinbeam.batch import BatchManifest, UniverseSpec
+from coinbeam.batch.identity import BatchManifest, UniverseSpec
 from coinbeam.errors import SettingsError
 from coinbeam.plan import (
     Mode,

@@ -12,10 +12,10 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from coinbeam.batch.kinds import ASSETS, DATES, FEEDS, REJECTS, SNAPSHOTS, Batch, Feed
+from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
-from coinbeam.feeds import ASSETS, DATES, FEEDS, REJECTS, SNAPSHOTS, Batch, Feed
-from coinbeam.feeds import SNAPSHOT_FACT as FACT
 from coinbeam.publish import QUEUE, publish_script, rejects_script, statement
 from coinbeam.warehouse import StagingTables, Warehouse
 from local.temporary import LocalCloud, fresh_resources, temporary_settings

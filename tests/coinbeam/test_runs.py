@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch import UniverseSpec
+from coinbeam.batch.identity import UniverseSpec
 from coinbeam.contracts import Rule, Severity
 from coinbeam.errors import SettingsError
 from coinbeam.ingestion import BatchPlan

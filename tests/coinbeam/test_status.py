@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
+from coinbeam.batch.kinds import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_all, load_contract
-from coinbeam.feeds import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.incidents import Failure, Incidents
 from coinbeam.status import Status, last_batches, open_rejects
 from coinbeam.warehouse import Warehouse

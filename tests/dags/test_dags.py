@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coinbeam.feeds import FEEDS, MARTS
+from coinbeam.batch.kinds import FEEDS, MARTS
 from coinbeam.orchestrator import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG
 from coinbeam.settings import HistorySettings, load_settings
 

@@ -12,13 +12,13 @@ from coinbeam import warehouse as warehouse_module
 from coinbeam.backfill.ledger import PieceLedger
 from coinbeam.backfill.planner import BackfillPlanner
 from coinbeam.backfill.request import BackfillRequest
-from coinbeam.batch import SIMULATOR_SOURCE
+from coinbeam.batch.identity import SIMULATOR_SOURCE
+from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
 from coinbeam.budget import CallLedger
 from coinbeam.cli.app import app
 from coinbeam.cli.run import check_counts, table_counts, top_ten
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.emulators import environment
-from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
 from coinbeam.history import HistoryPiece
 from coinbeam.incidents import Failure, Incidents
 from coinbeam.marts import Marts

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from sqlglot import exp
 
+from coinbeam.batch.kinds import FEEDS, SNAPSHOTS, Batch
 from coinbeam.contracts import Contract, Stage, load_all, load_contract
 from coinbeam.contracts.bigquery import ddl
 from coinbeam.contracts.model import fill
-from coinbeam.feeds import FEEDS, SNAPSHOTS, Batch
 from coinbeam.marts import Marts
 from coinbeam.publish import publish_script, rejects_script
 from coinbeam.quality import Audit, rules_of

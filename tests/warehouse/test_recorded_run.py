@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sqlglot import exp
 
+from coinbeam.batch.kinds import SNAPSHOTS
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.contracts.bigquery import described, labels, standard_type
 from coinbeam.contracts.model import SQL_ROOT
-from coinbeam.feeds import SNAPSHOTS
 from tests.warehouse.conftest import Recorded
 from tests.warehouse.discovery import bigquery
 from tests.warehouse.partitions import references, unbounded_tables

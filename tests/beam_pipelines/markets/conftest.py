@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.markets.rules import MarketRules
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing import LandedBody
 

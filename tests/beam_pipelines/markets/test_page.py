@@ -9,7 +9,7 @@ import pytest
 
 from beam_pipelines.markets.page import PageColumns, read_page
 from beam_pipelines.markets.rules import MarketRules
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.landing import LandedBody
 
 Row = dict[str, Any]

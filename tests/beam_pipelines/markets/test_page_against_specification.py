@@ -16,7 +16,7 @@ from beam_pipelines.markets.page import PageColumns, read_page
 from beam_pipelines.markets.rules import SPARKLINE_FIELD, MarketRules
 from beam_pipelines.markets.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, validate_row
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.instants import to_micros
 from coinbeam.landing import LandedBody

@@ -16,7 +16,7 @@ from beam_pipelines.files import read_landed
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import write_snapshot
 from beam_pipelines.markets.transform import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.landing import pack
 
 Row = dict[str, Any]

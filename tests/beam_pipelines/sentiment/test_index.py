@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.index import IndexBatch, read_index
-from coinbeam.batch import BatchManifest
+from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing import LandedBody
 from coinbeam.sentiment import NEVER_PUBLISHED, classification

@@ -2,10 +2,10 @@
 
 import pytest
 
-from coinbeam.batch import BatchName
+from coinbeam.batch.identity import BatchName
+from coinbeam.batch.kinds import SNAPSHOT_FACT
 from coinbeam.cli.rejects import Replayed, replay_rejects
 from coinbeam.errors import SettingsError
-from coinbeam.feeds import SNAPSHOT_FACT
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 
 pytestmark = pytest.mark.cloud

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.marts import Marts, Refresh
 from coinbeam.warehouse import Warehouse
 from local.temporary import LocalCloud, fresh_resources

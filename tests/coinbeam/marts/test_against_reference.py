@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.settings import ROOT
 from tests.coinbeam.marts import reference
 from tests.coinbeam.marts.conftest import START, Bench, assert_close, day_row, index_row

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.errors import CoinbeamError, TerminalError, WriteConflictError
-from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.marts import MartPlan, Marts
 from local.temporary import LocalCloud
 from tests.coinbeam.marts.conftest import MARTS, START, Bench, assert_same_marts, day_row, index_row, make_bench, snapshot_row

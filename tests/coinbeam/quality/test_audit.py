@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from coinbeam.batch.kinds import ASSETS, DATES, REJECTS
+from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Column, Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.errors import PublishBlockedError, TransientError
-from coinbeam.feeds import ASSETS, DATES, REJECTS
-from coinbeam.feeds import SNAPSHOT_FACT as FACT
 from coinbeam.quality import (
     SAMPLE_SIZE,
     Audit,

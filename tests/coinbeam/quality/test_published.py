@@ -5,11 +5,11 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from coinbeam.batch.kinds import ASSETS, DATES
+from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.errors import PublishBlockedError
-from coinbeam.feeds import ASSETS, DATES
-from coinbeam.feeds import SNAPSHOT_FACT as FACT
 from coinbeam.quality import Audit, Result, Status, check_published, newest_dates, refuse_if_blocked
 from coinbeam.quality.published import is_present, published_rules, rows_of_dates, shape_of
 from coinbeam.warehouse import Warehouse

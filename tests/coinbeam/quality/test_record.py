@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from coinbeam.batch.kinds import ASSETS, DATES
+from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.cli import main
 from coinbeam.contracts import Rule, Severity
 from coinbeam.contracts import Stage as AuditStage
-from coinbeam.feeds import ASSETS, DATES
-from coinbeam.feeds import SNAPSHOT_FACT as FACT
 from coinbeam.quality import Audit, Auditor, Result, Status
 from coinbeam.quality.record import COLUMNS, TREND_RUNS, Selection, rule_histories
 from coinbeam.settings import load_settings

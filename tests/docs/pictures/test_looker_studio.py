@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all
-from coinbeam.feeds import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.looker import GUIDE, MARTS, mart
 from coinbeam.warehouse import Warehouse
 from docs.pictures.looker_studio import Marts, draw, main

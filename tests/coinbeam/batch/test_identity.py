@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinbeam.batch import (
+from coinbeam.batch.identity import (
     INTERVAL,
     BatchManifest,
     UniverseSpec,
