@@ -17,8 +17,8 @@ from beam_pipelines.files import read_bytes
 from beam_pipelines.replaying import Replay
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.clock import Clock, utc_now
-from coinbeam.coingecko.errors import ApiTerminalError
 from coinbeam.contracts import Contract
+from coinbeam.sources.http.errors import ApiTerminalError
 
 LIST_STEM = "list"
 

@@ -38,13 +38,13 @@ from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.index import IndexReport, read_index
 from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
 from coinbeam.clock import Clock, utc_now
-from coinbeam.coingecko.source import RuntimeSource, choose_source
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing import folder, newest_revisions
-from coinbeam.sentiment import FearGreedClient, index_url
 from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
+from coinbeam.sources.alternative_me import FearGreedClient, index_url
+from coinbeam.sources.choose import RuntimeSource, choose_source
 
 JOB = "fetch_fear_greed"
 OPTIONS: tuple[type[PipelineOptions], ...] = ()

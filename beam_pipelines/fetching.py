@@ -24,14 +24,14 @@ from beam_pipelines.markets.bodies import Page, read_body
 from beam_pipelines.reports import Report
 from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
-from coinbeam.coingecko.client import ApiAnswer, CoinGeckoClient
-from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing import MANIFEST_NAME, LandedBody, newest_revisions, object_name, pack, page_stem, read_manifest, stem_and_revision
 from coinbeam.plan import market_pages
-from coinbeam.quota import CallCap, RateLimiter
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Period, Universe
+from coinbeam.sources.choose import RuntimeSource
+from coinbeam.sources.http.client import ApiAnswer, CoinGeckoClient
+from coinbeam.sources.rate import CallCap, RateLimiter
 
 METRICS_NAMESPACE = "fetching"
 STATS = "stats"
@@ -45,7 +45,7 @@ MALFORMED_IN_A_ROW = 3
 
 
 class MarketClient(Protocol):
-    """What the fetch needs of `coinbeam.coingecko.client.CoinGeckoClient`."""
+    """What the fetch needs of `coinbeam.sources.http.client.CoinGeckoClient`."""
 
     def markets_page(
         self, quote_currency: str, page: int, per_page: int = ..., order: str = ..., ids: Sequence[str] = ..., category: str | None = ...

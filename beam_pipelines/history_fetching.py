@@ -12,10 +12,10 @@ from beam_pipelines.fetching import MALFORMED_IN_A_ROW, STATS, ClientFactory, Fe
 from beam_pipelines.history.bodies import is_chart
 from beam_pipelines.history.chart import PieceBody
 from coinbeam.clock import Clock, utc_now
-from coinbeam.coingecko.errors import ApiTerminalError
 from coinbeam.errors import TransientError
 from coinbeam.history import HistoryPiece, further_plan
 from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.http.errors import ApiTerminalError
 
 Shard = tuple[HistoryPiece, ...]
 

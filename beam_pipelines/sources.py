@@ -9,12 +9,12 @@ from beam_pipelines.fetching import ShardClients, without_key
 from beam_pipelines.options import JobRequest, is_local_runner
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE, BatchManifest, is_present
 from coinbeam.clock import format_instant
-from coinbeam.coingecko.source import RuntimeSource, calls_per_minute, choose_source
 from coinbeam.errors import SettingsError
 from coinbeam.plan import ASSETS_IN_MARKET
-from coinbeam.quota import shard_count
 from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings
+from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source
+from coinbeam.sources.rate import shard_count
 
 _LOGGER = logging.getLogger(__name__)
 

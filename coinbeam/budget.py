@@ -1,7 +1,7 @@
 """The ledger of API calls: a job reserves before its first call and settles after its last, so that no month exceeds its plan.
 
 The bound is hard, whatever happens: a reservation is granted only while the sum of the month stays within the plan, each job may make no
-call beyond its reservation (`coinbeam.quota.CallCap`), and an attempt that was killed before it could settle counts in full.
+call beyond its reservation (`coinbeam.sources.rate.CallCap`), and an attempt that was killed before it could settle counts in full.
 """
 
 import math
@@ -19,8 +19,8 @@ from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, WriteConflictError
-from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import Settings
+from coinbeam.sources.rate import BudgetExceededError
 from coinbeam.sql_template import render
 from coinbeam.warehouse import Warehouse
 

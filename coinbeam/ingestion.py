@@ -10,7 +10,6 @@ from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, 
 from coinbeam.batch.kinds import ASSETS, SNAPSHOTS, Batch, batch_folder
 from coinbeam.budget import CallLedger
 from coinbeam.clock import format_instant, parse_instant
-from coinbeam.coingecko.source import choose_source
 from coinbeam.contracts import load_contract
 from coinbeam.landing import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.plan import (
@@ -26,6 +25,7 @@ from coinbeam.plan import (
     refuse_foreign_source,
 )
 from coinbeam.settings import Universe
+from coinbeam.sources.choose import choose_source
 from coinbeam.steps import BatchSteps, Ending, counts, report_path
 
 KNOWN_ASSETS = "known_assets.csv"

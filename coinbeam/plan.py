@@ -8,8 +8,8 @@ from datetime import datetime
 from coinbeam.batch.identity import BatchManifest, BatchName, UniverseSpec, batch_id, is_present
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
-from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import Settings, Universe
+from coinbeam.sources.rate import BudgetExceededError
 
 ASSETS_IN_MARKET = 18_000
 """Assets of the whole market in 2026, for an estimate before the first call."""

@@ -17,7 +17,7 @@ from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.landing import LandedBody
-from coinbeam.sentiment import NEVER_PUBLISHED, classification
+from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DAY = timedelta(days=1)

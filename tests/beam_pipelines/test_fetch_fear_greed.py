@@ -11,8 +11,8 @@ import pytest
 
 from beam_pipelines.fetch_fear_greed import run
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.sentiment import BANDS, NEVER_PUBLISHED
 from coinbeam.settings import Environment, Settings
+from coinbeam.sources.alternative_me import BANDS, NEVER_PUBLISHED
 from local.simulator.sentiment import BANDS as SIMULATED_BANDS
 from local.simulator.sentiment import NEVER_PUBLISHED as NEVER_SIMULATED
 

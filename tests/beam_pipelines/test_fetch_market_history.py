@@ -14,11 +14,11 @@ import pytest
 
 from beam_pipelines.fetch_market_history import run
 from beam_pipelines.history_fetching import FetchPiecesFn, PieceFetch
-from coinbeam.coingecko.client import ApiAnswer
-from coinbeam.coingecko.errors import ApiTerminalError
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.history import HistoryPiece, pieces_json
 from coinbeam.settings import ROOT, Environment, PlanLimits, Settings
+from coinbeam.sources.http.client import ApiAnswer
+from coinbeam.sources.http.errors import ApiTerminalError
 
 NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 ASSETS = "--assets=bitcoin,ethereum"

@@ -34,11 +34,11 @@ from beam_pipelines.launch import prepare
 from beam_pipelines.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
 from beam_pipelines.sources import make_clients
 from coinbeam.batch.identity import BatchManifest, UniverseSpec
-from coinbeam.coingecko.client import ApiAnswer
-from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing import pack, unpack
 from coinbeam.settings import CoinGeckoSettings, Environment, Settings, Universe
+from coinbeam.sources.choose import RuntimeSource
+from coinbeam.sources.http.client import ApiAnswer
 
 NOW = datetime(2026, 1, 2, 0, 5, tzinfo=UTC)
 MANIFEST = BatchManifest("batch", "markets", "coingecko", datetime(2026, 1, 2, tzinfo=UTC), "usd", 2, "all")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import coinbeam.quota
+import coinbeam.sources.rate
 import local.simulator.traffic
 from beam_pipelines.fetch_market_history import run
 from coinbeam.settings import LocalSettings, PortSettings, Settings, SimulatorSettings
@@ -23,7 +23,7 @@ CALLS_PER_WINDOW = 16
 def strict() -> Iterator[Simulator]:
     """A simulator that refuses the seventeenth call of any window; it and the limiter of the job count in short windows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coinbeam.quota, "WINDOW_SECONDS", WINDOW_SECONDS)
+        patch.setattr(coinbeam.sources.rate, "WINDOW_SECONDS", WINDOW_SECONDS)
         patch.setattr(local.simulator.traffic, "WINDOW_SECONDS", WINDOW_SECONDS)
         api = SimulatedApi(SimulatorOptions(seed=7, coins=60, calls_per_minute=CALLS_PER_WINDOW))
         with served(api) as port:

@@ -18,11 +18,11 @@ from beam_pipelines.options import CoinbeamOptions, beam_options, read_job
 from beam_pipelines.spending import CallOrder, reserved, run_label
 from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.budget import LEDGER, CallLedger
-from coinbeam.coingecko.source import RuntimeSource
 from coinbeam.contracts import load_contract
 from coinbeam.landing import page_stem
-from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import Settings, Universe
+from coinbeam.sources.choose import RuntimeSource
+from coinbeam.sources.rate import BudgetExceededError
 from coinbeam.warehouse import Warehouse
 from local.temporary import LocalCloud
 

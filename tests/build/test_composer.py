@@ -46,7 +46,7 @@ def test_every_import_of_ours_is_in_the_image_or_in_the_requirements() -> None:
 
 
 def test_a_package_that_is_missing_in_the_requirements_is_found() -> None:
-    assert uncovered(set(pins(IMAGE)), set(pins(REQUIREMENTS)) - {"orjson"}) == {"orjson": {"coinbeam/coingecko/responses.py"}}
+    assert uncovered(set(pins(IMAGE)), set(pins(REQUIREMENTS)) - {"orjson"}) == {"orjson": {"coinbeam/sources/http/responses.py"}}
 
 
 def test_nothing_is_required_that_the_image_holds_for_certain_nor_airflow_nor_beam() -> None:

@@ -16,8 +16,8 @@ from coinbeam.budget import CONFLICT_ATTEMPTS, LEDGER, CallLedger
 from coinbeam.clock import Clock
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, TransientError, WriteConflictError
-from coinbeam.quota import BudgetExceededError, CallCap
 from coinbeam.settings import Settings
+from coinbeam.sources.rate import BudgetExceededError, CallCap
 from coinbeam.warehouse import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage

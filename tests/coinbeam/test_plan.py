@@ -21,7 +21,6 @@ from coinbeam.plan import (
     refuse_foreign_source,
     universe_spec,
 )
-from coinbeam.quota import BudgetExceededError
 from coinbeam.settings import (
     CoinGeckoSettings,
     Environment,
@@ -32,6 +31,7 @@ from coinbeam.settings import (
     StorageSettings,
     Universe,
 )
+from coinbeam.sources.rate import BudgetExceededError
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 

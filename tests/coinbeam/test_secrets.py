@@ -129,7 +129,7 @@ def test_the_fake_has_the_method_of_the_official_client():
 
 
 def test_secret_manager_is_not_imported_before_it_is_needed():
-    code = "import sys, coinbeam.secrets, coinbeam.coingecko.source; sys.exit('google.cloud.secretmanager' in sys.modules)"
+    code = "import sys, coinbeam.secrets, coinbeam.sources.choose; sys.exit('google.cloud.secretmanager' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

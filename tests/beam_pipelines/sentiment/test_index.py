@@ -15,7 +15,7 @@ from beam_pipelines.sentiment.index import IndexBatch, read_index
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing import LandedBody
-from coinbeam.sentiment import NEVER_PUBLISHED, classification
+from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 
 CONTRACT = load_contract("fear_greed_fact")
 BATCH = BatchManifest("b", "fear_greed", "alternative_me", datetime(2026, 1, 10, tzinfo=UTC), "usd", 1, "fear_greed")

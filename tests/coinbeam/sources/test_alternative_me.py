@@ -2,9 +2,9 @@
 
 import pytest
 
-from coinbeam.coingecko.source import RuntimeSource
-from coinbeam.sentiment import BANDS, classification, index_url
 from coinbeam.settings import load_settings
+from coinbeam.sources.alternative_me import BANDS, classification, index_url
+from coinbeam.sources.choose import RuntimeSource
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 
-from coinbeam.coingecko.client import CoinGeckoClient
-from coinbeam.coingecko.errors import ApiTransientError
-from coinbeam.quota import RateLimiter
 from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.http.errors import ApiTransientError
+from coinbeam.sources.rate import RateLimiter
 from local.simulator.app import create_app
 from local.simulator.faults import FaultOrder, Profile
 from local.simulator.service import SimulatedApi, SimulatorOptions

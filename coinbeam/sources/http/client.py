@@ -13,12 +13,12 @@ import tenacity
 from pydantic import SecretStr
 
 from coinbeam.clock import Clock, utc_now
-from coinbeam.coingecko.errors import ApiError, ApiTerminalError
-from coinbeam.coingecko.responses import Verdict, inspect
-from coinbeam.coingecko.transport import KeyHeader, Patience, Received, exchange, new_session
-from coinbeam.quota import CallCap, RateLimiter
 from coinbeam.secrets import MASK, guard_logs, redact
 from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.http.errors import ApiError, ApiTerminalError
+from coinbeam.sources.http.responses import Verdict, inspect
+from coinbeam.sources.http.transport import KeyHeader, Patience, Received, exchange, new_session
+from coinbeam.sources.rate import CallCap, RateLimiter
 
 _LOGGER = logging.getLogger(__name__)
 

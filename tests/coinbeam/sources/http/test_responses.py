@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinbeam.coingecko.errors import ApiTerminalError, ApiTransientError, ThrottledError
-from coinbeam.coingecko.responses import excerpt, inspect, retry_after_seconds
+from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError, ThrottledError
+from coinbeam.sources.http.responses import excerpt, inspect, retry_after_seconds
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 BLOCK_PAGE = b"""<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head><body>

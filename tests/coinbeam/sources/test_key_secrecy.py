@@ -8,10 +8,10 @@ import traceback
 
 import pytest
 
-from coinbeam.coingecko.client import CoinGeckoClient
-from coinbeam.coingecko.errors import ApiError, ApiTerminalError
-from coinbeam.quota import RateLimiter
 from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.http.errors import ApiError, ApiTerminalError
+from coinbeam.sources.rate import RateLimiter
 
 KEY = "CG-sentinelSENTINEL1234567890"
 OTHER_SHAPE = "sentinel-of-no-known-shape-0987"

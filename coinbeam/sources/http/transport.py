@@ -11,8 +11,8 @@ import urllib3
 from requests.auth import AuthBase
 
 import coinbeam
-from coinbeam.coingecko.errors import ApiTerminalError, UnreachableError
-from coinbeam.coingecko.responses import Verdict
+from coinbeam.sources.http.errors import ApiTerminalError, UnreachableError
+from coinbeam.sources.http.responses import Verdict
 
 _CHUNK_BYTES = 256 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

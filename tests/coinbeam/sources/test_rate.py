@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coinbeam.errors import SettingsError
-from coinbeam.quota import RateLimiter, shard_count, shard_rate
 from coinbeam.settings import DEFAULT_PLANS
+from coinbeam.sources.rate import RateLimiter, shard_count, shard_rate
 
 
 class FakeTime:

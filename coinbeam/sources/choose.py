@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from coinbeam.coingecko.client import CoinGeckoClient
-from coinbeam.coingecko.errors import ApiError, ThrottledError
 from coinbeam.errors import SettingsError
-from coinbeam.quota import RateLimiter
 from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings
+from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.http.errors import ApiError, ThrottledError
+from coinbeam.sources.rate import RateLimiter
 
 _LOGGER = logging.getLogger(__name__)
 _BANNER_WIDTH = 88
@@ -109,7 +109,7 @@ def client_for(settings: Settings, source: RuntimeSource, shards: int = 1, sleep
     Args:
         settings: of the environment.
         source: from `choose_source`.
-        shards: how many clients share the quota at the same time, over all jobs; see `coinbeam.quota.RateLimiter`.
+        shards: how many clients share the quota at the same time, over all jobs; see `coinbeam.sources.rate.RateLimiter`.
         sleep: waits that many seconds.
 
     Raises:

@@ -7,7 +7,6 @@ import time
 import pytest
 from pydantic import HttpUrl, SecretStr
 
-from coinbeam.coingecko.source import RuntimeSource, calls_per_minute, choose_source, client_for, probe_live
 from coinbeam.errors import SettingsError
 from coinbeam.settings import (
     CoinGeckoSettings,
@@ -21,6 +20,7 @@ from coinbeam.settings import (
     Settings,
     StorageSettings,
 )
+from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source, client_for, probe_live
 
 
 @pytest.fixture

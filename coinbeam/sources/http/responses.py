@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from coinbeam.coingecko.errors import ApiError, ApiTerminalError, ApiTransientError, ThrottledError, refusal
+from coinbeam.sources.http.errors import ApiError, ApiTerminalError, ApiTransientError, ThrottledError, refusal
 
 _EXCERPT_LENGTH = 160
 _MARKUP_SCAN_LENGTH = 20_000

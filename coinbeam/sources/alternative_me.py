@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import date
 
 from coinbeam.clock import Clock, utc_now
-from coinbeam.coingecko.client import ApiAnswer, CoinGeckoClient
-from coinbeam.coingecko.errors import ApiError
-from coinbeam.coingecko.source import RuntimeSource
-from coinbeam.quota import RateLimiter
 from coinbeam.settings import CoinGeckoSettings, Settings
+from coinbeam.sources.choose import RuntimeSource
+from coinbeam.sources.http.client import ApiAnswer, CoinGeckoClient
+from coinbeam.sources.http.errors import ApiError
+from coinbeam.sources.rate import RateLimiter
 
 FIRST_DAY = date(2018, 2, 1)
 """The index starts here."""

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from coinbeam.coingecko.client import CoinGeckoClient
-from coinbeam.coingecko.errors import ApiTerminalError, ApiTransientError, ThrottledError, UnreachableError
-from coinbeam.quota import RateLimiter
 from coinbeam.settings import ROOT, CoinGeckoSettings
+from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError, ThrottledError, UnreachableError
+from coinbeam.sources.rate import RateLimiter
 
 CAPTURES = ROOT.parent / "shared" / "captures"
 PAGE = json.dumps([{"id": "bitcoin", "current_price": 2.4e-10, "name": "Ω\u200b"}]).encode()
@@ -379,6 +379,6 @@ def test_a_body_that_trickles_is_left_at_the_deadline(api, make_client, fake_tim
 def test_retries_are_told_in_the_log(api, make_client, caplog):
     api.play(api.Answer(status=503, body=b"down"), api.Answer())
     make_client().ping()
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "coinbeam.coingecko.client"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "coinbeam.sources.http.client"]
     assert "HTTP 503" in line
     assert "call 2 of 5" in line

@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from coinbeam.coingecko.errors import (
+from coinbeam.errors import TerminalError, TransientError
+from coinbeam.sources.http.errors import (
     REFUSALS,
     ApiError,
     ApiTerminalError,
@@ -13,7 +14,6 @@ from coinbeam.coingecko.errors import (
     UnreachableError,
     refusal,
 )
-from coinbeam.errors import TerminalError, TransientError
 
 
 @pytest.mark.parametrize("kind", [ApiError, ApiTerminalError, ApiTransientError, ThrottledError, UnreachableError])

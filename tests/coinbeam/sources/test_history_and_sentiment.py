@@ -5,11 +5,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from coinbeam.coingecko.client import CoinGeckoClient
-from coinbeam.coingecko.errors import ApiTerminalError, ApiTransientError
-from coinbeam.quota import RateLimiter
-from coinbeam.sentiment import FearGreedClient
 from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.alternative_me import FearGreedClient
+from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError
+from coinbeam.sources.rate import RateLimiter
 
 START, END = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC)
 
