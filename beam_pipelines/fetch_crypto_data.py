@@ -59,7 +59,7 @@ from coinbeam.batch.identity import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.landing import COMPLETE_NAME, newest_revisions
+from coinbeam.landing.layout import COMPLETE_NAME, newest_revisions
 from coinbeam.settings import Settings
 
 JOB = "fetch_crypto_data"

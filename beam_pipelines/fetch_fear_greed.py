@@ -41,7 +41,7 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.landing import folder, newest_revisions
+from coinbeam.landing.layout import folder, newest_revisions
 from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
 from coinbeam.sources.alternative_me import FearGreedClient, index_url
 from coinbeam.sources.choose import RuntimeSource, choose_source

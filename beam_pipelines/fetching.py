@@ -25,7 +25,16 @@ from beam_pipelines.reports import Report
 from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError
-from coinbeam.landing import MANIFEST_NAME, LandedBody, newest_revisions, object_name, pack, page_stem, read_manifest, stem_and_revision
+from coinbeam.landing.layout import (
+    MANIFEST_NAME,
+    LandedBody,
+    newest_revisions,
+    object_name,
+    pack,
+    page_stem,
+    read_manifest,
+    stem_and_revision,
+)
 from coinbeam.plan import market_pages
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Period, Universe

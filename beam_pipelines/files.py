@@ -14,7 +14,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 
 from coinbeam.errors import TerminalError
-from coinbeam.landing import LandedBody, landed_instant, unpack
+from coinbeam.landing.layout import LandedBody, landed_instant, unpack
 
 _OPAQUE = "application/octet-stream"
 

@@ -9,7 +9,7 @@ from beam_pipelines.options import HistoryRequest, JobRequest
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.history import landed_piece
-from coinbeam.landing import newest_revisions
+from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
 
 _ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?")

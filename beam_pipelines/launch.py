@@ -13,7 +13,7 @@ from beam_pipelines.sources import make_clients, refuse_other_times, resolve_sou
 from beam_pipelines.spending import CallOrder, Summarise, reserved
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.clock import Clock
-from coinbeam.landing import folder
+from coinbeam.landing.layout import folder
 from coinbeam.settings import Settings, load_settings
 from coinbeam.sources.choose import RuntimeSource
 

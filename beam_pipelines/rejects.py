@@ -6,7 +6,7 @@ from typing import Any
 
 from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import format_instant
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 MAX_VALUE_CHARACTERS = 1_000
 MAX_PAYLOAD_CHARACTERS = 20_000

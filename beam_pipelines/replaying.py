@@ -9,7 +9,7 @@ from beam_pipelines.options import JobRequest
 from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.landing import newest_revisions
+from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
 
 

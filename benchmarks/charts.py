@@ -9,7 +9,7 @@ import orjson
 
 from beam_pipelines.history.chart import PieceBody
 from coinbeam.history import HistoryPiece, landed_piece, pieces
-from coinbeam.landing import pack
+from coinbeam.landing.layout import pack
 
 FIRST_DAY = date(2013, 4, 28)
 LANDED_AT = datetime(2026, 1, 1, 0, 40, tzinfo=UTC)

@@ -15,7 +15,7 @@ from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import write_snapshot
 from benchmarks.pages import Snapshot, snapshots
 from coinbeam.contracts import load_contract
-from coinbeam.landing import LandedBody, unpack
+from coinbeam.landing.layout import LandedBody, unpack
 
 CLOCK_SKEW_SECONDS = 300.0
 

@@ -13,7 +13,7 @@ from beam_pipelines.history.table import write_history
 from benchmarks.charts import LANDED_AT, SOURCE, landed_bodies
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
-from coinbeam.landing import LandedBody, unpack
+from coinbeam.landing.layout import LandedBody, unpack
 
 CSV, REJECTS = "history_benchmark.csv", "rejected_history.ndjson"
 CLOCK_SKEW_SECONDS, SETTLE_MINUTES = 300.0, 35.0

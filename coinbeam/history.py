@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from coinbeam.errors import SettingsError
-from coinbeam.landing import folder, object_name, stem_and_revision
+from coinbeam.landing.layout import folder, object_name, stem_and_revision
 from coinbeam.settings import CoinGeckoSettings, HistorySettings
 
 ENDPOINT = "market_chart"

@@ -11,7 +11,7 @@ from coinbeam.batch.kinds import ASSETS, SNAPSHOTS, Batch, batch_folder
 from coinbeam.budget import CallLedger
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import load_contract
-from coinbeam.landing import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
+from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.plan import (
     Estimate,
     Mode,

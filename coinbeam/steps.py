@@ -11,11 +11,11 @@ from coinbeam.batch.kinds import ASSETS, CALENDAR, DATES, REJECTS, Batch
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Contract, Stage, load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.landing.bucket import Bucket
 from coinbeam.publish import publish_script, rejects_script
 from coinbeam.quality import Audit, Auditor, Result, batch_complete, listed_share, refuse_if_blocked, reject_share, row_count, rules_of
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.settings import Settings
-from coinbeam.storage import Bucket
 from coinbeam.warehouse import StagingTables, Warehouse
 
 CALENDAR_HORIZON = timedelta(days=366)

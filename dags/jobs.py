@@ -201,8 +201,8 @@ def settle_calls(job: str, options: Mapping[str, Any]) -> None:
         options: its options.
     """
     from coinbeam.budget import CallLedger
+    from coinbeam.landing.bucket import Bucket
     from coinbeam.steps import report_path
-    from coinbeam.storage import Bucket
     from coinbeam.warehouse import Warehouse
 
     try:

@@ -9,8 +9,8 @@ from airflow.sdk import RetryDecision, RetryPolicy
 from coinbeam.alerts import Alert, note, send
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
 from coinbeam.incidents import GAP, Failure, Incidents, recovery
+from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings, load_settings
-from coinbeam.storage import Bucket
 from coinbeam.warehouse import Warehouse
 
 PUBLISH_TASK = "publish"

@@ -9,7 +9,7 @@ from typing import Any
 from beam_pipelines.assets.bodies import detail_object
 from beam_pipelines.assets.canonical import WrongTypeError, list_json, text_or_none
 from beam_pipelines.assets.listing import Fault
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 

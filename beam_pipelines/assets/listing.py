@@ -10,7 +10,7 @@ from beam_pipelines.markets.specification import fault_of
 from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 _TEXTS = ("asset_id", "symbol", "name")
 

@@ -15,7 +15,7 @@ from beam_pipelines.rejects import Reject
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 ACTIVE = "active"
 """Status of every listed asset: the list is asked for active coins. The publish infers the other states."""

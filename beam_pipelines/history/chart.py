@@ -12,7 +12,7 @@ from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, Doubles, HistoryRu
 from beam_pipelines.history.specification import Accepted, Dropped, Refused, Window, date_of, days_since_epoch, judge_point, stamp_fault
 from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, BatchManifest
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 Mask = npt.NDArray[np.bool_]
 

@@ -14,7 +14,7 @@ from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, fa
 from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 
 @dataclass

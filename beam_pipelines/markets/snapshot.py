@@ -15,7 +15,7 @@ from beam_pipelines.markets.rules import ID_COLUMN, OBSERVED_COLUMN, MarketRules
 from beam_pipelines.rejects import Reject
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts.arrow import csv_block, csv_header
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 _BLOCK_ROWS = 4_096  # bounds the memory of the text form of a snapshot
 

@@ -16,7 +16,7 @@ from beam_pipelines.sentiment.bodies import IndexFault, read_entries
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)

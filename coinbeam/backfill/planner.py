@@ -25,10 +25,10 @@ from coinbeam.contracts import load_contract
 from coinbeam.coverage import Coverage
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.history import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
+from coinbeam.landing.bucket import Bucket
 from coinbeam.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
-from coinbeam.storage import Bucket
 from coinbeam.warehouse import Warehouse
 
 PIECES_FILE = "pieces.json"

@@ -10,8 +10,8 @@ from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Client
 
 from coinbeam.errors import TerminalError
+from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings, StorageSettings
-from coinbeam.storage import Bucket
 
 PARALLEL = 8
 """Objects that are read or written at a time; below the ten connections that the client keeps open."""

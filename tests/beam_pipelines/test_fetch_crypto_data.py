@@ -14,7 +14,7 @@ import pytest
 
 from beam_pipelines.fetch_crypto_data import run
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.landing import unpack
+from coinbeam.landing.layout import unpack
 from coinbeam.settings import ROOT, Environment, Settings
 
 AT = "2026-01-02T00:00:00Z"

@@ -35,7 +35,7 @@ from beam_pipelines.options import CoinbeamOptions, MarketOptions, beam_options,
 from beam_pipelines.sources import make_clients
 from coinbeam.batch.identity import BatchManifest, UniverseSpec
 from coinbeam.errors import SettingsError, TerminalError, TransientError
-from coinbeam.landing import pack, unpack
+from coinbeam.landing.layout import pack, unpack
 from coinbeam.settings import CoinGeckoSettings, Environment, Settings, Universe
 from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.http.client import ApiAnswer

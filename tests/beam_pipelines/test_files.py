@@ -7,7 +7,7 @@ import pytest
 
 from beam_pipelines.files import atomic_writer, exists, list_files, read_bytes, read_landed, write_atomically
 from coinbeam.errors import TerminalError
-from coinbeam.landing import pack
+from coinbeam.landing.layout import pack
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -19,7 +19,7 @@ from beam_pipelines.spending import CallOrder, reserved, run_label
 from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.budget import LEDGER, CallLedger
 from coinbeam.contracts import load_contract
-from coinbeam.landing import page_stem
+from coinbeam.landing.layout import page_stem
 from coinbeam.settings import Settings, Universe
 from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.rate import BudgetExceededError

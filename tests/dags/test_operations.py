@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coinbeam.incidents import Incidents
-from coinbeam.storage import Bucket
+from coinbeam.landing.bucket import Bucket
 from coinbeam.warehouse import Warehouse
 from local.temporary import LocalCloud, free_ports
 from tests.webhook import Webhook

@@ -21,10 +21,10 @@ from coinbeam.contracts import load_all, load_contract
 from coinbeam.emulators import environment
 from coinbeam.history import HistoryPiece
 from coinbeam.incidents import Failure, Incidents
+from coinbeam.landing.bucket import Bucket
 from coinbeam.marts import Marts
 from coinbeam.publish import publish_script, rejects_script
 from coinbeam.settings import Settings, load_settings
-from coinbeam.storage import Bucket
 from coinbeam.warehouse import Warehouse
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 from tests.coinbeam.marts.conftest import day_row, index_row

@@ -17,7 +17,7 @@ from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block
 from coinbeam.errors import SettingsError
-from coinbeam.landing import LandedBody, object_name, stem_and_revision
+from coinbeam.landing.layout import LandedBody, object_name, stem_and_revision
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 BATCH = BatchManifest("20260102T0000Z-usd-all", "coins_list", "file", AT, "usd", 1, "all")

@@ -11,7 +11,7 @@ from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 LANDED_AT = datetime(2026, 1, 11, 0, 40, tzinfo=UTC)
 FIRST, LAST = date(2026, 1, 1), date(2026, 1, 10)

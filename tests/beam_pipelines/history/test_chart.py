@@ -15,7 +15,7 @@ from beam_pipelines.history.specification import date_of
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.errors import ContractError
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 Read = Callable[..., ChartColumns]
 DROPS = ("rows_rejected", "rows_unpriced", "rows_superseded", "points_now", "points_outside")

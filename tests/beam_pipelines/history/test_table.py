@@ -15,7 +15,7 @@ from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import COUNTS, HistoryReport, write_history
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 Written = tuple[list[dict[str, str]], list[dict[str, Any]], HistoryReport, bytes]
 Write = Callable[..., Written]

@@ -10,7 +10,7 @@ import pytest
 from beam_pipelines.markets.rules import MarketRules
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 SNAPSHOT_AT = datetime(2026, 1, 2, tzinfo=UTC)
 LANDED_AT = datetime(2026, 1, 2, 0, 5, 30, tzinfo=UTC)

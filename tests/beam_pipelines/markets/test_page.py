@@ -10,7 +10,7 @@ import pytest
 from beam_pipelines.markets.page import PageColumns, read_page
 from beam_pipelines.markets.rules import MarketRules
 from coinbeam.batch.identity import BatchManifest
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 Row = dict[str, Any]
 Read = Callable[[bytes | list[Any]], PageColumns]

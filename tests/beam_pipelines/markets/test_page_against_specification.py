@@ -19,7 +19,7 @@ from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, va
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.instants import to_micros
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 
 CONTRACT = load_contract("crypto_market_snapshot_fact")
 FIELDS = sorted({str(c.source) for c in CONTRACT.source_columns} | {SPARKLINE_FIELD, "image", "roi"})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport, write_snapshot
 from coinbeam.batch.identity import BatchManifest
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 from coinbeam.settings import ROOT
 
 CAPTURES = ROOT.parent / "shared" / "captures" / "markets"

@@ -17,7 +17,7 @@ from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import write_snapshot
 from beam_pipelines.markets.transform import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
 from coinbeam.batch.identity import BatchManifest
-from coinbeam.landing import pack
+from coinbeam.landing.layout import pack
 
 Row = dict[str, Any]
 

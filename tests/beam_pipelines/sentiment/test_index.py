@@ -14,7 +14,7 @@ from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.index import IndexBatch, read_index
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
-from coinbeam.landing import LandedBody
+from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 
 CONTRACT = load_contract("fear_greed_fact")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.errors import TerminalError
-from coinbeam.landing import (
+from coinbeam.landing.layout import (
     folder,
     manifest_uri,
     newest_revisions,

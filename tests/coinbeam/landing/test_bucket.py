@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from coinbeam import storage as module
 from coinbeam.errors import TerminalError, TransientError
+from coinbeam.landing.bucket import Bucket
+from coinbeam.landing.layout import bucket as module
 from coinbeam.settings import LocalSettings, PortSettings, Settings
-from coinbeam.storage import Bucket
 from local.temporary import LocalCloud, free_ports, temporary_settings
 
 
