@@ -23,7 +23,7 @@ from coinbeam.budget import CallLedger, Reservation
 from coinbeam.clock import Clock
 from coinbeam.errors import CoinbeamError
 from coinbeam.settings import Settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 Summarise = Callable[[list[Any]], Report]
 """Makes the report of a job of what its steps say."""

@@ -34,8 +34,8 @@ from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.contracts.bigquery import schema
 from coinbeam.marts import Marts
-from coinbeam.publish import publish_script, rejects_script
-from coinbeam.warehouse import StagingTables, Warehouse
+from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.publish import publish_script, rejects_script
 from local.temporary import temporary_cloud
 
 HOURS_A_DAY = 24

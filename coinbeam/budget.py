@@ -22,7 +22,7 @@ from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError
 from coinbeam.sql_template import render
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 LEDGER = "api_call_budget"
 LOCK = "lock"

@@ -9,7 +9,7 @@ from google.cloud import bigquery
 
 from coinbeam.batch.kinds import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 _DAY = timedelta(days=1)
 

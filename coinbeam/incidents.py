@@ -10,7 +10,7 @@ from coinbeam.batch.identity import digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.sql_template import render
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 INCIDENTS = "incident"
 GAP = "gap"

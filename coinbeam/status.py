@@ -13,7 +13,7 @@ from coinbeam.budget import CallLedger
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.incidents import Incidents
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 BEGINNING = "1970-01-01"
 """Before every row: partitioned tables ask for a filter."""

@@ -12,11 +12,11 @@ from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Contract, Stage, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.landing.bucket import Bucket
-from coinbeam.publish import publish_script, rejects_script
 from coinbeam.quality import Audit, Auditor, Result, batch_complete, listed_share, refuse_if_blocked, reject_share, row_count, rules_of
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.settings import Settings
-from coinbeam.warehouse import StagingTables, Warehouse
+from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.publish import publish_script, rejects_script
 
 CALENDAR_HORIZON = timedelta(days=366)
 """The calendar is extended when fewer days than these lie ahead of a batch."""

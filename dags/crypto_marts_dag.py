@@ -32,7 +32,7 @@ settings = load_settings()
 def _marts() -> Any:
     """Everything heavy is imported when a task runs, never when the file is parsed."""
     from coinbeam.marts import Marts
-    from coinbeam.warehouse import Warehouse
+    from coinbeam.warehouse.client import Warehouse
 
     return Marts(Warehouse(load_settings()), load_settings())
 
@@ -42,7 +42,7 @@ def plan_refresh() -> dict[str, Any]:
     """What is recomputed."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from coinbeam.warehouse import Warehouse
+    from coinbeam.warehouse.client import Warehouse
 
     Warehouse(load_settings()).ensure_schema()
     plan = _marts().plan()

@@ -203,7 +203,7 @@ def settle_calls(job: str, options: Mapping[str, Any]) -> None:
     from coinbeam.budget import CallLedger
     from coinbeam.landing.bucket import Bucket
     from coinbeam.steps import report_path
-    from coinbeam.warehouse import Warehouse
+    from coinbeam.warehouse.client import Warehouse
 
     try:
         bucket = Bucket(settings)

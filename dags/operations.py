@@ -11,7 +11,7 @@ from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
 from coinbeam.incidents import GAP, Failure, Incidents, recovery
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings, load_settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 PUBLISH_TASK = "publish"
 """The task that a gap leaves without work; its next success ends the incident."""

@@ -113,7 +113,7 @@ def load_task(table: str, batch_id: str, pattern: str, *, trigger_rule: TriggerR
 
 def staging_table(batch_id: str, table: str) -> str:
     """``dataset.table`` of a staging table, for templates."""
-    from coinbeam.warehouse import StagingTables
+    from coinbeam.warehouse.client import StagingTables
 
     return StagingTables(load_settings(), batch_id).name(load_contract(table))
 

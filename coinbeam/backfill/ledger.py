@@ -12,7 +12,7 @@ from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.history import HistoryPiece
 from coinbeam.steps import Ending
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 LEDGER = "history_piece"
 _SETTLED = ("published", "empty")

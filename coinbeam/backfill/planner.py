@@ -29,7 +29,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 PIECES_FILE = "pieces.json"
 

@@ -14,7 +14,7 @@ from coinbeam.coverage import AssetCoverage, Coverage
 from coinbeam.history import newest_closed_day
 from coinbeam.orchestrator import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, last_error
 from coinbeam.settings import MarketSource, Settings, load_settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 GAP_COLUMNS = ("asset_id", "first", "last", "days", "source_was_asked")
 COVERAGE_COLUMNS = ("asset_id", "first", "last", "history_days", "snapshot_days", "missing_days", "gaps")

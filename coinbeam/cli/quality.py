@@ -8,7 +8,7 @@ from coinbeam.contracts import load_all, load_contract
 from coinbeam.quality import Audit, Result, check_published, newest_dates
 from coinbeam.quality.record import COLUMNS, Selection, rule_histories
 from coinbeam.settings import load_settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 _CHECK_COLUMNS = ("table", "rule", "severity", "status", "value", "threshold", "sample", "message")
 

@@ -6,7 +6,7 @@ from typing import Any
 from coinbeam.cli.output import Format, heading, say, show
 from coinbeam.settings import load_settings
 from coinbeam.status import Status
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 
 def run_query(sql: str, form: Format) -> None:

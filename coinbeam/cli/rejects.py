@@ -16,7 +16,7 @@ from coinbeam.orchestrator import DagRun, last_error
 from coinbeam.runs import request_from
 from coinbeam.settings import Settings, load_settings
 from coinbeam.status import BEGINNING, open_rejects
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""

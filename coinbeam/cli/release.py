@@ -143,7 +143,7 @@ def apply_contracts(dry_run: bool) -> None:
     """Bring the warehouse to its contracts by additive migrations, and say what was, or would be, changed."""
     from coinbeam.release.migration import pending_changes
     from coinbeam.settings import load_settings
-    from coinbeam.warehouse import Warehouse
+    from coinbeam.warehouse.client import Warehouse
 
     settings = load_settings()
     changes = pending_changes(settings) if dry_run else Warehouse(settings).ensure_schema()

@@ -21,7 +21,7 @@ from coinbeam.orchestrator import SNAPSHOT_DAG, DagRun, airflow_environment, com
 from coinbeam.runs import describe, present_instant, request_from
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.status import last_batches, open_rejects
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 MODES = ("local", "cloud", "all")
 

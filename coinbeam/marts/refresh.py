@@ -21,7 +21,7 @@ from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, To
 from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.settings import Settings
 from coinbeam.sql_template import render
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 MOST_PUBLICATIONS = 1_000
 """Publications of one refresh, oldest first; the text of a script has a limit."""

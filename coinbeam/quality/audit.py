@@ -19,7 +19,7 @@ from coinbeam.contracts import Contract, Rule, Severity, Stage
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import fill
 from coinbeam.errors import PublishBlockedError, TerminalError
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 SAMPLE_SIZE = 10
 """How many failing keys a result names."""

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from coinbeam.contracts import Contract, Rule, Severity, Stage
 from coinbeam.quality.audit import Audit, Auditor, Result, Status
 from coinbeam.quality.rules import foreign_keys, freshness, rules_of
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 _EPOCH = date(2010, 1, 1)
 """Older than any row; a filter that partitioned tables ask for."""

@@ -7,7 +7,7 @@ from google.cloud import bigquery
 
 from coinbeam.contracts import load_contract
 from coinbeam.quality.audit import Status
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 TREND_RUNS = 8
 """How many values the trend of a rule shows."""

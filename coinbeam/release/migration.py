@@ -6,7 +6,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from coinbeam.settings import Settings
-from coinbeam.warehouse import Warehouse, connect
+from coinbeam.warehouse.client import Warehouse, connect
 
 
 class ReadingClient:

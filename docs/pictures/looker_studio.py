@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 
 from coinbeam.looker import GUIDE, mart
 from coinbeam.settings import load_settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 
 Rows = list[dict[str, Any]]
 GREEN, RED, BLUE, ORANGE, GREY = "#1b7837", "#b2182b", "#2166ac", "#e08214", "#969696"

@@ -23,7 +23,7 @@ from coinbeam.landing.layout import page_stem
 from coinbeam.settings import Settings, Universe
 from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.rate import BudgetExceededError
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -14,8 +14,8 @@ from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOTS, Batch
 from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.publish import publish_script, rejects_script
-from coinbeam.warehouse import StagingTables, Warehouse
+from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.publish import publish_script, rejects_script
 from local.temporary import LocalCloud
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)

@@ -18,7 +18,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError, CallCap
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage
 

@@ -19,7 +19,7 @@ from coinbeam.plan import Mode, RunRequest
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
 from coinbeam.steps import Ending
-from coinbeam.warehouse import StagingTables
+from coinbeam.warehouse.client import StagingTables
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 

@@ -11,7 +11,7 @@ from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.incidents import Failure, Incidents
 from coinbeam.status import Status, last_batches, open_rejects
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 

@@ -9,7 +9,7 @@ from airflow.providers.openlineage.extractors.base import DefaultExtractor
 
 from coinbeam.marts import MartPlan, Marts, Publication, Touched
 from coinbeam.settings import load_settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from dags.jobs import beam_job
 from dags.lineage import job_lineage, script_lineage
 from dags.tasks import script_task

@@ -7,7 +7,7 @@ import pytest
 
 from coinbeam.incidents import Incidents
 from coinbeam.landing.bucket import Bucket
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, free_ports
 from tests.webhook import Webhook
 

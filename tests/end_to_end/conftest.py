@@ -21,7 +21,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.orchestrator import DagRun, airflow_environment
 from coinbeam.runs import present_instant
 from coinbeam.settings import Settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.warm import WarmAirflow
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from coinbeam import warehouse as warehouse_module
 from coinbeam.backfill.ledger import PieceLedger
 from coinbeam.backfill.planner import BackfillPlanner
 from coinbeam.backfill.request import BackfillRequest
@@ -23,9 +22,10 @@ from coinbeam.history import HistoryPiece
 from coinbeam.incidents import Failure, Incidents
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts import Marts
-from coinbeam.publish import publish_script, rejects_script
 from coinbeam.settings import Settings, load_settings
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.client import client as warehouse_module
+from coinbeam.warehouse.publish import publish_script, rejects_script
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 from tests.coinbeam.marts.conftest import day_row, index_row
 

@@ -13,7 +13,7 @@ import pytest
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.marts import Marts, Refresh
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, fresh_resources
 from tests.coinbeam.conftest import Stage
 

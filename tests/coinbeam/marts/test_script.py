@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from coinbeam.contracts import load_all
 from coinbeam.marts import LOOK_BACK_DAYS, MOST_SLICES, SLICE_DAYS, SLICE_ROWS, MartPlan, Marts, Publication, Range, Touched, hull, joined
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import temporary_settings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -23,7 +23,7 @@ from coinbeam.quality import (
     row_count,
     rules_of,
 )
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 

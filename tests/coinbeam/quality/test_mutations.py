@@ -37,7 +37,7 @@ from coinbeam.quality import (
     rules_of,
 )
 from coinbeam.quality import rules as rules_module
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, fresh_resources
 from tests.coinbeam.conftest import DAY, asset_row, date_row, fact_row, reject_row
 

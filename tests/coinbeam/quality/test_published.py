@@ -12,7 +12,7 @@ from coinbeam.contracts import Stage as AuditStage
 from coinbeam.errors import PublishBlockedError
 from coinbeam.quality import Audit, Result, Status, check_published, newest_dates, refuse_if_blocked
 from coinbeam.quality.published import is_present, published_rules, rows_of_dates, shape_of
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row
 
 Columns = Mapping[str, tuple[str, bool]]

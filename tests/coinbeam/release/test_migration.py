@@ -4,7 +4,7 @@ import pytest
 
 from coinbeam.errors import ContractError
 from coinbeam.release.migration import pending_changes
-from coinbeam.warehouse import Warehouse
+from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud

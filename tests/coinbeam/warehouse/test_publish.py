@@ -16,8 +16,8 @@ from coinbeam.batch.kinds import ASSETS, DATES, FEEDS, REJECTS, SNAPSHOTS, Batch
 from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
-from coinbeam.publish import QUEUE, publish_script, rejects_script, statement
-from coinbeam.warehouse import StagingTables, Warehouse
+from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.publish import QUEUE, publish_script, rejects_script, statement
 from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
 

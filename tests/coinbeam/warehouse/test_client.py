@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 from google.cloud import bigquery
 
-from coinbeam import warehouse as module
 from coinbeam.contracts import Column, Contract, load_all, load_contract
 from coinbeam.contracts.bigquery import described, standard_type, view_ddl
 from coinbeam.errors import CoinbeamError, ContractError, TerminalError, TransientError
 from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
-from coinbeam.warehouse import STAGING_LIFETIME, StagingTables, Warehouse, additive_columns
+from coinbeam.warehouse.client import STAGING_LIFETIME, StagingTables, Warehouse, additive_columns
+from coinbeam.warehouse.client import client as module
 from local.temporary import LocalCloud, free_ports, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage
 
@@ -87,7 +87,7 @@ def test_everything_is_created_from_nothing_and_then_left_alone(fresh_cloud: Loc
 @pytest.mark.cloud
 def test_a_view_whose_query_changed_is_replaced(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     view = next(contract for contract in CONTRACTS if contract.is_view)
-    monkeypatch.setattr("coinbeam.warehouse.view_ddl", lambda *given: view_ddl(*given).replace("\nAS\n", "\nAS\n-- newer\n"))
+    monkeypatch.setattr("coinbeam.warehouse.client.view_ddl", lambda *given: view_ddl(*given).replace("\nAS\n", "\nAS\n-- newer\n"))
     assert f"replaced view {stage.warehouse.table(view)}" in stage.warehouse.ensure_schema()
     assert stage.warehouse.ensure_schema() == []
 

@@ -5,7 +5,7 @@ from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.sql_template import render
-from coinbeam.warehouse import StagingTables, Warehouse
+from coinbeam.warehouse.client import StagingTables, Warehouse
 
 QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""
