@@ -19,9 +19,9 @@ from beam_pipelines.fetching import ShardClients, calls_made
 from beam_pipelines.options import JobRequest, LedgerUse, is_local_runner
 from beam_pipelines.reports import Report
 from beam_pipelines.sources import source_id
-from coinbeam.budget import CallLedger, Reservation
 from coinbeam.clock import Clock
 from coinbeam.errors import CoinbeamError
+from coinbeam.ops.call_ledger import CallLedger, Reservation
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, file_stamp
 from coinbeam.batch.kinds import ASSETS, SNAPSHOTS, Batch, batch_folder
-from coinbeam.budget import CallLedger
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
+from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.plan import (
     Estimate,
     Mode,

@@ -6,10 +6,10 @@ from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from coinbeam.alerts import Alert, note, send
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
-from coinbeam.incidents import GAP, Failure, Incidents, recovery
 from coinbeam.landing.bucket import Bucket
+from coinbeam.ops.alerts import Alert, note, send
+from coinbeam.ops.incidents import GAP, Failure, Incidents, recovery
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 

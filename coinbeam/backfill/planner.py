@@ -19,13 +19,13 @@ from coinbeam.backfill.ledger import PieceLedger
 from coinbeam.backfill.request import BackfillRequest
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.kinds import HISTORY, SNAPSHOT_FACT, batch_folder
-from coinbeam.budget import CallLedger
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.coverage import Coverage
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.history import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
 from coinbeam.landing.bucket import Bucket
+from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from coinbeam.cli.output import Format, heading, say, show
+from coinbeam.ops.status import Status
 from coinbeam.settings import load_settings
-from coinbeam.status import Status
 from coinbeam.warehouse.client import Warehouse
 
 

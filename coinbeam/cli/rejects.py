@@ -12,10 +12,10 @@ from coinbeam.cli.run import RunCommand
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.ops.status import BEGINNING, open_rejects
 from coinbeam.orchestrator import DagRun, last_error
 from coinbeam.runs import request_from
 from coinbeam.settings import Settings, load_settings
-from coinbeam.status import BEGINNING, open_rejects
 from coinbeam.warehouse.client import Warehouse
 
 EVERY_PAIR = 1_000_000

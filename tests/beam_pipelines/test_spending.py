@@ -17,9 +17,9 @@ from beam_pipelines.fetching import FetchPlan, ShardClients, without_key
 from beam_pipelines.options import CoinbeamOptions, beam_options, read_job
 from beam_pipelines.spending import CallOrder, reserved, run_label
 from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
-from coinbeam.budget import LEDGER, CallLedger
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import page_stem
+from coinbeam.ops.call_ledger import LEDGER, CallLedger
 from coinbeam.settings import Settings, Universe
 from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.rate import BudgetExceededError

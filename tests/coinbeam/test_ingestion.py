@@ -10,11 +10,11 @@ import pytest
 from coinbeam.batch.identity import BatchManifest, UniverseSpec, parse_batch_id
 from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOTS
 from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
-from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
 from coinbeam.ingestion import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, selection
+from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.plan import Mode, RunRequest
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe

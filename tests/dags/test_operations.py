@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.incidents import Incidents
 from coinbeam.landing.bucket import Bucket
+from coinbeam.ops.incidents import Incidents
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, free_ports
 from tests.webhook import Webhook

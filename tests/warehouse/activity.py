@@ -13,15 +13,15 @@ from coinbeam.backfill.planner import BackfillPlanner
 from coinbeam.backfill.request import BackfillRequest
 from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
-from coinbeam.budget import CallLedger
 from coinbeam.cli.app import app
 from coinbeam.cli.run import check_counts, table_counts, top_ten
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.emulators import environment
 from coinbeam.history import HistoryPiece
-from coinbeam.incidents import Failure, Incidents
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts import Marts
+from coinbeam.ops.call_ledger import CallLedger
+from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.client import client as warehouse_module

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from coinbeam.backfill import BackfillPlan, BackfillRequest, BackfillSteps, HistoryBatch
-from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.history import read_pieces
+from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Environment, HistorySettings, MarketSettings, MarketSource
 from coinbeam.steps import Ending
 from tests.coinbeam.conftest import Stage, asset_row, date_row, fact_row

@@ -7,7 +7,7 @@ import pytest
 
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError
-from coinbeam.incidents import Failure, Incidents, recovery
+from coinbeam.ops.incidents import Failure, Incidents, recovery
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage

@@ -9,10 +9,10 @@ from google.cloud.bigquery import ScalarQueryParameter
 
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.kinds import SNAPSHOT_FACT
-from coinbeam.budget import CallLedger
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all, load_contract
-from coinbeam.incidents import Incidents
+from coinbeam.ops.call_ledger import CallLedger
+from coinbeam.ops.incidents import Incidents
 from coinbeam.warehouse.client import Warehouse
 
 BEGINNING = "1970-01-01"

@@ -7,10 +7,10 @@ import pytest
 
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.kinds import DAILY_FACT, SNAPSHOT_FACT
-from coinbeam.budget import CallLedger
 from coinbeam.contracts import load_all, load_contract
-from coinbeam.incidents import Failure, Incidents
-from coinbeam.status import Status, last_batches, open_rejects
+from coinbeam.ops.call_ledger import CallLedger
+from coinbeam.ops.incidents import Failure, Incidents
+from coinbeam.ops.status import Status, last_batches, open_rejects
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
-from coinbeam.budget import CONFLICT_ATTEMPTS, LEDGER, CallLedger
 from coinbeam.clock import Clock
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, TransientError, WriteConflictError
+from coinbeam.ops.call_ledger import CONFLICT_ATTEMPTS, LEDGER, CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError, CallCap
 from coinbeam.warehouse.client import Warehouse

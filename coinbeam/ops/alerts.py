@@ -1,4 +1,4 @@
-"""Telling a person: always the log, and a webhook when one is configured. Which failure is worth telling says `coinbeam.incidents`."""
+"""Telling a person: always the log, and a webhook when one is configured. Which failure is worth telling says `coinbeam.ops.incidents`."""
 
 import logging
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import requests
 from coinbeam.secrets import guard_logs
 from coinbeam.settings import AlertSettings
 
-logger = logging.getLogger("coinbeam.alerts")
+logger = logging.getLogger("coinbeam.ops.alerts")
 
 _SHORTEST_SECRET = 8  # a shorter path is no secret, and masking it would garble other lines
 

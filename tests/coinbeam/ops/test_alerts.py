@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from coinbeam.alerts import Alert, note, send
+from coinbeam.ops.alerts import Alert, note, send
 from coinbeam.settings import AlertSettings
 from local.temporary import free_ports
 from tests.webhook import Webhook
