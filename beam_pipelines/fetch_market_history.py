@@ -56,7 +56,7 @@ from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.history import ENDPOINT, HistoryPiece, newest_closed_day, oldest_day, pieces, reach, read_pieces
+from coinbeam.feeds.history.pieces import ENDPOINT, HistoryPiece, newest_closed_day, oldest_day, pieces, reach, read_pieces
 from coinbeam.settings import Settings
 
 JOB = "fetch_market_history"
@@ -149,7 +149,7 @@ def planned_pieces(request: HistoryRequest, job: JobRequest, settings: Settings)
         return sorted(piece for asset in request.assets for piece in pieces(asset, job.quote_currency, first, last, days))
     if not exists(request.pieces):
         raise SettingsError(
-            f"--pieces={request.pieces} does not exist.", "Check the path; coinbeam.history.pieces_json writes such a file."
+            f"--pieces={request.pieces} does not exist.", "Check the path; coinbeam.feeds.history.pieces.pieces_json writes such a file."
         )
     return read_pieces(read_bytes(request.pieces))
 

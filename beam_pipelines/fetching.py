@@ -25,6 +25,7 @@ from beam_pipelines.reports import Report
 from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError
+from coinbeam.feeds.snapshot.plan import market_pages
 from coinbeam.landing.layout import (
     MANIFEST_NAME,
     LandedBody,
@@ -35,7 +36,6 @@ from coinbeam.landing.layout import (
     read_manifest,
     stem_and_revision,
 )
-from coinbeam.plan import market_pages
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Period, Universe
 from coinbeam.sources.choose import RuntimeSource

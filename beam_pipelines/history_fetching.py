@@ -13,7 +13,7 @@ from beam_pipelines.history.bodies import is_chart
 from beam_pipelines.history.chart import PieceBody
 from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import TransientError
-from coinbeam.history import HistoryPiece, further_plan
+from coinbeam.feeds.history.pieces import HistoryPiece, further_plan
 from coinbeam.settings import CoinGeckoSettings
 from coinbeam.sources.http.errors import ApiTerminalError
 

@@ -8,7 +8,7 @@ from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.options import HistoryRequest, JobRequest
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.history import landed_piece
+from coinbeam.feeds.history.pieces import landed_piece
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
 

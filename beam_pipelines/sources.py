@@ -10,7 +10,7 @@ from beam_pipelines.options import JobRequest, is_local_runner
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE, BatchManifest, is_present
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
-from coinbeam.plan import ASSETS_IN_MARKET
+from coinbeam.feeds.snapshot.plan import ASSETS_IN_MARKET
 from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings
 from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from beam_pipelines.history.chart import PieceBody
-from coinbeam.history import HistoryPiece, landed_piece, pieces
+from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, pieces
 from coinbeam.landing.layout import pack
 
 FIRST_DAY = date(2013, 4, 28)

@@ -115,19 +115,19 @@ def run_params(settings: Settings) -> dict[str, Param]:
 
 def _backfill() -> Any:
     """Everything heavy is imported when a task runs, never when the file is parsed."""
-    from coinbeam.backfill import BackfillSteps
+    from coinbeam.feeds.history import BackfillSteps
 
     return BackfillSteps(load_settings())
 
 
 def _request(steps: Any) -> Any:
-    from coinbeam.backfill import request_from
+    from coinbeam.feeds.history import request_from
 
     return request_from(get_current_context()["params"], steps.clock(), steps.settings)
 
 
 def _one(batch: dict[str, Any]) -> Any:
-    from coinbeam.backfill import HistoryBatch
+    from coinbeam.feeds.history import HistoryBatch
 
     return HistoryBatch(**batch)
 
@@ -142,8 +142,8 @@ def plan_backfill() -> dict[str, Any]:
     """Decide what the run does."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from coinbeam.backfill import describe
-    from coinbeam.runs import run_identity
+    from coinbeam.feeds.ending import run_identity
+    from coinbeam.feeds.history import describe
 
     context, steps = get_current_context(), _backfill()
     run = context["dag_run"]
@@ -178,7 +178,7 @@ def batches() -> list[dict[str, dict[str, Any]]]:
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, doc_md="Runs every rule of the contracts on staging.")
 def audit() -> dict[str, int]:
     """Check the staged batch."""
-    from coinbeam.runs import count_by_status
+    from coinbeam.feeds.ending import count_by_status
 
     return count_by_status(_backfill().audit(_this_batch().batch))
 
@@ -186,7 +186,7 @@ def audit() -> dict[str, int]:
 @task(doc_md="Counts the published rows and finds every key in its dimension.")
 def verify() -> dict[str, int]:
     """Look at what readers see."""
-    from coinbeam.runs import count_by_status
+    from coinbeam.feeds.ending import count_by_status
 
     return count_by_status(_backfill().verify(_this_batch().batch))
 
@@ -198,7 +198,7 @@ def verify() -> dict[str, int]:
 )
 def record_batch() -> str:
     """Write the ledger and the row of ``ingestion_batch``, whatever happened before."""
-    from coinbeam.runs import Ended, batch_ending, failures
+    from coinbeam.feeds.ending import Ended, batch_ending, failures
 
     instance: Any = get_current_context()["ti"]
     batch = instance.xcom_pull(task_ids="history_batch.prepare", map_indexes=instance.map_index)

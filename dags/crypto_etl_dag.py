@@ -119,14 +119,14 @@ def run_params(runner: Runner) -> dict[str, Param]:
 
 def _ingestion() -> Any:
     """Everything heavy is imported when a task runs, never when the file is parsed."""
-    from coinbeam.ingestion import Ingestion
+    from coinbeam.feeds.snapshot.steps import Ingestion
 
     return Ingestion(load_settings())
 
 
 def _batch(plan: dict[str, Any] | None = None) -> Any:
     """The plan of this run, given or pulled."""
-    from coinbeam.ingestion import BatchPlan
+    from coinbeam.feeds.snapshot.steps import BatchPlan
 
     return BatchPlan.from_dict(plan or get_current_context()["ti"].xcom_pull(task_ids="plan_batch"))
 
@@ -138,7 +138,7 @@ def build_plan_batch_task() -> Any:
     def plan_batch() -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from coinbeam.runs import describe, request_from, run_identity
+        from coinbeam.feeds.ending import describe, request_from, run_identity
 
         context = get_current_context()
         run = context["dag_run"]
@@ -188,7 +188,7 @@ def build_audit_task() -> Any:
         doc_md="Runs every rule of the contracts on staging; a broken one of severity error stops the publish.",
     )
     def audit() -> dict[str, int]:
-        from coinbeam.runs import count_by_status
+        from coinbeam.feeds.ending import count_by_status
 
         return count_by_status(_ingestion().audit(_batch().batch))
 
@@ -200,7 +200,7 @@ def build_verify_task() -> Any:
 
     @task(doc_md="Counts the published rows and finds every key in its dimension.")
     def verify() -> dict[str, int]:
-        from coinbeam.runs import count_by_status
+        from coinbeam.feeds.ending import count_by_status
 
         return count_by_status(_ingestion().verify(_batch().batch))
 
@@ -216,8 +216,8 @@ def build_record_task() -> Any:
         doc_md="Records what went in, what came out, what it cost and how it ended; also for a failed run and a gap.",
     )
     def record_batch() -> str:
-        from coinbeam.runs import Ended, outcome
-        from coinbeam.steps import Ending
+        from coinbeam.feeds.ending import Ended, outcome
+        from coinbeam.feeds.steps import Ending
 
         instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
         plan = instance.xcom_pull(task_ids="plan_batch")

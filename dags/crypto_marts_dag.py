@@ -55,8 +55,8 @@ def plan_refresh() -> dict[str, Any]:
 @task(doc_md="Runs the rules of the marts' contracts on what was recomputed.", on_success_callback=resolve_incidents)
 def verify() -> dict[str, int]:
     """Look at what readers see."""
+    from coinbeam.feeds.ending import count_by_status, run_identity
     from coinbeam.marts import MartPlan
-    from coinbeam.runs import count_by_status, run_identity
 
     context = get_current_context()
     run, plan = context["dag_run"], MartPlan.model_validate(context["ti"].xcom_pull(task_ids="plan_refresh"))

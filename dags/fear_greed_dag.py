@@ -29,14 +29,14 @@ PLAN = "ti.xcom_pull(task_ids='plan_index')"
 
 def _steps() -> Any:
     """Everything heavy is imported when a task runs, never when the file is parsed."""
-    from coinbeam.fear_greed import FearGreedSteps
+    from coinbeam.feeds.sentiment import FearGreedSteps
 
     return FearGreedSteps(load_settings())
 
 
 def _plan(plan: dict[str, Any] | None = None) -> Any:
     """The plan of this run, given or pulled."""
-    from coinbeam.fear_greed import IndexPlan
+    from coinbeam.feeds.sentiment import IndexPlan
 
     return IndexPlan.from_dict(plan or get_current_context()["ti"].xcom_pull(task_ids="plan_index"))
 
@@ -44,7 +44,7 @@ def _plan(plan: dict[str, Any] | None = None) -> Any:
 @task(doc_md="Decides whom the run asks.")
 def plan_index() -> dict[str, Any]:
     """The batch of the run."""
-    from coinbeam.runs import run_identity
+    from coinbeam.feeds.ending import run_identity
 
     context = get_current_context()
     run, params = context["dag_run"], context["params"]
@@ -64,7 +64,7 @@ def ensure_schema(plan: dict[str, Any]) -> list[str]:
 @task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, doc_md="Runs every rule of the contract on staging.")
 def audit() -> dict[str, int]:
     """Check the staged batch."""
-    from coinbeam.runs import count_by_status
+    from coinbeam.feeds.ending import count_by_status
 
     return count_by_status(_steps().audit(_plan().batch))
 
@@ -72,7 +72,7 @@ def audit() -> dict[str, int]:
 @task(doc_md="Finds every value of the batch in the published index.")
 def verify() -> dict[str, int]:
     """Look at what readers see."""
-    from coinbeam.runs import count_by_status
+    from coinbeam.feeds.ending import count_by_status
 
     return count_by_status(_steps().verify(_plan().batch))
 
@@ -80,7 +80,7 @@ def verify() -> dict[str, int]:
 @task(trigger_rule=TriggerRule.ALL_DONE, doc_md="Records what came of the batch.", on_success_callback=resolve_incidents)
 def record_batch() -> str:
     """Write the row of ``ingestion_batch``, whatever happened before."""
-    from coinbeam.runs import Ended, batch_ending, failures
+    from coinbeam.feeds.ending import Ended, batch_ending, failures
 
     instance: Any = get_current_context()["ti"]
     values = instance.xcom_pull(task_ids="plan_index")

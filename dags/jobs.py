@@ -200,9 +200,9 @@ def settle_calls(job: str, options: Mapping[str, Any]) -> None:
         job: name of the entry module.
         options: its options.
     """
+    from coinbeam.feeds.steps import report_path
     from coinbeam.landing.bucket import Bucket
     from coinbeam.ops.call_ledger import CallLedger
-    from coinbeam.steps import report_path
     from coinbeam.warehouse.client import Warehouse
 
     try:

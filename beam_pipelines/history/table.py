@@ -14,7 +14,7 @@ from beam_pipelines.history.chart import ChartColumns, Mask, PieceBody, missing_
 from beam_pipelines.history.rules import SERIES_COLUMNS, HistoryRules
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts.arrow import csv_block, csv_header
-from coinbeam.history import intervals
+from coinbeam.feeds.history.pieces import intervals
 from coinbeam.landing.layout import LandedBody
 
 COUNTS = ("points_read", "rows_valid", "rows_rejected", "rows_unpriced", "rows_superseded", "points_now", "points_outside")

@@ -12,9 +12,9 @@ from coinbeam.cli.run import RunCommand
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.ending import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
 from coinbeam.orchestrator import DagRun, last_error
-from coinbeam.runs import request_from
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 

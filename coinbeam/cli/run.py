@@ -16,10 +16,10 @@ from coinbeam.cli.output import complain, heading, say, show
 from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.ingestion import Ingestion
+from coinbeam.feeds.ending import describe, present_instant, request_from
+from coinbeam.feeds.snapshot.steps import Ingestion
 from coinbeam.ops.status import last_batches, open_rejects
 from coinbeam.orchestrator import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
-from coinbeam.runs import describe, present_instant, request_from
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 

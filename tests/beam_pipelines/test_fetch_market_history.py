@@ -15,7 +15,7 @@ import pytest
 from beam_pipelines.fetch_market_history import run
 from beam_pipelines.history_fetching import FetchPiecesFn, PieceFetch
 from coinbeam.errors import SettingsError, TerminalError, TransientError
-from coinbeam.history import HistoryPiece, pieces_json
+from coinbeam.feeds.history.pieces import HistoryPiece, pieces_json
 from coinbeam.settings import ROOT, Environment, PlanLimits, Settings
 from coinbeam.sources.http.client import ApiAnswer
 from coinbeam.sources.http.errors import ApiTerminalError

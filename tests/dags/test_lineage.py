@@ -8,7 +8,7 @@ from beam_pipelines.fetch_crypto_data import ENDPOINT as MARKETS
 from beam_pipelines.fetch_fear_greed import ENDPOINT as INDEX
 from beam_pipelines.populate_crypto_asset_dim import DETAILS_ENDPOINT, LIST_ENDPOINT
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
-from coinbeam.history import ENDPOINT as HISTORY
+from coinbeam.feeds.history.pieces import ENDPOINT as HISTORY
 from coinbeam.landing.layout import layout as landing
 from dags.lineage import ENDPOINTS
 from tests.dags.description import read

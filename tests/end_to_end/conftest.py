@@ -17,9 +17,9 @@ from beam_pipelines.populate_date_dim import run as populate_date_dim
 from coinbeam.clock import utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.bigquery import staging_schema
+from coinbeam.feeds.ending import present_instant
 from coinbeam.landing.bucket import Bucket
 from coinbeam.orchestrator import DagRun, airflow_environment
-from coinbeam.runs import present_instant
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, fresh_resources

@@ -11,7 +11,7 @@ import pytest
 
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts import load_contract
-from coinbeam.coverage import Coverage
+from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.marts import Marts
 from coinbeam.orchestrator import BACKFILL_DAG
 from coinbeam.settings import ROOT

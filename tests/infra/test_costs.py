@@ -5,13 +5,13 @@ import re
 import pytest
 
 from coinbeam.batch.identity import UniverseSpec
-from coinbeam.plan import DATAFLOW_MINUTES, Estimate, dataflow_dollars, estimate
+from coinbeam.feeds.snapshot.plan import DATAFLOW_MINUTES, Estimate, dataflow_dollars, estimate
 from coinbeam.settings import ROOT, Settings
 from tests.infra.costs import assumptions, components, differences, value
 
 PAGE = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
 COMPRESSION = 2.5
-"""As in ``coinbeam.plan``: landed pages are gzip."""
+"""As in ``coinbeam.feeds.snapshot.plan``: landed pages are gzip."""
 
 
 @pytest.fixture

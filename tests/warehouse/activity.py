@@ -8,16 +8,16 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from coinbeam.backfill.ledger import PieceLedger
-from coinbeam.backfill.planner import BackfillPlanner
-from coinbeam.backfill.request import BackfillRequest
 from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
 from coinbeam.cli.app import app
 from coinbeam.cli.run import check_counts, table_counts, top_ten
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.emulators import environment
-from coinbeam.history import HistoryPiece
+from coinbeam.feeds.history.ledger import PieceLedger
+from coinbeam.feeds.history.pieces import HistoryPiece
+from coinbeam.feeds.history.planner import BackfillPlanner
+from coinbeam.feeds.history.request import BackfillRequest
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts import Marts
 from coinbeam.ops.call_ledger import CallLedger

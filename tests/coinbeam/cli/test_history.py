@@ -4,12 +4,12 @@ import json
 from datetime import date, timedelta
 
 import pytest
+from tests.coinbeam.backfill.test_planner import load_history
 
 from coinbeam.cli.history import backfill_form
 from coinbeam.clock import utc_now
-from coinbeam.history import newest_closed_day
+from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import load_settings
-from tests.coinbeam.backfill.test_planner import load_history
 from tests.coinbeam.cli.conftest import Coinbeam
 from tests.coinbeam.conftest import Stage
 

@@ -13,12 +13,12 @@ from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
-from coinbeam.ingestion import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, selection
+from coinbeam.feeds.snapshot.plan import Mode, RunRequest
+from coinbeam.feeds.snapshot.steps import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, selection
+from coinbeam.feeds.steps import Ending
 from coinbeam.ops.call_ledger import CallLedger
-from coinbeam.plan import Mode, RunRequest
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
-from coinbeam.steps import Ending
 from coinbeam.warehouse.client import StagingTables
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coinbeam.batch.identity import BatchManifest, UniverseSpec
 from coinbeam.errors import SettingsError
-from coinbeam.plan import (
+from coinbeam.feeds.snapshot.plan import (
     Mode,
     RunRequest,
     asset_calls,

@@ -8,10 +8,10 @@ from typing import Any
 from coinbeam.batch.identity import SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, digest, interval_start
 from coinbeam.batch.kinds import SENTIMENT, Batch, batch_folder
 from coinbeam.clock import format_instant, parse_instant
+from coinbeam.feeds.steps import BatchSteps, Ending, counts
 from coinbeam.settings import Period
 from coinbeam.sources.alternative_me import FIRST_DAY
 from coinbeam.sources.choose import choose_source
-from coinbeam.steps import BatchSteps, Ending, counts
 
 
 @dataclass(frozen=True)

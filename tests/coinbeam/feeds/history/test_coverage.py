@@ -5,10 +5,10 @@ from datetime import date, timedelta
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from tests.coinbeam.backfill.test_planner import load_history
 
 from coinbeam.contracts import load_contract
-from coinbeam.coverage import Coverage, Gap, coverage
-from tests.coinbeam.backfill.test_planner import load_history
+from coinbeam.feeds.history.coverage import Coverage, Gap, coverage
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row
 
 FIRST = date(2026, 1, 1)

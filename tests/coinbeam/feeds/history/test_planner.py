@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from coinbeam.backfill import BackfillPlan, BackfillRequest, BackfillSteps, HistoryBatch
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.history import read_pieces
+from coinbeam.feeds.history import BackfillPlan, BackfillRequest, BackfillSteps, HistoryBatch
+from coinbeam.feeds.history.pieces import read_pieces
+from coinbeam.feeds.steps import Ending
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Environment, HistorySettings, MarketSettings, MarketSource
-from coinbeam.steps import Ending
 from tests.coinbeam.conftest import Stage, asset_row, date_row, fact_row
 
 pytestmark = pytest.mark.cloud

@@ -11,11 +11,11 @@ from coinbeam.batch.identity import UniverseSpec, interval_start, parse_batch_id
 from coinbeam.batch.kinds import Batch
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.ingestion import BatchPlan
-from coinbeam.plan import Mode, RunRequest, universe_spec
+from coinbeam.feeds.snapshot.plan import Mode, RunRequest, universe_spec
+from coinbeam.feeds.snapshot.steps import BatchPlan
+from coinbeam.feeds.steps import BatchSteps, Ending
 from coinbeam.quality import Result
 from coinbeam.settings import Period, Settings
-from coinbeam.steps import BatchSteps, Ending
 
 CURRENCY = re.compile("[a-z]{2,5}")
 """The form of a currency code; it becomes part of paths and SQL."""

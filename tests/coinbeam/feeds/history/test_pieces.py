@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coinbeam.errors import SettingsError
-from coinbeam.history import (
+from coinbeam.feeds.history.pieces import (
     HistoryPiece,
     landed_piece,
     newest_closed_day,

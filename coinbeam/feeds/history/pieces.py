@@ -203,9 +203,11 @@ def read_pieces(text: str | bytes) -> list[HistoryPiece]:
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise SettingsError(f"The file of pieces is not JSON: {error}.", "Write it with coinbeam.history.pieces_json.") from None
+        raise SettingsError(
+            f"The file of pieces is not JSON: {error}.", "Write it with coinbeam.feeds.history.pieces.pieces_json."
+        ) from None
     if not isinstance(given, list) or not given:
-        raise SettingsError("The file of pieces holds no list of pieces.", "Write it with coinbeam.history.pieces_json.")
+        raise SettingsError("The file of pieces holds no list of pieces.", "Write it with coinbeam.feeds.history.pieces.pieces_json.")
     found = sorted(HistoryPiece.from_dict(entry) for entry in given)
     if len({piece.quote_currency for piece in found}) > 1:
         raise SettingsError("The pieces have several quote currencies.", "Write one file for each currency.")

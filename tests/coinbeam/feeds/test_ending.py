@@ -8,10 +8,10 @@ import pytest
 from coinbeam.batch.identity import UniverseSpec
 from coinbeam.contracts import Rule, Severity
 from coinbeam.errors import SettingsError
-from coinbeam.ingestion import BatchPlan
-from coinbeam.plan import Mode
+from coinbeam.feeds.ending import Ended, count_by_status, describe, outcome, present_instant, request_from, run_identity
+from coinbeam.feeds.snapshot.plan import Mode
+from coinbeam.feeds.snapshot.steps import BatchPlan
 from coinbeam.quality import Result, Status
-from coinbeam.runs import Ended, count_by_status, describe, outcome, present_instant, request_from, run_identity
 from coinbeam.settings import (
     Environment,
     GoogleSettings,

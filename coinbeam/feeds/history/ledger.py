@@ -7,11 +7,11 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.backfill.batches import HistoryBatch
 from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.history import HistoryPiece
-from coinbeam.steps import Ending
+from coinbeam.feeds.history.batches import HistoryBatch
+from coinbeam.feeds.history.pieces import HistoryPiece
+from coinbeam.feeds.steps import Ending
 from coinbeam.warehouse.client import Warehouse
 
 LEDGER = "history_piece"

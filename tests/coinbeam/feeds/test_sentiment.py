@@ -9,8 +9,8 @@ import pytest
 from coinbeam.batch.kinds import FEAR_GREED_FACT, REJECTS
 from coinbeam.contracts import load_contract
 from coinbeam.errors import PublishBlockedError
-from coinbeam.fear_greed import FearGreedSteps, IndexPlan
-from coinbeam.steps import Ending
+from coinbeam.feeds.sentiment import FearGreedSteps, IndexPlan
+from coinbeam.feeds.steps import Ending
 from tests.coinbeam.conftest import Stage, date_row
 
 pytestmark = pytest.mark.cloud

@@ -14,19 +14,19 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.backfill.batches import BackfillEstimate, BackfillPlan, HistoryBatch
-from coinbeam.backfill.ledger import PieceLedger
-from coinbeam.backfill.request import BackfillRequest
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.kinds import HISTORY, SNAPSHOT_FACT, batch_folder
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
-from coinbeam.coverage import Coverage
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.history import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
+from coinbeam.feeds.history.batches import BackfillEstimate, BackfillPlan, HistoryBatch
+from coinbeam.feeds.history.coverage import Coverage
+from coinbeam.feeds.history.ledger import PieceLedger
+from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
+from coinbeam.feeds.history.request import BackfillRequest
+from coinbeam.feeds.snapshot.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.call_ledger import CallLedger
-from coinbeam.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
 from coinbeam.warehouse.client import Warehouse

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.backfill import BackfillPlan, BackfillRequest, describe, request_from
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.history import BackfillPlan, BackfillRequest, describe, request_from
 from coinbeam.settings import Settings
 from local.temporary import temporary_settings
 

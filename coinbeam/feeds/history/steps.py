@@ -5,12 +5,12 @@ from datetime import UTC, date, datetime, time
 from functools import cached_property
 from typing import Any
 
-from coinbeam.backfill.batches import HistoryBatch
-from coinbeam.backfill.ledger import PieceLedger
-from coinbeam.backfill.planner import PIECES_FILE, BackfillPlanner
 from coinbeam.batch.kinds import HISTORY, Batch
-from coinbeam.history import HistoryPiece, pieces_json
-from coinbeam.steps import BatchSteps, Ending, counts, report_path
+from coinbeam.feeds.history.batches import HistoryBatch
+from coinbeam.feeds.history.ledger import PieceLedger
+from coinbeam.feeds.history.pieces import HistoryPiece, pieces_json
+from coinbeam.feeds.history.planner import PIECES_FILE, BackfillPlanner
+from coinbeam.feeds.steps import BatchSteps, Ending, counts, report_path
 
 _CALLS = ("api_calls", "api_retries", "api_throttled", "bytes_landed")
 

@@ -8,7 +8,7 @@ from typing import Any
 from coinbeam.batch.identity import digest
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.history import newest_closed_day
+from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import Settings
 
 _FIRST_DAY = date(2013, 1, 1)

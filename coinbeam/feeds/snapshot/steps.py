@@ -10,9 +10,7 @@ from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, 
 from coinbeam.batch.kinds import ASSETS, SNAPSHOTS, Batch, batch_folder
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import load_contract
-from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
-from coinbeam.ops.call_ledger import CallLedger
-from coinbeam.plan import (
+from coinbeam.feeds.snapshot.plan import (
     Estimate,
     Mode,
     RunRequest,
@@ -24,9 +22,11 @@ from coinbeam.plan import (
     rate_shares,
     refuse_foreign_source,
 )
+from coinbeam.feeds.steps import BatchSteps, Ending, counts, report_path
+from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
+from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Universe
 from coinbeam.sources.choose import choose_source
-from coinbeam.steps import BatchSteps, Ending, counts, report_path
 
 KNOWN_ASSETS = "known_assets.csv"
 FETCH_JOB, ASSETS_JOB = SNAPSHOTS.job, "populate_crypto_asset_dim"
