@@ -18,9 +18,9 @@ import matplotlib.pyplot as plt
 from google.cloud.bigquery import ScalarQueryParameter
 from matplotlib.axes import Axes
 
-from coinbeam.looker import GUIDE, mart
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
+from console.looker_studio import GUIDE, mart
 
 Rows = list[dict[str, Any]]
 GREEN, RED, BLUE, ORANGE, GREY = "#1b7837", "#b2182b", "#2166ac", "#e08214", "#969696"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import typer
 
-from coinbeam.cli.app import app
 from coinbeam.settings import ROOT
+from console.app import app
 from tests.docs.commands import Command, commands, simple_commands
 
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.cli.rejects import Replayed, replay_rejects
 from coinbeam.clock import format_instant, utc_now
+from console.rejects import Replayed, replay_rejects
 from local.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]

@@ -10,8 +10,6 @@ from typer.testing import CliRunner
 
 from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
-from coinbeam.cli.app import app
-from coinbeam.cli.run import check_counts, table_counts, top_ten
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.emulators import environment
 from coinbeam.feeds.history.ledger import PieceLedger
@@ -26,6 +24,8 @@ from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.client import client as warehouse_module
 from coinbeam.warehouse.publish import publish_script, rejects_script
+from console.app import app
+from console.run import check_counts, table_counts, top_ten
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 from tests.coinbeam.marts.conftest import day_row, index_row
 

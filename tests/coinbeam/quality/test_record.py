@@ -8,12 +8,12 @@ import pytest
 
 from coinbeam.batch.kinds import ASSETS, DATES
 from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
-from coinbeam.cli import main
 from coinbeam.contracts import Rule, Severity
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.quality import Audit, Auditor, Result, Status
 from coinbeam.quality.record import COLUMNS, TREND_RUNS, Selection, rule_histories
 from coinbeam.settings import load_settings
+from console import main
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row
 
 Command = Callable[..., tuple[int, str]]

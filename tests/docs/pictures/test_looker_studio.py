@@ -8,8 +8,8 @@ import pytest
 
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all
-from coinbeam.looker import GUIDE, MARTS, mart
 from coinbeam.warehouse.client import Warehouse
+from console.looker_studio import GUIDE, MARTS, mart
 from docs.pictures.looker_studio import Marts, draw, main
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, fact_row

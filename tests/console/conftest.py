@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from coinbeam.cli import main
 from coinbeam.settings import load_settings
+from console import main
 
 
 @dataclass(frozen=True)

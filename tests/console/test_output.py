@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from coinbeam.cli import output
-from coinbeam.cli.output import Format, complain, heading, plain, say, show
+from console import output
+from console.output import Format, complain, heading, plain, say, show
 
 Shown = Callable[[list[str], list[dict[str, Any]], Format], str]
 

@@ -123,7 +123,7 @@ def switch(
 @release.command("list")
 def list_releases(bucket: BucketOption) -> None:
     """The releases in the bucket, newest first."""
-    from coinbeam.cli.output import show
+    from console.output import show
 
     rows = [{"release": one.release, "state": one.state, "uploaded": one.uploaded, "files": one.files} for one in _store(bucket).releases()]
     show(("release", "state", "uploaded", "files"), rows)

@@ -2,9 +2,9 @@
 
 import sys
 
-from coinbeam.cli.app import app
-from coinbeam.cli.output import complain
 from coinbeam.errors import CoinbeamError, SettingsError
+from console.app import app
+from console.output import complain
 
 __all__ = ["main"]
 

@@ -5,12 +5,12 @@ from datetime import date, timedelta
 
 import pytest
 from tests.coinbeam.backfill.test_planner import load_history
+from tests.coinbeam.cli.conftest import Coinbeam
 
-from coinbeam.cli.history import backfill_form
 from coinbeam.clock import utc_now
 from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import load_settings
-from tests.coinbeam.cli.conftest import Coinbeam
+from console.history import backfill_form
 from tests.coinbeam.conftest import Stage
 
 

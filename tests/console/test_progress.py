@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from coinbeam.cli.progress import TaskProgress
+from console.progress import TaskProgress
 
 RECORDED = """\
 2026-01-02T00:00:01.000000Z [info     ] Added Permission can edit on DAG     [airflow.www]

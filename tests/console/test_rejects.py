@@ -4,8 +4,8 @@ import pytest
 
 from coinbeam.batch.identity import BatchName
 from coinbeam.batch.kinds import SNAPSHOT_FACT
-from coinbeam.cli.rejects import Replayed, replay_rejects
 from coinbeam.errors import SettingsError
+from console.rejects import Replayed, replay_rejects
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 
 pytestmark = pytest.mark.cloud

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import typer
 
-from coinbeam.cli.output import say
-from coinbeam.looker import GUIDE, fields, report_link, with_fields
 from coinbeam.settings import load_settings
+from console.looker_studio import GUIDE, fields, report_link, with_fields
+from console.output import say
 
 
 def show_link(tables: Sequence[str], report_id: str | None, project: str | None, billing_project: str | None) -> None:

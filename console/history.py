@@ -6,8 +6,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from coinbeam.cli.dags import marts_run, refresh_marts, run_in_composer, run_locally, start_local_cloud, start_services
-from coinbeam.cli.output import Format, complain, heading, say, show
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.feeds.history import BackfillSteps, describe, request_from
 from coinbeam.feeds.history.coverage import AssetCoverage, Coverage
@@ -15,6 +13,8 @@ from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.orchestrator import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, last_error
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
+from console.dags import marts_run, refresh_marts, run_in_composer, run_locally, start_local_cloud, start_services
+from console.output import Format, complain, heading, say, show
 
 GAP_COLUMNS = ("asset_id", "first", "last", "days", "source_was_asked")
 COVERAGE_COLUMNS = ("asset_id", "first", "last", "history_days", "snapshot_days", "missing_days", "gaps")

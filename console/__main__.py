@@ -1,5 +1,5 @@
 """``python -m coinbeam``: the command line."""
 
-from coinbeam.cli import main
+from console import main
 
 main()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coinbeam.cli.output import complain, console, say
-from coinbeam.cli.progress import TaskProgress
 from coinbeam.clock import format_instant, utc_now
-from coinbeam.composer import Composer
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.orchestrator import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
 from coinbeam.settings import ROOT, Settings
+from console.composer import Composer
+from console.output import complain, console, say
+from console.progress import TaskProgress
 
 
 def start_services(settings: Settings) -> None:

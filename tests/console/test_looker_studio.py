@@ -7,8 +7,8 @@ import pytest
 
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.errors import ContractError, SettingsError
-from coinbeam.looker import BEGIN, END, ENDPOINT, GUIDE, MARTS, ReportLink, aggregation, fields, report_link, with_fields
 from coinbeam.settings import Environment, GoogleSettings, Settings, WarehouseSettings
+from console.looker_studio import BEGIN, END, ENDPOINT, GUIDE, MARTS, ReportLink, aggregation, fields, report_link, with_fields
 from local.temporary import temporary_settings
 
 PARAMETERS = {

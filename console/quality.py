@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-from coinbeam.cli.output import Format, say, show
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.quality import Audit, Result, check_published, newest_dates
 from coinbeam.quality.record import COLUMNS, Selection, rule_histories
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
+from console.output import Format, say, show
 
 _CHECK_COLUMNS = ("table", "rule", "severity", "status", "value", "threshold", "sample", "message")
 

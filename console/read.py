@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from coinbeam.cli.output import Format, heading, say, show
 from coinbeam.ops.status import Status
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
+from console.output import Format, heading, say, show
 
 
 def run_query(sql: str, form: Format) -> None:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from google.cloud import bigquery
 
 from coinbeam.batch.identity import BatchName, parse_batch_id
-from coinbeam.cli.dags import refresh_marts, run_locally, start_local_cloud
-from coinbeam.cli.output import Format, complain, say, show
-from coinbeam.cli.run import RunCommand
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
@@ -17,6 +14,9 @@ from coinbeam.ops.status import BEGINNING, open_rejects
 from coinbeam.orchestrator import DagRun, last_error
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
+from console.dags import refresh_marts, run_locally, start_local_cloud
+from console.output import Format, complain, say, show
+from console.run import RunCommand
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""

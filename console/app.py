@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from coinbeam import __version__
-from coinbeam.cli.output import Format
-from coinbeam.cli.release import release
+from console.output import Format
+from console.release import release
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Coinbeam: a crypto market warehouse.")
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
@@ -67,7 +67,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Run the DAG for one snapshot, to its end, and show what is in the warehouse."""
-    from coinbeam.cli.run import RunCommand
+    from console.run import RunCommand
 
     form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
     raise typer.Exit(RunCommand(source, snapshot_at, form, dry_run).execute(mode))
@@ -83,7 +83,7 @@ def replay(
     quote_currency: CurrencyOption = None,
 ) -> None:
     """Publish a past snapshot again from its landed pages; no call is made."""
-    from coinbeam.cli.run import RunCommand
+    from console.run import RunCommand
 
     form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
     raise typer.Exit(RunCommand(None, instant, form, False).execute("local"))
@@ -100,7 +100,7 @@ def plan(
     quote_currency: CurrencyOption = None,
 ) -> None:
     """Say what a run would cost: calls, credits left, minutes, rows, bytes, dollars. Changes nothing."""
-    from coinbeam.cli.run import RunCommand
+    from console.run import RunCommand
 
     form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
     RunCommand(source, snapshot_at, form, True).plan()
@@ -109,7 +109,7 @@ def plan(
 @app.command()
 def query(sql: Annotated[str, typer.Argument(help="BigQuery SQL.")], form: FormatOption = Format.TABLE) -> None:
     """Query the configured warehouse."""
-    from coinbeam.cli.read import run_query
+    from console.read import run_query
 
     run_query(sql, form)
 
@@ -117,7 +117,7 @@ def query(sql: Annotated[str, typer.Argument(help="BigQuery SQL.")], form: Forma
 @app.command()
 def status(form: FormatOption = Format.TABLE) -> None:
     """Freshness of the tables, the last batches, open rejects and the API quota."""
-    from coinbeam.cli.read import show_status
+    from console.read import show_status
 
     show_status(form)
 
@@ -139,7 +139,7 @@ def list_rejects(
         if batch or reason:
             raise typer.BadParameter(f"Options of {context.invoked_subcommand} are written after it.")
         return
-    from coinbeam.cli.rejects import show_rejects
+    from console.rejects import show_rejects
 
     show_rejects(batch, reason, limit, form)
 
@@ -147,7 +147,7 @@ def list_rejects(
 @rejects.command("replay")
 def replay_rejects(batch: BatchOption = None, reason: ReasonOption = None) -> None:
     """After a fix: publish every batch with open rejects again from its landed pages, and show what is left. No call is made."""
-    from coinbeam.cli.rejects import replay_command
+    from console.rejects import replay_command
 
     raise typer.Exit(replay_command(batch, reason))
 
@@ -172,9 +172,9 @@ def show_quality(
         if table or rule or batch or status:
             raise typer.BadParameter(f"Options of {context.invoked_subcommand} are written after it.")
         return
-    from coinbeam.cli.quality import show_history
     from coinbeam.quality import Status
     from coinbeam.quality.record import Selection
+    from console.quality import show_history
 
     show_history(Selection(table, rule, batch, Status(status) if status else None, limit), form)
 
@@ -182,7 +182,7 @@ def show_quality(
 @quality.command("check")
 def check_quality(table: TableOption = None, form: FormatOption = Format.TABLE) -> None:
     """Run the rules of the published tables now, on their newest dates; 1 when one fails or cannot run. Results are appended."""
-    from coinbeam.cli.quality import check_now
+    from console.quality import check_now
 
     raise typer.Exit(check_now(table, form))
 
@@ -208,7 +208,7 @@ def backfill(
     dry_run: Annotated[bool, typer.Option(help="Show the plan and stop; --no-dry-run goes on.")] = True,
 ) -> None:
     """Bring years of daily history: shows the plan, and with --no-dry-run works it off, resumable at any moment."""
-    from coinbeam.cli.history import run_backfill
+    from console.history import run_backfill
 
     form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency)
     form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, only_gaps=only_gaps, dry_run=dry_run)
@@ -226,7 +226,7 @@ def gaps(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Coverage of the daily history per asset and day: what is there, what the source never had, what was never asked for."""
-    from coinbeam.cli.history import covered_assets, run_backfill, show_gaps
+    from console.history import covered_assets, run_backfill, show_gaps
 
     ids = tuple(part.strip() for part in (assets or "").split(",") if part.strip())
     if not fill:
@@ -249,7 +249,7 @@ def fear_greed(
     source: Annotated[str | None, typer.Option(help="live, simulator, auto, or a glob of landed bodies or CSV files (date,fng).")] = None,
 ) -> None:
     """Bring the Fear & Greed index up to date and refresh the marts."""
-    from coinbeam.cli.history import run_fear_greed
+    from console.history import run_fear_greed
 
     raise typer.Exit(run_fear_greed(source))
 
@@ -262,7 +262,7 @@ def looker_link(
     billing_project: Annotated[str | None, typer.Option(help="Project that pays for the queries. Default: that of the marts.")] = None,
 ) -> None:
     """Print the link that opens a new Looker Studio report on the marts."""
-    from coinbeam.cli.looker import show_link
+    from console.looker import show_link
 
     show_link(table or (), report_id, project, billing_project)
 
@@ -272,7 +272,7 @@ def looker_fields(
     write: Annotated[bool, typer.Option("--write", help="Write them into docs/looker_studio.md instead of printing them.")] = False,
 ) -> None:
     """Print the fields of the marts as Looker Studio shows them: type, kind, aggregation, unit, meaning."""
-    from coinbeam.cli.looker import show_fields
+    from console.looker import show_fields
 
     show_fields(write)
 
@@ -294,7 +294,7 @@ def local(context: typer.Context) -> None:
 @app.command()
 def ui() -> None:
     """Airflow's web interface on the local cloud, in the foreground; Ctrl-C stops it."""
-    from coinbeam.cli.run import open_ui
+    from console.run import open_ui
 
     raise typer.Exit(open_ui())
 
@@ -313,7 +313,7 @@ def check() -> None:
 @contracts.command()
 def apply(dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False) -> None:
     """Create what the warehouse lacks and add new nullable columns; any other change is refused with the reason."""
-    from coinbeam.cli.release import apply_contracts
+    from console.release import apply_contracts
 
     apply_contracts(dry_run)
 

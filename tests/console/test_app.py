@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.coinbeam.cli.conftest import Coinbeam
 
 from coinbeam import __version__
 from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
@@ -14,7 +15,6 @@ from coinbeam.contracts import dictionary as dictionary_module
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.dictionary import render
 from local.temporary import LocalCloud, free_ports
-from tests.coinbeam.cli.conftest import Coinbeam
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 
 
