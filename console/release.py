@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from coinbeam.release.store import ReleaseStore
+    from deploy.store import ReleaseStore
 
 release = typer.Typer(no_args_is_help=True, help="Releases in the bucket of Cloud Composer.")
 
@@ -37,7 +37,7 @@ def configure(
     other: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, e.g. market.period=hourly; repeatable.")] = None,
 ) -> None:
     """Write config/deployment.json, and check that it makes valid settings. An empty value counts as not given."""
-    from coinbeam.release.configuration import write_deployment
+    from deploy.configuration import write_deployment
 
     values = {
         "release": release_id,
@@ -60,8 +60,8 @@ def configure(
 @release.command()
 def upload(bucket: BucketOption, seen: SeenOption = None) -> None:
     """Upload this tree beside the releases that are there, its manifest last. Changes nothing that Airflow uses."""
-    from coinbeam.release.tree import collect
     from coinbeam.settings import load_settings
+    from deploy.tree import collect
 
     store = _store(bucket)
     _, generation = store.pointer()
@@ -82,9 +82,9 @@ def check(
     python: Annotated[Path, typer.Option(help="Interpreter of an environment with the packages of Composer.")] = Path(sys.executable),
 ) -> None:
     """Import the DAGs of a release as Composer would, in a process of its own; fails on any import error."""
-    from coinbeam.release.check import check_release
-    from coinbeam.release.tree import collect
     from coinbeam.settings import load_settings
+    from deploy.check import check_release
+    from deploy.tree import collect
 
     if bucket:
         store = _store(bucket)
@@ -141,9 +141,9 @@ def prune(
 
 def apply_contracts(dry_run: bool) -> None:
     """Bring the warehouse to its contracts by additive migrations, and say what was, or would be, changed."""
-    from coinbeam.release.migration import pending_changes
     from coinbeam.settings import load_settings
     from coinbeam.warehouse.client import Warehouse
+    from coinbeam.warehouse.dry_run import pending_changes
 
     settings = load_settings()
     changes = pending_changes(settings) if dry_run else Warehouse(settings).ensure_schema()
@@ -153,8 +153,8 @@ def apply_contracts(dry_run: bool) -> None:
 
 
 def _store(bucket: str) -> "ReleaseStore":
-    from coinbeam.release.bucket import VersionedBucket
-    from coinbeam.release.store import ReleaseStore
     from coinbeam.settings import load_settings
+    from deploy.bucket import VersionedBucket
+    from deploy.store import ReleaseStore
 
     return ReleaseStore(VersionedBucket(load_settings(), bucket))

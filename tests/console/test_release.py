@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 from tests.coinbeam.cli.conftest import Coinbeam, Ended
-
-from coinbeam.release.store import Pointer, ReleaseStore
 from tests.coinbeam.release.conftest import BUCKET, Release, emulator, make_release, new_bucket, store
 from tests.coinbeam.release.emulator import Emulator
+
+from deploy.store import Pointer, ReleaseStore
 
 __all__ = ["emulator", "make_release", "new_bucket", "store"]  # fixtures
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.errors import TerminalError
-from coinbeam.release.loader import MANIFEST, POINTER, RELEASES
-from coinbeam.release.parse import MARK
-from coinbeam.release.store import IGNORE, IGNORED, LOADER, Pointer
-from coinbeam.release.tree import Manifest
+from deploy.loader import MANIFEST, POINTER, RELEASES
+from deploy.parse import MARK
+from deploy.store import IGNORE, IGNORED, LOADER, Pointer
+from deploy.tree import Manifest
 
 TIMEOUT_SECONDS = 300.0
 _LAST_CHARACTERS = 3_000
@@ -92,4 +92,4 @@ def _variables(home: Path) -> dict[str, str]:
 
 
 def _source(name: str) -> bytes:
-    return resources.files("coinbeam.release").joinpath(name).read_bytes()
+    return resources.files("deploy").joinpath(name).read_bytes()

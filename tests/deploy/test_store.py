@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-
-from coinbeam.errors import TerminalError
-from coinbeam.release.bucket import in_parallel
-from coinbeam.release.loader import MANIFEST, POINTER, RELEASES
-from coinbeam.release.store import IGNORE, LOADER, ReleaseStore
-from coinbeam.settings import ROOT
 from tests.coinbeam.release.conftest import BUCKET, Release
 from tests.coinbeam.release.emulator import Emulator
+
+from coinbeam.errors import TerminalError
+from coinbeam.settings import ROOT
+from deploy.bucket import in_parallel
+from deploy.loader import MANIFEST, POINTER, RELEASES
+from deploy.store import IGNORE, LOADER, ReleaseStore
 
 MakeRelease = Callable[..., Release]
 
@@ -35,7 +35,7 @@ def test_the_loader_comes_with_the_first_switch_and_is_that_of_the_package(
     emulator.watchers.append(written.append)
     store.switch("new")
     assert written == [f"dags/{POINTER}", LOADER]
-    assert emulator.content(BUCKET, LOADER) == (ROOT / "coinbeam/release/loader.py").read_bytes()
+    assert emulator.content(BUCKET, LOADER) == (ROOT / "deploy/loader.py").read_bytes()
 
 
 def test_lines_of_others_in_airflowignore_stay(emulator: Emulator, store: ReleaseStore, make_release: MakeRelease) -> None:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from coinbeam.release import loader
-from coinbeam.release.store import DAGS
 from tests.coinbeam.release.emulator import Emulator
+
+from deploy import loader
+from deploy.store import DAGS
 
 AS_AIRFLOW = (
     "import json, runpy, sys; found = runpy.run_path(sys.argv[1]); print(json.dumps(sorted(n for n in found if n.startswith('one-'))))"

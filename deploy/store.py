@@ -1,6 +1,6 @@
 """The releases in Composer's bucket: uploaded beside the current one, and made current by the overwrite of one object.
 
-At every moment of an upload the current release lies there whole, since nothing of it is touched. See ``coinbeam.release.loader`` for how
+At every moment of an upload the current release lies there whole, since nothing of it is touched. See ``deploy.loader`` for how
 Airflow reads what is written here.
 """
 
@@ -11,9 +11,9 @@ from datetime import datetime
 from importlib import resources
 
 from coinbeam.errors import TerminalError
-from coinbeam.release.bucket import DeploymentConflictError, StoredObject, VersionedBucket, in_parallel
-from coinbeam.release.loader import MANIFEST, POINTER, RELEASES
-from coinbeam.release.tree import Manifest, describe
+from deploy.bucket import DeploymentConflictError, StoredObject, VersionedBucket, in_parallel
+from deploy.loader import MANIFEST, POINTER, RELEASES
+from deploy.tree import Manifest, describe
 
 DAGS = "dags"
 """Folder of Composer's bucket that Airflow parses."""
@@ -172,7 +172,7 @@ class ReleaseStore:
 
     def _install_loader(self) -> None:
         """After the first switch, since a loader without a pointer is an error in Airflow; later only where it changed."""
-        wanted = resources.files("coinbeam.release").joinpath("loader.py").read_bytes()
+        wanted = resources.files("deploy").joinpath("loader.py").read_bytes()
         present, _ = self.bucket.read(LOADER)
         if present != wanted:
             self.bucket.write(LOADER, wanted)

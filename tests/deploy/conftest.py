@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from coinbeam.release.bucket import VersionedBucket
-from coinbeam.release.store import ReleaseStore
-from coinbeam.release.tree import SHIPPED, Manifest, describe
-from coinbeam.settings import ROOT, Environment, GoogleSettings, LocalSettings, PortSettings, Settings, StorageSettings
 from tests.coinbeam.release.emulator import Emulator, running
+
+from coinbeam.settings import ROOT, Environment, GoogleSettings, LocalSettings, PortSettings, Settings, StorageSettings
+from deploy.bucket import VersionedBucket
+from deploy.store import ReleaseStore
+from deploy.tree import SHIPPED, Manifest, describe
 
 BUCKET = "composer-bucket"
 Release = tuple[Manifest, dict[str, bytes]]

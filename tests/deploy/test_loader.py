@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from coinbeam.release import loader
-from coinbeam.release.check import lay_out
-from coinbeam.settings import ROOT
 from tests.coinbeam.release.conftest import Release
+
+from coinbeam.settings import ROOT
+from deploy import loader
+from deploy.check import lay_out
 
 MakeRelease = Callable[..., Release]
 TWICE = """

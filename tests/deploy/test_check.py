@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.coinbeam.release.conftest import Release
 
 from coinbeam.errors import TerminalError
-from coinbeam.release.check import check_release
-from coinbeam.release.tree import Manifest, describe, shipped
-from tests.coinbeam.release.conftest import Release
+from deploy.check import check_release
+from deploy.tree import Manifest, describe, shipped
 
 BROKEN = "dags/one_dag.py"
 DEPLOYMENT = '{"environment": "production", "release": "abc", "google": {"project": "acme"}, "storage": {"bucket": "acme-coinbeam"}}'

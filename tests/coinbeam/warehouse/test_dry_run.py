@@ -3,8 +3,8 @@
 import pytest
 
 from coinbeam.errors import ContractError
-from coinbeam.release.migration import pending_changes
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.dry_run import pending_changes
 from local.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from coinbeam.errors import SettingsError
-from coinbeam.release.configuration import nested, write_deployment
+from deploy.configuration import nested, write_deployment
 
 VALUES = {"release": "abc1234", "google.project": "acme", "storage.bucket": "acme-coinbeam"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from coinbeam.errors import TerminalError
-from coinbeam.release.tree import Manifest, collect, describe, shipped
 from coinbeam.settings import ROOT, Environment, GoogleSettings, Settings, StorageSettings
+from deploy.tree import Manifest, collect, describe, shipped
 
 
 def settings(release: str) -> Settings:
@@ -20,7 +20,7 @@ def settings(release: str) -> Settings:
 
 def test_code_contracts_and_settings_are_shipped() -> None:
     paths = set(shipped(ROOT))
-    assert {"coinbeam/settings.py", "coinbeam/release/loader.py", "dags/crypto_etl_dag.py", "dags/tasks.py"} < paths
+    assert {"coinbeam/settings.py", "deploy/loader.py", "dags/crypto_etl_dag.py", "dags/tasks.py"} < paths
     assert {"config/production.yaml", "sql/crypto_data/date_dim/contract.yaml", "sql/crypto_data/date_dim/publish.sql"} < paths
 
 
