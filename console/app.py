@@ -285,8 +285,8 @@ def local(context: typer.Context) -> None:
     """Hand over to the supervisor of the local cloud, which is a program of its own."""
     import subprocess
 
-    from coinbeam.orchestrator import command
     from coinbeam.settings import ROOT
+    from local.airflow import command
 
     raise typer.Exit(subprocess.run(command("local", *context.args), cwd=ROOT, check=False).returncode)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.orchestrator import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
 from coinbeam.settings import ROOT, Settings
 from console.composer import Composer
 from console.output import complain, console, say
 from console.progress import TaskProgress
+from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
 
 
 def start_services(settings: Settings) -> None:

@@ -10,11 +10,11 @@ from coinbeam.clock import format_instant, utc_now
 from coinbeam.feeds.history import BackfillSteps, describe, request_from
 from coinbeam.feeds.history.coverage import AssetCoverage, Coverage
 from coinbeam.feeds.history.pieces import newest_closed_day
-from coinbeam.orchestrator import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, last_error
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from console.dags import marts_run, refresh_marts, run_in_composer, run_locally, start_local_cloud, start_services
 from console.output import Format, complain, heading, say, show
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, last_error
 
 GAP_COLUMNS = ("asset_id", "first", "last", "days", "source_was_asked")
 COVERAGE_COLUMNS = ("asset_id", "first", "last", "history_days", "snapshot_days", "missing_days", "gaps")

@@ -11,12 +11,12 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
-from coinbeam.orchestrator import DagRun, last_error
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from console.dags import refresh_marts, run_locally, start_local_cloud
 from console.output import Format, complain, say, show
 from console.run import RunCommand
+from local.airflow import DagRun, last_error
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""

@@ -10,18 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from coinbeam import emulators
 from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import describe, present_instant, request_from
 from coinbeam.feeds.snapshot.steps import Ingestion
 from coinbeam.ops.status import last_batches, open_rejects
-from coinbeam.orchestrator import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from console.dags import marts_run, run_in_composer, run_locally, start_local_cloud
 from console.output import complain, heading, say, show
+from local import environment as emulators
+from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
 
 MODES = ("local", "cloud", "all")
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import psutil
 import requests
 
-from coinbeam.emulators import bigquery_url, cloud_dir, environment, storage_url
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings
 from local import ports, state
+from local.environment import bigquery_url, cloud_dir, environment, storage_url
 from local.services import Service, data_dirs, services
 from local.supervisor import log_file, record_start, state_file
 

@@ -4,9 +4,9 @@ import socket
 
 import psutil
 
-from coinbeam.emulators import HOST
 from coinbeam.errors import TerminalError
 from coinbeam.settings import Settings
+from local.environment import HOST
 from local.services import services
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import requests
 
-from coinbeam.emulators import HOST, bigquery_url, cloud_dir, storage_url
 from coinbeam.settings import Settings
+from local.environment import HOST, bigquery_url, cloud_dir, storage_url
 from local.storage import OBJECTS_FOLDER
 
 

@@ -15,9 +15,9 @@ import psutil
 from honcho.manager import SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message
 
-from coinbeam.emulators import cloud_dir
 from coinbeam.settings import Settings, load_settings
 from local import state
+from local.environment import cloud_dir
 from local.services import Service, services
 
 _STOPPED = re.compile(r"(?P<service>\w+) stopped \(rc=(?P<code>-?\d+)\)")

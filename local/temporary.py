@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from coinbeam.emulators import HOST, environment
 from coinbeam.settings import (
     Environment,
     GoogleSettings,
@@ -21,6 +20,7 @@ from coinbeam.settings import (
     WarehouseSettings,
 )
 from local import cloud
+from local.environment import HOST, environment
 
 COINS = 600
 """Size of the simulated market: more than two full pages."""

@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from coinbeam.orchestrator import airflow_environment, airflow_home, migrate_database
 from coinbeam.settings import Settings, load_settings
+from local.airflow import airflow_environment, airflow_home, migrate_database
 from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
 from tests.end_to_end.warm import WarmAirflow
 from tests.webhook import Webhook

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.orchestrator import airflow_environment
 from coinbeam.settings import Settings, load_settings
+from local.airflow import airflow_environment
 from local.temporary import temporary_settings
 from tests.dags.description import read
 

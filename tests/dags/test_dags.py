@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from coinbeam.batch.kinds import FEEDS, MARTS
-from coinbeam.orchestrator import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG
 from coinbeam.settings import HistorySettings, load_settings
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database, one description
 

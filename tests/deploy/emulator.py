@@ -19,7 +19,7 @@ from gcp_storage_emulator.handlers import buckets
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
-from coinbeam.emulators import HOST
+from local.environment import HOST
 
 _NAME = re.compile(rb'"name": ?"([^"]+)"')
 _BUCKET = re.compile(r"/b/([^/]+)/o")

@@ -19,9 +19,9 @@ from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.feeds.ending import present_instant
 from coinbeam.landing.bucket import Bucket
-from coinbeam.orchestrator import DagRun, airflow_environment
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
+from local.airflow import DagRun, airflow_environment
 from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.warm import WarmAirflow
 

@@ -13,8 +13,8 @@ from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.marts import Marts
-from coinbeam.orchestrator import BACKFILL_DAG
 from coinbeam.settings import ROOT
+from local.airflow import BACKFILL_DAG
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from coinbeam.orchestrator import SNAPSHOT_DAG, airflow_environment, command
+from local.airflow import SNAPSHOT_DAG, airflow_environment, command
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coinbeam.clock import format_instant, utc_now
-from coinbeam.orchestrator import SNAPSHOT_DAG
+from local.airflow import SNAPSHOT_DAG
 from local.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from beam_pipelines.flex_template import JOBS, metadata
-from coinbeam.orchestrator import SNAPSHOT_DAG, airflow_environment
 from coinbeam.settings import ROOT
+from local.airflow import SNAPSHOT_DAG, airflow_environment
 from local.temporary import COINS
 from tests.dataflow import Dataflow, Endpoint, in_this_environment, serve
 from tests.end_to_end.conftest import FORM

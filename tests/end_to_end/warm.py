@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from coinbeam.orchestrator import DagRun, command
 from coinbeam.settings import ROOT
+from local.airflow import DagRun, command
 
 ANSWER = "warm:"
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 import requests
 
-from coinbeam.emulators import environment
 from coinbeam.settings import Settings
 from local import cloud, state
+from local.environment import environment
 from local.services import data_dirs, services
 from local.supervisor import log_file, state_file
 from local.temporary import LocalCloud, temporary_settings

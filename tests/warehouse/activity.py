@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
 from coinbeam.contracts import load_all, load_contract
-from coinbeam.emulators import environment
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece
 from coinbeam.feeds.history.planner import BackfillPlanner
@@ -26,6 +25,7 @@ from coinbeam.warehouse.client import client as warehouse_module
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from console.app import app
 from console.run import check_counts, table_counts, top_ten
+from local.environment import environment
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 from tests.coinbeam.marts.conftest import day_row, index_row
 

@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from coinbeam import emulators
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings
+from local import environment as emulators
 
 SNAPSHOT_DAG = "crypto_etl_dag"
 BACKFILL_DAG = "crypto_backfill_dag"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coinbeam import emulators
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Environment, GoogleSettings, LocalSettings, PortSettings, Settings, StorageSettings
+from local import environment as emulators
 
 PORTS = PortSettings(bigquery=20_001, bigquery_grpc=20_002, storage=20_003, simulator=20_004, airflow=20_005)
 

@@ -12,9 +12,10 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from coinbeam import orchestrator
 from coinbeam.errors import TerminalError
-from coinbeam.orchestrator import (
+from coinbeam.settings import ROOT, Environment, LineageSettings, Settings
+from local import airflow as orchestrator
+from local.airflow import (
     MARTS_DAG,
     SNAPSHOT_DAG,
     DagRun,
@@ -25,7 +26,6 @@ from coinbeam.orchestrator import (
     migrate_database,
     run_dag,
 )
-from coinbeam.settings import ROOT, Environment, LineageSettings, Settings
 from local.temporary import temporary_settings
 
 RUN = DagRun("2026-01-02T00:00:00Z", {"universe": "top", "top_n": 5}, {"COINBEAM_MARKET__SOURCE": "simulator"})
