@@ -70,7 +70,7 @@ schema: env ## Write the schema of the Google provider that infra/ uses
 	@$(BIN)/python -m tests.infra.provider_schema --write
 
 templates: env ## Write the metadata of the Flex Templates from the options of the jobs
-	@$(BIN)/python -m beam_pipelines.flex_template --write
+	@$(BIN)/python -m beam_pipelines.job.flex_template --write
 
 dictionary: env ## Write docs/data_dictionary.md from the contracts
 	@$(BIN)/coinbeam contracts dictionary --write

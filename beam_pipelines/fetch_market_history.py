@@ -38,7 +38,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.combiners import ToListCombineFn
 
-from beam_pipelines.command import execute
 from beam_pipelines.fetching import STATS, FetchStats, ShardClients, without_key
 from beam_pipelines.files import exists, read_bytes
 from beam_pipelines.history.chart import PieceBody
@@ -47,11 +46,12 @@ from beam_pipelines.history.table import HistoryReport
 from beam_pipelines.history.transform import HistoryInput, WriteHistory
 from beam_pipelines.history_fetching import FetchPieces, PieceFetch, shard_pieces
 from beam_pipelines.history_files import find_bodies
-from beam_pipelines.launch import Launch, prepare
-from beam_pipelines.options import DateOptions, HistoryOptions, HistoryRequest, JobRequest, ShardOptions, read_history
-from beam_pipelines.reports import Report, WriteReport
-from beam_pipelines.sources import make_clients, resolve_source, source_id
-from beam_pipelines.spending import CallOrder
+from beam_pipelines.job.command import execute
+from beam_pipelines.job.launch import Launch, prepare
+from beam_pipelines.job.options import DateOptions, HistoryOptions, HistoryRequest, JobRequest, ShardOptions, read_history
+from beam_pipelines.job.report import Report, WriteReport
+from beam_pipelines.job.reservation import CallOrder
+from beam_pipelines.job.sources import make_clients, resolve_source, source_id
 from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract

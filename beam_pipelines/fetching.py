@@ -20,8 +20,8 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from pydantic import SecretStr
 
 from beam_pipelines.files import exists, list_files, read_bytes, read_landed, write_atomically
+from beam_pipelines.job.report import Report
 from beam_pipelines.markets.bodies import Page, read_body
-from beam_pipelines.reports import Report
 from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError

@@ -31,15 +31,15 @@ from apache_beam.metrics.metric import Metrics
 
 from beam_pipelines.asset_fetching import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.assets.table import AssetReport, read_assets
-from beam_pipelines.command import execute
 from beam_pipelines.fetching import STATS, ShardClients, batch_report, deadline
 from beam_pipelines.files import atomic_writer, read_landed, write_atomically
-from beam_pipelines.launch import Launch, begin, prepare
-from beam_pipelines.options import AssetOptions, AssetRequest, JobRequest
-from beam_pipelines.options import read_assets as read_asset_options
-from beam_pipelines.replaying import find_replays
-from beam_pipelines.reports import Report, WriteReport
-from beam_pipelines.spending import CallOrder
+from beam_pipelines.job.command import execute
+from beam_pipelines.job.launch import Launch, begin, prepare
+from beam_pipelines.job.options import AssetOptions, AssetRequest, JobRequest
+from beam_pipelines.job.options import read_assets as read_asset_options
+from beam_pipelines.job.replay import find_replays
+from beam_pipelines.job.report import Report, WriteReport
+from beam_pipelines.job.reservation import CallOrder
 from coinbeam.batch.identity import UniverseSpec
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract

@@ -31,7 +31,7 @@ settings = load_settings()
 logger = logging.getLogger("coinbeam.dags")
 
 LOCAL_RUNNER = "FnApiRunner"
-"""Beam's name of the runner in one process, the same as in ``beam_pipelines.options``, which this package must not import."""
+"""Beam's name of the runner in one process, the same as in ``beam_pipelines.job.options``, which this package must not import."""
 
 _BEAM_VERSION = "from importlib.metadata import version; print(version('apache-beam'))"
 _LONGEST_NAME = 63

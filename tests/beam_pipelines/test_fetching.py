@@ -30,9 +30,9 @@ from beam_pipelines.fetching import (
     with_worker_key,
     without_key,
 )
-from beam_pipelines.launch import prepare
-from beam_pipelines.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
-from beam_pipelines.sources import make_clients
+from beam_pipelines.job.launch import prepare
+from beam_pipelines.job.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
+from beam_pipelines.job.sources import make_clients
 from coinbeam.batch.identity import BatchManifest, UniverseSpec
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing.layout import pack, unpack

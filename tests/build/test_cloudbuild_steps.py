@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.coinbeam.release.emulator import Emulator
 
-from beam_pipelines.flex_template import JOBS
+from beam_pipelines.job.flex_template import JOBS
 from coinbeam.settings import Settings
 from local import airflow as orchestrator
 from local.temporary import temporary_settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.flex_template import metadata
+from beam_pipelines.job.flex_template import metadata
 from coinbeam.settings import ROOT
 from tests.dags.description import read
 from tests.dataflow import Dataflow, Job, Refused, serve

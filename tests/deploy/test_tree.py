@@ -36,7 +36,7 @@ def test_code_contracts_and_settings_are_shipped() -> None:
         "dags/notes.txt",
         "tests/test_x.py",
         "local/cloud.py",
-        "beam_pipelines/command.py",
+        "beam_pipelines/job/command.py",
         ".env",
     ],
 )

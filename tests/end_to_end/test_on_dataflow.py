@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.flex_template import JOBS, metadata
+from beam_pipelines.job.flex_template import JOBS, metadata
 from coinbeam.settings import ROOT
 from local.airflow import SNAPSHOT_DAG, airflow_environment
 from local.temporary import COINS
@@ -18,7 +18,7 @@ from tests.end_to_end.conftest import FORM
 
 UNSETTLED = """
 import runpy, sys
-from beam_pipelines import spending
+from beam_pipelines.job import reservation as spending
 
 spending._settle = lambda *_: None
 sys.argv = sys.argv[1:]

@@ -8,9 +8,9 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.command import execute
-from beam_pipelines.metrics import counters
-from beam_pipelines.reports import total
+from beam_pipelines.job.command import execute
+from beam_pipelines.job.metrics import counters
+from beam_pipelines.job.report import total
 from coinbeam.errors import SettingsError, TerminalError, TransientError, raised_in
 
 

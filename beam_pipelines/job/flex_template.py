@@ -15,12 +15,12 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.options import REQUIRED, CoinbeamOptions
+from beam_pipelines.job.options import REQUIRED, CoinbeamOptions
 
 JOBS = ("fetch_crypto_data", "populate_crypto_asset_dim", "populate_date_dim", "fetch_market_history", "fetch_fear_greed")
 """The entry modules."""
 
-FOLDER = Path(__file__).parent / "templates"
+FOLDER = Path(__file__).parent.parent / "templates"
 
 
 def metadata(job: str) -> dict[str, Any]:

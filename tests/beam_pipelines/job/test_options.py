@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, SetupOptions, StandardOptions
 
-from beam_pipelines import options as o
+from beam_pipelines.job import options as o
 from coinbeam.batch.identity import UniverseSpec
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Environment, MarketSource, Period, Settings, Universe

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.flex_template import FOLDER, JOBS, main, metadata, parameters, text
+from beam_pipelines.job.flex_template import FOLDER, JOBS, main, metadata, parameters, text
 from coinbeam.batch.kinds import FEEDS
 from tests.beam_pipelines import image
 from tests.dataflow import Refused, strictly

@@ -10,7 +10,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToListCombineFn
 
 from beam_pipelines.files import exists, read_bytes, write_atomically
-from beam_pipelines.metrics import counters
+from beam_pipelines.job.metrics import counters
 
 Report = dict[str, Any]
 
