@@ -44,7 +44,6 @@ from beam_pipelines.fetching import (
     is_page,
     page_size,
 )
-from beam_pipelines.files import exists, list_files, read_bytes, write_atomically
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
 from beam_pipelines.job.options import JobRequest, MarketOptions, MarketRequest, ShardOptions, read_market
@@ -52,6 +51,7 @@ from beam_pipelines.job.replay import Replay, find_replays
 from beam_pipelines.job.report import Report, WriteReport, total
 from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.job.sources import expected_assets
+from beam_pipelines.landing.files import exists, list_files, read_bytes, write_atomically
 from beam_pipelines.markets.rules import MarketRules
 from beam_pipelines.markets.snapshot import SnapshotReport
 from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots

@@ -19,8 +19,8 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from pydantic import SecretStr
 
-from beam_pipelines.files import exists, list_files, read_bytes, read_landed, write_atomically
 from beam_pipelines.job.report import Report
+from beam_pipelines.landing.files import exists, list_files, read_bytes, read_landed, write_atomically
 from beam_pipelines.markets.bodies import Page, read_body
 from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now

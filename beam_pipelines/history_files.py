@@ -3,9 +3,9 @@
 import re
 from datetime import date
 
-from beam_pipelines.files import list_files
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.job.options import HistoryRequest, JobRequest
+from beam_pipelines.landing.files import list_files
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.history.pieces import landed_piece

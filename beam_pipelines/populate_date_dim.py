@@ -19,11 +19,11 @@ from typing import Any
 import apache_beam as beam
 
 from beam_pipelines.calendar.dates import date_table
-from beam_pipelines.files import write_atomically
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import DateOptions, read_dates
 from beam_pipelines.job.report import Report, WriteReport
+from beam_pipelines.landing.files import write_atomically
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header

@@ -11,7 +11,7 @@ import pyarrow as pa
 from beam_pipelines.assets.bodies import is_list
 from beam_pipelines.assets.details import AssetDetails, read_details
 from beam_pipelines.assets.listing import Fault, Listing, RejectMaker
-from beam_pipelines.rejects import Reject
+from beam_pipelines.batch_files.rejects import Reject
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema

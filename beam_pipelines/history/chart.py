@@ -7,10 +7,10 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
+from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
 from beam_pipelines.history.bodies import ChartFault, Points, read_points
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, Doubles, HistoryRules, Integers
 from beam_pipelines.history.specification import Accepted, Dropped, Refused, Window, date_of, days_since_epoch, judge_point, stamp_fault
-from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, BatchManifest
 from coinbeam.landing.layout import LandedBody
 

@@ -11,10 +11,10 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 
-from beam_pipelines.files import atomic_writer, read_page_body
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import HistoryReport, write_history
+from beam_pipelines.landing.files import atomic_writer, read_page_body
 from coinbeam.batch.identity import BatchManifest
 
 METRICS_NAMESPACE = "history"

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from beam_pipelines.files import write_atomically
 from beam_pipelines.job.report import Report
+from beam_pipelines.landing.files import write_atomically
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in, without_step
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3

@@ -9,8 +9,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToListCombineFn
 
-from beam_pipelines.files import exists, read_bytes, write_atomically
 from beam_pipelines.job.metrics import counters
+from beam_pipelines.landing.files import exists, read_bytes, write_atomically
 
 Report = dict[str, Any]
 

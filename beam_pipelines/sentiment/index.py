@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
 from beam_pipelines.history.rules import EARLIEST
 from beam_pipelines.markets.specification import fault_of
-from beam_pipelines.rejects import Reject, body_payload, payload_json, value_json
 from beam_pipelines.sentiment.bodies import IndexFault, read_entries
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract

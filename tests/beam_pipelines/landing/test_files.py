@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_pipelines.files import atomic_writer, exists, list_files, read_bytes, read_landed, write_atomically
+from beam_pipelines.landing.files import atomic_writer, exists, list_files, read_bytes, read_landed, write_atomically
 from coinbeam.errors import TerminalError
 from coinbeam.landing.layout import pack
 
