@@ -32,7 +32,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.combiners import ToListCombineFn
 
-from beam_pipelines.fetching import (
+from beam_pipelines.job.command import execute
+from beam_pipelines.job.launch import Launch, begin, prepare
+from beam_pipelines.job.options import JobRequest, MarketOptions, MarketRequest, ShardOptions, read_market
+from beam_pipelines.job.replay import Replay, find_replays
+from beam_pipelines.job.report import Report, WriteReport, total
+from beam_pipelines.job.reservation import CallOrder
+from beam_pipelines.job.sources import expected_assets
+from beam_pipelines.landing.files import exists, list_files, read_bytes, write_atomically
+from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.table import SnapshotReport
+from beam_pipelines.snapshot.walk import (
     STATS,
     FetchedPage,
     FetchPages,
@@ -44,17 +54,7 @@ from beam_pipelines.fetching import (
     is_page,
     page_size,
 )
-from beam_pipelines.job.command import execute
-from beam_pipelines.job.launch import Launch, begin, prepare
-from beam_pipelines.job.options import JobRequest, MarketOptions, MarketRequest, ShardOptions, read_market
-from beam_pipelines.job.replay import Replay, find_replays
-from beam_pipelines.job.report import Report, WriteReport, total
-from beam_pipelines.job.reservation import CallOrder
-from beam_pipelines.job.sources import expected_assets
-from beam_pipelines.landing.files import exists, list_files, read_bytes, write_atomically
-from beam_pipelines.markets.rules import MarketRules
-from beam_pipelines.markets.snapshot import SnapshotReport
-from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots
+from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
 from coinbeam.batch.identity import BatchManifest, file_stamp, top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract

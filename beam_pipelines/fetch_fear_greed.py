@@ -28,7 +28,6 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import TaggedOutput
 
-from beam_pipelines.fetching import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import JobRequest
@@ -36,6 +35,7 @@ from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.landing.files import atomic_writer, list_files, read_page_body, write_atomically
 from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.index import IndexReport, read_index
+from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract

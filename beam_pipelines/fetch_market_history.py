@@ -38,7 +38,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.combiners import ToListCombineFn
 
-from beam_pipelines.fetching import STATS, FetchStats, ShardClients, without_key
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import HistoryReport
@@ -52,6 +51,7 @@ from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.job.sources import make_clients, resolve_source, source_id
 from beam_pipelines.landing.files import exists, read_bytes
+from beam_pipelines.snapshot.walk import STATS, FetchStats, ShardClients, without_key
 from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract

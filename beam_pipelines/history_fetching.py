@@ -8,9 +8,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from beam_pipelines.fetching import MALFORMED_IN_A_ROW, STATS, ClientFactory, FetchStats, LandingFolder, MarketClient
 from beam_pipelines.history.bodies import is_chart
 from beam_pipelines.history.chart import PieceBody
+from beam_pipelines.snapshot.walk import MALFORMED_IN_A_ROW, STATS, ClientFactory, FetchStats, LandingFolder, MarketClient
 from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import TransientError
 from coinbeam.feeds.history.pieces import HistoryPiece, further_plan

@@ -31,7 +31,6 @@ from apache_beam.metrics.metric import Metrics
 
 from beam_pipelines.asset_fetching import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.assets.table import AssetReport, read_assets
-from beam_pipelines.fetching import STATS, ShardClients, batch_report, deadline
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
 from beam_pipelines.job.options import AssetOptions, AssetRequest, JobRequest
@@ -40,6 +39,7 @@ from beam_pipelines.job.replay import find_replays
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.landing.files import atomic_writer, read_landed, write_atomically
+from beam_pipelines.snapshot.walk import STATS, ShardClients, batch_report, deadline
 from coinbeam.batch.identity import UniverseSpec
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract

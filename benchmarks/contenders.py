@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from beam_pipelines.markets.rules import MarketRules
-from beam_pipelines.markets.snapshot import write_snapshot
+from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.table import write_snapshot
 from benchmarks.pages import Snapshot, snapshots
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody, unpack
@@ -47,7 +47,7 @@ def run_beam(given: list[Snapshot], rules: MarketRules, output: Path) -> None:
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_pipelines.markets.transform import SnapshotInput, WriteSnapshots
+    from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
 
     inputs = [
         SnapshotInput(snapshot.batch, snapshot.files, f"{output}/crypto_{day:03d}.csv", f"{output}/rejected_{day:03d}.ndjson")

@@ -14,9 +14,9 @@ import orjson
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_pipelines.markets.rules import MarketRules
-from beam_pipelines.markets.sparklines import prices_of, sparkline_statistics
-from beam_pipelines.markets.specification import Accepted, Refused, validate_row
+from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
+from beam_pipelines.snapshot.specification import Accepted, Refused, validate_row
 from benchmarks.pages import Snapshot, landed_at
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import format_micros, to_micros

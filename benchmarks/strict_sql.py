@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 
-from beam_pipelines.markets.rules import OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
+from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
 from benchmarks.pages import Snapshot, landed_at
 from coinbeam.contracts import Column
 

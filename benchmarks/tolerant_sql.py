@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from beam_pipelines.markets.rules import PRICE_COLUMN, MarketRules
+from beam_pipelines.snapshot.rules import PRICE_COLUMN, MarketRules
 from benchmarks.pages import Snapshot, landed_at
 from benchmarks.strict_sql import SQL_TYPES, connect, fate, write_outputs
 from coinbeam.contracts import Column

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_pipelines.markets.rules import smallest_number
+from beam_pipelines.snapshot.rules import smallest_number
 from coinbeam.contracts import Column, Contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import to_micros

@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, STAMP_COLUMN, HistoryRules
-from beam_pipelines.markets.specification import fault_of, is_unpriced
+from beam_pipelines.snapshot.specification import fault_of, is_unpriced
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 

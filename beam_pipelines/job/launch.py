@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.fetching import ShardClients, begin_batch, landed_manifest
 from beam_pipelines.job.options import CoinbeamOptions, JobRequest, beam_options, read_job
 from beam_pipelines.job.report import Report, WriteReport, final_report, forget, report_uri
 from beam_pipelines.job.reservation import CallOrder, Summarise, reserved
 from beam_pipelines.job.sources import make_clients, refuse_other_times, resolve_source, source_id
+from beam_pipelines.snapshot.walk import ShardClients, begin_batch, landed_manifest
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.clock import Clock
 from coinbeam.landing.layout import folder

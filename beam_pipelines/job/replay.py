@@ -3,9 +3,9 @@
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from beam_pipelines.fetching import landed_manifest
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.landing.files import list_files
+from beam_pipelines.snapshot.walk import landed_manifest
 from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.fetching import ShardClients, without_key
 from beam_pipelines.job.options import JobRequest, is_local_runner
+from beam_pipelines.snapshot.walk import ShardClients, without_key
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE, BatchManifest, is_present
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from beam_pipelines import fetch_market_history, populate_crypto_asset_dim
 from beam_pipelines.fetch_crypto_data import run
-from beam_pipelines.fetching import FetchPlan, ShardClients, without_key
 from beam_pipelines.job.command import DONE, FAILED, REFUSED, execute
 from beam_pipelines.job.options import CoinbeamOptions, beam_options, read_job
 from beam_pipelines.job.reservation import CallOrder, reserved, run_label
+from beam_pipelines.snapshot.walk import FetchPlan, ShardClients, without_key
 from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import page_stem

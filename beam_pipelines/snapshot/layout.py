@@ -10,8 +10,8 @@ from typing import Any
 
 import simdjson
 
-from beam_pipelines.markets.bodies import Row
-from beam_pipelines.markets.rules import SPARKLINE_FIELD, MarketRules
+from beam_pipelines.snapshot.bodies import Row
+from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
 
 Record = tuple[Any, ...]
 """The values of one row, in the order of ``Layout.fields``."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from beam_pipelines.markets.bodies import Page, PageFault, Row, plain, read_body
-from beam_pipelines.markets.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
-from beam_pipelines.markets.layout import Record, lay_out
-from beam_pipelines.markets.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
-from beam_pipelines.markets.sparklines import holds_flat_arrays, prices_of, read_prices
-from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, fault_of, is_unpriced, validate_row
+from beam_pipelines.snapshot.bodies import Page, PageFault, Row, plain, read_body
+from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
+from beam_pipelines.snapshot.layout import Record, lay_out
+from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
+from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
+from beam_pipelines.snapshot.specification import Accepted, Refused, Unpriced, fault_of, is_unpriced, validate_row
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
 from coinbeam.landing.layout import LandedBody

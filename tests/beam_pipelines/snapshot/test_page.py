@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.markets.page import PageColumns, read_page
-from beam_pipelines.markets.rules import MarketRules
+from beam_pipelines.snapshot.page import PageColumns, read_page
+from beam_pipelines.snapshot.rules import MarketRules
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.landing.layout import LandedBody
 
@@ -249,7 +249,7 @@ def test_a_whole_number_is_a_rank_however_it_is_spelt(given: Any, stored: Any, r
 
 
 def test_rows_held_from_an_earlier_page_do_not_stop_the_next(good_row: Callable[..., Row]) -> None:
-    from beam_pipelines.markets.bodies import Page, read_body
+    from beam_pipelines.snapshot.bodies import Page, read_body
 
     first, second = (read_body(json.dumps([good_row(id=name)]).encode()) for name in "ab")
     assert isinstance(first, Page)

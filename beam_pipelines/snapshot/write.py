@@ -9,8 +9,8 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 
 from beam_pipelines.landing.files import atomic_writer, read_page_body
-from beam_pipelines.markets.rules import MarketRules
-from beam_pipelines.markets.snapshot import SnapshotReport, write_snapshot
+from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.table import SnapshotReport, write_snapshot
 from coinbeam.batch.identity import BatchManifest
 
 METRICS_NAMESPACE = "markets"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.markets.statistics import HOURS_PER_YEAR, realized_volatility_7d, volatility_7d
+from beam_pipelines.snapshot.statistics import HOURS_PER_YEAR, realized_volatility_7d, volatility_7d
 
 series = st.lists(st.floats(1e-12, 1e12), min_size=160, max_size=169)
 

@@ -13,9 +13,9 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipelines.landing.files import read_landed
-from beam_pipelines.markets.rules import MarketRules
-from beam_pipelines.markets.snapshot import write_snapshot
-from beam_pipelines.markets.transform import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
+from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.table import write_snapshot
+from beam_pipelines.snapshot.write import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.landing.layout import pack
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.markets.bodies import read_body
-from beam_pipelines.markets.page import PageColumns, read_page
-from beam_pipelines.markets.rules import SPARKLINE_FIELD, MarketRules
-from beam_pipelines.markets.sparklines import prices_of, sparkline_statistics
-from beam_pipelines.markets.specification import Accepted, Refused, Unpriced, validate_row
+from beam_pipelines.snapshot.bodies import read_body
+from beam_pipelines.snapshot.page import PageColumns, read_page
+from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
+from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
+from beam_pipelines.snapshot.specification import Accepted, Refused, Unpriced, validate_row
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.instants import to_micros
@@ -220,7 +220,7 @@ def test_a_field_given_twice_counts_as_the_last_one_wherever_it_stands(
 
 
 def test_generated_pages_reach_all_three_parsers(good_row: Callable[..., dict[str, Any]]) -> None:
-    from beam_pipelines.markets import bodies
+    from beam_pipelines.snapshot import bodies
 
     kinds = [type(bodies.read_body(json.dumps([good_row(ath=value)]).encode()).rows[0]).__name__ for value in (1, 2**64, float("inf"))]  # type: ignore[union-attr]
     assert kinds == ["Object", "dict", "dict"]

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_pipelines.markets.rules import MarketRules
-from beam_pipelines.markets.snapshot import SnapshotReport, write_snapshot
+from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.table import SnapshotReport, write_snapshot
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.landing.layout import LandedBody
 from coinbeam.settings import ROOT

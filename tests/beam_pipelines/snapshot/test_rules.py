@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from beam_pipelines.markets.rules import MarketRules, smallest_number
+from beam_pipelines.snapshot.rules import MarketRules, smallest_number
 from coinbeam.contracts import Column, load_contract
 from coinbeam.errors import ContractError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beam_pipelines.markets.rules import ID_COLUMN, INT64_RANGE, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules, smallest_number
+from beam_pipelines.snapshot.rules import ID_COLUMN, INT64_RANGE, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules, smallest_number
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import parse_micros
 

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.files import exists, list_files, read_bytes, read_landed, write_atomically
-from beam_pipelines.markets.bodies import Page, read_body
+from beam_pipelines.snapshot.bodies import Page, read_body
 from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_pipelines.markets.layout import Layout, Record
-from beam_pipelines.markets.rules import OBSERVED_COLUMN, REALIZED_VOLATILITY_COLUMN, VOLATILITY_COLUMN, Doubles, MarketRules
-from beam_pipelines.markets.sparklines import Prices, sparkline_statistics
-from beam_pipelines.markets.specification import fault_of, latest_observation
+from beam_pipelines.snapshot.layout import Layout, Record
+from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, REALIZED_VOLATILITY_COLUMN, VOLATILITY_COLUMN, Doubles, MarketRules
+from beam_pipelines.snapshot.sparklines import Prices, sparkline_statistics
+from beam_pipelines.snapshot.specification import fault_of, latest_observation
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import parse_column

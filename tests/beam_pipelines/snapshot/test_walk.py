@@ -16,7 +16,10 @@ from apache_beam.testing.util import assert_that, equal_to
 from pydantic import SecretStr
 
 from beam_pipelines.fetch_crypto_data import prepare_fetch
-from beam_pipelines.fetching import (
+from beam_pipelines.job.launch import prepare
+from beam_pipelines.job.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
+from beam_pipelines.job.sources import make_clients
+from beam_pipelines.snapshot.walk import (
     STATS,
     FetchPages,
     FetchPagesFn,
@@ -30,9 +33,6 @@ from beam_pipelines.fetching import (
     with_worker_key,
     without_key,
 )
-from beam_pipelines.job.launch import prepare
-from beam_pipelines.job.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
-from beam_pipelines.job.sources import make_clients
 from coinbeam.batch.identity import BatchManifest, UniverseSpec
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing.layout import pack, unpack
