@@ -29,8 +29,8 @@ from functools import partial
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 
-from beam_pipelines.asset_fetching import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.assets.table import AssetReport, read_assets
+from beam_pipelines.assets.walk import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
 from beam_pipelines.job.options import AssetOptions, AssetRequest, JobRequest
