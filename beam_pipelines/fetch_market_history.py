@@ -39,11 +39,11 @@ import apache_beam as beam
 from apache_beam.transforms.combiners import ToListCombineFn
 
 from beam_pipelines.history.chart import PieceBody
+from beam_pipelines.history.replay import find_bodies
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import HistoryReport
-from beam_pipelines.history.transform import HistoryInput, WriteHistory
-from beam_pipelines.history_fetching import FetchPieces, PieceFetch, shard_pieces
-from beam_pipelines.history_files import find_bodies
+from beam_pipelines.history.walk import FetchPieces, PieceFetch, shard_pieces
+from beam_pipelines.history.write import HistoryInput, WriteHistory
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import DateOptions, HistoryOptions, HistoryRequest, JobRequest, ShardOptions, read_history

@@ -42,7 +42,7 @@ def run_beam(bodies: list[PieceBody], rules: HistoryRules, output: Path) -> None
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_pipelines.history.transform import HistoryInput, WriteHistory
+    from beam_pipelines.history.write import HistoryInput, WriteHistory
 
     given = HistoryInput(_BATCH, tuple(bodies), f"{output}/{CSV}", f"{output}/{REJECTS}")
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:

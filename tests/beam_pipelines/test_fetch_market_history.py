@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.fetch_market_history import run
-from beam_pipelines.history_fetching import FetchPiecesFn, PieceFetch
+from beam_pipelines.history.walk import FetchPiecesFn, PieceFetch
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.feeds.history.pieces import HistoryPiece, pieces_json
 from coinbeam.settings import ROOT, Environment, PlanLimits, Settings
