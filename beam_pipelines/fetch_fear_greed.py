@@ -34,7 +34,7 @@ from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.landing.files import atomic_writer, list_files, read_page_body, write_atomically
 from beam_pipelines.sentiment.bodies import is_index
-from beam_pipelines.sentiment.index import IndexReport, read_index
+from beam_pipelines.sentiment.table import IndexReport, read_index
 from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
 from coinbeam.clock import Clock, utc_now

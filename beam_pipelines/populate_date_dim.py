@@ -18,7 +18,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_pipelines.calendar.dates import date_table
+from beam_pipelines.calendar.table import date_table
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import DateOptions, read_dates

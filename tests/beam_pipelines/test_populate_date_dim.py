@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_pipelines.calendar.dates import date_row, date_table, first_of_next_month
+from beam_pipelines.calendar.table import date_row, date_table, first_of_next_month
 from beam_pipelines.populate_date_dim import run
 from coinbeam.contracts import load_contract
 from coinbeam.settings import ROOT, Settings

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipelines.sentiment.bodies import is_index
-from beam_pipelines.sentiment.index import IndexBatch, read_index
+from beam_pipelines.sentiment.table import IndexBatch, read_index
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
