@@ -1,16 +1,20 @@
-"""One snapshot of the crypto market: ask CoinGecko page by page, land the exact bytes, and write the valid rows as one CSV.
+"""One snapshot of the crypto market: ask CoinGecko page by page, land the exact bytes, and write the valid rows as one
+CSV.
 
-Pages are asked for by a fixed number of shards, which divide the API quota; each answer lies in ``landing/`` before anything reads it. Then
-the whole snapshot is one Beam element: its pages become columns, bad rows are set aside with their reason, and each asset is written once.
+Pages are asked for by a fixed number of shards, which divide the API quota; each answer lies in ``landing/`` before
+anything reads it. Then the whole snapshot is one Beam element: its pages become columns, bad rows are set aside with
+their reason, and each asset is written once.
 
-On one machine, against the simulator (``python -m local.simulator``) or CoinGecko itself (``--source=live``, without ``--snapshot_at``)::
+On one machine, against the simulator (``python -m local.simulator``) or CoinGecko itself (``--source=live``, without
+``--snapshot_at``)::
 
     python -m beam_pipelines.fetch_crypto_data --runner=DirectRunner --source=simulator \
         --snapshot_at=2026-01-02T00:00:00Z --output=/tmp/coinbeam
 
 Again from what was landed, byte for byte the same CSV::
 
-    python -m beam_pipelines.fetch_crypto_data --runner=DirectRunner --source='/tmp/coinbeam/landing/markets/*/*' --output=/tmp/again
+    python -m beam_pipelines.fetch_crypto_data --runner=DirectRunner --source='/tmp/coinbeam/landing/markets/*/*'
+    --output=/tmp/again
 
 On Dataflow::
 
@@ -70,7 +74,9 @@ ENDPOINT = "markets"
 
 @dataclass(frozen=True)
 class MarketFetch:
-    """A batch to ask for: the plan of its calls, who makes them, how many are needed, and the clock by which they are in time."""
+    """A batch to ask for: the plan of its calls, who makes them, how many are needed, and the clock by which they are
+    in time.
+    """
 
     plan: FetchPlan
     clients: ShardClients
@@ -95,18 +101,25 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, OPTIONS, settings, clock)
     job, market = launch.job, read_market(launch.options, launch.settings)
     rules = MarketRules.from_contract(load_contract(TABLE), launch.settings.quality.clock_skew_seconds)
-    work = find_replays(job, ENDPOINT, market.per_page, market.universe, launch.settings) if job.glob else prepare_fetch(launch, market)
+    work = (
+        find_replays(job, ENDPOINT, market.per_page, market.universe, launch.settings)
+        if job.glob
+        else prepare_fetch(launch, market)
+    )
     batches = [replay.batch for replay in work] if isinstance(work, list) else [work.plan.manifest]
     _refuse_shared_files(batches, job)
     summarise = partial(fetch_report, batches=batches, mode="replay" if job.glob else "fetch")
     if isinstance(work, list):
         return launch.run(partial(build, work=work, job=job, rules=rules), summarise)
     order = CallOrder(JOB, work.plan.manifest.batch_id, work.calls, work.clients)
-    return launch.fetch(order, lambda clients: partial(build, work=replace(work, clients=clients), job=job, rules=rules), summarise)
+    return launch.fetch(
+        order, lambda clients: partial(build, work=replace(work, clients=clients), job=job, rules=rules), summarise
+    )
 
 
 def prepare_fetch(launch: Launch, market: MarketRequest) -> MarketFetch | list[Replay]:
-    """Decide whom to ask, and write the manifest of the batch; a batch that an earlier attempt landed as a whole asks nobody.
+    """Decide whom to ask, and write the manifest of the batch; a batch that an earlier attempt landed as a whole asks
+    nobody.
 
     Raises:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
@@ -124,15 +137,24 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> MarketFetch | list[R
     return MarketFetch(plan, begun.clients, calls, launch.clock)
 
 
-def build(pipeline: beam.Pipeline, report: WriteReport, work: MarketFetch | list[Replay], job: JobRequest, rules: MarketRules) -> None:
+def build(
+    pipeline: beam.Pipeline, report: WriteReport, work: MarketFetch | list[Replay], job: JobRequest, rules: MarketRules
+) -> None:
     """Add the steps of the job to a pipeline."""
     to_input = partial(snapshot_input, job=job)
     if isinstance(work, list):
         snapshots = pipeline | "Replays" >> beam.Create([to_input(replay) for replay in work])
         reused = FetchStats(bodies_reused=0 if job.glob else sum(len(replay.uris) for replay in work))
-        parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules), pipeline | "Reused pages" >> beam.Create([reused])]
+        parts = [
+            snapshots | "Write snapshots" >> WriteSnapshots(rules),
+            pipeline | "Reused pages" >> beam.Create([reused]),
+        ]
     else:
-        fetched = pipeline | "Shards" >> beam.Create(range(work.plan.shards)) | "Fetch" >> FetchPages(work.plan, work.clients, work.clock)
+        fetched = (
+            pipeline
+            | "Shards" >> beam.Create(range(work.plan.shards))
+            | "Fetch" >> FetchPages(work.plan, work.clients, work.clock)
+        )
         snapshots = (
             fetched.pages
             | "Gather pages" >> beam.CombineGlobally(ToListCombineFn())

@@ -1,7 +1,8 @@
-"""The Fear & Greed index of alternative.me: ask for the whole of it, land the exact bytes, and write one row for each day.
+"""The Fear & Greed index of alternative.me: ask for the whole of it, land the exact bytes, and write one row for each
+day.
 
-One call brings every value since 2018. Everything in it is text; a value whose class is not that of its band is set aside, and missing days
-are listed, except the four that were never published.
+One call brings every value since 2018. Everything in it is text; a value whose class is not that of its band is set
+aside, and missing days are listed, except the four that were never published.
 
 ::
 
@@ -9,10 +10,11 @@ are listed, except the four that were never published.
 
 Again from what was landed, or from a CSV with header ``date,fng``::
 
-    python -m beam_pipelines.fetch_fear_greed --runner=DirectRunner --source='/tmp/coinbeam/landing/fear_greed/*/*' --output=/tmp/again
+    python -m beam_pipelines.fetch_fear_greed --runner=DirectRunner --source='/tmp/coinbeam/landing/fear_greed/*/*'
+    --output=/tmp/again
 
-On Dataflow, as the other jobs: ``--runner=DataflowRunner --source=live --output=gs://BUCKET/batches/today --landing=gs://BUCKET
---project=PROJECT --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.
+On Dataflow, as the other jobs: ``--runner=DataflowRunner --source=live --output=gs://BUCKET/batches/today
+--landing=gs://BUCKET --project=PROJECT --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.
 
 In ``--output``: ``fear_greed.csv``, ``rejected_fear_greed.ndjson`` and ``report_fetch_fear_greed.json``.
 """
@@ -137,16 +139,24 @@ def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
     uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
     if not uris:
         raise TerminalError(
-            f"--source={job.glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path."
+            f"--source={job.glob} matches no file.",
+            "Quote the glob so that the shell leaves it alone, and check the path.",
         )
     manifests = {uri.rpartition("/")[0]: landed_manifest(uri.rpartition("/")[0]) for uri in uris}
     if len(manifests) > 1:
         raise SettingsError(
-            f"--source matches files in {len(manifests)} folders, which would all write {FILE}.", "Narrow it to one of them."
+            f"--source matches files in {len(manifests)} folders, which would all write {FILE}.",
+            "Narrow it to one of them.",
         )
     [landed] = manifests.values()
     foreign = BatchManifest(
-        f"fear-greed-files-{digest(job.glob or '')}", ENDPOINT, FILE_SOURCE, job.snapshot_at, job.quote_currency, 1, ENDPOINT
+        f"fear-greed-files-{digest(job.glob or '')}",
+        ENDPOINT,
+        FILE_SOURCE,
+        job.snapshot_at,
+        job.quote_currency,
+        1,
+        ENDPOINT,
     )
     batch = landed or foreign
     if batch.source_id == SENTIMENT_SIMULATOR_SOURCE and not settings.is_local:
@@ -158,7 +168,9 @@ def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
     return IndexBodies(named, tuple(uris))
 
 
-def build(pipeline: beam.Pipeline, work: IndexFetch | IndexBodies, write: "WriteIndexFn", clock: Clock, report: WriteReport) -> None:
+def build(
+    pipeline: beam.Pipeline, work: IndexFetch | IndexBodies, write: "WriteIndexFn", clock: Clock, report: WriteReport
+) -> None:
     """Add the steps of the job to a pipeline."""
     if isinstance(work, IndexBodies):
         parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write index" >> beam.ParDo(write)]

@@ -1,8 +1,10 @@
-"""Daily history of single assets: ask CoinGecko for pieces of it, land the exact bytes, and write one row for each closed day as one CSV.
+"""Daily history of single assets: ask CoinGecko for pieces of it, land the exact bytes, and write one row for each
+closed day as one CSV.
 
-A piece is one call for one asset and up to a year. It is landed under a name made of nothing but what was asked, so that a piece that lies
-there is never asked for again, by this batch or by any other. Then the whole batch is one Beam element: its bodies become columns one asset
-at a time, the earliest settled point of a UTC day stands for the day, and every other point is counted.
+A piece is one call for one asset and up to a year. It is landed under a name made of nothing but what was asked, so
+that a piece that lies there is never asked for again, by this batch or by any other. Then the whole batch is one Beam
+element: its bodies become columns one asset at a time, the earliest settled point of a UTC day stands for the day, and
+every other point is counted.
 
 On one machine, against the simulator (``python -m local.simulator``) or CoinGecko itself (``--source=live``)::
 
@@ -22,8 +24,8 @@ Again from what was landed, byte for byte the same CSV::
 On Dataflow::
 
     COINBEAM_ENV=production python -m beam_pipelines.fetch_market_history --runner=DataflowRunner --source=live \
-        --pieces=gs://BUCKET/batches/B/pieces.json --output=gs://BUCKET/batches/B --landing=gs://BUCKET --project=PROJECT \
-        --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp
+        --pieces=gs://BUCKET/batches/B/pieces.json --output=gs://BUCKET/batches/B --landing=gs://BUCKET
+        --project=PROJECT \\ --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp
 
 In ``--output``: ``history_<batch>.csv``, ``rejected_history.ndjson`` and ``report_fetch_market_history.json``.
 """
@@ -46,7 +48,14 @@ from beam_pipelines.history.walk import FetchPieces, PieceFetch, shard_pieces
 from beam_pipelines.history.write import HistoryInput, WriteHistory
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
-from beam_pipelines.job.options import DateOptions, HistoryOptions, HistoryRequest, JobRequest, ShardOptions, read_history
+from beam_pipelines.job.options import (
+    DateOptions,
+    HistoryOptions,
+    HistoryRequest,
+    JobRequest,
+    ShardOptions,
+    read_history,
+)
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.job.sources import make_clients, resolve_source, source_id
@@ -56,7 +65,15 @@ from coinbeam.batch.identity import BatchManifest, digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.history.pieces import ENDPOINT, HistoryPiece, newest_closed_day, oldest_day, pieces, reach, read_pieces
+from coinbeam.feeds.history.pieces import (
+    ENDPOINT,
+    HistoryPiece,
+    newest_closed_day,
+    oldest_day,
+    pieces,
+    reach,
+    read_pieces,
+)
 from coinbeam.settings import Settings
 
 JOB = "fetch_market_history"
@@ -93,7 +110,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, OPTIONS, settings, clock)
     history = launch.settings.history
     request = read_history(launch.options, launch.job, newest_closed_day(clock(), history))
-    rules = HistoryRules.from_contract(load_contract(TABLE), launch.settings.quality.clock_skew_seconds, history.settle_minutes)
+    rules = HistoryRules.from_contract(
+        load_contract(TABLE), launch.settings.quality.clock_skew_seconds, history.settle_minutes
+    )
     work: HistoryFetch | HistoryInput
     if launch.job.glob:
         bodies = find_bodies(launch.job, request, launch.settings)
@@ -123,7 +142,9 @@ def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[HistoryFetch
     coingecko = without_key(settings.coingecko)
     fetch = PieceFetch(job.landing, source_id(source), coingecko)
     oldest = oldest_day(coingecko.limits.history_days, now)
-    beyond = [piece for piece in wanted if piece.first < oldest and not exists(piece.uri(fetch.landing, fetch.source_id))]
+    beyond = [
+        piece for piece in wanted if piece.first < oldest and not exists(piece.uri(fetch.landing, fetch.source_id))
+    ]
     if beyond:
         reach(coingecko, min(piece.first for piece in beyond), now)
     clients = make_clients(job, source, settings, launch.options, request.fetch_shards)
@@ -132,8 +153,13 @@ def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[HistoryFetch
 
 
 def calls_needed(wanted: Sequence[HistoryPiece], fetch: PieceFetch, shards: int) -> int:
-    """Calls without retries: of the shard with the most pieces that were not landed, times the shards, since all have the same share."""
-    open_pieces = [sum(not exists(piece.uri(fetch.landing, fetch.source_id)) for piece in shard) for shard in shard_pieces(wanted, shards)]
+    """Calls without retries: of the shard with the most pieces that were not landed, times the shards, since all have
+    the same share.
+    """
+    open_pieces = [
+        sum(not exists(piece.uri(fetch.landing, fetch.source_id)) for piece in shard)
+        for shard in shard_pieces(wanted, shards)
+    ]
     return shards * max(open_pieces)
 
 
@@ -146,37 +172,52 @@ def planned_pieces(request: HistoryRequest, job: JobRequest, settings: Settings)
     if request.pieces is None:
         first, last = request.first or date.max, request.last or date.min
         days = settings.history.piece_days
-        return sorted(piece for asset in request.assets for piece in pieces(asset, job.quote_currency, first, last, days))
+        return sorted(
+            piece for asset in request.assets for piece in pieces(asset, job.quote_currency, first, last, days)
+        )
     if not exists(request.pieces):
         raise SettingsError(
-            f"--pieces={request.pieces} does not exist.", "Check the path; coinbeam.feeds.history.pieces.pieces_json writes such a file."
+            f"--pieces={request.pieces} does not exist.",
+            "Check the path; coinbeam.feeds.history.pieces.pieces_json writes such a file.",
         )
     return read_pieces(read_bytes(request.pieces))
 
 
 def refuse_open_days(wanted: Iterable[HistoryPiece], newest: date) -> None:
-    """Refuse a piece whose last day is not settled: once landed it would never be asked for again, and the day would stay a gap.
+    """Refuse a piece whose last day is not settled: once landed it would never be asked for again, and the day would
+    stay a gap.
 
     Raises:
         SettingsError: there is one.
     """
     late = max(piece.last for piece in wanted)
     if late > newest:
-        raise SettingsError(f"{late} is not a closed day yet: the newest one is {newest}.", f"End with --to_date={newest} or earlier.")
+        raise SettingsError(
+            f"{late} is not a closed day yet: the newest one is {newest}.", f"End with --to_date={newest} or earlier."
+        )
 
 
 def replayed_batch(bodies: Sequence[PieceBody], job: JobRequest) -> BatchManifest:
     """The batch of a replay: that of the same pieces, when they were landed; of files their own."""
-    names = [(body.asset_id, f"{body.first}_{body.last}" if not body.is_foreign else str(body.uri).rpartition("/")[2]) for body in bodies]
+    names = [
+        (body.asset_id, f"{body.first}_{body.last}" if not body.is_foreign else str(body.uri).rpartition("/")[2])
+        for body in bodies
+    ]
     sources = sorted({body.source_id for body in bodies})
-    days = [HistoryPiece(body.asset_id, job.quote_currency, body.first, body.last) for body in bodies if body.first and body.last]
+    days = [
+        HistoryPiece(body.asset_id, job.quote_currency, body.first, body.last)
+        for body in bodies
+        if body.first and body.last
+    ]
     return history_batch(job, job.quote_currency, sources[0], names, days)
 
 
 def history_batch(
     job: JobRequest, currency: str, source: str, names: Iterable[tuple[str, str]], days: Sequence[HistoryPiece]
 ) -> BatchManifest:
-    """A batch of history. Its name is that of the same pieces in every run; its instant, where nobody gave one, is their last day."""
+    """A batch of history. Its name is that of the same pieces in every run; its instant, where nobody gave one, is
+    their last day.
+    """
     name = job.batch or f"daily-{currency}-{digest(*sorted(f'{asset} {piece}' for asset, piece in names), length=12)}"
     instant = job.snapshot_at
     if not job.snapshot_given and days:
@@ -195,7 +236,12 @@ def csv_name(batch_id: str) -> str:
 
 
 def build(
-    pipeline: beam.Pipeline, report: WriteReport, work: HistoryFetch | HistoryInput, batch: BatchManifest, output: str, rules: HistoryRules
+    pipeline: beam.Pipeline,
+    report: WriteReport,
+    work: HistoryFetch | HistoryInput,
+    batch: BatchManifest,
+    output: str,
+    rules: HistoryRules,
 ) -> None:
     """Add the steps of the job to a pipeline."""
     if isinstance(work, HistoryInput):

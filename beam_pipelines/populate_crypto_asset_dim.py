@@ -1,7 +1,7 @@
 """The asset dimension: the list of all coins, and details of those that need them most within the budget of calls.
 
-The details of a coin cost one call each. Coins without any come first, then those with the oldest; the rest waits and is counted. What an
-earlier attempt of the batch landed counts towards the budget and is not asked for again.
+The details of a coin cost one call each. Coins without any come first, then those with the oldest; the rest waits and
+is counted. What an earlier attempt of the batch landed counts towards the budget and is not asked for again.
 
 ::
 
@@ -10,7 +10,8 @@ earlier attempt of the batch landed counts towards the budget and is not asked f
 
 Again from what was landed::
 
-    python -m beam_pipelines.populate_crypto_asset_dim --runner=DirectRunner --source='/tmp/coinbeam/landing/coins*/*/*' --output=/tmp/again
+    python -m beam_pipelines.populate_crypto_asset_dim --runner=DirectRunner --source='/tmp/coinbeam/landing/coins*/*/*'
+    --output=/tmp/again
 
 On Dataflow::
 
@@ -87,7 +88,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     if isinstance(work, AssetBodies):
         return launch.run(partial(build, work=work, write=write), summarise)
     order = CallOrder(JOB, batch.batch_id, work.calls, work.clients)
-    return launch.fetch(order, lambda clients: partial(build, work=replace(work, clients=clients), write=write), summarise)
+    return launch.fetch(
+        order, lambda clients: partial(build, work=replace(work, clients=clients), write=write), summarise
+    )
 
 
 def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
@@ -123,7 +126,11 @@ def build(pipeline: beam.Pipeline, report: WriteReport, work: AskedFor | AssetBo
     if isinstance(work, AssetBodies):
         parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write assets" >> beam.ParDo(write)]
     else:
-        fetched = pipeline | "Batch" >> beam.Create([work.fetch]) | "Fetch" >> FetchAssets(write.contract, work.clients, work.clock)
+        fetched = (
+            pipeline
+            | "Batch" >> beam.Create([work.fetch])
+            | "Fetch" >> FetchAssets(write.contract, work.clients, work.clock)
+        )
         parts = [fetched.bodies | "Write assets" >> beam.ParDo(write), fetched[STATS]]
     _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
 
@@ -151,7 +158,11 @@ class WriteAssetsFn(beam.DoFn):
         """
         replay = bodies.replay
         assets = read_assets(
-            map(read_landed, replay.uris), replay.batch, self.contract, load_known(self._known_assets), bodies.details_missing
+            map(read_landed, replay.uris),
+            replay.batch,
+            self.contract,
+            load_known(self._known_assets),
+            bodies.details_missing,
         )
         with atomic_writer(f"{self._output}/{FILE}") as csv:
             csv.write(csv_header(self.contract.file_columns))

@@ -3,10 +3,11 @@
 ::
 
     python -m beam_pipelines.populate_date_dim --runner=DirectRunner --output=/tmp/coinbeam
-    python -m beam_pipelines.populate_date_dim --runner=DirectRunner --from_date=2020-01-01 --to_date=2020-12-31 --output=/tmp/coinbeam
+    python -m beam_pipelines.populate_date_dim --runner=DirectRunner --from_date=2020-01-01 --to_date=2020-12-31
+    --output=/tmp/coinbeam
 
-On Dataflow, as the other jobs: ``--runner=DataflowRunner --output=gs://BUCKET/batches/today --project=PROJECT --region=us-central1
---temp_location=gs://BUCKET/dataflow/temp``.
+On Dataflow, as the other jobs: ``--runner=DataflowRunner --output=gs://BUCKET/batches/today --project=PROJECT
+--region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.
 
 In ``--output``: ``date_dim.csv`` and ``report_populate_date_dim.json``.
 """
@@ -55,7 +56,11 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
 
 def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: WriteReport) -> None:
     """Add the steps of the job to a pipeline."""
-    written = pipeline | "Range" >> beam.Create([dates]) | "Write dates" >> beam.Map(write_dates, load_contract(TABLE), csv_uri)
+    written = (
+        pipeline
+        | "Range" >> beam.Create([dates])
+        | "Write dates" >> beam.Map(write_dates, load_contract(TABLE), csv_uri)
+    )
     _ = written | "Report" >> report
 
 

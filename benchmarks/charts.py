@@ -1,4 +1,6 @@
-"""Landed pieces for the benchmark of history: a made-up past in the exact shape of ``market_chart``, the same for the same numbers."""
+"""Landed pieces for the benchmark of history: a made-up past in the exact shape of ``market_chart``, the same for the
+same numbers.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,7 +24,9 @@ _UNPRICED_EVERY, _NEGATIVE_EVERY = 911, 20_011
 
 
 def landed_bodies(folder: Path, assets: int, days: int) -> list[PieceBody]:
-    """The landed pieces of a made-up history, written below the folder unless they are there; the same for the same numbers."""
+    """The landed pieces of a made-up history, written below the folder unless they are there; the same for the same
+    numbers.
+    """
     root = folder / f"history-{assets}x{days}"
     if not (root / _COMPLETE).exists():
         for asset in range(assets):

@@ -1,7 +1,8 @@
 """The columnar transform beside what a user would pick instead: ``python -m benchmarks.columnar`` (``make bench``).
 
-Each contender reads the same pages in a process of its own, pinned to one core, and writes CSV files and rejects. The table shows CPU
-seconds of the whole process, start-up included, so that a busy machine changes little; results must agree before any figure is shown.
+Each contender reads the same pages in a process of its own, pinned to one core, and writes CSV files and rejects. The
+table shows CPU seconds of the whole process, start-up included, so that a busy machine changes little; results must
+agree before any figure is shown.
 """
 
 import argparse
@@ -85,7 +86,9 @@ class Outcome:
     def agrees_with(self, other: "Outcome") -> bool:
         """Whether both say the same."""
         same = (self.rows_valid, self.fingerprint, self.rejects) == (other.rows_valid, other.fingerprint, other.rejects)
-        return same and all(abs(a - b) <= _TOLERANCE * max(abs(a), abs(b)) for a, b in zip(self.sums, other.sums, strict=True))
+        return same and all(
+            abs(a - b) <= _TOLERANCE * max(abs(a), abs(b)) for a, b in zip(self.sums, other.sums, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,10 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, compare, print; 0 when all contenders agree, whatever the figures."""
     arguments = _arguments(argv)
     console = Console(stderr=arguments.json, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-    console.print(f"Pages under {arguments.folder}: {arguments.pages} of {ROWS_PER_PAGE} coins each; made now unless they are there.")
+    console.print(
+        f"Pages under {arguments.folder}: {arguments.pages} of {ROWS_PER_PAGE} coins each; made now unless they are "
+        "there."
+    )
     for pages in {arguments.pages, arguments.row_pages}:
         snapshots(arguments.folder, pages)
     measured, outcomes = {}, {}
@@ -129,12 +135,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=int, default=4_000, help="pages of 250 coins with sparklines (default: 4000, 4.3 GB on disk)")
     parser.add_argument(
-        "--row-pages", type=int, help="pages of the row-at-a-time version, which is slow and large; compared per row, less start-up"
+        "--pages", type=int, default=4_000, help="pages of 250 coins with sparklines (default: 4000, 4.3 GB on disk)"
+    )
+    parser.add_argument(
+        "--row-pages",
+        type=int,
+        help="pages of the row-at-a-time version, which is slow and large; compared per row, less start-up",
     )
     parser.add_argument("--folder", type=Path, default=STATE / "bench", help="where pages are kept between runs")
-    parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)), help="the one core that everything runs on")
+    parser.add_argument(
+        "--core", type=int, default=min(os.sched_getaffinity(0)), help="the one core that everything runs on"
+    )
     parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     arguments = parser.parse_args(argv)
@@ -149,7 +161,18 @@ def measure(name: str, pages: int, folder: Path, output: Path, core: int) -> Mea
     Raises:
         RuntimeError: it failed; its last lines are in the message.
     """
-    command = ["benchmarks.contenders", name, "--folder", str(folder), "--pages", str(pages), "--output", str(output), "--core", str(core)]
+    command = [
+        "benchmarks.contenders",
+        name,
+        "--folder",
+        str(folder),
+        "--pages",
+        str(pages),
+        "--output",
+        str(output),
+        "--core",
+        str(core),
+    ]
     return run_measured(name, pages, pages * ROWS_PER_PAGE, command)
 
 
@@ -172,7 +195,9 @@ def run_measured(name: str, pages: int, rows: int, command: list[str]) -> Measur
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             errors.seek(0)
-            raise RuntimeError(f"{name} failed with {process.returncode}: {errors.read().decode(errors='replace')[-2_000:]}")
+            raise RuntimeError(
+                f"{name} failed with {process.returncode}: {errors.read().decode(errors='replace')[-2_000:]}"
+            )
     cpu = usage.ru_utime + usage.ru_stime
     return Measurement(name, pages, rows, cpu, time.monotonic() - started, usage.ru_maxrss / _MEBIBYTE)
 
@@ -180,7 +205,9 @@ def run_measured(name: str, pages: int, rows: int, command: list[str]) -> Measur
 def read_outcome(output: Path) -> Outcome:
     """What the CSV files and rejects in a folder say."""
     columns = load_contract("crypto_market_snapshot_fact").file_columns
-    has_header = next(iter(sorted(output.glob("crypto*.csv")))).open("rb").read(10).startswith((b'"asset_id"', b"asset_id"))
+    has_header = (
+        next(iter(sorted(output.glob("crypto*.csv")))).open("rb").read(10).startswith((b'"asset_id"', b"asset_id"))
+    )
     types = ", ".join(f"'{c.name}': '{SQL_TYPES.get(c.type, c.type)}'" for c in columns)
     query = f"""
         SELECT count(*), bit_xor(hash(asset_id, batch_id, current_price, epoch_us(observed_at))), sum(current_price),
@@ -241,10 +268,19 @@ def judge(measured: dict[str, Measurement], startup: dict[str, Measurement]) -> 
     targets = [Target("peak memory of Beam, MiB", beam.peak_mib, 300, at_most=True)]
     bounds = (("plain", "CPU over the plain loop", 1.15), ("strict", "CPU over DuckDB strict", 1.0))
     targets += [
-        Target(text, beam.cpu_seconds / measured[name].cpu_seconds, bound, at_most=True) for name, text, bound in bounds if name in measured
+        Target(text, beam.cpu_seconds / measured[name].cpu_seconds, bound, at_most=True)
+        for name, text, bound in bounds
+        if name in measured
     ]
     if "tolerant" in measured:
-        targets.append(Target("times faster than DuckDB tolerant", measured["tolerant"].cpu_seconds / beam.cpu_seconds, 2.5, at_most=False))
+        targets.append(
+            Target(
+                "times faster than DuckDB tolerant",
+                measured["tolerant"].cpu_seconds / beam.cpu_seconds,
+                2.5,
+                at_most=False,
+            )
+        )
     if "rows" in measured:
         ratio = _seconds_per_row(measured["rows"], startup) / _seconds_per_row(beam, startup)
         text = "times faster than row at a time" + (" (per row, less start-up)" if startup else "")
@@ -260,7 +296,9 @@ def _seconds_per_row(measurement: Measurement, startup: dict[str, Measurement]) 
     return (measurement.cpu_seconds - start.cpu_seconds) / (measurement.rows - start.rows)
 
 
-def _report(measured: dict[str, Measurement], targets: list[Target], startup: dict[str, Measurement], faults: list[str]) -> dict[str, Any]:
+def _report(
+    measured: dict[str, Measurement], targets: list[Target], startup: dict[str, Measurement], faults: list[str]
+) -> dict[str, Any]:
     return {
         "contenders": [asdict(m) | {"rows_per_cpu_second": m.rows_per_cpu_second} for m in measured.values()],
         "startup": [asdict(m) for m in startup.values()],
@@ -273,7 +311,11 @@ def _print(console: Console, measured: dict[str, Measurement], targets: list[Tar
     style = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table("contender", "rows", "CPU s", "wall s", "rows/CPU s", "peak MiB", "CPU over Coinbeam", box=style)
     for m in measured.values():
-        over = f"{m.cpu_seconds / m.rows / (measured['beam'].cpu_seconds / measured['beam'].rows):.2f}" if "beam" in measured else "-"
+        over = (
+            f"{m.cpu_seconds / m.rows / (measured['beam'].cpu_seconds / measured['beam'].rows):.2f}"
+            if "beam" in measured
+            else "-"
+        )
         figures = (
             f"{m.rows:,}",
             f"{m.cpu_seconds:.1f}",
@@ -286,10 +328,14 @@ def _print(console: Console, measured: dict[str, Measurement], targets: list[Tar
     console.print(table)
     for target in targets:
         sign = "at most" if target.at_most else "at least"
-        console.print(f"{'met    ' if target.met else 'NOT MET'} {target.text}: {target.value:.2f} ({sign} {target.bound:g})")
+        console.print(
+            f"{'met    ' if target.met else 'NOT MET'} {target.text}: {target.value:.2f} ({sign} {target.bound:g})"
+        )
     for fault in faults:
         console.print(f"DISAGREEMENT: {fault}")
-    console.print("All contenders agree on rows, rejects and sums." if not faults else "The figures above compare different work.")
+    console.print(
+        "All contenders agree on rows, rejects and sums." if not faults else "The figures above compare different work."
+    )
 
 
 if __name__ == "__main__":

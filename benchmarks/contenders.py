@@ -1,4 +1,6 @@
-"""The contenders, each run alone in a process of its own: ``python -m benchmarks.contenders NAME --pages N --folder DIR --output DIR``."""
+"""The contenders, each run alone in a process of its own: ``python -m benchmarks.contenders NAME --pages N --folder DIR
+--output DIR``.
+"""
 
 # mypy: disable-error-code="no-untyped-call,attr-defined"
 # Beam is untyped where it counts.
@@ -50,7 +52,9 @@ def run_beam(given: list[Snapshot], rules: MarketRules, output: Path) -> None:
     from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
 
     inputs = [
-        SnapshotInput(snapshot.batch, snapshot.files, f"{output}/crypto_{day:03d}.csv", f"{output}/rejected_{day:03d}.ndjson")
+        SnapshotInput(
+            snapshot.batch, snapshot.files, f"{output}/crypto_{day:03d}.csv", f"{output}/rejected_{day:03d}.ndjson"
+        )
         for day, snapshot in enumerate(given)
     ]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:

@@ -1,9 +1,11 @@
-"""One more hour, whatever is there already: ``python -m benchmarks.growth --plot docs/growth.svg`` (part of ``make bench``).
+"""One more hour, whatever is there already: ``python -m benchmarks.growth --plot docs/growth.svg`` (part of ``make
+bench``).
 
-The local warehouse is filled to so many hours of 250 assets; then single hours are added as the DAG adds them (staging, publish, refresh of
-the marts) and measured, apart for hours within a day and for the first of a new day, on which all daily figures are computed. The contender
-does what pipelines commonly do for a new hour: it reads and computes its history again (:mod:`benchmarks.rebuilding`). CPU seconds are
-those of the emulator and of this process; for the contender those of its own process less the start of the interpreter.
+The local warehouse is filled to so many hours of 250 assets; then single hours are added as the DAG adds them (staging,
+publish, refresh of the marts) and measured, apart for hours within a day and for the first of a new day, on which all
+daily figures are computed. The contender does what pipelines commonly do for a new hour: it reads and computes its
+history again (:mod:`benchmarks.rebuilding`). CPU seconds are those of the emulator and of this process; for the
+contender those of its own process less the start of the interpreter.
 """
 
 import argparse
@@ -121,8 +123,15 @@ class Growing:
             name = f"{self.warehouse.settings.google.project}.{self.warehouse.table(contract)}"
             self.warehouse.client.load_table_from_file(io.BytesIO(body), name, job_config=config).result(retry=None)
             dates = {"first_date": f"{instant(first):%Y-%m-%d}", "last_date": f"{instant(last - 1):%Y-%m-%d}"}
-            queued = {"batch_id": f"fill-{first}", "table_name": SNAPSHOT_FACT, "rows_published": (last - first) * self.assets, **dates}
-            self.warehouse.merge_rows(load_contract("publication"), [{**queued, "published_at": datetime.now(UTC).isoformat()}])
+            queued = {
+                "batch_id": f"fill-{first}",
+                "table_name": SNAPSHOT_FACT,
+                "rows_published": (last - first) * self.assets,
+                **dates,
+            }
+            self.warehouse.merge_rows(
+                load_contract("publication"), [{**queued, "published_at": datetime.now(UTC).isoformat()}]
+            )
         if self.hours < hours:
             self.hours = hours
             self.marts.refresh()
@@ -144,7 +153,9 @@ class Growing:
         rows = snapshots(self.hours, self.hours + 1, self.assets, batch.batch_id).to_pylist()
         listed = {"status": "active", "source_id": "coingecko_simulator", "batch_id": batch.batch_id}
         self._append(staging.name(load_contract(SNAPSHOT_FACT)), rows)
-        self._append(staging.name(load_contract(ASSETS)), [{"asset_id": name, **listed} for name in asset_ids(self.assets)])
+        self._append(
+            staging.name(load_contract(ASSETS)), [{"asset_id": name, **listed} for name in asset_ids(self.assets)]
+        )
         self._append(staging.name(load_contract(DATES)), [_calendar_day(at)])
         self.warehouse.query(rejects_script(self.warehouse, batch))
         self.warehouse.query(publish_script(self.warehouse, batch))
@@ -295,8 +306,16 @@ def plot(sizes: list[Size], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "growth"
     figure, axes = plt.subplots(figsize=(7, 4))
     hours = [size.hours for size in sizes]
-    axes.plot(hours, [size.new_day.cpu_seconds for size in sizes], "o-", color="#1b7837", label="Coinbeam, first hour of a day")
-    axes.plot(hours, [size.within_day.cpu_seconds for size in sizes], "o-", color="#7fbf7b", label="Coinbeam, any other hour")
+    axes.plot(
+        hours,
+        [size.new_day.cpu_seconds for size in sizes],
+        "o-",
+        color="#1b7837",
+        label="Coinbeam, first hour of a day",
+    )
+    axes.plot(
+        hours, [size.within_day.cpu_seconds for size in sizes], "o-", color="#7fbf7b", label="Coinbeam, any other hour"
+    )
     for store, colour in zip(STORES, ("#762a83", "#af8dc3"), strict=True):
         rebuilt = [(size.hours, size.rebuilding[store].cpu_seconds) for size in sizes if store in size.rebuilding]
         axes.plot([hour for hour, _ in rebuilt], [cpu for _, cpu in rebuilt], "s--", color=colour, label=TITLES[store])
@@ -331,11 +350,18 @@ def main(argv: list[str] | None = None) -> int:
         for store, size in ((store, size) for store in STORES for size in sizes if size.hours <= bounds[store]):
             cost = rebuild(folder / store, size.hours, arguments.assets, store)
             size.rebuilding[store] = Cost(cost.cpu_seconds - idle.cpu_seconds, cost.wall_seconds - idle.wall_seconds)
-            console.print(f"  {TITLES[store]}, {size.hours:,} hours: CPU {size.rebuilding[store].cpu_seconds:.2f} s", highlight=False)
+            console.print(
+                f"  {TITLES[store]}, {size.hours:,} hours: CPU {size.rebuilding[store].cpu_seconds:.2f} s",
+                highlight=False,
+            )
     if arguments.plot:
         plot(sizes, arguments.plot)
     if arguments.json:
-        print(json.dumps({"sizes": [asdict(size) for size in sizes], "growth": growth(sizes), "disagreements": faults}, indent=2))
+        print(
+            json.dumps(
+                {"sizes": [asdict(size) for size in sizes], "growth": growth(sizes), "disagreements": faults}, indent=2
+            )
+        )
     else:
         _print(console, sizes, faults)
     return 1 if faults else 0
@@ -356,11 +382,17 @@ def emulator_process(port: int) -> psutil.Process:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=int, nargs="+", default=[100, 1_000, 5_000, 20_000], help="sizes at which an hour is added")
+    parser.add_argument(
+        "--hours", type=int, nargs="+", default=[100, 1_000, 5_000, 20_000], help="sizes at which an hour is added"
+    )
     parser.add_argument("--assets", type=int, default=250)
     parser.add_argument("--repeats", type=int, default=5, help="hours of each kind measured at each size; at most 20")
-    parser.add_argument("--files-up-to", type=int, default=5_000, help="largest size at which the contender reads its batch files")
-    parser.add_argument("--table-up-to", type=int, default=20_000, help="largest size at which it reads a table of its own")
+    parser.add_argument(
+        "--files-up-to", type=int, default=5_000, help="largest size at which the contender reads its batch files"
+    )
+    parser.add_argument(
+        "--table-up-to", type=int, default=20_000, help="largest size at which it reads a table of its own"
+    )
     parser.add_argument("--plot", type=Path, help="write the curves to this file (.svg or .png)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     return parser.parse_args(argv)
@@ -384,20 +416,31 @@ def _print(console: Console, sizes: list[Size], faults: list[str]) -> None:
         *(f"CPU s, {title}" for title in TITLES.values()),
     )
     for size in sizes:
-        costs = [f"{value:.2f}" for cost in (size.within_day, size.new_day) for value in (cost.cpu_seconds, cost.wall_seconds)]
+        costs = [
+            f"{value:.2f}"
+            for cost in (size.within_day, size.new_day)
+            for value in (cost.cpu_seconds, cost.wall_seconds)
+        ]
         rebuilt = [f"{size.rebuilding[store].cpu_seconds:.1f}" if store in size.rebuilding else "-" for store in STORES]
         table.add_row(f"{size.hours:,}", f"{size.rows:,}", *costs, f"{size.peak_mib:.0f}", *rebuilt)
     console.print(table)
     for name, ratio in growth(sizes).items():
         verdict = "met    " if ratio <= MOST_GROWTH else "NOT MET"
-        console.print(f"{verdict} CPU of an added hour ({name}), largest size over smallest: {ratio:.2f} (at most {MOST_GROWTH})")
+        console.print(
+            f"{verdict} CPU of an added hour ({name}), largest size over smallest: {ratio:.2f} (at most {MOST_GROWTH})"
+        )
     peak = max(size.peak_mib for size in sizes)
     console.print(
-        f"{'met    ' if peak < MOST_MIB else 'NOT MET'} emulator's memory while hours are added: {peak:.0f} MiB (under {MOST_MIB})"
+        f"{'met    ' if peak < MOST_MIB else 'NOT MET'} emulator's memory while hours are added: {peak:.0f} MiB "
+        f"(under {MOST_MIB})"
     )
     for fault in faults:
         console.print(f"DISAGREEMENT: {fault}")
-    console.print("Both contenders agree on the figures of the newest day." if not faults else "The figures above compare different work.")
+    console.print(
+        "Both contenders agree on the figures of the newest day."
+        if not faults
+        else "The figures above compare different work."
+    )
 
 
 if __name__ == "__main__":

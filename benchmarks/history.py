@@ -1,8 +1,8 @@
 """The history transform beside a plain loop around the same kernel: ``python -m benchmarks.history``.
 
-Both read the same landed pieces, a calendar year of one asset each, every one in a process of its own that is pinned to one core, and must
-write the same bytes. The table shows CPU seconds of the whole process, start-up included; runs over one piece show what of it is
-start-up.
+Both read the same landed pieces, a calendar year of one asset each, every one in a process of its own that is pinned to
+one core, and must write the same bytes. The table shows CPU seconds of the whole process, start-up included; runs over
+one piece show what of it is start-up.
 """
 
 import argparse
@@ -28,10 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print; 0 when both wrote the same bytes, whatever the figures."""
     arguments = _arguments(argv)
     console = Console(stderr=arguments.json)
-    console.print(f"{arguments.assets * arguments.days:,} points: {arguments.assets} assets of {arguments.days} days, landed by the year.")
+    console.print(
+        f"{arguments.assets * arguments.days:,} points: {arguments.assets} assets of {arguments.days} days, landed by "
+        "the year."
+    )
     landed_bodies(arguments.folder, arguments.assets, arguments.days)
     landed_bodies(arguments.folder, 1, 1)
-    runs = [{name: _measure(name, arguments.assets, arguments.days, arguments) for name in NAMES} for _ in range(arguments.repeat)]
+    runs = [
+        {name: _measure(name, arguments.assets, arguments.days, arguments) for name in NAMES}
+        for _ in range(arguments.repeat)
+    ]
     measured = {name: _least([run[name][0] for run in runs]) for name in NAMES}
     written = {name: {run[name][1] for run in runs} for name in NAMES}
     startup = {name: _least([_measure(name, 1, 1, arguments)[0] for _ in range(arguments.repeat)]) for name in NAMES}
@@ -46,10 +52,17 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--assets", type=int, default=250)
     parser.add_argument("--days", type=int, default=4_000, help="days of each asset (default: 4000)")
     parser.add_argument(
-        "--repeat", type=int, default=3, help="runs of each; the one of the least CPU counts, since a busy machine only adds"
+        "--repeat",
+        type=int,
+        default=3,
+        help="runs of each; the one of the least CPU counts, since a busy machine only adds",
     )
-    parser.add_argument("--folder", type=Path, default=STATE / "bench", help="where landed pieces are kept between runs")
-    parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)), help="the one core that everything runs on")
+    parser.add_argument(
+        "--folder", type=Path, default=STATE / "bench", help="where landed pieces are kept between runs"
+    )
+    parser.add_argument(
+        "--core", type=int, default=min(os.sched_getaffinity(0)), help="the one core that everything runs on"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     arguments = parser.parse_args(argv)
     arguments.folder = arguments.folder.resolve()
@@ -64,7 +77,16 @@ def _measure(name: str, assets: int, days: int, arguments: argparse.Namespace) -
     """One run, and digests of the files that it wrote."""
     bodies = len(landed_bodies(arguments.folder, assets, days))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as output:
-        size = ["--assets", str(assets), "--days", str(days), "--folder", str(arguments.folder), "--core", str(arguments.core)]
+        size = [
+            "--assets",
+            str(assets),
+            "--days",
+            str(days),
+            "--folder",
+            str(arguments.folder),
+            "--core",
+            str(arguments.core),
+        ]
         command = ["benchmarks.history_contenders", name, "--output", output, *size]
         measurement = run_measured(name, bodies, assets * days, command)
         return measurement, "".join(_digest(Path(output) / name) for name in (CSV, REJECTS))
@@ -77,7 +99,9 @@ def _digest(path: Path) -> str:
 
 def judge(measured: dict[str, Measurement]) -> Target:
     """The bound on Beam's CPU."""
-    return Target("CPU over the plain loop", measured["beam"].cpu_seconds / measured["plain"].cpu_seconds, BOUND, at_most=True)
+    return Target(
+        "CPU over the plain loop", measured["beam"].cpu_seconds / measured["plain"].cpu_seconds, BOUND, at_most=True
+    )
 
 
 def _tell(
@@ -106,10 +130,14 @@ def _tell(
         )
         return
     for m in measured.values():
-        console.print(f"{m.name:<6} {m.cpu_seconds:6.2f} CPU s  {m.rows_per_cpu_second:>9,.0f} points/CPU s  peak {m.peak_mib:.0f} MiB")
+        console.print(
+            f"{m.name:<6} {m.cpu_seconds:6.2f} CPU s  {m.rows_per_cpu_second:>9,.0f} points/CPU s  peak "
+            f"{m.peak_mib:.0f} MiB"
+        )
     console.print(f"{'met' if target.met else 'NOT MET'}: {target.text} {target.value:.2f} (at most {target.bound:g})")
     console.print(
-        f"Start-up: Beam {startup['beam'].cpu_seconds:.2f} CPU s ({share:.0%} of its run), the loop {startup['plain'].cpu_seconds:.2f}; "
+        f"Start-up: Beam {startup['beam'].cpu_seconds:.2f} CPU s ({share:.0%} of its run), the loop "
+        f"{startup['plain'].cpu_seconds:.2f}; "
         f"beyond it Beam takes {beyond['beam'] / beyond['plain']:.2f} times the CPU of the loop."
     )
     console.print("Both wrote the same bytes." if same else "DISAGREEMENT: the two wrote different bytes.")

@@ -1,4 +1,6 @@
-"""The contenders of the benchmark of history, each run alone: ``python -m benchmarks.history_contenders NAME --assets N --days N ...``."""
+"""The contenders of the benchmark of history, each run alone: ``python -m benchmarks.history_contenders NAME --assets N
+--days N ...``.
+"""
 
 import argparse
 import gc
@@ -24,7 +26,9 @@ _BATCH = BatchManifest("benchmark", "market_chart", SOURCE, datetime(2026, 1, 1,
 
 
 def run_plain(bodies: list[PieceBody], rules: HistoryRules, output: Path) -> None:
-    """The kernel without Beam: the same calls, with the same settings of the garbage collector, which the package makes."""
+    """The kernel without Beam: the same calls, with the same settings of the garbage collector, which the package
+    makes.
+    """
     gc.freeze()
     with (output / f".{CSV}").open("wb") as csv, (output / f".{REJECTS}").open("wb") as rejects:
         write_history(bodies, _read, _BATCH, rules, csv, rejects)

@@ -1,4 +1,6 @@
-"""A made-up market by the hour, the same whatever stretch of it is asked for: what the growth benchmark feeds to both contenders."""
+"""A made-up market by the hour, the same whatever stretch of it is asked for: what the growth benchmark feeds to both
+contenders.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,9 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 """Hour 0."""
 
 _BLOCK = 24
-"""Hours whose prices are drawn together; a price depends on its block alone, so that any stretch can be made on its own."""
+"""Hours whose prices are drawn together; a price depends on its block alone, so that any stretch can be made on its
+own.
+"""
 
 _SEED = 20_260_101
 
@@ -31,7 +35,9 @@ def asset_ids(assets: int) -> list[str]:
 def prices(first: int, last: int, assets: int) -> np.ndarray:
     """Prices of the hours from ``first`` up to, not including, ``last``: one row an hour, one column an asset."""
     blocks = range(first // _BLOCK, -(-last // _BLOCK))
-    noise = np.concatenate([np.random.default_rng([_SEED, block]).normal(0, 0.01, (_BLOCK, assets)) for block in blocks])
+    noise = np.concatenate(
+        [np.random.default_rng([_SEED, block]).normal(0, 0.01, (_BLOCK, assets)) for block in blocks]
+    )
     hours = np.arange(blocks.start * _BLOCK, blocks.stop * _BLOCK)[:, None]
     number = np.arange(assets)[None, :]
     level = 10.0 ** (4 - number % 13) * np.exp(0.5 * np.sin(hours / 700 + number))
@@ -40,7 +46,9 @@ def prices(first: int, last: int, assets: int) -> np.ndarray:
 
 
 def snapshots(first: int, last: int, assets: int, batch: str) -> pa.Table:
-    """Rows of ``crypto_market_snapshot_fact`` for a stretch of hours, in the order of its contract; columns without a use are null."""
+    """Rows of ``crypto_market_snapshot_fact`` for a stretch of hours, in the order of its contract; columns without a
+    use are null.
+    """
     count, made = last - first, prices(first, last, assets).ravel()
     hours = np.repeat(np.arange(first, last), assets)
     at = np.datetime64(START.replace(tzinfo=None), "us") + hours.astype("timedelta64[h]")

@@ -1,7 +1,8 @@
-"""Pages for the benchmark: a made-up market in the exact shape of ``/coins/markets``, the same for the same number of pages.
+"""Pages for the benchmark: a made-up market in the exact shape of ``/coins/markets``, the same for the same number of
+pages.
 
-Every type is right, so that strict SQL can read the pages too; values break rules now and then: no price, a negative price, a null id,
-an observation from the future, an asset on two pages.
+Every type is right, so that strict SQL can read the pages too; values break rules now and then: no price, a negative
+price, a null id, an observation from the future, an asset on two pages.
 """
 
 import os
@@ -41,7 +42,9 @@ def snapshots(folder: Path, pages: int) -> list[Snapshot]:
         for day, count in enumerate(days):
             _write_day(root, day, count)
         (root / _COMPLETE).touch()
-    return [Snapshot(_batch(day), tuple(str(path) for path in _files(root, day, count))) for day, count in enumerate(days)]
+    return [
+        Snapshot(_batch(day), tuple(str(path) for path in _files(root, day, count))) for day, count in enumerate(days)
+    ]
 
 
 def landed_at(day: int) -> datetime:
@@ -51,7 +54,15 @@ def landed_at(day: int) -> datetime:
 
 def _batch(day: int) -> BatchManifest:
     snapshot_at = FIRST_SNAPSHOT + timedelta(days=day)
-    return BatchManifest(f"{snapshot_at:%Y%m%dT%H%MZ}-usd-all", "markets", "coingecko_simulator", snapshot_at, "usd", ROWS_PER_PAGE, "all")
+    return BatchManifest(
+        f"{snapshot_at:%Y%m%dT%H%MZ}-usd-all",
+        "markets",
+        "coingecko_simulator",
+        snapshot_at,
+        "usd",
+        ROWS_PER_PAGE,
+        "all",
+    )
 
 
 def _files(root: Path, day: int, count: int) -> list[Path]:

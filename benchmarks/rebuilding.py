@@ -1,8 +1,10 @@
-"""The contender of the growth benchmark: the usual pandas pipeline, which adds an hour by reading and computing its whole history again.
+"""The contender of the growth benchmark: the usual pandas pipeline, which adds an hour by reading and computing its
+whole history again.
 
-``python -m benchmarks.rebuilding FOLDER --hour N --assets M --store files``: reads the history, appends the hour, drops duplicates,
-computes the same windows for every day of every asset, and writes the marts. The history is either the batch files as they were fetched,
-one CSV an hour (``files``), or a table that the pipeline keeps beside them and writes back as a whole (``table``).
+``python -m benchmarks.rebuilding FOLDER --hour N --assets M --store files``: reads the history, appends the hour, drops
+duplicates, computes the same windows for every day of every asset, and writes the marts. The history is either the
+batch files as they were fetched, one CSV an hour (``files``), or a table that the pipeline keeps beside them and writes
+back as a whole (``table``).
 """
 
 import argparse
@@ -55,7 +57,9 @@ def daily(history: pd.DataFrame) -> pd.DataFrame:
         days[f"price_change_percentage_{n}d"] = grouped.pct_change(n) * 100
     change = grouped.diff()
     days["rsi_14d"] = (
-        100 * _wilder(change.clip(lower=0), days) / (_wilder(change.clip(lower=0), days) + _wilder(-change.clip(upper=0), days))
+        100
+        * _wilder(change.clip(lower=0), days)
+        / (_wilder(change.clip(lower=0), days) + _wilder(-change.clip(upper=0), days))
     )
     days["running_high"] = grouped.cummax()
     days["drawdown_percentage"] = (days["current_price"] / days["running_high"] - 1) * 100
@@ -63,7 +67,9 @@ def daily(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wilder(changes: pd.Series, days: pd.DataFrame) -> pd.Series:
-    """Wilder's average from the mean of the first 14 changes on: an exponential one with alpha 1/14 over that seed and the rest."""
+    """Wilder's average from the mean of the first 14 changes on: an exponential one with alpha 1/14 over that seed and
+    the rest.
+    """
     position = days.groupby("asset_id").cumcount()
     seed = changes.groupby(days["asset_id"]).rolling(14).mean().reset_index(level=0, drop=True)
     seeded = changes.where(position > 14, seed).where(position >= 14)

@@ -1,4 +1,6 @@
-"""The market kernel's work as a Beam pipeline is usually written: a page is split into rows, and each row goes through the steps alone."""
+"""The market kernel's work as a Beam pipeline is usually written: a page is split into rows, and each row goes through
+the steps alone.
+"""
 
 # mypy: disable-error-code="no-untyped-call,misc,attr-defined"
 # Beam is untyped where it counts.
@@ -31,12 +33,21 @@ def run_rows(snapshots: list[Snapshot], rules: MarketRules, output: Path) -> Non
             | "Pages" >> beam.Create(pages)
             | "Spread pages" >> beam.Reshuffle()
             | "Split into rows" >> beam.FlatMap(_split)
-            | "Validate row" >> beam.ParDo(_Validate(rules, snapshots)).with_outputs("rejected", "unpriced", main="accepted")
+            | "Validate row"
+            >> beam.ParDo(_Validate(rules, snapshots)).with_outputs("rejected", "unpriced", main="accepted")
         )
         newest = judged.accepted | "Group by asset" >> beam.GroupByKey() | "Newest row" >> beam.Map(_newest)
-        newest | "Row as CSV" >> beam.Map(_csv_line) | "Write rows" >> beam.io.WriteToText(f"{output}/crypto", ".csv", num_shards=1)
+        (
+            newest
+            | "Row as CSV" >> beam.Map(_csv_line)
+            | "Write rows" >> beam.io.WriteToText(f"{output}/crypto", ".csv", num_shards=1)
+        )
         judged.rejected | "Write rejects" >> beam.io.WriteToText(f"{output}/rejected", ".ndjson", num_shards=1)
-        judged.unpriced | "Count unpriced" >> beam.combiners.Count.Globally() | "Write count" >> beam.io.WriteToText(f"{output}/unpriced")
+        (
+            judged.unpriced
+            | "Count unpriced" >> beam.combiners.Count.Globally()
+            | "Write count" >> beam.io.WriteToText(f"{output}/unpriced")
+        )
 
 
 def _split(page: tuple[int, str]) -> Iterator[tuple[int, Any, frozenset[str]]]:
@@ -60,7 +71,10 @@ class _Validate(beam.DoFn):
         expected = (present | self._rules.never_absent) & self._rules.source_fields
         verdict = validate_row(row, self._rules, expected, landed)
         if isinstance(verdict, Accepted):
-            yield (day, str(verdict.values["id"])), (int(str(verdict.values["last_updated"])), self._values(day, row, verdict, landed))
+            yield (
+                (day, str(verdict.values["id"])),
+                (int(str(verdict.values["last_updated"])), self._values(day, row, verdict, landed)),
+            )
         elif isinstance(verdict, Refused):
             reject = {"reason": verdict.reason, "column_name": verdict.column_name, "payload": json.dumps(row)}
             yield TaggedOutput("rejected", json.dumps(reject))
@@ -82,7 +96,9 @@ class _Validate(beam.DoFn):
             "source_id": batch.source_id,
             "batch_id": batch.batch_id,
         }
-        values = [added[c.name] if c.name in added else accepted.values[str(c.source)] for c in self._rules.file_columns]
+        values = [
+            added[c.name] if c.name in added else accepted.values[str(c.source)] for c in self._rules.file_columns
+        ]
         return [_written(column, value) for column, value in zip(self._rules.file_columns, values, strict=True)]
 
 

@@ -1,4 +1,6 @@
-"""The market kernel's work in DuckDB, written as a user would who trusts the types: one typed read, one filter, one CSV for each day."""
+"""The market kernel's work in DuckDB, written as a user would who trusts the types: one typed read, one filter, one CSV
+for each day.
+"""
 
 from pathlib import Path
 
@@ -29,7 +31,9 @@ def run_strict(snapshots: list[Snapshot], rules: MarketRules, output: Path) -> N
         write_outputs(connection, snapshot, day, rules, output)
 
 
-def write_outputs(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, day: int, rules: MarketRules, output: Path) -> None:
+def write_outputs(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, day: int, rules: MarketRules, output: Path
+) -> None:
     """Write the batch file of the table ``judged``, each asset once, and how many rows met which fate."""
     columns = ", ".join(output_column(column, snapshot, day) for column in rules.file_columns)
     newest = f"QUALIFY row_number() OVER (PARTITION BY asset_id ORDER BY {OBSERVED_COLUMN} DESC) = 1"
@@ -37,7 +41,9 @@ def write_outputs(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, day
         f"COPY (SELECT {columns} FROM judged WHERE fate = 'accepted' {newest}) TO '{output}/crypto_{day:03d}.csv' "
         "(HEADER, TIMESTAMPFORMAT '%Y-%m-%d %H:%M:%S.%fZ')"
     )
-    connection.execute(f"COPY (SELECT fate, count(*) AS records FROM judged GROUP BY fate) TO '{output}/fates_{day:03d}.csv' (HEADER)")
+    connection.execute(
+        f"COPY (SELECT fate, count(*) AS records FROM judged GROUP BY fate) TO '{output}/fates_{day:03d}.csv' (HEADER)"
+    )
 
 
 def output_column(column: Column, snapshot: Snapshot, day: int) -> str:
@@ -50,7 +56,8 @@ def output_column(column: Column, snapshot: Snapshot, day: int) -> str:
         "time_id": str(batch.snapshot_at.hour * 60 + batch.snapshot_at.minute),
         "volatility_7d": "CASE WHEN len(prices) >= 160 THEN list_aggregate(prices, 'stddev_pop') END",
         "realized_volatility_7d": (
-            f"CASE WHEN len(prices) >= 160 AND list_min(prices) > 0 THEN list_aggregate({_RETURNS}, 'stddev_samp') * sqrt(8760) END"
+            f"CASE WHEN len(prices) >= 160 AND list_min(prices) > 0 THEN list_aggregate({_RETURNS}, 'stddev_samp') * "
+            "sqrt(8760) END"
         ),
         "ingested_at": f"TIMESTAMP '{landed_at(day):%Y-%m-%d %H:%M:%S}'",
         "source_id": f"'{batch.source_id}'",
@@ -60,10 +67,14 @@ def output_column(column: Column, snapshot: Snapshot, day: int) -> str:
 
 
 def _judged(snapshot: Snapshot, day: int, rules: MarketRules) -> str:
-    types = {column.source: SQL_TYPES[column.type] for column in rules.source_columns} | {"sparkline_in_7d": "STRUCT(price DOUBLE[])"}
+    types = {column.source: SQL_TYPES[column.type] for column in rules.source_columns} | {
+        "sparkline_in_7d": "STRUCT(price DOUBLE[])"
+    }
     schema = ", ".join(f"{field}: '{kind}'" for field, kind in types.items())
     values = ", ".join(f"{_value(column)} AS {column.name}" for column in rules.source_columns)
-    source = f"read_json({list(snapshot.files)}, format = 'array', columns = {{{schema}}}, maximum_object_size = 33554432)"
+    source = (
+        f"read_json({list(snapshot.files)}, format = 'array', columns = {{{schema}}}, maximum_object_size = 33554432)"
+    )
     return f"SELECT *, {fate(day, rules)} AS fate FROM (SELECT {values}, sparkline_in_7d.price AS prices FROM {source})"
 
 
@@ -79,12 +90,18 @@ def fate(day: int, rules: MarketRules, faults: str = "") -> str:
         rules: rules of the contract.
         faults: further WHEN clauses, before the bounds.
     """
-    bounds = "".join(f" WHEN {_below(column)} THEN 'below_minimum'" for column in rules.source_columns if _below(column))
-    lengths = "".join(f" WHEN len({c.name}) > {c.max_length} THEN 'too_long'" for c in rules.source_columns if c.max_length)
+    bounds = "".join(
+        f" WHEN {_below(column)} THEN 'below_minimum'" for column in rules.source_columns if _below(column)
+    )
+    lengths = "".join(
+        f" WHEN len({c.name}) > {c.max_length} THEN 'too_long'" for c in rules.source_columns if c.max_length
+    )
     limit = f"TIMESTAMP '{landed_at(day):%Y-%m-%d %H:%M:%S}' + INTERVAL {int(rules.clock_skew_seconds)} SECOND"
     return (
-        f"CASE WHEN asset_id IS NULL THEN 'null_value' WHEN coalesce({PRICE_COLUMN}, 0) = 0 THEN 'unpriced'{faults}{lengths}{bounds}"
-        f" WHEN {OBSERVED_COLUMN} IS NULL THEN 'null_value' WHEN {OBSERVED_COLUMN} > {limit} THEN 'future_observation' ELSE 'accepted' END"
+        f"CASE WHEN asset_id IS NULL THEN 'null_value' WHEN coalesce({PRICE_COLUMN}, 0) = 0 THEN "
+        f"'unpriced'{faults}{lengths}{bounds}"
+        f" WHEN {OBSERVED_COLUMN} IS NULL THEN 'null_value' WHEN {OBSERVED_COLUMN} > {limit} THEN "
+        "'future_observation' ELSE 'accepted' END"
     )
 
 

@@ -1,4 +1,6 @@
-"""The market kernel's work in DuckDB, written so that a bad row costs only itself: rows as JSON, TRY_CAST for each value, a reject file."""
+"""The market kernel's work in DuckDB, written so that a bad row costs only itself: rows as JSON, TRY_CAST for each
+value, a reject file.
+"""
 
 from pathlib import Path
 
@@ -56,7 +58,15 @@ def _value(column: Column, index: int) -> str:
 def _type_fault(column: Column) -> str:
     """A WHEN clause: the value has another JSON type, does not convert, or its field is absent."""
     raw = f"raw_{column.name}"
-    absent = f" WHEN {raw} IS NULL THEN 'missing_field'" if column.required or column.name in {"symbol", "name", PRICE_COLUMN} else ""
+    absent = (
+        f" WHEN {raw} IS NULL THEN 'missing_field'"
+        if column.required or column.name in {"symbol", "name", PRICE_COLUMN}
+        else ""
+    )
     wrong = f" WHEN json_type({raw}) NOT IN ('NULL', {_JSON_TYPES[column.type]}) THEN 'wrong_type'"
-    failed = "" if column.type == "STRING" else f" WHEN {column.name} IS NULL AND json_type({raw}) <> 'NULL' THEN 'wrong_type'"
+    failed = (
+        ""
+        if column.type == "STRING"
+        else f" WHEN {column.name} IS NULL AND json_type({raw}) <> 'NULL' THEN 'wrong_type'"
+    )
     return absent + wrong + failed

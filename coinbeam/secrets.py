@@ -19,7 +19,8 @@ SecretReader = Callable[[str], bytes]
 
 
 def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None) -> str | None:
-    """The key of the configured plan, guarded from this moment on against appearing in logs; ``None`` for a plan without one.
+    """The key of the configured plan, guarded from this moment on against appearing in logs; ``None`` for a plan
+    without one.
 
     The environment wins over Secret Manager, as everywhere in the settings.
 
@@ -34,19 +35,23 @@ def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None
     direct = settings.api_key.get_secret_value().strip() if settings.api_key else ""
     if settings.limits.key_header is None:
         if direct:
-            _LOGGER.warning("COINGECKO_API_KEY is set but not used: coingecko.plan is %r, which sends no key.", settings.plan)
+            _LOGGER.warning(
+                "COINGECKO_API_KEY is set but not used: coingecko.plan is %r, which sends no key.", settings.plan
+            )
             guard_logs(direct)
         return None
     key = direct or _from_secret_manager(settings.api_key_secret, read_secret or read_secret_version)
     if not key:
         raise SettingsError(
             f"coingecko.plan is {settings.plan!r}, which needs an API key, and there is none.",
-            "Set COINGECKO_API_KEY, or coingecko.api_key_secret to a Secret Manager version, or coingecko.plan to keyless.",
+            "Set COINGECKO_API_KEY, or coingecko.api_key_secret to a Secret Manager version, or coingecko.plan to "
+            "keyless.",
         )
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise SettingsError(
             "The CoinGecko API key holds a character that no key has (not shown).",
-            f"Copy it again into {'COINGECKO_API_KEY' if direct else settings.api_key_secret}, without quotes or line breaks.",
+            f"Copy it again into {'COINGECKO_API_KEY' if direct else settings.api_key_secret}, without quotes or line "
+            "breaks.",
         )
     guard_logs(key)
     return key
@@ -81,19 +86,29 @@ def read_secret_version(name: str, client: Any = None) -> bytes:
     try:
         manager = client or secretmanager.SecretManagerServiceClient()
         return bytes(manager.access_secret_version(name=name, timeout=_ACCESS_TIMEOUT_SECONDS).payload.data)
-    except (api.ServiceUnavailable, api.DeadlineExceeded, api.RetryError, api.TooManyRequests, auth.TransportError) as error:
-        raise TransientError(f"Secret Manager did not give {name}: {type(error).__name__}.", "Try again later.") from error
+    except (
+        api.ServiceUnavailable,
+        api.DeadlineExceeded,
+        api.RetryError,
+        api.TooManyRequests,
+        auth.TransportError,
+    ) as error:
+        raise TransientError(
+            f"Secret Manager did not give {name}: {type(error).__name__}.", "Try again later."
+        ) from error
     except (api.GoogleAPICallError, auth.GoogleAuthError, ValueError) as error:
         raise SettingsError(
             f"Secret Manager refuses {name}: {type(error).__name__}.",
-            "Check coingecko.api_key_secret (projects/P/secrets/S/versions/V); the account needs roles/secretmanager.secretAccessor.",
+            "Check coingecko.api_key_secret (projects/P/secrets/S/versions/V); the account needs "
+            "roles/secretmanager.secretAccessor.",
         ) from error
 
 
 class _KeyGuard:
     """A log record factory that masks every known key in the message, the arguments and the traceback of a record.
 
-    A factory and not a filter: filters of a logger do not see the records of its children, and filters of a handler miss other handlers.
+    A factory and not a filter: filters of a logger do not see the records of its children, and filters of a handler
+    miss other handlers.
     """
 
     def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
@@ -109,7 +124,9 @@ class _KeyGuard:
     def _mask_message(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-        except Exception:  # a format that does not fit its arguments is reported by the handler, with the arguments as they are
+        except (
+            Exception
+        ):  # a format that does not fit its arguments is reported by the handler, with the arguments as they are
             text = f"{record.msg} {record.args!r}"
         if any(key in text for key in self.keys):
             record.msg, record.args = redact(text, *self.keys), ()

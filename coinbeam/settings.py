@@ -1,4 +1,6 @@
-"""Every setting, typed: one YAML file per environment under ``config/``, overridden by ``COINBEAM_<SECTION>__<NAME>`` variables."""
+"""Every setting, typed: one YAML file per environment under ``config/``, overridden by ``COINBEAM_<SECTION>__<NAME>``
+variables.
+"""
 
 import json
 import os
@@ -22,7 +24,9 @@ from yaml import YAMLError
 from coinbeam.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The shipped tree: ``config/``, ``sql/`` and ``dags/`` are siblings of this package in a checkout, in Composer and in a container."""
+"""The shipped tree: ``config/``, ``sql/`` and ``dags/`` are siblings of this package in a checkout, in Composer and in
+a container.
+"""
 
 STATE = ROOT / ".coinbeam"
 """Everything that a run on one machine leaves behind: emulator data, Airflow's home, logs, process ids."""
@@ -133,10 +137,26 @@ _PRO_URL = HttpUrl("https://pro-api.coingecko.com/api/v3")
 
 DEFAULT_PLANS: dict[str, PlanLimits] = {
     "keyless": PlanLimits(base_url=_PUBLIC_URL, calls_per_minute=5, calls_per_month=10_000, history_days=365),
-    "demo": PlanLimits(base_url=_PUBLIC_URL, key_header="x-cg-demo-api-key", calls_per_minute=30, calls_per_month=10_000, history_days=365),
-    "basic": PlanLimits(base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=250, calls_per_month=100_000, history_days=730),
+    "demo": PlanLimits(
+        base_url=_PUBLIC_URL,
+        key_header="x-cg-demo-api-key",
+        calls_per_minute=30,
+        calls_per_month=10_000,
+        history_days=365,
+    ),
+    "basic": PlanLimits(
+        base_url=_PRO_URL,
+        key_header="x-cg-pro-api-key",
+        calls_per_minute=250,
+        calls_per_month=100_000,
+        history_days=730,
+    ),
     "analyst": PlanLimits(
-        base_url=_PRO_URL, key_header="x-cg-pro-api-key", calls_per_minute=500, calls_per_month=500_000, history_days=4_700
+        base_url=_PRO_URL,
+        key_header="x-cg-pro-api-key",
+        calls_per_minute=500,
+        calls_per_month=500_000,
+        history_days=4_700,
     ),
 }
 
@@ -166,7 +186,9 @@ class QualitySettings(_Section):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_listed_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     clock_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
-    check_days: Annotated[int, Field(ge=1, le=400, description="Newest days of a table that `coinbeam quality check` looks at")] = 7
+    check_days: Annotated[
+        int, Field(ge=1, le=400, description="Newest days of a table that `coinbeam quality check` looks at")
+    ] = 7
 
 
 class HistorySettings(_Section):
@@ -178,16 +200,24 @@ class HistorySettings(_Section):
     rate_share: Annotated[
         float, Field(gt=0, lt=1, description="Share of the calls per minute that backfills use; snapshots use the rest")
     ] = 0.2
-    settle_minutes: Annotated[float, Field(ge=0, description="How long after midnight the point of a day is ready")] = 35.0
+    settle_minutes: Annotated[float, Field(ge=0, description="How long after midnight the point of a day is ready")] = (
+        35.0
+    )
     fear_greed_url: HttpUrl = HttpUrl("https://api.alternative.me/fng/")
 
 
 class SignalSettings(_Section):
     """Thresholds of the signals and movers in the marts. Signals describe; they advise nobody."""
 
-    min_volatility: Annotated[float, Field(ge=0, description="`signal` is BUY only where volatility_7d is above, in quote currency")] = 0.0
-    fear_below: Annotated[int, Field(ge=0, le=100, description="Index below which `combined_signal` may be POTENTIAL_BUY")] = 25
-    greed_above: Annotated[int, Field(ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")] = 75
+    min_volatility: Annotated[
+        float, Field(ge=0, description="`signal` is BUY only where volatility_7d is above, in quote currency")
+    ] = 0.0
+    fear_below: Annotated[
+        int, Field(ge=0, le=100, description="Index below which `combined_signal` may be POTENTIAL_BUY")
+    ] = 25
+    greed_above: Annotated[
+        int, Field(ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")
+    ] = 75
     movers: Annotated[int, Field(ge=1, le=50, description="Assets named as gainers and as losers of a day")] = 5
     movers_among: Annotated[int, Field(ge=1, description="Movers are sought among so many largest assets")] = 250
 
@@ -234,7 +264,9 @@ class DataflowSettings(_Section):
     template_folder: str | None = Field(
         None, pattern="^gs://", description="Folder of the Flex Templates; unset: that of this release in the bucket"
     )
-    image: str | None = Field(None, description="Container image of the workers, that of the release; unset: Beam's own")
+    image: str | None = Field(
+        None, description="Container image of the workers, that of the release; unset: Beam's own"
+    )
     labels: dict[str, LabelValue] = Field(
         default_factory=lambda: {"app": "coinbeam"}, description="Labels of every job, by which its cost is found"
     )
@@ -256,7 +288,9 @@ class ComposerSettings(_Section):
 
 
 class PriceSettings(_Section):
-    """List prices in US dollars, for the estimate of `coinbeam plan`. Source: public price pages of Google Cloud, us-central1."""
+    """List prices in US dollars, for the estimate of `coinbeam plan`. Source: public price pages of Google Cloud,
+    us-central1.
+    """
 
     dataflow_vcpu_hour: float = 0.056
     dataflow_gib_hour: float = 0.003557
@@ -303,9 +337,10 @@ class LocalSettings(_Section):
 class Settings(BaseSettings):
     """All settings of one environment.
 
-    Precedence, highest first: keyword arguments, ``COINBEAM_*`` variables (nested names joined by ``__``), ``COINGECKO_API_KEY``,
-    ``config/deployment.json`` (what the deployment of this tree says; never in a checkout), ``config/<environment>.yaml``, the defaults
-    here.
+    Precedence, highest first: keyword arguments, ``COINBEAM_*`` variables (nested names joined by ``__``),
+    ``COINGECKO_API_KEY``,
+    ``config/deployment.json`` (what the deployment of this tree says; never in a checkout),
+    ``config/<environment>.yaml``, the defaults here.
     """
 
     model_config = SettingsConfigDict(env_prefix="COINBEAM_", env_nested_delimiter="__", extra="forbid", frozen=True)
@@ -314,7 +349,9 @@ class Settings(BaseSettings):
     google: GoogleSettings
     storage: StorageSettings
     warehouse: WarehouseSettings = WarehouseSettings()
-    release: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,40}$", description="Which release this is")] = "development"
+    release: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,40}$", description="Which release this is")] = (
+        "development"
+    )
     market: MarketSettings = MarketSettings()
     coingecko: CoinGeckoSettings = CoinGeckoSettings()
     quality: QualitySettings = QualitySettings()
@@ -342,13 +379,21 @@ class Settings(BaseSettings):
         key = os.environ.get("COINGECKO_API_KEY")
         plain_key = InitSettingsSource(settings_cls, {"coingecko": {"api_key": key}} if key else {})
         deployed = JsonConfigSettingsSource(settings_cls, json_file=deployment_file())
-        return init_settings, env_settings, plain_key, deployed, YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+        return (
+            init_settings,
+            env_settings,
+            plain_key,
+            deployed,
+            YamlConfigSettingsSource(settings_cls, yaml_file=config_file()),
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         market, coingecko = self.market, self.coingecko
         if self.environment is not Environment.LOCAL and market.source is not MarketSource.LIVE:
-            raise ValueError(f"market.source is {market.source}, but only the local environment may use anything other than live")
+            raise ValueError(
+                f"market.source is {market.source}, but only the local environment may use anything other than live"
+            )
         if self.environment is not Environment.LOCAL and self.google.project == "local":
             raise ValueError("google.project is 'local' outside the local environment")
         if coingecko.plan not in coingecko.plans:
@@ -390,7 +435,9 @@ def config_file() -> Path:
     path = ROOT / "config" / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise SettingsError(f"COINBEAM_ENV is {name!r}, but there is no {path.name} in config/.", f"Known environments: {known}.")
+        raise SettingsError(
+            f"COINBEAM_ENV is {name!r}, but there is no {path.name} in config/.", f"Known environments: {known}."
+        )
     return path
 
 
@@ -417,17 +464,27 @@ def load_settings() -> Settings:
         raise SettingsError(_explain(error), remedy) from None
     except UnreadableSettingError as error:
         # Only its own words: the error below it holds the value, which may be a secret.
-        raise SettingsError(f"Wrong settings: {error}.", "A list or a section in a variable is written as JSON. " + remedy) from None
+        raise SettingsError(
+            f"Wrong settings: {error}.", "A list or a section in a variable is written as JSON. " + remedy
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config_file().name} is not readable YAML: {error}.", "Mend the line it names.") from None
 
 
 def _refuse_unknown_variables() -> None:
-    """A misspelt section would otherwise be ignored in silence; a misspelt name within a section is refused by its model."""
+    """A misspelt section would otherwise be ignored in silence; a misspelt name within a section is refused by its
+    model.
+    """
     known = {f"COINBEAM_{name.upper()}" for name in Settings.model_fields} | {"COINBEAM_ENV"}
-    unknown = sorted(name for name in os.environ if name.upper().startswith("COINBEAM_") and name.upper().partition("__")[0] not in known)
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith("COINBEAM_") and name.upper().partition("__")[0] not in known
+    )
     if unknown:
-        raise SettingsError(f"Wrong settings: no setting is named {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}.")
+        raise SettingsError(
+            f"Wrong settings: no setting is named {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}."
+        )
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,4 +1,6 @@
-"""SQL templates (Jinja): the only place where SQL files become SQL. A name that a template uses and nobody gives is an error."""
+"""SQL templates (Jinja): the only place where SQL files become SQL. A name that a template uses and nobody gives is an
+error.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +12,9 @@ _SQL_MACROS = jinja2.FileSystemLoader(Path(__file__).resolve().parent.parent / "
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, loader=_SQL_MACROS)
+    return jinja2.Environment(
+        undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, loader=_SQL_MACROS
+    )
 
 
 def render(template: Path, **values: object) -> str:

@@ -10,7 +10,12 @@ from coinbeam import __version__
 from console.output import Format
 from console.release import release
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Coinbeam: a crypto market warehouse.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Coinbeam: a crypto market warehouse.",
+)
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
 app.add_typer(contracts, name="contracts")
 rejects = typer.Typer(help="The records that were refused.")
@@ -21,11 +26,15 @@ app.add_typer(release, name="release")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are shown.")]
 SourceOption = Annotated[
-    str | None, typer.Option(help="live, simulator, auto, or a glob of API bodies to replay. Default: the setting market.source.")
+    str | None,
+    typer.Option(help="live, simulator, auto, or a glob of API bodies to replay. Default: the setting market.source."),
 ]
-InstantOption = Annotated[str | None, typer.Option(help="ISO 8601 instant or date of the snapshot. Default: the present interval.")]
+InstantOption = Annotated[
+    str | None, typer.Option(help="ISO 8601 instant or date of the snapshot. Default: the present interval.")
+]
 UniverseOption = Annotated[
-    Literal["all", "top", "ids", "category"] | None, typer.Option(help="Which assets. Default: the setting market.universe.")
+    Literal["all", "top", "ids", "category"] | None,
+    typer.Option(help="Which assets. Default: the setting market.universe."),
 ]
 IdsOption = Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas.")]
 TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1)]
@@ -41,7 +50,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Coinbeam: a crypto market warehouse."""
 
@@ -55,7 +66,9 @@ def _form(**fields: object) -> dict[str, object]:
 def run(
     mode: Annotated[
         Literal["local", "cloud", "all"],
-        typer.Option(help="local: Airflow and emulators on this machine. cloud: trigger Composer. all: one after the other."),
+        typer.Option(
+            help="local: Airflow and emulators on this machine. cloud: trigger Composer. all: one after the other."
+        ),
     ] = "local",
     source: SourceOption = None,
     snapshot_at: InstantOption = None,
@@ -75,7 +88,9 @@ def run(
 
 @app.command()
 def replay(
-    instant: Annotated[str, typer.Argument(help="Date or ISO 8601 instant of a past snapshot whose pages were landed.")],
+    instant: Annotated[
+        str, typer.Argument(help="Date or ISO 8601 instant of a past snapshot whose pages were landed.")
+    ],
     universe: UniverseOption = None,
     ids: IdsOption = None,
     top_n: TopOption = None,
@@ -146,7 +161,9 @@ def list_rejects(
 
 @rejects.command("replay")
 def replay_rejects(batch: BatchOption = None, reason: ReasonOption = None) -> None:
-    """After a fix: publish every batch with open rejects again from its landed pages, and show what is left. No call is made."""
+    """After a fix: publish every batch with open rejects again from its landed pages, and show what is left. No call is
+    made.
+    """
     from console.rejects import replay_command
 
     raise typer.Exit(replay_command(batch, reason))
@@ -181,7 +198,9 @@ def show_quality(
 
 @quality.command("check")
 def check_quality(table: TableOption = None, form: FormatOption = Format.TABLE) -> None:
-    """Run the rules of the published tables now, on their newest dates; 1 when one fails or cannot run. Results are appended."""
+    """Run the rules of the published tables now, on their newest dates; 1 when one fails or cannot run. Results are
+    appended.
+    """
     from console.quality import check_now
 
     raise typer.Exit(check_now(table, form))
@@ -196,15 +215,24 @@ def backfill(
     from_date: Annotated[
         str | None, typer.Option("--from", help="First day. Default: as far back as one call of the plan reaches.")
     ] = None,
-    to_date: Annotated[str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")] = None,
-    quote_currency: CurrencyOption = None,
-    calls_per_day: Annotated[int | None, typer.Option(help="Most calls that backfills spend on one UTC day.", min=1)] = None,
-    source: Annotated[
-        str | None, typer.Option(help="live, simulator, auto, or a glob of CSV exports or landed bodies, which cost no call.")
+    to_date: Annotated[
+        str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")
     ] = None,
-    asset_of: Annotated[str | None, typer.Option(help="file=asset pairs of CSV exports, e.g. btc-usd-max.csv=bitcoin.")] = None,
+    quote_currency: CurrencyOption = None,
+    calls_per_day: Annotated[
+        int | None, typer.Option(help="Most calls that backfills spend on one UTC day.", min=1)
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="live, simulator, auto, or a glob of CSV exports or landed bodies, which cost no call."),
+    ] = None,
+    asset_of: Annotated[
+        str | None, typer.Option(help="file=asset pairs of CSV exports, e.g. btc-usd-max.csv=bitcoin.")
+    ] = None,
     only_gaps: Annotated[bool, typer.Option("--only-gaps", help="Only days that have no row.")] = False,
-    mode: Annotated[Literal["local", "cloud"], typer.Option(help="local: on this machine. cloud: trigger Composer.")] = "local",
+    mode: Annotated[
+        Literal["local", "cloud"], typer.Option(help="local: on this machine. cloud: trigger Composer.")
+    ] = "local",
     dry_run: Annotated[bool, typer.Option(help="Show the plan and stop; --no-dry-run goes on.")] = True,
 ) -> None:
     """Bring years of daily history: shows the plan, and with --no-dry-run works it off, resumable at any moment."""
@@ -217,15 +245,25 @@ def backfill(
 
 @app.command()
 def gaps(
-    assets: Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas. Default: all with any history.")] = None,
-    from_date: Annotated[str | None, typer.Option("--from", help="First day. Default: as far back as the backfill would ask.")] = None,
-    to_date: Annotated[str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")] = None,
+    assets: Annotated[
+        str | None, typer.Option(help="CoinGecko ids, separated by commas. Default: all with any history.")
+    ] = None,
+    from_date: Annotated[
+        str | None, typer.Option("--from", help="First day. Default: as far back as the backfill would ask.")
+    ] = None,
+    to_date: Annotated[
+        str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")
+    ] = None,
     quote_currency: CurrencyOption = None,
-    fill: Annotated[bool, typer.Option("--fill", help="Start the backfill of just the gaps; shows its plan first.")] = False,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Start the backfill of just the gaps; shows its plan first.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="With --fill: show the plan and stop; --no-dry-run goes on.")] = True,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Coverage of the daily history per asset and day: what is there, what the source never had, what was never asked for."""
+    """Coverage of the daily history per asset and day: what is there, what the source never had, what was never asked
+    for.
+    """
     from console.history import covered_assets, run_backfill, show_gaps
 
     ids = tuple(part.strip() for part in (assets or "").split(",") if part.strip())
@@ -233,7 +271,14 @@ def gaps(
         show_gaps(ids, quote_currency, _date(from_date), _date(to_date), form)
         return
     chosen = ",".join(ids or covered_assets(quote_currency))
-    fields = _form(assets=chosen, from_date=from_date, to_date=to_date, quote_currency=quote_currency, only_gaps=True, dry_run=dry_run)
+    fields = _form(
+        assets=chosen,
+        from_date=from_date,
+        to_date=to_date,
+        quote_currency=quote_currency,
+        only_gaps=True,
+        dry_run=dry_run,
+    )
     raise typer.Exit(run_backfill(fields, None, "local"))
 
 
@@ -246,7 +291,9 @@ def _date(text: str | None) -> date | None:
 
 @app.command("fear-greed")
 def fear_greed(
-    source: Annotated[str | None, typer.Option(help="live, simulator, auto, or a glob of landed bodies or CSV files (date,fng).")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="live, simulator, auto, or a glob of landed bodies or CSV files (date,fng).")
+    ] = None,
 ) -> None:
     """Bring the Fear & Greed index up to date and refresh the marts."""
     from console.history import run_fear_greed
@@ -256,10 +303,18 @@ def fear_greed(
 
 @app.command("looker-link")
 def looker_link(
-    table: Annotated[list[str] | None, typer.Option(help="A mart; repeatable. Default: the five that a report is built on.")] = None,
-    report_id: Annotated[str | None, typer.Option(help="A report to copy, whose data sources have the marts' names as aliases.")] = None,
-    project: Annotated[str | None, typer.Option(help="Google Cloud project of the marts. Default: that of the settings.")] = None,
-    billing_project: Annotated[str | None, typer.Option(help="Project that pays for the queries. Default: that of the marts.")] = None,
+    table: Annotated[
+        list[str] | None, typer.Option(help="A mart; repeatable. Default: the five that a report is built on.")
+    ] = None,
+    report_id: Annotated[
+        str | None, typer.Option(help="A report to copy, whose data sources have the marts' names as aliases.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Google Cloud project of the marts. Default: that of the settings.")
+    ] = None,
+    billing_project: Annotated[
+        str | None, typer.Option(help="Project that pays for the queries. Default: that of the marts.")
+    ] = None,
 ) -> None:
     """Print the link that opens a new Looker Studio report on the marts."""
     from console.looker import show_link
@@ -269,7 +324,9 @@ def looker_link(
 
 @app.command("looker-fields")
 def looker_fields(
-    write: Annotated[bool, typer.Option("--write", help="Write them into docs/looker_studio.md instead of printing them.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write them into docs/looker_studio.md instead of printing them.")
+    ] = False,
 ) -> None:
     """Print the fields of the marts as Looker Studio shows them: type, kind, aggregation, unit, meaning."""
     from console.looker import show_fields
@@ -306,12 +363,15 @@ def check() -> None:
 
     for contract in load_all().values():
         typer.echo(
-            f"{contract.dataset}.{contract.name} {contract.version}: {len(contract.columns)} columns, key {', '.join(contract.primary_key)}"
+            f"{contract.dataset}.{contract.name} {contract.version}: {len(contract.columns)} columns, key "
+            f"{', '.join(contract.primary_key)}"
         )
 
 
 @contracts.command()
-def apply(dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False) -> None:
+def apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False,
+) -> None:
     """Create what the warehouse lacks and add new nullable columns; any other change is refused with the reason."""
     from console.release import apply_contracts
 
@@ -333,7 +393,9 @@ def ddl(table: Annotated[str | None, typer.Argument(help="One table. Default: al
 
 @contracts.command()
 def dictionary(
-    write: Annotated[bool, typer.Option("--write", help="Write docs/data_dictionary.md instead of printing it.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write docs/data_dictionary.md instead of printing it.")
+    ] = False,
 ) -> None:
     """Print the data dictionary."""
     from coinbeam.contracts.dictionary import DICTIONARY, render

@@ -45,7 +45,8 @@ class Composer:
     ) -> None:
         if settings.composer.airflow_url is None:
             raise SettingsError(
-                "composer.airflow_url is not set.", "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address."
+                "composer.airflow_url is not set.",
+                "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address.",
             )
         self._settings, self._dag_id = settings, dag_id
         self._base = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags/{dag_id}/dagRuns"
@@ -104,13 +105,17 @@ class Composer:
             answer = self._session.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
         except requests.RequestException as error:
             raise TransientError(
-                f"Airflow at {self._base} does not answer: {type(error).__name__}.", "Check composer.airflow_url and the network."
+                f"Airflow at {self._base} does not answer: {type(error).__name__}.",
+                "Check composer.airflow_url and the network.",
             ) from error
         except GoogleAuthError as error:
-            raise TerminalError(f"The Google credentials do not work: {type(error).__name__}.", _REMEDIES[401]) from error
+            raise TerminalError(
+                f"The Google credentials do not work: {type(error).__name__}.", _REMEDIES[401]
+            ) from error
         if answer.status_code >= 500 or answer.status_code == 429:
             raise TransientError(
-                f"Airflow answered {method} with HTTP {answer.status_code}.", "Try again in a minute; see its web server's log."
+                f"Airflow answered {method} with HTTP {answer.status_code}.",
+                "Try again in a minute; see its web server's log.",
             )
         if answer.status_code >= 400:
             raise TerminalError(
@@ -120,7 +125,9 @@ class Composer:
         try:
             return str(answer.json()[field])
         except (ValueError, TypeError, LookupError) as error:
-            raise TerminalError(f"{self._base} does not answer as Airflow's API does.", "Check composer.airflow_url.") from error
+            raise TerminalError(
+                f"{self._base} does not answer as Airflow's API does.", "Check composer.airflow_url."
+            ) from error
 
 
 _REMEDIES = {
@@ -135,5 +142,7 @@ def _authorised() -> requests.Session:
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:
-        raise SettingsError("There are no Google credentials.", "Run `gcloud auth application-default login`.") from error
+        raise SettingsError(
+            "There are no Google credentials.", "Run `gcloud auth application-default login`."
+        ) from error
     return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

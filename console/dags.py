@@ -23,7 +23,9 @@ def start_services(settings: Settings) -> None:
         TerminalError: a service did not come up; it has said why.
     """
     if not settings.is_local:
-        raise SettingsError(f"--mode local, but the environment is {settings.environment}.", "Unset COINBEAM_ENV, or use --mode cloud.")
+        raise SettingsError(
+            f"--mode local, but the environment is {settings.environment}.", "Unset COINBEAM_ENV, or use --mode cloud."
+        )
     if subprocess.run(command("local", "up"), cwd=ROOT, check=False).returncode:
         raise TerminalError("The local cloud did not start.", "See the message above, and `coinbeam local status`.")
 

@@ -87,7 +87,9 @@ def run_fear_greed(source: str | None) -> int:
     return code
 
 
-def show_gaps(assets: Sequence[str], quote_currency: str | None, first: date | None, last: date | None, form: Format) -> None:
+def show_gaps(
+    assets: Sequence[str], quote_currency: str | None, first: date | None, last: date | None, form: Format
+) -> None:
     """Show the coverage of the daily history, and each gap.
 
     Args:
@@ -122,7 +124,13 @@ def gap_range(settings: Settings, first: date | None, last: date | None) -> tupl
 def gap_rows(found: Sequence[AssetCoverage]) -> list[dict[str, Any]]:
     """One row for each gap."""
     return [
-        {"asset_id": one.asset_id, "first": gap.first, "last": gap.last, "days": gap.days, "source_was_asked": gap.is_known}
+        {
+            "asset_id": one.asset_id,
+            "first": gap.first,
+            "last": gap.last,
+            "days": gap.days,
+            "source_was_asked": gap.is_known,
+        }
         for one in found
         for gap in one.gaps
     ]
@@ -132,4 +140,7 @@ def covered_assets(quote_currency: str | None) -> list[str]:
     """The assets that have any daily history in the days that a backfill asks for by default."""
     settings = load_settings()
     between = gap_range(settings, None, None)
-    return [one.asset_id for one in Coverage(Warehouse(settings)).read((), quote_currency or settings.market.quote_currency, *between)]
+    return [
+        one.asset_id
+        for one in Coverage(Warehouse(settings)).read((), quote_currency or settings.market.quote_currency, *between)
+    ]

@@ -59,7 +59,9 @@ class ReportLink:
             ("report id", self.report_id, _REPORT),
         ):
             if value is not None and not form.fullmatch(value):
-                raise SettingsError(f"{value!r} is no {option}.", "Copy it from the address bar of the console or of the report.")
+                raise SettingsError(
+                    f"{value!r} is no {option}.", "Copy it from the address bar of the console or of the report."
+                )
         for table in self.tables:
             mart(table)
 
@@ -67,11 +69,15 @@ class ReportLink:
     def url(self) -> str:
         """The address, every parameter encoded."""
         report = {"c.reportId": self.report_id, "c.mode": "edit", "r.reportName": self.name}
-        sources = {f"ds.{table}.{name}": value for table in self.tables for name, value in self._source(mart(table)).items()}
+        sources = {
+            f"ds.{table}.{name}": value for table in self.tables for name, value in self._source(mart(table)).items()
+        }
         return f"{ENDPOINT}?{urlencode({name: value for name, value in {**report, **sources}.items() if value is not None})}"
 
     def _source(self, contract: Contract) -> dict[str, str | None]:
-        """The parameters of one data source; of a partitioned table the partition is the date range, as BigQuery demands a filter by it."""
+        """The parameters of one data source; of a partitioned table the partition is the date range, as BigQuery
+        demands a filter by it.
+        """
         return {
             "connector": "bigQuery",
             "datasourceName": contract.name,
@@ -105,10 +111,13 @@ def report_link(
     """
     if project is None and settings.is_local:
         raise SettingsError(
-            "The warehouse is on this machine, where Looker Studio cannot read it.", "Name a Google Cloud project with --project."
+            "The warehouse is on this machine, where Looker Studio cannot read it.",
+            "Name a Google Cloud project with --project.",
         )
     chosen = tuple(dict.fromkeys(tables)) or MARTS
-    return ReportLink(project or settings.google.project, settings.warehouse.marts_dataset, chosen, report_id, billing_project)
+    return ReportLink(
+        project or settings.google.project, settings.warehouse.marts_dataset, chosen, report_id, billing_project
+    )
 
 
 def mart(name: str) -> Contract:
@@ -120,11 +129,20 @@ def mart(name: str) -> Contract:
     """
     contract = load_contract(name)
     if contract.dataset != _READERS:
-        raise SettingsError(f"{name} is in {contract.dataset}, which readers may not query.", f"Marts are {', '.join(MARTS)}.")
+        raise SettingsError(
+            f"{name} is in {contract.dataset}, which readers may not query.", f"Marts are {', '.join(MARTS)}."
+        )
     return contract
 
 
-_TYPES = {"STRING": "Text", "INT64": "Number", "FLOAT64": "Number", "BOOL": "Boolean", "DATE": "Date", "TIMESTAMP": "Date & Time"}
+_TYPES = {
+    "STRING": "Text",
+    "INT64": "Number",
+    "FLOAT64": "Number",
+    "BOOL": "Boolean",
+    "DATE": "Date",
+    "TIMESTAMP": "Date & Time",
+}
 """What Looker Studio makes of a column by its type."""
 
 _COUNTS = frozenset({"assets", "rows"})
@@ -148,7 +166,8 @@ def fields() -> str:
 
 def _fields(contract: Contract) -> str:
     rows = [
-        f"| `{c.name}` | {_TYPES[c.type]} | {'metric' if aggregation(c) else 'dimension'} | {aggregation(c)} | {c.unit} | {_words(c)} |"
+        f"| `{c.name}` | {_TYPES[c.type]} | {'metric' if aggregation(c) else 'dimension'} | {aggregation(c)} | "
+        f"{c.unit} | {_words(c)} |"
         for c in contract.columns
     ]
     head = ["| Field | Type | Kind | Aggregation | Unit | Meaning |", "|---|---|---|---|---|---|"]

@@ -79,7 +79,9 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for line in [list(columns), *cells]:
-            sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
+            sys.stdout.write(
+                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+            )
         return
     table = Table(*(escape(name) for name in columns), header_style="bold")
     for line in cells:

@@ -28,7 +28,9 @@ def show_status(form: Format) -> None:
     blocks = Status(Warehouse(load_settings())).blocks()
     if form is not Format.TABLE:
         names = sorted({column for block in blocks for column in block.columns})
-        rows = [{"block": block.title} | {name: row.get(name) for name in names} for block in blocks for row in block.rows]
+        rows = [
+            {"block": block.title} | {name: row.get(name) for name in names} for block in blocks for row in block.rows
+        ]
         show(["block", *names], rows, form)
         return
     for block in blocks:

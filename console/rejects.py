@@ -31,10 +31,14 @@ def show_rejects(batch: str | None, reason: str | None, limit: int, form: Format
     columns = ["batch_id", "level", "asset_id", "reason", "column_name", "value", "page_uri", "row_number"]
     sql = (
         f"SELECT {', '.join(columns)} FROM `{warehouse.table(load_contract('rejected_record'))}` "
-        f"WHERE snapshot_date >= '{BEGINNING}' AND (@batch IS NULL OR batch_id = @batch) AND (@reason IS NULL OR reason = @reason) "
+        f"WHERE snapshot_date >= '{BEGINNING}' AND (@batch IS NULL OR batch_id = @batch) AND (@reason IS NULL OR "
+        "reason = @reason) "
         f"ORDER BY rejected_at DESC, page_uri, row_number LIMIT {limit}"
     )
-    parameters = [bigquery.ScalarQueryParameter("batch", "STRING", batch), bigquery.ScalarQueryParameter("reason", "STRING", reason)]
+    parameters = [
+        bigquery.ScalarQueryParameter("batch", "STRING", batch),
+        bigquery.ScalarQueryParameter("reason", "STRING", reason),
+    ]
     show(columns, warehouse.rows(sql, parameters), form)
 
 
@@ -55,7 +59,9 @@ class Replayed:
     outcome: str
 
 
-def replay_rejects(warehouse: Warehouse, replay: Replay, batch: str | None = None, reason: str | None = None) -> list[Replayed]:
+def replay_rejects(
+    warehouse: Warehouse, replay: Replay, batch: str | None = None, reason: str | None = None
+) -> list[Replayed]:
     """Replay every batch that has open rejects, one after another, the oldest first.
 
     Args:
@@ -70,7 +76,8 @@ def replay_rejects(warehouse: Warehouse, replay: Replay, batch: str | None = Non
     found = {row["batch_id"] for row in open_rejects(warehouse, batch, reason, EVERY_PAIR)}
     if not found:
         raise SettingsError(
-            "No reject is open" + (" that --batch and --reason select." if batch or reason else "."), "See `coinbeam rejects`."
+            "No reject is open" + (" that --batch and --reason select." if batch or reason else "."),
+            "See `coinbeam rejects`.",
         )
     return [_replayed(warehouse, replay, one, reason) for one in sorted(found)]
 
@@ -80,7 +87,9 @@ def _replayed(warehouse: Warehouse, replay: Replay, batch: str, reason: str | No
     try:
         name = parse_batch_id(batch)
     except SettingsError:
-        return Replayed(batch, before, before, "no snapshot: start the DAG of its kind again, which reuses what was landed")
+        return Replayed(
+            batch, before, before, "no snapshot: start the DAG of its kind again, which reuses what was landed"
+        )
     if name.is_foreign:
         return Replayed(batch, before, before, "its pages were files: run it again with --source=GLOB")
     fault = replay(name)

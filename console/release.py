@@ -11,17 +11,23 @@ if TYPE_CHECKING:
 
 release = typer.Typer(no_args_is_help=True, help="Releases in the bucket of Cloud Composer.")
 
-BucketOption = Annotated[str, typer.Option("--bucket", help="Bucket of the Composer environment, with or without gs://.")]
+BucketOption = Annotated[
+    str, typer.Option("--bucket", help="Bucket of the Composer environment, with or without gs://.")
+]
 IdOption = Annotated[str | None, typer.Option("--release", help="Id of the release. Default: that of this tree.")]
 SeenOption = Annotated[
     Path | None,
-    typer.Option(help="File in which `upload` notes which release was current, and by which `switch` finds another deployment."),
+    typer.Option(
+        help="File in which `upload` notes which release was current, and by which `switch` finds another deployment."
+    ),
 ]
 
 
 @release.command()
 def configure(
-    release_id: Annotated[str, typer.Option("--release", help="Id: lower-case letters, digits and hyphens, e.g. a short commit.")],
+    release_id: Annotated[
+        str, typer.Option("--release", help="Id: lower-case letters, digits and hyphens, e.g. a short commit.")
+    ],
     project: Annotated[str, typer.Option(help="Google Cloud project.")],
     bucket: Annotated[str, typer.Option(help="Bucket of the landing and batch files, without gs://.")],
     environment: Annotated[str, typer.Option(help="Whose YAML file gives the other settings.")] = "production",
@@ -32,9 +38,13 @@ def configure(
     image: Annotated[str | None, typer.Option(help="Container image of Dataflow workers.")] = None,
     template_folder: Annotated[str | None, typer.Option(help="gs:// folder of the Flex Templates.")] = None,
     plan: Annotated[str | None, typer.Option(help="CoinGecko plan.")] = None,
-    api_key_secret: Annotated[str | None, typer.Option(help="projects/P/secrets/S/versions/V of the CoinGecko key.")] = None,
+    api_key_secret: Annotated[
+        str | None, typer.Option(help="projects/P/secrets/S/versions/V of the CoinGecko key.")
+    ] = None,
     airflow_url: Annotated[str | None, typer.Option(help="Address of the Airflow web server.")] = None,
-    other: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, e.g. market.period=hourly; repeatable.")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, e.g. market.period=hourly; repeatable.")
+    ] = None,
 ) -> None:
     """Write config/deployment.json, and check that it makes valid settings. An empty value counts as not given."""
     from deploy.configuration import write_deployment
@@ -76,10 +86,14 @@ def upload(bucket: BucketOption, seen: SeenOption = None) -> None:
 def check(
     bucket: Annotated[
         str | None,
-        typer.Option("--bucket", help="Check the release as it lies in this bucket. Default: this tree as it would be uploaded."),
+        typer.Option(
+            "--bucket", help="Check the release as it lies in this bucket. Default: this tree as it would be uploaded."
+        ),
     ] = None,
     release_id: IdOption = None,
-    python: Annotated[Path, typer.Option(help="Interpreter of an environment with the packages of Composer.")] = Path(sys.executable),
+    python: Annotated[Path, typer.Option(help="Interpreter of an environment with the packages of Composer.")] = Path(
+        sys.executable
+    ),
 ) -> None:
     """Import the DAGs of a release as Composer would, in a process of its own; fails on any import error."""
     from coinbeam.settings import load_settings
@@ -125,7 +139,10 @@ def list_releases(bucket: BucketOption) -> None:
     """The releases in the bucket, newest first."""
     from console.output import show
 
-    rows = [{"release": one.release, "state": one.state, "uploaded": one.uploaded, "files": one.files} for one in _store(bucket).releases()]
+    rows = [
+        {"release": one.release, "state": one.state, "uploaded": one.uploaded, "files": one.files}
+        for one in _store(bucket).releases()
+    ]
     show(("release", "state", "uploaded", "files"), rows)
 
 

@@ -81,7 +81,11 @@ class RunCommand:
 
     def instant(self, settings: Settings) -> str:
         """The instant of the snapshot."""
-        return format_instant(parse_instant(self.snapshot_at)) if self.snapshot_at else present_instant(utc_now(), settings)
+        return (
+            format_instant(parse_instant(self.snapshot_at))
+            if self.snapshot_at
+            else present_instant(utc_now(), settings)
+        )
 
     @property
     def files(self) -> str:
@@ -145,7 +149,9 @@ def open_ui() -> int:
         "Ctrl-C stops it; `make down` stops the cloud."
     )
     try:
-        return subprocess.run(command("airflow", "standalone"), env=os.environ | airflow_environment(settings), check=False).returncode
+        return subprocess.run(
+            command("airflow", "standalone"), env=os.environ | airflow_environment(settings), check=False
+        ).returncode
     except KeyboardInterrupt:
         return 0
 
@@ -157,7 +163,8 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
         say(str(batch["error_message"]))
         return
     source = warehouse.rows(
-        f"SELECT name, attribution FROM `{warehouse.dataset('crypto_data')}.source_dim` WHERE source_id = '{batch['source_id']}'"
+        f"SELECT name, attribution FROM `{warehouse.dataset('crypto_data')}.source_dim` WHERE source_id = "
+        f"'{batch['source_id']}'"
     )
     say(f"Source: {source[0]['name']}. {source[0]['attribution'] or ''}" if source else f"Source: {batch['source_id']}")
     heading("Rows in the warehouse")
@@ -183,7 +190,15 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     show(["stage", "status", "rules"], check_counts(warehouse, batch))
     heading("Top ten by market capitalisation")
     show(
-        ["market_cap_rank", "asset_id", "name", "current_price", "market_cap", "price_change_percentage_24h", "volatility_7d"],
+        [
+            "market_cap_rank",
+            "asset_id",
+            "name",
+            "current_price",
+            "market_cap",
+            "price_change_percentage_24h",
+            "volatility_7d",
+        ],
         top_ten(warehouse, batch),
     )
     heading("Seconds by task")
@@ -217,7 +232,8 @@ def table_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
     for contract in load_all().values():
         where = f" WHERE {contract.partition_column} >= '1970-01-01'" if contract.partition_column else ""
         parts.append(
-            f"SELECT '{contract.dataset}.{contract.name}' AS `table`, COUNT(*) AS `rows` FROM `{warehouse.table(contract)}`{where}"
+            f"SELECT '{contract.dataset}.{contract.name}' AS `table`, COUNT(*) AS `rows` FROM "
+            f"`{warehouse.table(contract)}`{where}"
         )
     return sorted(warehouse.rows(" UNION ALL ".join(parts)), key=lambda row: str(row["table"]))
 
@@ -226,7 +242,8 @@ def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[st
     """How many rules of a run passed, failed, warned, by stage."""
     sql = (
         f"SELECT stage, status, COUNT(*) AS `rules` FROM `{warehouse.dataset('crypto_ops')}.quality_result` "
-        f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' AND run_id = '{batch['run_id']}' "
+        f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' AND run_id = "
+        f"'{batch['run_id']}' "
         "GROUP BY stage, status ORDER BY stage, status"
     )
     return warehouse.rows(sql)

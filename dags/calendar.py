@@ -1,4 +1,6 @@
-"""The calendar, made before a batch that it does not cover: the same tasks in every DAG that may be the first in a warehouse."""
+"""The calendar, made before a batch that it does not cover: the same tasks in every DAG that may be the first in a
+warehouse.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

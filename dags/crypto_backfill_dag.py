@@ -71,7 +71,11 @@ def selection_params(settings: Settings) -> dict[str, Param]:
             description="First day. Empty: as far back as one call of the plan reaches; for files everything.",
         ),
         "to_date": Param(
-            None, type=["null", "string"], format="date", title="To", description="Last day, included. Empty: the newest closed day."
+            None,
+            type=["null", "string"],
+            format="date",
+            title="To",
+            description="Last day, included. Empty: the newest closed day.",
         ),
         "quote_currency": currency_param(market.quote_currency),
         "only_gaps": Param(
@@ -108,7 +112,10 @@ def run_params(settings: Settings) -> dict[str, Param]:
             maximum=500_000,
         ),
         "dry_run": Param(
-            True, type="boolean", title="Dry run", description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop."
+            True,
+            type="boolean",
+            title="Dry run",
+            description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop.",
         ),
     }
 
@@ -147,7 +154,9 @@ def plan_backfill() -> dict[str, Any]:
 
     context, steps = get_current_context(), _backfill()
     run = context["dag_run"]
-    plan = steps.planner.plan(_request(steps), run_identity(run.run_type, run.logical_date, run.run_id), context["params"]["runner"])
+    plan = steps.planner.plan(
+        _request(steps), run_identity(run.run_type, run.logical_date, run.run_id), context["params"]["runner"]
+    )
     print(describe(plan))
     if context["params"]["dry_run"]:
         raise AirflowSkipException("Dry run: the plan is shown above, nothing was changed.")
@@ -216,7 +225,12 @@ def record_batch() -> str:
 def history_batch(batch: Any, options: Any) -> None:
     """One batch of a backfill, from its pieces to its record."""
     prepared = prepare(batch)
-    fetch = beam_job(HISTORY.job, options=options, execution_timeout=JOB_TIMEOUT, max_active_tis_per_dagrun=settings.history.max_parallel)
+    fetch = beam_job(
+        HISTORY.job,
+        options=options,
+        execution_timeout=JOB_TIMEOUT,
+        max_active_tis_per_dagrun=settings.history.max_parallel,
+    )
     load_facts = load_task(DAILY_FACT, f"{ONE}.batch_id", "history_*.csv")
     load_rejects = load_task(REJECTS, f"{ONE}.batch_id", "rejected_history.ndjson")
     record_rejects = script_task("record_rejects", f"{{{{ rejects_script({ONE}) }}}}")
@@ -253,7 +267,11 @@ with DAG(
     params=dag_params(settings),
     tags=["coinbeam", "history", settings.environment.value],
     **dag_arguments(
-        {"publish_script": publish_script, "rejects_script": rejects_script, "calendar_script": calendar_script(whole_backfill)}
+        {
+            "publish_script": publish_script,
+            "rejects_script": rejects_script,
+            "calendar_script": calendar_script(whole_backfill),
+        }
     ),
 ) as dag:
     found = batches()

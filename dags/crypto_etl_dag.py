@@ -169,7 +169,11 @@ def build_choose_jobs_task(plan: Any) -> Any:
     @task.branch(doc_md="A gap needs no job, a replay no coin list, and the calendar only sometimes needs more days.")
     def choose_jobs(plan: dict[str, Any]) -> list[str]:
         batch = _batch(plan)
-        jobs = {"gap": [], "replay": ["fetch_crypto_data"], "fetch": ["fetch_crypto_data", "populate_crypto_asset_dim"]}[batch.mode]
+        jobs = {
+            "gap": [],
+            "replay": ["fetch_crypto_data"],
+            "fetch": ["fetch_crypto_data", "populate_crypto_asset_dim"],
+        }[batch.mode]
         calendar = ["populate_date_dim"] if jobs and _ingestion().needs_calendar(batch.batch) else []
         return jobs + calendar
 
@@ -179,8 +183,8 @@ def build_choose_jobs_task(plan: Any) -> Any:
 def build_audit_task() -> Any:
     """Check the staged batch.
 
-    It pulls the plan instead of taking it as an argument: an argument would make ``plan_batch`` a direct upstream task, whose success would
-    start the audit of a gap.
+    It pulls the plan instead of taking it as an argument: an argument would make ``plan_batch`` a direct upstream task,
+    whose success would start the audit of a gap.
     """
 
     @task(
@@ -226,7 +230,9 @@ def build_record_task() -> Any:
             return "nothing planned, nothing to record"
         batch, steps = _batch(plan), _ingestion()
         failed = [task.task_id for task in tasks if task.state == "failed"]
-        errors = {name: steps.failure(batch.batch, name) or instance.xcom_pull(task_ids=name, key="error") for name in failed}
+        errors = {
+            name: steps.failure(batch.batch, name) or instance.xcom_pull(task_ids=name, key="error") for name in failed
+        }
         ended = outcome(batch, tasks, errors)
         steps.record(batch, Ending(ended.status, ended.error, ended.seconds), ended.succeeded)
         if ended.status == "gap":
@@ -264,7 +270,9 @@ with DAG(
     timeout = JOB_TIMEOUT[settings.market.period]
     fetch = beam_job("fetch_crypto_data", options=plan["fetch_options"], execution_timeout=timeout)
     assets = beam_job("populate_crypto_asset_dim", options=plan["assets_options"], execution_timeout=timeout)
-    dates = beam_job("populate_date_dim", options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30))
+    dates = beam_job(
+        "populate_date_dim", options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30)
+    )
     loads = [
         load_task("crypto_market_snapshot_fact", f"{PLAN}.batch_id", f"crypto_{{{{ {PLAN}.stamp }}}}.csv"),
         load_task("crypto_asset_dim", f"{PLAN}.batch_id", "asset_dim.csv"),

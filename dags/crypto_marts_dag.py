@@ -64,7 +64,9 @@ def verify() -> dict[str, int]:
 
 
 def refresh_script() -> str:
-    """The refresh, for templates: planned when the task runs, so that the try after one that a publish overtook knows of it."""
+    """The refresh, for templates: planned when the task runs, so that the try after one that a publish overtook knows
+    of it.
+    """
     marts = _marts()
     plan = marts.plan()
     return str(marts.script(plan)) if plan else "SELECT 'another refresh took everything that waited' AS mart;"

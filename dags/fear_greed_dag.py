@@ -77,7 +77,9 @@ def verify() -> dict[str, int]:
     return count_by_status(_steps().verify(_plan().batch))
 
 
-@task(trigger_rule=TriggerRule.ALL_DONE, doc_md="Records what came of the batch.", on_success_callback=resolve_incidents)
+@task(
+    trigger_rule=TriggerRule.ALL_DONE, doc_md="Records what came of the batch.", on_success_callback=resolve_incidents
+)
 def record_batch() -> str:
     """Write the row of ``ingestion_batch``, whatever happened before."""
     from coinbeam.feeds.ending import Ended, batch_ending, failures
@@ -126,11 +128,19 @@ with DAG(
         ),
     },
     tags=["coinbeam", "sentiment", settings.environment.value],
-    **dag_arguments({"publish_script": publish_script, "rejects_script": rejects_script, "calendar_script": calendar_script(whole_index)}),
+    **dag_arguments(
+        {
+            "publish_script": publish_script,
+            "rejects_script": rejects_script,
+            "calendar_script": calendar_script(whole_index),
+        }
+    ),
 ) as dag:
     plan: Any = plan_index()
     schema = ensure_schema(plan)
-    fetch = beam_job(SENTIMENT.job, options=plan["options"], execution_timeout=timedelta(minutes=30), trigger_rule=ANY_SUCCESS)
+    fetch = beam_job(
+        SENTIMENT.job, options=plan["options"], execution_timeout=timedelta(minutes=30), trigger_rule=ANY_SUCCESS
+    )
     calendar = calendar_tasks(whole_index, "plan_index", "batch_id", then=SENTIMENT.job)
     facts = load_task(FEAR_GREED_FACT, f"{PLAN}.batch_id", "fear_greed.csv")
     rejects = load_task(REJECTS, f"{PLAN}.batch_id", "rejected_fear_greed.ndjson")

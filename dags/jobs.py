@@ -1,8 +1,9 @@
-"""A Beam job as a task: launched on Dataflow as a Flex Template, or run in a process of the worker. The setting ``runner`` decides.
+"""A Beam job as a task: launched on Dataflow as a Flex Template, or run in a process of the worker. The setting
+``runner`` decides.
 
-In production nothing of Beam is installed beside Airflow. The task launches the template of its release, defers until the job has ended,
-and says in our own words why it failed. A job is named after its batch, so that a retried task finds the job that is still running and
-waits for that one; a task that is killed cancels its job.
+In production nothing of Beam is installed beside Airflow. The task launches the template of its release, defers until
+the job has ended, and says in our own words why it failed. A job is named after its batch, so that a retried task finds
+the job that is still running and waits for that one; a task that is killed cancels its job.
 """
 
 import hashlib
@@ -31,7 +32,9 @@ settings = load_settings()
 logger = logging.getLogger("coinbeam.dags")
 
 LOCAL_RUNNER = "FnApiRunner"
-"""Beam's name of the runner in one process, the same as in ``beam_pipelines.job.options``, which this package must not import."""
+"""Beam's name of the runner in one process, the same as in ``beam_pipelines.job.options``, which this package must not
+import.
+"""
 
 _BEAM_VERSION = "from importlib.metadata import version; print(version('apache-beam'))"
 _LONGEST_NAME = 63
@@ -59,10 +62,14 @@ class JobLineage:
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Inputs and outputs, told by the options of the job and the tasks after it."""
-        return job_lineage(self.beam_job, dict(self.pipeline_options or {}), self._loaded_files(task_instance), settings)
+        return job_lineage(
+            self.beam_job, dict(self.pipeline_options or {}), self._loaded_files(task_instance), settings
+        )
 
     def _loaded_files(self, task_instance: Any) -> list[str]:
-        """What the tasks after this one load: the job's files under the names that the next event of the lineage gives them."""
+        """What the tasks after this one load: the job's files under the names that the next event of the lineage gives
+        them.
+        """
         task: Any = self
         loads = [after for after in task.downstream_list if isinstance(after, GCSToBigQueryOperator)]
         patterns = [pattern for load in loads for pattern in load.source_objects]
@@ -121,7 +128,9 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
     @cached_property
     def hook(self) -> "ReattachingHook":
         """The stock hook, which launches a job or finds it running."""
-        return ReattachingHook(gcp_conn_id=self.gcp_conn_id, poll_sleep=self.poll_sleep, cancel_timeout=self.cancel_timeout)
+        return ReattachingHook(
+            gcp_conn_id=self.gcp_conn_id, poll_sleep=self.poll_sleep, cancel_timeout=self.cancel_timeout
+        )
 
     def execute(self, context: Any) -> Any:
         """Launch the job, or find the one that an earlier attempt launched, and wait for its end in the triggerer."""
@@ -129,7 +138,9 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
         return super().execute(context)
 
     def defer(self, **kwargs: Any) -> NoReturn:
-        """Wait no longer than the task may run: the stock trigger would wait for ever for a job that somebody cancelled on Dataflow."""
+        """Wait no longer than the task may run: the stock trigger would wait for ever for a job that somebody cancelled
+        on Dataflow.
+        """
         super().defer(**{"timeout": self.execution_timeout, **kwargs})
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -160,7 +171,9 @@ class ReattachingHook(DataflowHook):
             try:
                 return dict(super().launch_job_with_flex_template(body=body, location=location, project_id=project_id))
             except HttpError as error:
-                running = self.jobs_named(name, project_id, location, "ACTIVE") if error.status_code == _CONFLICT else []
+                running = (
+                    self.jobs_named(name, project_id, location, "ACTIVE") if error.status_code == _CONFLICT else []
+                )
                 if not running:
                     raise
         self.log.info("Job %s (%s) is running already: this attempt waits for it.", name, running[0]["id"])
@@ -177,7 +190,9 @@ class ReattachingHook(DataflowHook):
         """
         request = self._jobs().list(projectId=project_id, location=location, name=name, filter=state)
         jobs = request.execute(num_retries=self.num_retries).get("jobs", [])
-        return sorted((job for job in jobs if job["name"] == name), key=lambda job: str(job.get("createTime", "")), reverse=True)
+        return sorted(
+            (job for job in jobs if job["name"] == name), key=lambda job: str(job.get("createTime", "")), reverse=True
+        )
 
     def error_of(self, name: str, project_id: str, location: str) -> CoinbeamError | None:
         """The error that the newest job of a name raised on a worker, or None when it was none of ours."""
@@ -185,8 +200,13 @@ class ReattachingHook(DataflowHook):
         if not jobs:
             return None
         messages = self._jobs().messages()
-        request = messages.list(projectId=project_id, location=location, jobId=jobs[0]["id"], minimumImportance="JOB_MESSAGE_ERROR")
-        texts = [message.get("messageText", "") for message in request.execute(num_retries=self.num_retries).get("jobMessages", [])]
+        request = messages.list(
+            projectId=project_id, location=location, jobId=jobs[0]["id"], minimumImportance="JOB_MESSAGE_ERROR"
+        )
+        texts = [
+            message.get("messageText", "")
+            for message in request.execute(num_retries=self.num_retries).get("jobMessages", [])
+        ]
         return next((error for error in map(raised_in, texts) if error), None)
 
     def _jobs(self) -> Any:
@@ -194,7 +214,8 @@ class ReattachingHook(DataflowHook):
 
 
 def settle_calls(job: str, options: Mapping[str, Any]) -> None:
-    """Settle the calls that a finished job reserved; a ledger that cannot be reached must not fail a job that did its work.
+    """Settle the calls that a finished job reserved; a ledger that cannot be reached must not fail a job that did its
+    work.
 
     Args:
         job: name of the entry module.
@@ -254,7 +275,8 @@ def launch_environment(job: str, settings: Settings) -> dict[str, Any]:
 def job_name(job: str, options: Mapping[str, Any]) -> str:
     """The name of the job of a batch: the same for every attempt, and another one for another batch.
 
-    It is made of the job, the folder of the batch, and a digest of both: Dataflow allows lower-case letters, digits and hyphens.
+    It is made of the job, the folder of the batch, and a digest of both: Dataflow allows lower-case letters, digits and
+    hyphens.
     """
     output = str(options["output"]).rstrip("/")
     digest = hashlib.sha256(f"{job} {output}".encode()).hexdigest()[:8]

@@ -1,8 +1,8 @@
 """Lineage of our tasks: what each read and wrote, in the names that OpenLineage gives to things.
 
-Source of the naming: https://openlineage.io/docs/spec/naming. A BigQuery table is ``bigquery`` and ``project.dataset.table``. An object of
-Cloud Storage is ``gs://bucket`` and its path; files that are read by a pattern are their folder, as Google's provider has it. An endpoint
-is its server and its path.
+Source of the naming: https://openlineage.io/docs/spec/naming. A BigQuery table is ``bigquery`` and
+``project.dataset.table``. An object of Cloud Storage is ``gs://bucket`` and its path; files that are read by a pattern
+are their folder, as Google's provider has it. An endpoint is its server and its path.
 """
 
 import re
@@ -21,7 +21,9 @@ ENDPOINTS = {
     "fetch_market_history": {"coins/{id}/market_chart/range": "market_chart"},
     "fetch_fear_greed": {"fng": "fear_greed"},
 }
-"""What each job asks when it asks anybody: paths of the API, each with the folder of landing that receives its answers."""
+"""What each job asks when it asks anybody: paths of the API, each with the folder of landing that receives its
+answers.
+"""
 
 LANDING = "landing"
 _LANDED = re.compile(rf"(?:.*/)?{LANDING}/[^/]+")
@@ -29,7 +31,8 @@ _ASKED = {"live", "simulator", "auto"}
 
 
 def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], settings: Settings) -> Any:
-    """Inputs and outputs of a Beam job: it asks endpoints, whose answers it lands, or reads files; it writes the files of the batch.
+    """Inputs and outputs of a Beam job: it asks endpoints, whose answers it lands, or reads files; it writes the files
+    of the batch.
 
     Args:
         job: name of the entry module.
@@ -40,7 +43,9 @@ def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], sett
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     source, output = str(options.get("source") or ""), str(options["output"])
-    written = [object_dataset(f"{settings.bucket_uri}/{file}") for file in sorted(files)] or [object_dataset(f"{output}/")]
+    written = [object_dataset(f"{settings.bucket_uri}/{file}") for file in sorted(files)] or [
+        object_dataset(f"{output}/")
+    ]
     if source not in _ASKED:
         return OperatorLineage(inputs=[object_dataset(source)] if source else [], outputs=written)
     endpoints, landing = ENDPOINTS[job], str(options.get("landing") or output)
@@ -105,7 +110,10 @@ def script_lineage(script: str, project: str) -> tuple[list["Dataset"], list["Da
 def _tables(tables: Iterable[Any], project: str) -> list["Dataset"]:
     """Tables in a dataset; one that is named alone is temporary and ends with the script."""
     lasting = {table.qualified_name for table in tables if "." in table.qualified_name}
-    return [_dataset("bigquery", name) for name in sorted(name if name.count(".") > 1 else f"{project}.{name}" for name in lasting)]
+    return [
+        _dataset("bigquery", name)
+        for name in sorted(name if name.count(".") > 1 else f"{project}.{name}" for name in lasting)
+    ]
 
 
 def _dataset(namespace: str, name: str) -> "Dataset":

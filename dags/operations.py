@@ -57,7 +57,12 @@ def alert_failure(context: Any) -> None:
     instance.xcom_push(key="error", value=reason[:2000])
     title = f"Coinbeam: {instance.dag_id}.{instance.task_id} failed"
     failure = Failure(
-        instance.dag_id, instance.task_id, reason.partition(":")[0], title, f"Run {instance.run_id}. {reason}", instance.run_id
+        instance.dag_id,
+        instance.task_id,
+        reason.partition(":")[0],
+        title,
+        f"Run {instance.run_id}. {reason}",
+        instance.run_id,
     )
     tell(failure, getattr(instance, "log_url", ""))
 
@@ -76,8 +81,8 @@ def alert_gap(instance: Any, title: str, reason: str) -> None:
 def tell(failure: Failure, link: str = "") -> None:
     """Log a failure, and send it when it opens an incident.
 
-    Nothing may hide the failure that is being told: where the warehouse cannot be asked it is sent, since an alert too many is better than
-    one too few; where the settings are wrong it is in the log.
+    Nothing may hide the failure that is being told: where the warehouse cannot be asked it is sent, since an alert too
+    many is better than one too few; where the settings are wrong it is in the log.
     """
     alert = Alert(failure.title, failure.message, link)
     try:
@@ -110,7 +115,9 @@ def resolve_incidents(context: Any) -> None:
 
 
 def resolve(dag_id: str, task_ids: Collection[str]) -> None:
-    """Close the open incidents of tasks that succeeded; a record that cannot be kept must not fail a run that went well."""
+    """Close the open incidents of tasks that succeeded; a record that cannot be kept must not fail a run that went
+    well.
+    """
     try:
         settings = load_settings()
         over = Incidents(Warehouse(settings)).resolve(dag_id, task_ids)

@@ -28,7 +28,8 @@ def fact_asset(table: str) -> Asset:
 
 
 def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
-    """What every DAG has besides its own name, schedule and form: tasks are bounded, retried by the class of the error, told to a person.
+    """What every DAG has besides its own name, schedule and form: tasks are bounded, retried by the class of the error,
+    told to a person.
 
     Args:
         macros: what the templates of this DAG use.
@@ -49,7 +50,9 @@ def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def runner_param(runner: Runner) -> Param:
-    """The field of a trigger form that tells where the Beam jobs run; the deployment decides, so there is one choice."""
+    """The field of a trigger form that tells where the Beam jobs run; the deployment decides, so there is one
+    choice.
+    """
     return Param(
         runner.value,
         type="string",
@@ -71,17 +74,23 @@ def currency_param(configured: str) -> Param:
 
 
 class ScriptOperator(BigQueryInsertJobOperator):
-    """The stock operator, with the lineage of a script where BigQuery does not tell it: the emulator keeps no statistics of statements."""
+    """The stock operator, with the lineage of a script where BigQuery does not tell it: the emulator keeps no
+    statistics of statements.
+    """
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """What the job says of itself, or what its SQL says."""
         lineage = super().get_openlineage_facets_on_complete(task_instance)
         if not (lineage.inputs or lineage.outputs):
-            lineage.inputs, lineage.outputs = script_lineage(self.configuration["query"]["query"], settings.google.project)
+            lineage.inputs, lineage.outputs = script_lineage(
+                self.configuration["query"]["query"], settings.google.project
+            )
         return lineage
 
 
-def load_task(table: str, batch_id: str, pattern: str, *, trigger_rule: TriggerRule = ANY_SUCCESS) -> GCSToBigQueryOperator:
+def load_task(
+    table: str, batch_id: str, pattern: str, *, trigger_rule: TriggerRule = ANY_SUCCESS
+) -> GCSToBigQueryOperator:
     """Load batch files into the staging table of the batch.
 
     Args:

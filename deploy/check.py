@@ -1,4 +1,6 @@
-"""The smoke check of a release: its DAGs are imported from its tree as Composer would, by the loader, with no checkout in reach."""
+"""The smoke check of a release: its DAGs are imported from its tree as Composer would, by the loader, with no checkout
+in reach.
+"""
 
 import json
 import os
@@ -41,7 +43,10 @@ def check_release(manifest: Manifest, content: Mapping[str, bytes], python: Path
     faults = [f"{path}: {text}".strip() for path, text in found["errors"].items()]
     faults += [f"{name} was not imported from the release" for name in found["strangers"]]
     if faults or not found["dags"]:
-        raise TerminalError(f"Release {manifest.release} cannot be imported: " + ("\n".join(faults) or "it holds no DAG") + "\n", _REMEDY)
+        raise TerminalError(
+            f"Release {manifest.release} cannot be imported: " + ("\n".join(faults) or "it holds no DAG") + "\n",
+            _REMEDY,
+        )
     return list(found["dags"])
 
 
@@ -64,7 +69,12 @@ def _parse(home: Path, python: Path) -> dict[str, Any]:
     script = home / "parse.py"
     script.write_bytes(_source("parse.py"))
     done = subprocess.run(
-        [str(python.absolute()), "-I", str(script), str(home / "dags")],  # isolated: no PYTHONPATH, no folder of the caller
+        [
+            str(python.absolute()),
+            "-I",
+            str(script),
+            str(home / "dags"),
+        ],  # isolated: no PYTHONPATH, no folder of the caller
         cwd=home,
         env=_variables(home),
         capture_output=True,
@@ -74,7 +84,9 @@ def _parse(home: Path, python: Path) -> dict[str, Any]:
     )
     line = next((line for line in done.stdout.splitlines() if line.startswith(MARK)), None)
     if done.returncode or line is None:
-        raise TerminalError(f"{python} could not parse the release: {(done.stderr or done.stdout)[-_LAST_CHARACTERS:].strip()}", _REMEDY)
+        raise TerminalError(
+            f"{python} could not parse the release: {(done.stderr or done.stdout)[-_LAST_CHARACTERS:].strip()}", _REMEDY
+        )
     return dict(json.loads(line.removeprefix(MARK)))
 
 

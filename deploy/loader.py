@@ -1,8 +1,9 @@
-"""The one DAG file in Airflow's folder: it imports the DAGs of the current release. Airflow never parses the releases themselves.
+"""The one DAG file in Airflow's folder: it imports the DAGs of the current release. Airflow never parses the releases
+themselves.
 
-``coinbeam_release.json`` names the current and the previous release. Files arrive in Composer in any order, so the first of the two that is
-complete by its manifest is used, and all of its modules come from its own tree. Uploaded as ``coinbeam_dags.py``: it stands alone, and of
-ours it imports nothing but what it has chosen.
+``coinbeam_release.json`` names the current and the previous release. Files arrive in Composer in any order, so the
+first of the two that is complete by its manifest is used, and all of its modules come from its own tree. Uploaded as
+``coinbeam_dags.py``: it stands alone, and of ours it imports nothing but what it has chosen.
 """
 
 import base64
@@ -49,7 +50,9 @@ def load(folder: Path) -> dict[str, Any]:
     os.environ.setdefault("COINBEAM_ENV", manifest["environment"])
     activate(tree)
     files = [file["path"] for file in manifest["files"]]
-    names = [path[: -len(".py")].replace("/", ".") for path in files if path.startswith("dags/") and path.endswith(DAG_FILE)]
+    names = [
+        path[: -len(".py")].replace("/", ".") for path in files if path.startswith("dags/") and path.endswith(DAG_FILE)
+    ]
     dags = [importlib.import_module(name).dag for name in names]  # each of our DAG files calls its DAG `dag`
     return {dag.dag_id: dag for dag in dags}
 
@@ -70,7 +73,9 @@ def choose(folder: Path) -> tuple[Path, dict[str, Any]]:
                 logger.warning("Release %s is used, since %s.", release, "; ".join(faults))
             return tree, manifest
         faults.append(f"release {release} {fault}")
-    raise NoCompleteReleaseError(f"No complete release in {folder}: {'; '.join(faults)}. Run `coinbeam release upload` again.")
+    raise NoCompleteReleaseError(
+        f"No complete release in {folder}: {'; '.join(faults)}. Run `coinbeam release upload` again."
+    )
 
 
 def read_pointer(folder: Path) -> dict[str, Any]:
@@ -113,7 +118,9 @@ def arrived(path: Path, md5: str) -> bool:
 
 
 def activate(tree: Path) -> None:
-    """Let every module of ours come from one tree: one that an earlier parse of this process took from another tree is forgotten."""
+    """Let every module of ours come from one tree: one that an earlier parse of this process took from another tree is
+    forgotten.
+    """
     own = f"{tree}{os.sep}"
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in PACKAGES and not str(getattr(module, "__file__", None) or "").startswith(own):

@@ -1,4 +1,6 @@
-"""Parses a DAG folder as Airflow does and prints what it found, as JSON. Run by its path, with the interpreter of that Airflow."""
+"""Parses a DAG folder as Airflow does and prints what it found, as JSON. Run by its path, with the interpreter of that
+Airflow.
+"""
 
 import importlib
 import json
@@ -12,7 +14,11 @@ def main(folder: str) -> None:
     """Print the DAGs, the errors, and the modules of ours that did not come from a release in the folder."""
     # By name: this package does not depend on Airflow. The script is a guest of the one that runs it.
     bag = importlib.import_module("airflow.dag_processing.dagbag").DagBag(folder)
-    ours = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items() if name.partition(".")[0] in PACKAGES}
+    ours = {
+        name: str(getattr(module, "__file__", ""))
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in PACKAGES
+    }
     strangers = sorted(name for name, file in ours.items() if not file.startswith(f"{folder}/coinbeam_releases/"))
     found = {"dags": sorted(bag.dags), "errors": bag.import_errors, "strangers": strangers}
     sys.stdout.write(f"{MARK}{json.dumps(found)}\n")

@@ -1,7 +1,7 @@
 """The releases in Composer's bucket: uploaded beside the current one, and made current by the overwrite of one object.
 
-At every moment of an upload the current release lies there whole, since nothing of it is touched. See ``deploy.loader`` for how
-Airflow reads what is written here.
+At every moment of an upload the current release lies there whole, since nothing of it is touched. See ``deploy.loader``
+for how Airflow reads what is written here.
 """
 
 import json
@@ -83,7 +83,8 @@ class ReleaseStore:
     def upload(self, manifest: Manifest, content: Mapping[str, bytes]) -> int:
         """Upload what is missing of a release; its manifest comes last.
 
-        A release never changes: the same id with other files is refused. An upload that was broken off is taken up again.
+        A release never changes: the same id with other files is refused. An upload that was broken off is taken up
+        again.
 
         Args:
             manifest: of the release.
@@ -98,7 +99,9 @@ class ReleaseStore:
         folder = _folder(manifest.release)
         known, _ = self.bucket.read(f"{folder}/{MANIFEST}")
         if known is not None and known.decode() != manifest.text:
-            raise TerminalError(f"Release {manifest.release} is in {self.bucket.uri(folder)} with other files.", "Use a new release id.")
+            raise TerminalError(
+                f"Release {manifest.release} is in {self.bucket.uri(folder)} with other files.", "Use a new release id."
+            )
         self._ignore_releases()
         stored = {found.name: found for found in self.bucket.objects(f"{folder}/")}
         missing = [file for file in manifest.files if not _same(stored.get(f"{folder}/{file.path}"), file.md5)]
@@ -116,12 +119,16 @@ class ReleaseStore:
         folder = _folder(release)
         text, _ = self.bucket.read(f"{folder}/{MANIFEST}")
         if text is None:
-            raise TerminalError(f"Release {release} is not complete in {self.bucket.uri(folder)}: no {MANIFEST}.", _UPLOAD)
+            raise TerminalError(
+                f"Release {release} is not complete in {self.bucket.uri(folder)}: no {MANIFEST}.", _UPLOAD
+            )
         manifest = Manifest.read(text.decode(), self.bucket.uri(f"{folder}/{MANIFEST}"))
         stored = {found.name: found for found in self.bucket.objects(f"{folder}/")}
         wrong = [file.path for file in manifest.files if not _same(stored.get(f"{folder}/{file.path}"), file.md5)]
         if wrong:
-            raise TerminalError(f"Release {release} is not complete in {self.bucket.uri(folder)}: {', '.join(wrong[:5])}.", _UPLOAD)
+            raise TerminalError(
+                f"Release {release} is not complete in {self.bucket.uri(folder)}: {', '.join(wrong[:5])}.", _UPLOAD
+            )
         return manifest
 
     def download(self, manifest: Manifest) -> dict[str, bytes]:
@@ -133,9 +140,15 @@ class ReleaseStore:
         folder = _folder(manifest.release)
         bodies = in_parallel(lambda file: self.bucket.read(f"{folder}/{file.path}")[0], manifest.files)
         content = {file.path: body for file, body in zip(manifest.files, bodies, strict=True) if body is not None}
-        wrong = [file.path for file in manifest.files if file.path not in content or describe(file.path, content[file.path]) != file]
+        wrong = [
+            file.path
+            for file in manifest.files
+            if file.path not in content or describe(file.path, content[file.path]) != file
+        ]
         if wrong:
-            raise TerminalError(f"Release {manifest.release} changed while it was read: {', '.join(wrong[:5])}.", _UPLOAD)
+            raise TerminalError(
+                f"Release {manifest.release} changed while it was read: {', '.join(wrong[:5])}.", _UPLOAD
+            )
         return content
 
     def switch(self, release: str, seen: int | None = None) -> Pointer:
@@ -156,7 +169,9 @@ class ReleaseStore:
         before, generation = self.pointer()
         after = before if before.current == release else Pointer(release, before.current)
         if seen is not None and seen != generation and before.current != release:
-            raise DeploymentConflictError(f"Another deployment made {before.current} current since this one began.", _AGAIN)
+            raise DeploymentConflictError(
+                f"Another deployment made {before.current} current since this one began.", _AGAIN
+            )
         if after != before:
             self._write_pointer(after, generation)
         self._install_loader()
@@ -168,10 +183,14 @@ class ReleaseStore:
         except DeploymentConflictError as error:
             found, _ = self.pointer()
             if found != after:  # else it is our own write, whose answer was lost and which the client repeated
-                raise DeploymentConflictError(f"Another deployment made {found.current} current at the same moment.", _AGAIN) from error
+                raise DeploymentConflictError(
+                    f"Another deployment made {found.current} current at the same moment.", _AGAIN
+                ) from error
 
     def _install_loader(self) -> None:
-        """After the first switch, since a loader without a pointer is an error in Airflow; later only where it changed."""
+        """After the first switch, since a loader without a pointer is an error in Airflow; later only where it
+        changed.
+        """
         wanted = resources.files("deploy").joinpath("loader.py").read_bytes()
         present, _ = self.bucket.read(LOADER)
         if present != wanted:
@@ -191,7 +210,10 @@ class ReleaseStore:
         prefix = f"{DAGS}/{RELEASES}/"
         for stored in self.bucket.objects(prefix):
             found.setdefault(stored.name.removeprefix(prefix).partition("/")[0], []).append(stored)
-        listed = [Listed(name, self._state(name, pointer), max(one.created for one in files), len(files)) for name, files in found.items()]
+        listed = [
+            Listed(name, self._state(name, pointer), max(one.created for one in files), len(files))
+            for name, files in found.items()
+        ]
         return sorted(listed, key=lambda one: (one.uploaded, one.release), reverse=True)
 
     def _state(self, release: str, pointer: Pointer) -> str:

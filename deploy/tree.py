@@ -1,4 +1,6 @@
-"""The tree of a release: what is shipped of a checkout, and the manifest by which a reader knows that all of it has arrived."""
+"""The tree of a release: what is shipped of a checkout, and the manifest by which a reader knows that all of it has
+arrived.
+"""
 
 import base64
 import hashlib
@@ -72,18 +74,25 @@ class Manifest:
             body: dict[str, Any] = json.loads(text)
             return cls(body["release"], body["environment"], tuple(ReleaseFile(**file) for file in body["files"]))
         except (ValueError, LookupError, TypeError) as error:
-            raise TerminalError(f"{origin} is not the manifest of a release: {error}.", "Upload the release under a new id.") from error
+            raise TerminalError(
+                f"{origin} is not the manifest of a release: {error}.", "Upload the release under a new id."
+            ) from error
 
 
 def describe(path: str, content: bytes) -> ReleaseFile:
     """A file by its content."""
-    return ReleaseFile(path, len(content), base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode())
+    return ReleaseFile(
+        path, len(content), base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+    )
 
 
 def shipped(root: Path = ROOT) -> Iterator[str]:
     """The paths of a checkout that belong to a release, sorted; links and hidden files do not."""
     found = {
-        path.relative_to(root) for folder, patterns in SHIPPED.items() for pattern in patterns for path in (root / folder).glob(pattern)
+        path.relative_to(root)
+        for folder, patterns in SHIPPED.items()
+        for pattern in patterns
+        for path in (root / folder).glob(pattern)
     }
     for path in sorted(found):
         if (

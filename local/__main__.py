@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="coinbeam local", description="BigQuery, Cloud Storage and CoinGecko on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="coinbeam local", description="BigQuery, Cloud Storage and CoinGecko on this machine."
+    )
     commands = parser.add_subparsers(required=True, metavar="up|down|status|reset")
     _add(commands, "up", _up, "start the services, the bucket and the datasets")
     _add(commands, "down", _down, "stop the services; the data stay")
@@ -36,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
 _Command = Callable[[Settings, argparse.Namespace], int]
 
 
-def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: _Command, text: str) -> argparse.ArgumentParser:
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: _Command, text: str
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=run)
     return parser

@@ -37,7 +37,9 @@ def lineage_file(settings: Settings) -> Path:
 
 
 def lineage_environment(settings: Settings) -> dict[str, str]:
-    """Variables that make Airflow's OpenLineage provider tell what each task read and wrote; without a transport it tells nothing."""
+    """Variables that make Airflow's OpenLineage provider tell what each task read and wrote; without a transport it
+    tells nothing.
+    """
     transport = _lineage_transport(settings) if settings.lineage.enabled else None
     if transport is None:
         return {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
@@ -45,8 +47,8 @@ def lineage_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__OPENLINEAGE__DISABLED": "False",
         "AIRFLOW__OPENLINEAGE__NAMESPACE": settings.lineage.namespace,
         "AIRFLOW__OPENLINEAGE__TRANSPORT": transport,
-        # Source code says nothing about data. The lineage of hooks is one list per process: `dags test` runs all tasks in one, and each
-        # task would also tell what those before it did. Our operators know what they read and write.
+        # Source code says nothing about data. The lineage of hooks is one list per process: `dags test` runs all tasks
+        # in one, and each task would also tell what those before it did. Our operators know what they read and write.
         "AIRFLOW__OPENLINEAGE__EMISSION_POLICY": json.dumps(
             [{"scope": {}, "controls": {"include_source_code": False, "hook_lineage": False}}]
         ),
@@ -112,7 +114,9 @@ def migrate_database(settings: Settings) -> None:
         check=False,
     )
     if done.returncode:
-        raise TerminalError(f"Airflow's database could not be prepared: {done.stderr.strip()[-1000:]}", f"Delete {home} and try again.")
+        raise TerminalError(
+            f"Airflow's database could not be prepared: {done.stderr.strip()[-1000:]}", f"Delete {home} and try again."
+        )
     marker.write_text(wanted)
 
 
@@ -133,7 +137,9 @@ class DagRun:
     dag_id: str = SNAPSHOT_DAG
 
 
-def run_dag(settings: Settings, run: DagRun, log: Path, on_line: Callable[[str], None], then: Sequence[DagRun] = ()) -> int:
+def run_dag(
+    settings: Settings, run: DagRun, log: Path, on_line: Callable[[str], None], then: Sequence[DagRun] = ()
+) -> int:
     """Run the DAG to its end in a process of its own.
 
     Args:
@@ -141,7 +147,8 @@ def run_dag(settings: Settings, run: DagRun, log: Path, on_line: Callable[[str],
         run: what to run.
         log: file that receives everything Airflow prints.
         on_line: called with each line, for progress.
-        then: runs after it in the same process, which saves starting Airflow again; they see its variables, and are left out when it fails.
+        then: runs after it in the same process, which saves starting Airflow again; they see its variables, and are
+            left out when it fails.
 
     Returns:
         Airflow's exit code.
@@ -150,22 +157,32 @@ def run_dag(settings: Settings, run: DagRun, log: Path, on_line: Callable[[str],
         TerminalError: it did not end in time; it was stopped.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    arguments = command("local.dag_runs", json.dumps([[one.dag_id, one.logical_date, dict(one.conf)] for one in (run, *then)]))
+    arguments = command(
+        "local.dag_runs", json.dumps([[one.dag_id, one.logical_date, dict(one.conf)] for one in (run, *then)])
+    )
     environment = os.environ | airflow_environment(settings) | dict(run.variables)
-    with log.open("w", encoding="utf-8") as sink, _process(arguments, environment) as process, _deadline(process) as late:
+    with (
+        log.open("w", encoding="utf-8") as sink,
+        _process(arguments, environment) as process,
+        _deadline(process) as late,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             sink.write(line)
             on_line(line.rstrip("\n"))
         code = process.wait(_STOP_SECONDS)
     if late.is_set():
-        raise TerminalError(f"The run did not end within {RUN_TIMEOUT_SECONDS:g} s and was stopped.", f"Its log is {log}.")
+        raise TerminalError(
+            f"The run did not end within {RUN_TIMEOUT_SECONDS:g} s and was stopped.", f"Its log is {log}."
+        )
     return code
 
 
 @contextmanager
 def _deadline(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
-    """Stop the whole process group when its time is over, even if it prints nothing more; the event tells that it happened."""
+    """Stop the whole process group when its time is over, even if it prints nothing more; the event tells that it
+    happened.
+    """
     late = threading.Event()
 
     def stop() -> None:

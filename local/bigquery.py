@@ -2,17 +2,19 @@
 
 ``python -m local.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
-- No time travel. bqemulator copies the whole table after every write, whatever the retention, so that time and disk grow with the table
-  and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead of answered with the present rows.
-- A transaction is DuckDB's own. bqemulator copies every table that a transaction changes, to put it back should it fail, so that time grows
-  with the table here too. Scripts run one after the other on one connection; nothing else comes between. An error that a script catches
-  (``EXCEPTION``) takes back what its transaction did, which BigQuery leaves in place.
+- No time travel. bqemulator copies the whole table after every write, whatever the retention, so that time and disk
+  grow with the table and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead
+  of answered with the present rows.
+- A transaction is DuckDB's own. bqemulator copies every table that a transaction changes, to put it back should it
+  fail, so that time grows with the table here too. Scripts run one after the other on one connection; nothing else
+  comes between. An error that a script catches (``EXCEPTION``) takes back what its transaction did, which BigQuery
+  leaves in place.
 - Query parameters work in scripts (see :mod:`local.script_parameters`).
 - ``RAISE`` in a script is a failed query, not an internal error that breaks the connection.
-- A CSV file is read by BigQuery's defaults, comma and double quote. bqemulator ignores the dialect of the load job and guesses it from the
-  first rows; a name such as ``"Comma, Inc., the 'Coin'"`` misleads it.
-- DuckDB keeps at most ``MEMORY_LIMIT`` of tables and intermediate results and spills the rest to disk; by itself it would take four fifths
-  of the machine's memory.
+- A CSV file is read by BigQuery's defaults, comma and double quote. bqemulator ignores the dialect of the load job and
+  guesses it from the first rows; a name such as ``"Comma, Inc., the 'Coin'"`` misleads it.
+- DuckDB keeps at most ``MEMORY_LIMIT`` of tables and intermediate results and spills the rest to disk; by itself it
+  would take four fifths of the machine's memory.
 
 The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
 """
@@ -69,7 +71,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def collect_rarely() -> None:
-    """Look for garbage less often: a statement leaves thousands of short-lived objects, and looking costs a seventh of the work."""
+    """Look for garbage less often: a statement leaves thousands of short-lived objects, and looking costs a seventh of
+    the work.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 
@@ -82,15 +86,20 @@ def check_version(installed: str) -> None:
     """
     if installed != PINNED_VERSION:
         raise TerminalError(
-            f"bqemulator {installed} is installed, but local/bigquery.py corrects the inner workings of {PINNED_VERSION}.",
+            f"bqemulator {installed} is installed, but local/bigquery.py corrects the inner workings of "
+            f"{PINNED_VERSION}.",
             f"Install bqemulator=={PINNED_VERSION}, or re-check the corrections and raise PINNED_VERSION.",
         )
 
 
 def install_spatial() -> None:
-    """Put DuckDB's ``spatial`` extension where DuckDB looks for it, from the wheel instead of the internet; once per machine."""
+    """Put DuckDB's ``spatial`` extension where DuckDB looks for it, from the wheel instead of the internet; once per
+    machine.
+    """
     with duckdb.connect() as connection:
-        row = connection.execute("SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'").fetchone()
+        row = connection.execute(
+            "SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'"
+        ).fetchone()
     if not (row and row[0]):
         duckdb_extensions.import_extension("spatial")
 
@@ -128,7 +137,9 @@ def _capture_nothing(*_: object, **__: object) -> None:
 
 
 def _refuse_time_travel(*_: object, **__: object) -> NoReturn:
-    raise UnsupportedFeatureError("FOR SYSTEM_TIME AS OF: local tables have no time travel, since no copies of them are kept")
+    raise UnsupportedFeatureError(
+        "FOR SYSTEM_TIME AS OF: local tables have no time travel, since no copies of them are kept"
+    )
 
 
 async def _copy_nothing(*_: object) -> None:
@@ -147,12 +158,16 @@ async def _handle_transaction(script: ScriptInterpreter, operation: str) -> None
 
 
 async def _commit(script: ScriptInterpreter) -> None:
-    """Stands in for ``ScriptInterpreter._drop_txn_snapshots``: after a COMMIT, at the end of a script, and where an error was caught."""
+    """Stands in for ``ScriptInterpreter._drop_txn_snapshots``: after a COMMIT, at the end of a script, and where an
+    error was caught.
+    """
     if script._active_txn is not None:
         script._active_txn = None
         try:
             script._ctx.engine.execute("COMMIT")
-        except duckdb.TransactionException:  # DuckDB has given the transaction up after an error; it must still be told to end
+        except (
+            duckdb.TransactionException
+        ):  # DuckDB has given the transaction up after an error; it must still be told to end
             script._ctx.engine.execute("ROLLBACK")
 
 
@@ -182,7 +197,9 @@ _original_run_query_body = executor._run_query_body
 
 
 async def _run_query_body(**query: Any) -> Any:
-    """Stands in for ``executor._run_query_body``: inlines the parameters of a script and lets its RAISE be a failed query."""
+    """Stands in for ``executor._run_query_body``: inlines the parameters of a script and lets its RAISE be a failed
+    query.
+    """
     if query["is_scripted"] and query["query_params"]:
         query["bq_sql"] = inline_parameters(query["bq_sql"], query["query_params"])
     try:

@@ -133,7 +133,8 @@ def _already_up(settings: Settings, say: Say) -> bool:
         return False
     if last.ports != settings.local.ports.model_dump():
         raise LocalCloudError(
-            f"The local cloud already runs on other ports: {last.ports}.", "Stop it with `coinbeam local down` or set those ports again."
+            f"The local cloud already runs on other ports: {last.ports}.",
+            "Stop it with `coinbeam local down` or set those ports again.",
         )
     _wait_until_healthy(settings, last.supervisor.find)
     create_resources(settings)
@@ -164,17 +165,23 @@ def _start_supervisor(settings: Settings, env: dict[str, str]) -> subprocess.Pop
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    record_start(settings, psutil.Process(supervisor.pid))  # from the first moment, so that it can be stopped while it still starts
+    record_start(
+        settings, psutil.Process(supervisor.pid)
+    )  # from the first moment, so that it can be stopped while it still starts
     return supervisor
 
 
 def _wait_until_healthy(settings: Settings, is_supervised: Callable[[], object]) -> None:
-    """Wait until every service answers; notice at once when the supervisor gave up. A service may be busy with a long query."""
+    """Wait until every service answers; notice at once when the supervisor gave up. A service may be busy with a long
+    query.
+    """
     deadline = time.monotonic() + settings.local.start_timeout_seconds
     waiting = list(services(settings))
     while waiting:
         if not is_supervised():
-            raise LocalCloudError(failure_report(settings) or f"The supervisor ended. {_last_lines(settings, 'supervisor')}")
+            raise LocalCloudError(
+                failure_report(settings) or f"The supervisor ended. {_last_lines(settings, 'supervisor')}"
+            )
         if time.monotonic() > deadline:
             raise LocalCloudError(*_timeout_message(settings, waiting))
         waiting = [service for service in waiting if not service.is_healthy()]
@@ -183,10 +190,14 @@ def _wait_until_healthy(settings: Settings, is_supervised: Callable[[], object])
 
 def _timeout_message(settings: Settings, waiting: Iterable[Service]) -> tuple[str, str]:
     seconds = settings.local.start_timeout_seconds
-    silent = " ".join(f"{service.name} does not answer {service.health_url}. {_last_lines(settings, service.name)}" for service in waiting)
+    silent = " ".join(
+        f"{service.name} does not answer {service.health_url}. {_last_lines(settings, service.name)}"
+        for service in waiting
+    )
     return (
         f"After {seconds:g} s {silent}",
-        "Raise COINBEAM_LOCAL__START_TIMEOUT_SECONDS if the machine is only slow, else run `coinbeam local down`, then `up`.",
+        "Raise COINBEAM_LOCAL__START_TIMEOUT_SECONDS if the machine is only slow, else run `coinbeam local down`, "
+        "then `up`.",
     )
 
 
@@ -203,7 +214,9 @@ def create_resources(settings: Settings) -> None:
 def _create(url: str, body: Mapping[str, object]) -> None:
     response = requests.post(url, json=body, timeout=10)
     if response.status_code != requests.codes.conflict and not response.ok:
-        raise LocalCloudError(f"{url} refused {body}: {response.status_code} {response.text[:_LOG_WIDTH]}", "Try `coinbeam local reset`.")
+        raise LocalCloudError(
+            f"{url} refused {body}: {response.status_code} {response.text[:_LOG_WIDTH]}", "Try `coinbeam local reset`."
+        )
 
 
 def _stop(settings: Settings) -> bool:

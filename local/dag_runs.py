@@ -1,7 +1,9 @@
-"""``python -m local.dag_runs '[["dag", "2026-01-02T00:00:00Z", {"field": 1}], ...]'``: runs of DAGs, one after the other, in one Airflow.
+"""``python -m local.dag_runs '[["dag", "2026-01-02T00:00:00Z", {"field": 1}], ...]'``: runs of DAGs, one after the
+other, in one Airflow.
 
-Each is ``python -m airflow dags test``. Loading Airflow and building its execution API takes most of the time of a short run, so that one
-more in the same process costs about a second. The first run that fails ends the process, with Airflow's exit code.
+Each is ``python -m airflow dags test``. Loading Airflow and building its execution API takes most of the time of a
+short run, so that one more in the same process costs about a second. The first run that fails ends the process, with
+Airflow's exit code.
 """
 
 import gc
@@ -11,7 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Imports make millions of objects that live as long as the process: looking through them again and again is a fifth of a short run's time.
+# Imports make millions of objects that live as long as the process: looking through them again and again is a fifth of
+# a short run's time.
 gc.set_threshold(50_000, 50, 100)
 
 

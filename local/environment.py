@@ -24,8 +24,9 @@ _CREDENTIALS = {
 }
 """Application default credentials that ask nobody for anything.
 
-Without credentials, Beam searches for them for half a minute. A service account would ask its token endpoint and, off the machine, Google's
-regional access boundary. A user's token that never expires is sent as it is, and the emulators ignore it.
+Without credentials, Beam searches for them for half a minute. A service account would ask its token endpoint and, off
+the machine, Google's regional access boundary. A user's token that never expires is sent as it is, and the emulators
+ignore it.
 """
 
 
@@ -51,7 +52,10 @@ def environment(settings: Settings) -> dict[str, str]:
         SettingsError: the warehouse of these settings is not local.
     """
     if not settings.is_local:
-        raise SettingsError(f"The environment is {settings.environment}, but only the local one has emulators.", "Set COINBEAM_ENV=local.")
+        raise SettingsError(
+            f"The environment is {settings.environment}, but only the local one has emulators.",
+            "Set COINBEAM_ENV=local.",
+        )
     return {**_google(settings), **_coinbeam(settings)}
 
 

@@ -42,7 +42,9 @@ def _holder(port: int) -> str:
     """Which process listens there, as far as this user may know."""
     try:
         connections = psutil.net_connections("tcp")
-        pid = next(c.pid for c in connections if c.laddr and c.laddr.port == port and c.status == psutil.CONN_LISTEN and c.pid)
+        pid = next(
+            c.pid for c in connections if c.laddr and c.laddr.port == port and c.status == psutil.CONN_LISTEN and c.pid
+        )
         return f" by process {pid} ({' '.join(psutil.Process(pid).cmdline())[:120]})"
     except (StopIteration, psutil.Error):
         return ""

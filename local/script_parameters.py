@@ -1,7 +1,7 @@
 """Query parameters of a BigQuery script, written into its text as typed literals.
 
-BigQuery binds named parameters in every statement of a script. bqemulator 1.4.0 binds them in single statements only and refuses such a
-script, so the launcher inlines them first.
+BigQuery binds named parameters in every statement of a script. bqemulator 1.4.0 binds them in single statements only
+and refuses such a script, so the launcher inlines them first.
 """
 
 import json
@@ -27,7 +27,9 @@ def inline_parameters(script: str, parameters: Sequence[Parameter]) -> str:
         script: BigQuery SQL of any number of statements.
         parameters: the parameters of the job; positional ones have no name and are not supported.
     """
-    literals = {p["name"].lower(): literal(p["parameterType"], p.get("parameterValue", {})) for p in parameters if p.get("name")}
+    literals = {
+        p["name"].lower(): literal(p["parameterType"], p.get("parameterValue", {})) for p in parameters if p.get("name")
+    }
     pieces, end = [], 0
     for sign, name in pairwise(BigQuery().tokenize(script)):
         if _is_reference(script, sign, name) and name.text.lower() in literals:
@@ -38,7 +40,11 @@ def inline_parameters(script: str, parameters: Sequence[Parameter]) -> str:
 
 def _is_reference(script: str, sign: Token, name: Token) -> bool:
     """Whether the two tokens are ``@name``, and not a part of ``@@name``."""
-    return bool(sign.token_type is TokenType.PARAMETER and name.start == sign.end + 1 and not script.endswith("@", 0, sign.start))
+    return bool(
+        sign.token_type is TokenType.PARAMETER
+        and name.start == sign.end + 1
+        and not script.endswith("@", 0, sign.start)
+    )
 
 
 def literal(parameter_type: Mapping[str, Any], value: Mapping[str, Any]) -> str:

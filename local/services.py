@@ -53,7 +53,9 @@ def _bigquery(settings: Settings) -> Service:
     warehouse, storage = data_dirs(settings)
     listen = ("--port", ports.bigquery, "--grpc-port", ports.bigquery_grpc)
     command = _command("local.bigquery", *listen, "--data-dir", warehouse, "--gcs-root", storage / OBJECTS_FOLDER)
-    return Service("bigquery", url, f"{url}/healthz", {"bigquery": ports.bigquery, "bigquery_grpc": ports.bigquery_grpc}, command)
+    return Service(
+        "bigquery", url, f"{url}/healthz", {"bigquery": ports.bigquery, "bigquery_grpc": ports.bigquery_grpc}, command
+    )
 
 
 def _storage(settings: Settings) -> Service:

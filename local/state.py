@@ -1,4 +1,6 @@
-"""What the local cloud leaves on disk about itself: which processes run, since when, on which ports, and why they ended."""
+"""What the local cloud leaves on disk about itself: which processes run, since when, on which ports, and why they
+ended.
+"""
 
 import json
 import os

@@ -1,6 +1,7 @@
 """The local Cloud Storage: gcp-storage-emulator on a folder, on loopback, quiet.
 
-``python -m local.storage --port 9023 --data-dir DIR`` keeps every object as a plain file ``DIR/.cloudstorage/<bucket>/<name>``.
+``python -m local.storage --port 9023 --data-dir DIR`` keeps every object as a plain file
+``DIR/.cloudstorage/<bucket>/<name>``.
 """
 
 import argparse
@@ -17,11 +18,15 @@ OBJECTS_FOLDER = ".cloudstorage"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m local.storage", description="Cloud Storage on a folder, on loopback.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.storage", description="Cloud Storage on a folder, on loopback."
+    )
     parser.add_argument("--port", type=int, required=True, help="HTTP port")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the objects")
     args = parser.parse_args(argv)
-    from gcp_storage_emulator.server import create_server  # here, since the supervisor imports this module for the layout alone
+    from gcp_storage_emulator.server import (
+        create_server,
+    )  # here, since the supervisor imports this module for the layout alone
 
     logging.getLogger().setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -1,6 +1,7 @@
 """The one process that owns the services: ``python -m local.supervisor``, started detached by ``python -m local up``.
 
-honcho starts them, collects their output and, when one ends, ends all. This module keeps a log per service and the record of the run.
+honcho starts them, collects their output and, when one ends, ends all. This module keeps a log per service and the
+record of the run.
 """
 
 import re
@@ -67,7 +68,9 @@ class ServiceLogs:
         self._ending = self._ending or bool(stopped or _ENDED_BY_US.search(line))
         if not self._ending:
             self._record = self._record.with_children(psutil.Process().children(recursive=True))
-        with suppress(FileNotFoundError):  # somebody deleted the folder; that must not keep the services from being stopped
+        with suppress(
+            FileNotFoundError
+        ):  # somebody deleted the folder; that must not keep the services from being stopped
             state.write(self._path, self._record)
 
 

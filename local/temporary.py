@@ -1,4 +1,6 @@
-"""A local cloud that lives as long as a ``with`` block, on random ports and in a folder of its own: for tests and benchmarks."""
+"""A local cloud that lives as long as a ``with`` block, on random ports and in a folder of its own: for tests and
+benchmarks.
+"""
 
 import socket
 from collections.abc import Iterator
@@ -61,7 +63,9 @@ def temporary_settings(state_dir: Path, coins: int = COINS) -> Settings:
         google=GoogleSettings(project="local"),
         storage=StorageSettings(bucket="coinbeam"),
         market=MarketSettings(source=MarketSource.SIMULATOR),
-        local=LocalSettings(state_dir=state_dir, ports=ports, simulator=simulator, start_timeout_seconds=START_TIMEOUT_SECONDS),
+        local=LocalSettings(
+            state_dir=state_dir, ports=ports, simulator=simulator, start_timeout_seconds=START_TIMEOUT_SECONDS
+        ),
     )
 
 
@@ -85,7 +89,9 @@ def fresh_resources(running: LocalCloud) -> LocalCloud:
     suffix = uuid4().hex[:8]
     names = {f"{kind}_dataset": f"{kind}_{suffix}" for kind in ("data", "staging", "ops", "marts")}
     warehouse = WarehouseSettings(**names)
-    settings = running.settings.model_copy(update={"warehouse": warehouse, "storage": StorageSettings(bucket=f"bucket-{suffix}")})
+    settings = running.settings.model_copy(
+        update={"warehouse": warehouse, "storage": StorageSettings(bucket=f"bucket-{suffix}")}
+    )
     cloud.create_resources(settings)
     return LocalCloud(settings, environment(settings))
 

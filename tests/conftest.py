@@ -26,7 +26,8 @@ hypothesis.settings.load_profile("coinbeam")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Keep tests together that share a fixture of their module, or each worker would make it anew; and start the longest tests first.
+    """Keep tests together that share a fixture of their module, or each worker would make it anew; and start the
+    longest tests first.
 
     They are shuffled in between: a long one at the end would keep one worker busy alone.
     """
@@ -55,7 +56,9 @@ def shares_fixture(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def migrated_airflow(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[Settings], None]:
-    """Gives settings a migrated Airflow that has never run anything: the first process that asks makes its database, all others copy it."""
+    """Gives settings a migrated Airflow that has never run anything: the first process that asks makes its database,
+    all others copy it.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     template = temporary_settings(shared / "migrated")
@@ -79,14 +82,18 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """BigQuery, Cloud Storage and a simulated market of 600 coins, shared by the tests of this process: leave other tests' data alone."""
+    """BigQuery, Cloud Storage and a simulated market of 600 coins, shared by the tests of this process: leave other
+    tests' data alone.
+    """
     with temporary_cloud(tmp_path_factory.mktemp("local_cloud")) as running:
         yield running
 
 
 @pytest.fixture
 def fresh_cloud(local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
-    """The shared cloud with a bucket and datasets of this test alone; the test's own environment already points at it."""
+    """The shared cloud with a bucket and datasets of this test alone; the test's own environment already points at
+    it.
+    """
     fresh = fresh_resources(local_cloud)
     for name, value in fresh.env.items():
         monkeypatch.setenv(name, value)

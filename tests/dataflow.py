@@ -1,8 +1,9 @@
-"""A Dataflow service on loopback: REST as in Google's discovery document, ``GetJob`` over gRPC; bodies parsed strictly, jobs really run.
+"""A Dataflow service on loopback: REST as in Google's discovery document, ``GetJob`` over gRPC; bodies parsed strictly,
+jobs really run.
 
-There is no emulator of Dataflow. This one refuses what the real one would refuse for its form: unknown fields and enum values, parameters
-that the template does not declare, a second active job of a name. A launched job runs as a process of this machine; its machines, network
-and accounts are looked at by the tests.
+There is no emulator of Dataflow. This one refuses what the real one would refuse for its form: unknown fields and enum
+values, parameters that the template does not declare, a second active job of a name. A launched job runs as a process
+of this machine; its machines, network and accounts are looked at by the tests.
 """
 
 import json
@@ -92,7 +93,9 @@ class Dataflow:
         lose_answers: launches that begin but whose answer is an error of the server.
     """
 
-    def __init__(self, template: Callable[[str], dict[str, Any]], command: Command, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, template: Callable[[str], dict[str, Any]], command: Command, variables: Mapping[str, str]
+    ) -> None:
         self._template, self._command, self._variables = template, command, dict(variables)
         self.jobs: list[Job] = []
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
@@ -107,7 +110,9 @@ class Dataflow:
         known = {declared["name"]: declared for declared in spec["metadata"]["parameters"]}
         if unknown := sorted(set(parameter.parameters) - set(known)):
             raise Refused(400, f"The template parameters are invalid. Unrecognized parameter {unknown[0]}")
-        if missing := sorted(name for name, one in known.items() if not one["isOptional"] and name not in parameter.parameters):
+        if missing := sorted(
+            name for name, one in known.items() if not one["isOptional"] and name not in parameter.parameters
+        ):
             raise Refused(400, f"The template parameters are invalid. Missing required parameter {missing[0]}")
         with self._lock:
             self._refuse_twin(parameter.job_name)
@@ -155,7 +160,10 @@ class Dataflow:
     def _refuse_twin(self, name: str) -> None:
         twin = next(iter(self.listed(name, "ACTIVE")), None)
         if twin:
-            raise Refused(409, f"({twin.id}): The workflow could not be created, since it has the same name as an active job: {name}")
+            raise Refused(
+                409,
+                f"({twin.id}): The workflow could not be created, since it has the same name as an active job: {name}",
+            )
 
     def _add(self, name: str, body: dict[str, Any]) -> Job:
         job = Job(f"2026-01-02_00_00_00-{len(self.jobs) + 1}", name, body)
@@ -183,7 +191,13 @@ class Dataflow:
 
 def in_this_environment(job: str, parameters: Mapping[str, str]) -> list[str]:
     """Run a job with the interpreter of the tests, in one process."""
-    return [sys.executable, "-m", f"beam_pipelines.{job}", "--runner=FnApiRunner", *(f"--{k}={v}" for k, v in parameters.items())]
+    return [
+        sys.executable,
+        "-m",
+        f"beam_pipelines.{job}",
+        "--runner=FnApiRunner",
+        *(f"--{k}={v}" for k, v in parameters.items()),
+    ]
 
 
 @dataclass(frozen=True)
@@ -267,7 +281,11 @@ class _Handler(BaseHTTPRequestHandler):
             return {"job": job.as_json(project, location)}
         if asked["messages"]:
             job = self.service.find(asked["id"])
-            return {"jobMessages": [{"messageText": job.errors, "messageImportance": "JOB_MESSAGE_ERROR"}] if job.errors else []}
+            return {
+                "jobMessages": [{"messageText": job.errors, "messageImportance": "JOB_MESSAGE_ERROR"}]
+                if job.errors
+                else []
+            }
         if asked["id"]:
             job = self.service.update(asked["id"], body) if self.command == "PUT" else self.service.find(asked["id"])
             return job.as_json(project, location)

@@ -43,7 +43,11 @@ def texts() -> dict[str, str]:
 @cache
 def modules() -> dict[str, ast.Module]:
     """Our Python modules, parsed."""
-    return {name: ast.parse(text) for name, text in texts().items() if name.endswith(".py") and name.split("/")[0] in PACKAGES}
+    return {
+        name: ast.parse(text)
+        for name, text in texts().items()
+        if name.endswith(".py") and name.split("/")[0] in PACKAGES
+    }
 
 
 MACHINE_PATHS = {
@@ -115,7 +119,11 @@ def test_no_tracked_file_is_large() -> None:
 
 
 def test_nothing_that_a_run_leaves_behind_is_tracked() -> None:
-    left = [name for name in texts() if re.search(r"(^|/)(\.coinbeam|\.venv|__pycache__|\.hypothesis|airflow\.db)(/|$)", name)]
+    left = [
+        name
+        for name in texts()
+        if re.search(r"(^|/)(\.coinbeam|\.venv|__pycache__|\.hypothesis|airflow\.db)(/|$)", name)
+    ]
     assert left == []
 
 
@@ -129,7 +137,9 @@ def test_every_target_of_the_makefile_is_documented_and_listed() -> None:
 
 
 def test_make_alone_lists_every_target() -> None:
-    listed = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=False
+    )
     assert listed.returncode == 0, listed.stderr
     for target in re.findall(r"^([a-z][a-z-]*):(?!=)", texts()["Makefile"], re.MULTILINE):
         assert f"make {target} " in listed.stdout
@@ -142,7 +152,9 @@ def public(tree: ast.Module, prefix: str = "") -> list[tuple[str, ast.AST]]:
     while stack:
         name, node = stack.pop()
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not child.name.startswith(
+                "_"
+            ):
                 found.append((f"{name}.{child.name}".lstrip("."), child))
                 if isinstance(child, ast.ClassDef):
                     stack.append((f"{name}.{child.name}".lstrip("."), child))
@@ -178,9 +190,15 @@ def test_now_is_never_naive() -> None:
     naive = []
     for name, tree in modules().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) in CALENDARS:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and ast.unparse(node.func.value) in CALENDARS
+            ):
                 called = node.func.attr
-                if called in {"utcnow", "utcfromtimestamp", "today"} or (called == "now" and not node.args and not node.keywords):
+                if called in {"utcnow", "utcfromtimestamp", "today"} or (
+                    called == "now" and not node.args and not node.keywords
+                ):
                     naive.append(f"{name}:{node.lineno}")
     assert naive == []
 
@@ -201,7 +219,9 @@ def test_only_the_clock_reads_the_wall() -> None:
 def test_nothing_is_left_to_do_in_the_code() -> None:
     words = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK")) + r")\b")
     assert {
-        name: words.findall(text) for name, text in texts().items() if name.endswith((".py", ".sql", ".yaml")) and words.search(text)
+        name: words.findall(text)
+        for name, text in texts().items()
+        if name.endswith((".py", ".sql", ".yaml")) and words.search(text)
     } == {}
 
 
@@ -212,9 +232,13 @@ def test_no_module_is_a_drawer_for_everything() -> None:
 
 def test_tests_mirror_the_tree() -> None:
     """A folder of tests is a folder of the code; whole-repository and end-to-end tests stand apart."""
-    folders = {str(Path(name).parent.relative_to("tests")) for name in texts() if re.match(r"tests/.+/test_\w+\.py$", name)}
+    folders = {
+        str(Path(name).parent.relative_to("tests")) for name in texts() if re.match(r"tests/.+/test_\w+\.py$", name)
+    }
     assert [
-        folder for folder in sorted(folders) if folder not in {"end_to_end", "build", "docs", "warehouse"} and not (ROOT / folder).is_dir()
+        folder
+        for folder in sorted(folders)
+        if folder not in {"end_to_end", "build", "docs", "warehouse"} and not (ROOT / folder).is_dir()
     ] == []
 
 
@@ -234,4 +258,6 @@ def test_our_functions_are_short() -> None:
 def test_tests_of_a_group_stay_in_one_process(request: pytest.FixtureRequest) -> None:
     if not getattr(request.config.option, "loadgroup", False):
         pytest.skip("nobody asked for groups: `--dist loadgroup`")
-    assert request.node.nodeid.endswith("@together"), "xdist does not know this version of pytest, and ignores its groups in silence"
+    assert request.node.nodeid.endswith("@together"), (
+        "xdist does not know this version of pytest, and ignores its groups in silence"
+    )

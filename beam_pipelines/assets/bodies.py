@@ -36,5 +36,9 @@ def _content(body: bytes) -> Any:
             document = parse(body)
         except _UNREADABLE:
             continue
-        return document["data"] if isinstance(document, dict) and isinstance(document.get("data"), dict | list) else document
+        return (
+            document["data"]
+            if isinstance(document, dict) and isinstance(document.get("data"), dict | list)
+            else document
+        )
     return None

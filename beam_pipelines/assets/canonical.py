@@ -1,4 +1,6 @@
-"""Nested values of the API as one canonical text each, so that the same content never looks like a change of the asset."""
+"""Nested values of the API as one canonical text each, so that the same content never looks like a change of the
+asset.
+"""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +34,8 @@ def is_unicode(text: str) -> bool:
 
 
 def mapping_json(value: Any) -> str | None:
-    """A mapping of texts as JSON with sorted keys; entries with a null or empty key or value are left out, None when nothing is left.
+    """A mapping of texts as JSON with sorted keys; entries with a null or empty key or value are left out, None when
+    nothing is left.
 
     Raises:
         WrongTypeError: it is no mapping of texts.
@@ -46,7 +49,8 @@ def mapping_json(value: Any) -> str | None:
 
 
 def list_json(value: Any) -> str | None:
-    """A list of texts as a sorted JSON array; nulls, empty texts and repetitions are left out, None when nothing is left.
+    """A list of texts as a sorted JSON array; nulls, empty texts and repetitions are left out, None when nothing is
+    left.
 
     Raises:
         WrongTypeError: it is no list of texts.

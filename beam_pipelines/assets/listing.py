@@ -55,7 +55,9 @@ class RejectMaker:
 
     def page(self, landed: LandedBody, reason: str) -> Reject:
         """A refused body."""
-        return Reject(self.batch, landed, self.contract.name, self.contract.version, reason, payload=body_payload(landed.body))
+        return Reject(
+            self.batch, landed, self.contract.name, self.contract.version, reason, payload=body_payload(landed.body)
+        )
 
 
 @dataclass(frozen=True)
@@ -116,5 +118,7 @@ class Listing:
             return Fault("wrong_type", "platforms", element.get("platforms"))
         if element["id"] in self.assets:
             return Fault("duplicate", "asset_id", element["id"])
-        self.assets[element["id"]] = ListedAsset(element["id"], element["symbol"] or None, element["name"] or None, platforms)
+        self.assets[element["id"]] = ListedAsset(
+            element["id"], element["symbol"] or None, element["name"] or None, platforms
+        )
         return None

@@ -25,17 +25,22 @@ def read_known(text: str) -> dict[str, datetime | None]:
     try:
         if next(rows, None) != KNOWN_HEADER:
             raise SettingsError("--known_assets has another header.", f"It has to be {','.join(KNOWN_HEADER)}.")
-        return {asset_id: parse_instant(details_at) if details_at else None for asset_id, details_at in (row for row in rows if row)}
+        return {
+            asset_id: parse_instant(details_at) if details_at else None
+            for asset_id, details_at in (row for row in rows if row)
+        }
     except (csv.Error, ValueError) as error:
-        raise SettingsError(f"--known_assets is damaged near line {rows.line_num}: {error}.", "Write two columns per line.") from None
+        raise SettingsError(
+            f"--known_assets is damaged near line {rows.line_num}: {error}.", "Write two columns per line."
+        ) from None
 
 
 def by_need(listed: Iterable[str], known: Mapping[str, datetime | None], batch_id: str) -> list[str]:
     """The listed assets in the order in which they need details.
 
-    First those without details: in the order of the file of known assets, then those that it does not name. The latter are shuffled by
-    the batch, the same for every attempt, so that a few ids that the API lists but does not know cannot keep all others waiting.
-    Then those with details, the oldest first.
+    First those without details: in the order of the file of known assets, then those that it does not name. The latter
+    are shuffled by the batch, the same for every attempt, so that a few ids that the API lists but does not know cannot
+    keep all others waiting. Then those with details, the oldest first.
     """
     assets = set(listed)
     waiting = [asset for asset, details_at in known.items() if details_at is None and asset in assets]
@@ -45,7 +50,8 @@ def by_need(listed: Iterable[str], known: Mapping[str, datetime | None], batch_i
 
 
 def choose(order: Iterable[str], landed: Collection[str], max_details: int) -> list[str]:
-    """The assets to ask for in this attempt: the first of the order, within what earlier attempts of the batch left of the budget.
+    """The assets to ask for in this attempt: the first of the order, within what earlier attempts of the batch left of
+    the budget.
 
     Args:
         order: assets by need.
@@ -57,7 +63,8 @@ def choose(order: Iterable[str], landed: Collection[str], max_details: int) -> l
 
 
 def stem(asset_id: str) -> str:
-    """Name of the landed details of an asset: its id where that is safe as a file name, else a digest, marked by a capital letter.
+    """Name of the landed details of an asset: its id where that is safe as a file name, else a digest, marked by a
+    capital letter.
 
     A dot is not safe: ``x.r2`` would read as the second revision of ``x``.
     """

@@ -66,7 +66,11 @@ class AssetBatch:
 
 
 def read_assets(
-    bodies: Iterable[LandedBody], batch: BatchManifest, contract: Contract, known: Mapping[str, datetime | None], missing: int = 0
+    bodies: Iterable[LandedBody],
+    batch: BatchManifest,
+    contract: Contract,
+    known: Mapping[str, datetime | None],
+    missing: int = 0,
 ) -> AssetBatch:
     """Read the landed bodies of a batch; the same bodies give the same table.
 

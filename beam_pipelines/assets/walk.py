@@ -1,4 +1,6 @@
-"""Ask for the coin list and, within the budget, for the details of the assets that need them most; land each answer first."""
+"""Ask for the coin list and, within the budget, for the details of the assets that need them most; land each answer
+first.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,0 +1,1 @@
+"""What a job writes of a batch: rows, rejects, report."""

@@ -73,7 +73,9 @@ class Reject:
 
 
 def value_json(value: Any) -> str:
-    """A value as JSON in ASCII, cut to the length of the column ``value``; infinities and NaN as Python's parser reads them."""
+    """A value as JSON in ASCII, cut to the length of the column ``value``; infinities and NaN as Python's parser reads
+    them.
+    """
     return json.dumps(value)[:MAX_VALUE_CHARACTERS]
 
 

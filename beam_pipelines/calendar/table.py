@@ -9,7 +9,20 @@ from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 
 # Not from the standard library's calendar module, whose names follow the locale of the machine.
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _SATURDAY = 6
@@ -20,7 +33,8 @@ DateRow = dict[str, date | int | str | bool]
 def date_row(day: date) -> DateRow:
     """One date in the columns of the contract.
 
-    Source of the week rule: ISO 8601, week 1 holds the year's first Thursday; hence the ISO year may differ from the calendar year.
+    Source of the week rule: ISO 8601, week 1 holds the year's first Thursday; hence the ISO year may differ from the
+    calendar year.
     """
     iso = day.isocalendar()
     days_left = (first_of_next_month(day) - day).days - 1

@@ -1,1 +1,3 @@
-"""The daily history kernel: charts and CSV exports of single assets in, one row a day out. Only ``transform`` knows Beam."""
+"""The daily history kernel: charts and CSV exports of single assets in, one row a day out. Only ``transform`` knows
+Beam.
+"""

@@ -1,6 +1,8 @@
-"""Read a chart of the API, or a CSV export of the website, as points: by columns where every value is usual, else one by one.
+"""Read a chart of the API, or a CSV export of the website, as points: by columns where every value is usual, else one
+by one.
 
-A chart holds three series, ``prices``, ``market_caps`` and ``total_volumes``, of ``[milliseconds, value]``. A point is an element of
+A chart holds three series, ``prices``, ``market_caps`` and ``total_volumes``, of ``[milliseconds, value]``. A point is
+an element of
 ``prices``; the other series are joined to it by stamp. An export holds ``snapped_at,price,market_cap,total_volume``.
 """
 
@@ -102,7 +104,8 @@ def is_chart(body: bytes) -> bool:
 def _read_buffers(body: bytes) -> Points | None:
     """The points of a chart that is nothing but numbers at rising stamps, by simdjson's buffers; None for any other.
 
-    A buffer reads through nested arrays without a word, so the brackets and commas of the body are compared with those of pairs.
+    A buffer reads through nested arrays without a word, so the brackets and commas of the body are compared with those
+    of pairs.
     """
     try:
         series = _series_of(_parse_simdjson(body))
@@ -157,7 +160,9 @@ def _read_document(body: bytes) -> Points | ChartFault:
         if series is None:
             refused = isinstance(document, dict) and ("error" in document or "status" in document)
             return ChartFault("error_body" if refused else "not_a_chart")
-        arrays = [[] if array is None and name != "prices" else array for name, array in zip(FIELDS, series, strict=True)]
+        arrays = [
+            [] if array is None and name != "prices" else array for name, array in zip(FIELDS, series, strict=True)
+        ]
         if not all(isinstance(array, list) for array in arrays):
             return ChartFault("not_a_chart")
         return _aligned(arrays) or _joined(arrays)
@@ -169,7 +174,9 @@ def _parse_tolerant(body: bytes) -> Any:
 
 
 def _aligned(arrays: list[list[Any]]) -> Points | None:
-    """The points of series that are pairs of numbers at the same stamps, each once; null is a value, not a stamp. None for any others."""
+    """The points of series that are pairs of numbers at the same stamps, each once; null is a value, not a stamp. None
+    for any others.
+    """
     stamps, values = [], []
     for array in arrays:
         if not set(map(type, array)) <= {list} or not set(map(len, array)) <= {2}:
@@ -234,7 +241,10 @@ def _by_stamp(array: list[Any]) -> dict[Any, Any]:
 def _of_raw(points: list[RawPoint], unmatched: int = 0) -> Points:
     """Points as columns, the unusual ones marked."""
     usual = [_is_usual(point) for point in points]
-    filled = [(point.stamp, *point.values) if fine else (0.0, None, None, None) for point, fine in zip(points, usual, strict=True)]
+    filled = [
+        (point.stamp, *point.values) if fine else (0.0, None, None, None)
+        for point, fine in zip(points, usual, strict=True)
+    ]
     columns = np.array(filled, np.float64).reshape(len(points), 1 + len(FIELDS)).T
     unusual = frozenset(position for position, fine in enumerate(usual) if not fine)
     return Points(columns[0], columns[1:], unusual, points, unmatched)
@@ -245,7 +255,9 @@ def _is_usual(point: RawPoint) -> bool:
     if type(point.stamp) not in {int, float} or not {*map(type, point.values)} <= {int, float, _NONE}:
         return False
     try:
-        return all(float(value) == value or type(value) is int for value in (point.stamp, *point.values) if value is not None)
+        return all(
+            float(value) == value or type(value) is int for value in (point.stamp, *point.values) if value is not None
+        )
     except OverflowError:
         return False
 

@@ -1,4 +1,6 @@
-"""One landed body as accepted days, rejects and counts: a bad point costs only itself, an unreadable body only its piece."""
+"""One landed body as accepted days, rejects and counts: a bad point costs only itself, an unreadable body only its
+piece.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +12,16 @@ import numpy.typing as npt
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
 from beam_pipelines.history.bodies import ChartFault, Points, read_points
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, Doubles, HistoryRules, Integers
-from beam_pipelines.history.specification import Accepted, Dropped, Refused, Window, date_of, days_since_epoch, judge_point, stamp_fault
+from beam_pipelines.history.specification import (
+    Accepted,
+    Dropped,
+    Refused,
+    Window,
+    date_of,
+    days_since_epoch,
+    judge_point,
+    stamp_fault,
+)
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, BatchManifest
 from coinbeam.landing.layout import LandedBody
 
@@ -64,7 +75,8 @@ class ChartColumns:
         stamps: milliseconds since the epoch.
         values: price, market cap and volume, NaN for null.
         rejects: refused points, or the refused body.
-        counts: what became of the points; ``points_read`` is the sum of all but ``pages_rejected`` and ``values_unmatched`` and the rows.
+        counts: what became of the points; ``points_read`` is the sum of all but ``pages_rejected`` and
+            ``values_unmatched`` and the rows.
     """
 
     piece: PieceBody
@@ -103,7 +115,9 @@ def read_chart(landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules
     return _ChartReader(points, landed, piece, batch, rules).read()
 
 
-def _refuse_body(fault: ChartFault, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> ChartColumns:
+def _refuse_body(
+    fault: ChartFault, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules
+) -> ChartColumns:
     reject = Reject(
         batch=batch,
         landed=landed,
@@ -120,7 +134,9 @@ def _refuse_body(fault: ChartFault, landed: LandedBody, piece: PieceBody, batch:
 class _ChartReader:
     """Sorts the points of one body into accepted, dropped and refused ones."""
 
-    def __init__(self, points: Points, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> None:
+    def __init__(
+        self, points: Points, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules
+    ) -> None:
         self._points = points
         self._batch = batch
         self._rules = rules
@@ -129,7 +145,9 @@ class _ChartReader:
         self._stamps, self._values = points.stamps, points.values
 
     def read(self) -> ChartColumns:
-        """The rows of the body, by the vectorised path; points that it finds unusual are judged one by one and put back, or dropped."""
+        """The rows of the body, by the vectorised path; points that it finds unusual are judged one by one and put
+        back, or dropped.
+        """
         self._window = self._with_now(self._window)
         accepted, unusual = self._sort_out()
         if unusual.size:
@@ -174,16 +192,26 @@ class _ChartReader:
         return wrongly
 
     def _with_now(self, window: Window) -> Window:
-        """For a foreign file: its last point is "now" unless it stands at midnight exactly, since nobody knows when it was answered."""
+        """For a foreign file: its last point is "now" unless it stands at midnight exactly, since nobody knows when it
+        was answered.
+        """
         if not self._result.piece.is_foreign:
             return window
         good = self._has_good_stamp()
         good[list(self._points.unusual)] = False
         stamps = [int(self._stamps[good].max())] if good.any() else []
-        given = (self._points.point(position).stamp for position in self._points.unusual if self._points.point(position).is_point)
+        given = (
+            self._points.point(position).stamp
+            for position in self._points.unusual
+            if self._points.point(position).is_point
+        )
         stamps += [int(stamp) for stamp in given if stamp_fault(stamp, window) is None]
         newest = max(stamps, default=0)
-        return window if newest % DAY_MS == 0 else Window(window.first, window.last, window.last_settled, window.latest, newest)
+        return (
+            window
+            if newest % DAY_MS == 0
+            else Window(window.first, window.last, window.last_settled, window.latest, newest)
+        )
 
     def _judge(self, position: int) -> bool:
         """Put one point before the specification; True when it stays, with canonical values."""
@@ -203,7 +231,11 @@ class _ChartReader:
 
     def _reject(self, position: int, refused: Refused) -> Reject:
         point = self._points.point(position)
-        record = {"stamp": point.stamp, **dict(zip(self._rules.fields, point.values, strict=True))} if point.is_point else point.element
+        record = (
+            {"stamp": point.stamp, **dict(zip(self._rules.fields, point.values, strict=True))}
+            if point.is_point
+            else point.element
+        )
         return Reject(
             batch=self._batch,
             landed=self._result.landed,

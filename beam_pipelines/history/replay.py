@@ -1,4 +1,6 @@
-"""Choose what a replay of history reads: landed pieces go by their place, foreign files by the command line and their names."""
+"""Choose what a replay of history reads: landed pieces go by their place, foreign files by the command line and their
+names.
+"""
 
 import re
 from datetime import date
@@ -26,20 +28,22 @@ def find_bodies(job: JobRequest, request: HistoryRequest, settings: Settings) ->
 
     Raises:
         TerminalError: nothing matches.
-        SettingsError: it is not known which asset a file holds, prices are of another currency, or simulated ones would enter a shared
-            warehouse or mix with real ones.
+        SettingsError: it is not known which asset a file holds, prices are of another currency, or simulated ones would
+            enter a shared warehouse or mix with real ones.
     """
     uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
     if not uris:
         raise TerminalError(
-            f"--source={job.glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path."
+            f"--source={job.glob} matches no file.",
+            "Quote the glob so that the shell leaves it alone, and check the path.",
         )
     foreign = sum(landed_piece(uri) is None for uri in uris)
     bodies = [_landed(uri, job) or _foreign(uri, job, request, foreign) for uri in uris]
     bodies = [chosen for body in bodies if (chosen := _chosen(body, request))]
     if not bodies:
         raise TerminalError(
-            f"--source={job.glob} matches files, but none of the assets and days asked for.", "Check --assets, --from_date and --to_date."
+            f"--source={job.glob} matches files, but none of the assets and days asked for.",
+            "Check --assets, --from_date and --to_date.",
         )
     _refuse_mixture(bodies, settings)
     return bodies
@@ -66,7 +70,9 @@ def _foreign(uri: str, job: JobRequest, request: HistoryRequest, files: int) -> 
 
 
 def _asset_of(name: str, request: HistoryRequest, files: int) -> str:
-    """Which asset a foreign file holds: as the command line says, else by a name that is an id. A symbol is not unique, so it is none."""
+    """Which asset a foreign file holds: as the command line says, else by a name that is an id. A symbol is not unique,
+    so it is none.
+    """
     if name in request.asset_of:
         return request.asset_of[name]
     if files == 1 and len(request.assets) == 1:
@@ -75,7 +81,8 @@ def _asset_of(name: str, request: HistoryRequest, files: int) -> str:
     if named is None:
         raise SettingsError(
             f"It is not known which asset {name} holds: its name is no CoinGecko id, and symbols are not unique.",
-            f"Say it with --asset_of={name}=ID (several ones separated by commas), for example --asset_of=btc-usd-max.csv=bitcoin.",
+            f"Say it with --asset_of={name}=ID (several ones separated by commas), for example "
+            "--asset_of=btc-usd-max.csv=bitcoin.",
         )
     return named["asset"]
 
@@ -109,7 +116,9 @@ def _earlier(one: date | None, other: date | None) -> date | None:
 def _refuse_mixture(bodies: list[PieceBody], settings: Settings) -> None:
     simulated = {body.source_id == SIMULATOR_SOURCE for body in bodies}
     if simulated == {True, False}:
-        raise SettingsError("--source matches simulated and real prices.", "Narrow the glob: one batch never mixes them.")
+        raise SettingsError(
+            "--source matches simulated and real prices.", "Narrow the glob: one batch never mixes them."
+        )
     if simulated == {True} and not settings.is_local:
         raise SettingsError(
             f"--source matches simulated prices, which may not enter environment {settings.environment}.",

@@ -1,4 +1,6 @@
-"""What a point of history must keep, derived from the contract of the daily fact; made at launch, shipped to workers."""
+"""What a point of history must keep, derived from the contract of the daily fact; made at launch, shipped to
+workers.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,9 @@ SERIES_COLUMNS = ("price", "market_cap", "total_volume")
 """The columns that a chart fills, in the order of the contract; the first is the price."""
 
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
-"""The day of Bitcoin's first block: no market is older, so an older stamp is a fault, such as seconds where milliseconds belong."""
+"""The day of Bitcoin's first block: no market is older, so an older stamp is a fault, such as seconds where
+milliseconds belong.
+"""
 
 DAY_MS = 86_400_000
 
@@ -56,7 +60,9 @@ class HistoryRules:
         """
         filled = tuple(column.name for column in contract.file_columns if column.source)
         if filled != SERIES_COLUMNS or any(contract.by_name[name].type != "FLOAT64" for name in filled):
-            raise ContractError(f"The history kernel cannot fill {', '.join(filled)} of {contract.name}.", "Teach it the series first.")
+            raise ContractError(
+                f"The history kernel cannot fill {', '.join(filled)} of {contract.name}.", "Teach it the series first."
+            )
         return cls(contract.name, contract.version, contract.file_columns, clock_skew_seconds, settle_minutes)
 
     @cached_property
@@ -81,7 +87,9 @@ class HistoryRules:
 
     @cached_property
     def bounds(self) -> tuple[Doubles, Doubles]:
-        """Smallest and largest accepted double of each series, as two column vectors; infinity is outside of any bound."""
+        """Smallest and largest accepted double of each series, as two column vectors; infinity is outside of any
+        bound.
+        """
         return (
             np.array([[smallest_number(column)] for column in self.series]),
             np.array([[_LARGEST if column.maximum is None else column.maximum] for column in self.series]),

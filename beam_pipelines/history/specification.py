@@ -1,11 +1,13 @@
-"""The rules of a point of history, one point at a time: the readable specification, and the judge of every unusual point.
+"""The rules of a point of history, one point at a time: the readable specification, and the judge of every unusual
+point.
 
-The columnar path in ``chart`` must accept the same points with the same values and refuse the others for the same reason; a property test
-holds the two together.
+The columnar path in ``chart`` must accept the same points with the same values and refuse the others for the same
+reason; a property test holds the two together.
 
-The day rule: a point belongs to the UTC date of its stamp, and of several points of a day the earliest accepted one stands for it. A stamp
-of 00:05:18 or of 23:39:21 is therefore a day like any other, when it is the only one of its date; rounding to the nearest midnight would
-move the second one onto the next day, which has a point of its own, and leave a gap.
+The day rule: a point belongs to the UTC date of its stamp, and of several points of a day the earliest accepted one
+stands for it. A stamp of 00:05:18 or of 23:39:21 is therefore a day like any other, when it is the only one of its
+date; rounding to the nearest midnight would move the second one onto the next day, which has a point of its own, and
+leave a gap.
 """
 
 import math
@@ -56,7 +58,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A point that may stand for its day: stamp in milliseconds, and price, market cap and volume as doubles or None."""
+    """A point that may stand for its day: stamp in milliseconds, and price, market cap and volume as doubles or
+    None.
+    """
 
     stamp: int
     values: tuple[float | None, ...]
@@ -92,8 +96,8 @@ NOW, OUTSIDE, UNPRICED = Dropped("points_now"), Dropped("points_outside"), Dropp
 def judge_point(point: RawPoint, rules: HistoryRules, window: Window) -> Verdict:
     """Judge one point.
 
-    First its stamp, then whether it is "now", then whether its day was asked for, then whether it has a price, whatever else is wrong with
-    it; then the first fault counts, in the order of the contract.
+    First its stamp, then whether it is "now", then whether its day was asked for, then whether it has a price, whatever
+    else is wrong with it; then the first fault counts, in the order of the contract.
     """
     if not point.is_point:
         return Refused("wrong_type", None, point.element)

@@ -17,7 +17,15 @@ from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.feeds.history.pieces import intervals
 from coinbeam.landing.layout import LandedBody
 
-COUNTS = ("points_read", "rows_valid", "rows_rejected", "rows_unpriced", "rows_superseded", "points_now", "points_outside")
+COUNTS = (
+    "points_read",
+    "rows_valid",
+    "rows_rejected",
+    "rows_unpriced",
+    "rows_superseded",
+    "points_now",
+    "points_outside",
+)
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 
@@ -107,7 +115,10 @@ class HistoryReport:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form."""
-        return {**self.totals(), "pieces": [asdict(piece) | {"missing_days": list(piece.missing_days)} for piece in self.pieces]}
+        return {
+            **self.totals(),
+            "pieces": [asdict(piece) | {"missing_days": list(piece.missing_days)} for piece in self.pieces],
+        }
 
 
 class _Tally:
@@ -133,7 +144,12 @@ class _Tally:
 
 
 def write_history(
-    pieces: Iterable[PieceBody], read: ReadBody, batch: BatchManifest, rules: HistoryRules, csv_sink: BinaryIO, rejects_sink: BinaryIO
+    pieces: Iterable[PieceBody],
+    read: ReadBody,
+    batch: BatchManifest,
+    rules: HistoryRules,
+    csv_sink: BinaryIO,
+    rejects_sink: BinaryIO,
 ) -> HistoryReport:
     """Read the bodies of a batch, one asset after the other, and write the batch file and its rejects.
 
@@ -149,7 +165,9 @@ def write_history(
     """
     tally = _Tally()
     csv_sink.write(csv_header(rules.file_columns))
-    ordered = sorted(pieces, key=lambda piece: (piece.asset_id, piece.first or date.min, piece.last or date.min, piece.uri or ""))
+    ordered = sorted(
+        pieces, key=lambda piece: (piece.asset_id, piece.first or date.min, piece.last or date.min, piece.uri or "")
+    )
     for _, of_asset in groupby(ordered, key=lambda piece: piece.asset_id):
         asset = list(of_asset)
         charts = [None if piece.uri is None else read_chart(read(piece.uri), piece, batch, rules) for piece in asset]
@@ -163,7 +181,9 @@ def write_history(
 
 
 def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
-    """The charts of one asset, each day in one of them only: in the one that was landed last. The other rows are superseded."""
+    """The charts of one asset, each day in one of them only: in the one that was landed last. The other rows are
+    superseded.
+    """
     if len(charts) < 2 or _are_disjoint(charts):
         return list(charts)
     taken: set[int] = set()
@@ -214,15 +234,21 @@ def _table(chart: ChartColumns, batch: BatchManifest, rules: HistoryRules) -> pa
     return pa.Table.from_arrays([columns[field.name] for field in rules.schema], schema=rules.schema)
 
 
-def _count(asset: Sequence[PieceBody], charts: Sequence[ChartColumns | None], kept: Sequence[ChartColumns], tally: _Tally) -> None:
-    """Add the pieces of one asset to the tally; a gap is a day that the piece's own body lacks, whichever body its row comes from."""
+def _count(
+    asset: Sequence[PieceBody], charts: Sequence[ChartColumns | None], kept: Sequence[ChartColumns], tally: _Tally
+) -> None:
+    """Add the pieces of one asset to the tally; a gap is a day that the piece's own body lacks, whichever body its row
+    comes from.
+    """
     remaining = iter(kept)
     for piece, chart in zip(asset, charts, strict=True):
         if chart is None:
             tally.pieces.append(_piece_report(piece, missing_days(piece, np.empty(0, np.int64)), Counter(), None))
             continue
         final = next(remaining)
-        tally.pieces.append(_piece_report(piece, chart.missing_days(), final.counts + Counter(rows_valid=len(final.stamps)), chart))
+        tally.pieces.append(
+            _piece_report(piece, chart.missing_days(), final.counts + Counter(rows_valid=len(final.stamps)), chart)
+        )
         tally.reasons.update(reject.reason for reject in chart.rejects)
         lost = sum(reject.estimated_rows for reject in chart.rejects)
         own = {name: chart.counts[name] for name in ("pages_rejected", "values_unmatched")}
@@ -230,7 +256,9 @@ def _count(asset: Sequence[PieceBody], charts: Sequence[ChartColumns | None], ke
         tally.dates += [_day(day) for day in (final.days[[0, -1]].tolist() if len(final.stamps) else [])]
 
 
-def _piece_report(piece: PieceBody, missing: list[date], counts: Counter[str], chart: ChartColumns | None) -> PieceReport:
+def _piece_report(
+    piece: PieceBody, missing: list[date], counts: Counter[str], chart: ChartColumns | None
+) -> PieceReport:
     rows = chart.days if chart is not None else np.empty(0, np.int64)
     first, last = (_day(int(rows[0])), _day(int(rows[-1]))) if len(rows) else (None, None)
     return PieceReport(

@@ -1,4 +1,6 @@
-"""Ask the API for pieces of history and land each answer first; a landed piece that can be read is never asked for again, by anybody."""
+"""Ask the API for pieces of history and land each answer first; a landed piece that can be read is never asked for
+again, by anybody.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +12,14 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_pipelines.history.bodies import is_chart
 from beam_pipelines.history.chart import PieceBody
-from beam_pipelines.snapshot.walk import MALFORMED_IN_A_ROW, STATS, ClientFactory, FetchStats, LandingFolder, MarketClient
+from beam_pipelines.snapshot.walk import (
+    MALFORMED_IN_A_ROW,
+    STATS,
+    ClientFactory,
+    FetchStats,
+    LandingFolder,
+    MarketClient,
+)
 from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import TransientError
 from coinbeam.feeds.history.pieces import HistoryPiece, further_plan
@@ -58,7 +67,11 @@ class FetchPieces(beam.PTransform[PCollection[Shard], Any]):
 
     def expand(self, shards: PCollection[Shard]) -> Any:
         """Wire the transform."""
-        return shards | "Spread shards" >> beam.Reshuffle() | "Fetch pieces" >> beam.ParDo(self._fetch).with_outputs(STATS, main="pieces")
+        return (
+            shards
+            | "Spread shards" >> beam.Reshuffle()
+            | "Fetch pieces" >> beam.ParDo(self._fetch).with_outputs(STATS, main="pieces")
+        )
 
 
 class FetchPiecesFn(beam.DoFn):
@@ -138,13 +151,16 @@ class _Walk:
         if error.code != _BEYOND_PLAN:
             return error
         remedy = further_plan(self.fetch.coingecko, piece.first, self.clock())
-        return ApiTerminalError(error.message, remedy, error.status, error.code, error.retry_after, error.calls, error.throttled)
+        return ApiTerminalError(
+            error.message, remedy, error.status, error.code, error.retry_after, error.calls, error.throttled
+        )
 
     def _refuse_nonsense(self, is_readable: bool, uri: str) -> None:
         self.malformed = 0 if is_readable else self.malformed + 1
         if self.malformed >= MALFORMED_IN_A_ROW:
             raise TransientError(
-                f"{self.malformed} answers in a row are no charts, the last one landed as {uri}.", "Look at it, and run again later."
+                f"{self.malformed} answers in a row are no charts, the last one landed as {uri}.",
+                "Look at it, and run again later.",
             )
 
     def _body(self, piece: HistoryPiece, **known: Any) -> PieceBody:

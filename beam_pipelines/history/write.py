@@ -1,4 +1,6 @@
-"""The Beam shell of the history kernel: a batch is one element, its bodies are read one asset at a time, and no point crosses steps."""
+"""The Beam shell of the history kernel: a batch is one element, its bodies are read one asset at a time, and no point
+crosses steps.
+"""
 
 import gc
 import pickle
@@ -46,7 +48,8 @@ class HistoryInput:
 
 
 class WriteHistory(beam.PTransform[PCollection[HistoryInput], PCollection[HistoryReport]]):
-    """``PCollection[HistoryInput]`` to ``PCollection[HistoryReport]``; the files are there when a report is. A job has one batch.
+    """``PCollection[HistoryInput]`` to ``PCollection[HistoryReport]``; the files are there when a report is. A job has
+    one batch.
 
     Args:
         rules: rules of the contract.

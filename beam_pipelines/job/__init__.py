@@ -1,0 +1,1 @@
+"""What every job does between its command line and its report."""

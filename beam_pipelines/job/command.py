@@ -12,7 +12,9 @@ from beam_pipelines.landing.files import write_atomically
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in, without_step
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
-"""Exit codes. ``REFUSED`` is a failure that a retry without a change cannot mend; schedulers tell it from ``FAILED`` by this number."""
+"""Exit codes. ``REFUSED`` is a failure that a retry without a change cannot mend; schedulers tell it from ``FAILED`` by
+this number.
+"""
 
 
 def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None = None, job: str = "") -> int:
@@ -21,18 +23,23 @@ def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None =
     Args:
         run: does the work and returns the report.
         argv: the command line without the program; by default that of this process.
-        job: name of the job; with it, a failure also leaves its words beside the batch files, for whoever only sees the exit code.
+        job: name of the job; with it, a failure also leaves its words beside the batch files, for whoever only sees the
+            exit code.
 
     Returns:
         0 done, 1 failed, 2 a wrong option or setting, 3 failed for a reason that stays.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)  # it repeats what is raised, with its traceback
+    logging.getLogger("apache_beam.runners.common").setLevel(
+        logging.CRITICAL
+    )  # it repeats what is raised, with its traceback
     given = sys.argv[1:] if argv is None else argv
     try:
         print_summary(run(given))
-        gc.freeze()  # at its exit Python would look once more through everything that Beam imported, for a third of a small job's time
+        # at its exit Python would look once more through everything that Beam imported, for a third of a small job's
+        # time
+        gc.freeze()
     except Exception as error:
         said = error if isinstance(error, CoinbeamError) else raised_in(str(error))
         if said is None:

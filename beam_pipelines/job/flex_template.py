@@ -1,7 +1,8 @@
-"""The metadata of the Flex Templates, made from the options that the jobs themselves declare, so that the two cannot drift.
+"""The metadata of the Flex Templates, made from the options that the jobs themselves declare, so that the two cannot
+drift.
 
-Dataflow checks the parameters of a launch against them, and its console makes a form of them. ``make templates`` writes one file for each
-job below ``beam_pipelines/templates/``. Source of the format:
+Dataflow checks the parameters of a launch against them, and its console makes a form of them. ``make templates`` writes
+one file for each job below ``beam_pipelines/templates/``. Source of the format:
 https://cloud.google.com/dataflow/docs/guides/templates/configuring-flex-templates#metadata
 """
 
@@ -17,7 +18,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.job.options import REQUIRED, CoinbeamOptions
 
-JOBS = ("fetch_crypto_data", "populate_crypto_asset_dim", "populate_date_dim", "fetch_market_history", "fetch_fear_greed")
+JOBS = (
+    "fetch_crypto_data",
+    "populate_crypto_asset_dim",
+    "populate_date_dim",
+    "fetch_market_history",
+    "fetch_fear_greed",
+)
 """The entry modules."""
 
 FOLDER = Path(__file__).parent.parent / "templates"

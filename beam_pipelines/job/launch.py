@@ -67,7 +67,9 @@ class Launch:
             return spending.settle(self.run(build(spending.clients), spending.noted(summarise)))
 
 
-def prepare(name: str, argv: Sequence[str], own: Sequence[type[PipelineOptions]], settings: Settings | None, clock: Clock) -> Launch:
+def prepare(
+    name: str, argv: Sequence[str], own: Sequence[type[PipelineOptions]], settings: Settings | None, clock: Clock
+) -> Launch:
     """Read the options that every job takes.
 
     Args:
@@ -102,7 +104,9 @@ class BegunBatch:
     clients: ShardClients
 
 
-def begin(launch: Launch, batch: str, endpoints: Sequence[str], per_page: int, universe: str, shards: int | None) -> BegunBatch:
+def begin(
+    launch: Launch, batch: str, endpoints: Sequence[str], per_page: int, universe: str, shards: int | None
+) -> BegunBatch:
     """Decide whom to ask for a snapshot, and write the manifests of the batch.
 
     Args:
@@ -123,7 +127,8 @@ def begin(launch: Launch, batch: str, endpoints: Sequence[str], per_page: int, u
     refuse_other_times(job, source, begun, launch.clock())
     clients = make_clients(job, source, launch.settings, launch.options, shards)
     manifests = [
-        BatchManifest(batch, endpoint, source_id(source), job.snapshot_at, job.quote_currency, per_page, universe) for endpoint in endpoints
+        BatchManifest(batch, endpoint, source_id(source), job.snapshot_at, job.quote_currency, per_page, universe)
+        for endpoint in endpoints
     ]
     for uri, manifest in zip(folders, manifests, strict=True):
         begin_batch(uri, manifest)

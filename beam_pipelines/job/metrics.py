@@ -6,7 +6,8 @@ from typing import Any
 def counters(result: Any) -> dict[str, int]:
     """Sums of all counters of a pipeline result, by name.
 
-    Committed values where the runner knows them, attempted ones otherwise; an empty dictionary for a runner that offers no metrics.
+    Committed values where the runner knows them, attempted ones otherwise; an empty dictionary for a runner that offers
+    no metrics.
     """
     try:
         found = result.metrics().query()["counters"]

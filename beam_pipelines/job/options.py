@@ -1,4 +1,5 @@
-"""The options of the jobs: declared to Beam so that every runner and template knows them, then checked into plain, typed values.
+"""The options of the jobs: declared to Beam so that every runner and template knows them, then checked into plain,
+typed values.
 
 Whatever is wrong is found here, before the first call and before Beam starts, and the message names the option.
 """
@@ -19,8 +20,8 @@ from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, Period, Settings, Universe
 
 LOCAL_RUNNER = "FnApiRunner"
-"""What runs a pipeline on one machine, by name: ``DirectRunner`` would first try to download the Prism binary and, where it cannot, fall
-back to this one in silence, so that a laptop and a closed CI would use different runners."""
+"""What runs a pipeline on one machine, by name: ``DirectRunner`` would first try to download the Prism binary and,
+where it cannot, fall back to this one in silence, so that a laptop and a closed CI would use different runners."""
 
 REQUIRED = frozenset({"output"})
 """Options that every job needs; all others have a default."""
@@ -55,11 +56,19 @@ class CoinbeamOptions(PipelineOptions):
             help="Scheduled instant, ISO 8601, UTC where no offset is given, e.g. 2026-01-02T00:00:00Z. Default: start of the present "
             "interval; in a replay: what the manifest of the landed batch says.",
         )
-        parser.add_argument("--output", help="Folder or gs:// prefix that receives the batch files and the report. Required.")
+        parser.add_argument(
+            "--output", help="Folder or gs:// prefix that receives the batch files and the report. Required."
+        )
         parser.add_argument("--landing", help="Folder or gs:// prefix above landing/. Default: --output.")
-        parser.add_argument("--batch_id", help="Identifier of the batch. Default: made of instant, currency and universe.")
-        parser.add_argument("--period", help="daily or hourly: length of the interval of a snapshot. Default: market.period.")
-        parser.add_argument("--quote_currency", help="Currency of prices, lower case, e.g. usd. Default: market.quote_currency.")
+        parser.add_argument(
+            "--batch_id", help="Identifier of the batch. Default: made of instant, currency and universe."
+        )
+        parser.add_argument(
+            "--period", help="daily or hourly: length of the interval of a snapshot. Default: market.period."
+        )
+        parser.add_argument(
+            "--quote_currency", help="Currency of prices, lower case, e.g. usd. Default: market.quote_currency."
+        )
         parser.add_argument(
             "--calls_per_minute",
             help="Share of the plan's calls per minute that this job may use; the shares of jobs that run together must not exceed the "
@@ -78,9 +87,13 @@ class MarketOptions(PipelineOptions):
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument("--universe", help="all, top, ids or category. Default: market.universe.")
-        parser.add_argument("--top_n", help="Number of assets by market capitalisation, with --universe=top. Default: market.top_n.")
+        parser.add_argument(
+            "--top_n", help="Number of assets by market capitalisation, with --universe=top. Default: market.top_n."
+        )
         parser.add_argument("--ids", help="CoinGecko ids, comma separated, with --universe=ids. Default: market.ids.")
-        parser.add_argument("--category", help="CoinGecko category id, with --universe=category. Default: market.category.")
+        parser.add_argument(
+            "--category", help="CoinGecko category id, with --universe=category. Default: market.category."
+        )
         parser.add_argument("--per_page", help="Rows asked for per call, 1 to 250. Default: market.per_page.")
 
 
@@ -101,7 +114,9 @@ class AssetOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument("--max_details", help="Most asset details, one call each, of this batch. Default: market.max_details.")
+        parser.add_argument(
+            "--max_details", help="Most asset details, one call each, of this batch. Default: market.max_details."
+        )
         parser.add_argument(
             "--known_assets",
             help="CSV with header asset_id,details_at of what the warehouse has. Assets without details come first, in the order of this "
@@ -134,14 +149,23 @@ class HistoryOptions(PipelineOptions):
             "--assets",
             help="CoinGecko ids, comma separated, e.g. bitcoin,ethereum. In a replay: only these; or the asset of a single file.",
         )
-        parser.add_argument("--pieces", help="JSON file of the pieces to ask for, instead of --assets, --from_date and --to_date.")
+        parser.add_argument(
+            "--pieces", help="JSON file of the pieces to ask for, instead of --assets, --from_date and --to_date."
+        )
         parser.add_argument(
             "--asset_of",
             help="In a replay, which asset a file holds: NAME=ID, comma separated, e.g. btc-usd-max.csv=bitcoin,eth-usd-max.csv=ethereum.",
         )
 
 
-_OURS: tuple[type[PipelineOptions], ...] = (CoinbeamOptions, MarketOptions, ShardOptions, AssetOptions, DateOptions, HistoryOptions)
+_OURS: tuple[type[PipelineOptions], ...] = (
+    CoinbeamOptions,
+    MarketOptions,
+    ShardOptions,
+    AssetOptions,
+    DateOptions,
+    HistoryOptions,
+)
 
 
 @dataclass(frozen=True)
@@ -175,7 +199,9 @@ class JobRequest:
     call_ledger: LedgerUse = LedgerUse.AUTO
 
     def batch_id(self, universe: UniverseSpec) -> str:
-        """The batch named by the caller, else the one of instant, currency and universe (and glob, for a replay of foreign files)."""
+        """The batch named by the caller, else the one of instant, currency and universe (and glob, for a replay of
+        foreign files).
+        """
         return self.batch or batch_id(self.snapshot_at, self.quote_currency, universe, self.glob or "")
 
 
@@ -253,13 +279,17 @@ def is_local_runner(options: PipelineOptions) -> bool:
 
 
 def _refuse_unknown(argv: Sequence[str], own: Sequence[type[PipelineOptions]]) -> None:
-    parser = argparse.ArgumentParser(allow_abbrev=False, usage=argparse.SUPPRESS, conflict_handler="resolve", prog=sys.argv[0])
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, usage=argparse.SUPPRESS, conflict_handler="resolve", prog=sys.argv[0]
+    )
     for declared in (c for c in PipelineOptions.__subclasses__() if c in own or c not in _OURS):
         declared._add_argparse_args(parser)  # type: ignore[arg-type]  # any parser will do
     _, unknown = parser.parse_known_args(list(argv))
     if unknown:
         known = sorted(f"--{name}" for declared in own for name in _declared(declared))
-        raise SettingsError(f"Unknown option {unknown[0]!r}.", f"Options of this job: {', '.join(known)}; Beam's own are accepted too.")
+        raise SettingsError(
+            f"Unknown option {unknown[0]!r}.", f"Options of this job: {', '.join(known)}; Beam's own are accepted too."
+        )
 
 
 def _declared(options: type[PipelineOptions]) -> list[str]:
@@ -277,7 +307,9 @@ def read_job(options: PipelineOptions, settings: Settings, clock: Clock) -> JobR
     """
     given = options.view_as(CoinbeamOptions)
     if not given.output:
-        raise SettingsError("--output is missing.", "Name the folder or gs:// prefix for the batch files, e.g. --output=/tmp/coinbeam.")
+        raise SettingsError(
+            "--output is missing.", "Name the folder or gs:// prefix for the batch files, e.g. --output=/tmp/coinbeam."
+        )
     period = _one_of("period", Period, given.period, settings.market.period)
     source, glob = _source(given.source or settings.market.source.value, settings)
     output = str(given.output).rstrip("/")
@@ -293,13 +325,17 @@ def read_job(options: PipelineOptions, settings: Settings, clock: Clock) -> JobR
         output=output,
         landing=str(given.landing or output).rstrip("/"),
         batch=_batch(given.batch_id),
-        calls_per_minute=_number("calls_per_minute", float, given.calls_per_minute, None, lambda n: 0 < n < float("inf"), "above 0"),
+        calls_per_minute=_number(
+            "calls_per_minute", float, given.calls_per_minute, None, lambda n: 0 < n < float("inf"), "above 0"
+        ),
         call_ledger=_one_of("call_ledger", LedgerUse, given.call_ledger, LedgerUse.AUTO),
     )
 
 
 def _snapshot_at(text: str, period: Period, *, files: bool) -> datetime:
-    """The instant of the snapshot: the start of an interval, except for files, which were taken whenever they were taken."""
+    """The instant of the snapshot: the start of an interval, except for files, which were taken whenever they were
+    taken.
+    """
     moment = _parsed("snapshot_at", parse_instant, text, "an ISO 8601 instant like 2026-01-02T00:00:00Z")
     start = interval_start(moment, period)
     if moment != start and not files:
@@ -316,20 +352,24 @@ def _source(text: str, settings: Settings) -> tuple[MarketSource | None, str | N
         source = MarketSource(text)
         if source is not MarketSource.LIVE and not settings.is_local:
             raise SettingsError(
-                f"--source={source} is refused in environment {settings.environment}: simulated rows may enter a local warehouse only.",
+                f"--source={source} is refused in environment {settings.environment}: simulated rows may enter a "
+                "local warehouse only.",
                 "Use --source=live, or COINBEAM_ENV=local.",
             )
         return source, None
     if not set(text) & set("/*?[.\\"):
         raise SettingsError(
-            f"--source={text!r} is neither live, simulator, auto nor a glob of files.", "Name a glob like landing/markets/*/page-*.json.gz."
+            f"--source={text!r} is neither live, simulator, auto nor a glob of files.",
+            "Name a glob like landing/markets/*/page-*.json.gz.",
         )
     return None, text
 
 
 def _batch(text: str | None) -> str | None:
     if text is not None and (not text or set(text) & set("/\\*?[] \t\n") or text.startswith((".", "_"))):
-        raise SettingsError(f"--batch_id={text!r} cannot be the name of a folder.", "Use letters, digits and hyphens, or leave it out.")
+        raise SettingsError(
+            f"--batch_id={text!r} cannot be the name of a folder.", "Use letters, digits and hyphens, or leave it out."
+        )
     return text
 
 
@@ -337,7 +377,9 @@ def _currency(text: str | None, settings: Settings) -> str:
     if text is None:
         return settings.market.quote_currency
     if not (text.isascii() and text.isalpha() and text.islower() and 2 <= len(text) <= 5):
-        raise SettingsError(f"--quote_currency={text!r} is not a currency code.", "Write two to five lower-case letters, like usd.")
+        raise SettingsError(
+            f"--quote_currency={text!r} is not a currency code.", "Write two to five lower-case letters, like usd."
+        )
     return text
 
 
@@ -367,14 +409,20 @@ def _refuse_idle(given: Any, kind: Universe) -> None:
     """Refuse a selection that the universe would ignore: whoever wrote --ids=bitcoin does not want the whole market."""
     for option, owner in (("top_n", Universe.TOP), ("ids", Universe.IDS), ("category", Universe.CATEGORY)):
         if getattr(given, option) and kind is not owner:
-            raise SettingsError(f"--{option} has no meaning with --universe={kind}.", f"Add --universe={owner}, or leave --{option} out.")
+            raise SettingsError(
+                f"--{option} has no meaning with --universe={kind}.",
+                f"Add --universe={owner}, or leave --{option} out.",
+            )
 
 
 def _universe(kind: Universe, given: Any, settings: Settings) -> UniverseSpec:
     market = settings.market
     match kind:
         case Universe.TOP:
-            return UniverseSpec(kind, top_n=_number("top_n", int, given.top_n, market.top_n, lambda n: 1 <= n <= 50_000, "from 1 to 50000"))
+            return UniverseSpec(
+                kind,
+                top_n=_number("top_n", int, given.top_n, market.top_n, lambda n: 1 <= n <= 50_000, "from 1 to 50000"),
+            )
         case Universe.IDS:
             ids = _listed(given.ids) or market.ids
             if not ids:
@@ -384,7 +432,8 @@ def _universe(kind: Universe, given: Any, settings: Settings) -> UniverseSpec:
             category = given.category or market.category
             if not category or set(category) & set("/\\*?[] "):
                 raise SettingsError(
-                    f"--universe=category needs --category, got {category!r}.", "Name a CoinGecko category id, e.g. --category=layer-1."
+                    f"--universe=category needs --category, got {category!r}.",
+                    "Name a CoinGecko category id, e.g. --category=layer-1.",
                 )
             return UniverseSpec(kind, category=category)
     return UniverseSpec()
@@ -415,10 +464,13 @@ def read_history(options: PipelineOptions, job: JobRequest, newest: date) -> His
     given, days = options.view_as(HistoryOptions), options.view_as(DateOptions)
     assets = _listed(given.assets)
     if given.pieces:
-        _refuse_beside_pieces(job, assets=given.assets, from_date=days.from_date, to_date=days.to_date, asset_of=given.asset_of)
+        _refuse_beside_pieces(
+            job, assets=given.assets, from_date=days.from_date, to_date=days.to_date, asset_of=given.asset_of
+        )
     elif job.glob is None and not (assets and days.from_date):
         raise SettingsError(
-            "History needs --assets and --from_date, or --pieces.", "For example --assets=bitcoin,ethereum --from_date=2026-01-01."
+            "History needs --assets and --from_date, or --pieces.",
+            "For example --assets=bitcoin,ethereum --from_date=2026-01-01.",
         )
     first = _date("from_date", days.from_date) if days.from_date else None
     last = _date("to_date", days.to_date) if days.to_date else None if job.glob or given.pieces else newest
@@ -432,14 +484,17 @@ def _refuse_beside_pieces(job: JobRequest, **others: str | None) -> None:
     idle = [name for name, text in others.items() if text] + (["source=GLOB"] if job.glob else [])
     if idle:
         raise SettingsError(
-            f"--{idle[0]} has no meaning with --pieces.", "The file of pieces says what is asked for; leave one of them out."
+            f"--{idle[0]} has no meaning with --pieces.",
+            "The file of pieces says what is asked for; leave one of them out.",
         )
 
 
 def _asset_of(text: str | None) -> dict[str, str]:
     pairs = [part.rpartition("=") for part in _listed(text)]
     if not all(name and asset for name, _, asset in pairs):
-        raise SettingsError(f"--asset_of={text!r} cannot be read.", "Write NAME=ID, comma separated, like btc-usd-max.csv=bitcoin.")
+        raise SettingsError(
+            f"--asset_of={text!r} cannot be read.", "Write NAME=ID, comma separated, like btc-usd-max.csv=bitcoin."
+        )
     return {name: asset for name, _, asset in pairs}
 
 
@@ -466,7 +521,8 @@ def _date(option: str, text: str) -> date:
     day = _parsed(option, date.fromisoformat, text, "an ISO 8601 date like 2026-01-02")
     if day.year not in _CENTURY:
         raise SettingsError(
-            f"--{option}={text} is outside {_CENTURY.start} to {_CENTURY.stop - 1}.", "Choose a date that a market can have."
+            f"--{option}={text} is outside {_CENTURY.start} to {_CENTURY.stop - 1}.",
+            "Choose a date that a market can have.",
         )
     return day
 
@@ -480,7 +536,9 @@ def _one_of(option: str, kind: type[OutOf], text: str | None, default: OutOf) ->
         raise SettingsError(f"--{option}={text!r} is unknown.", f"Use one of: {', '.join(kind)}.") from None
 
 
-def _number(option: str, kind: type[Any], text: str | None, default: Any, accepts: Callable[[Any], bool], bounds: str) -> Any:
+def _number(
+    option: str, kind: type[Any], text: str | None, default: Any, accepts: Callable[[Any], bool], bounds: str
+) -> Any:
     if text is None:
         return default
     number = _parsed(option, kind, text, f"a number {bounds}")

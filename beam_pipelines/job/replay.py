@@ -26,7 +26,9 @@ class Replay:
     uris: tuple[str, ...]
 
 
-def find_replays(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec, settings: Settings) -> list[Replay]:
+def find_replays(
+    job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec, settings: Settings
+) -> list[Replay]:
     """The batches that a glob matches, sorted by identifier.
 
     Args:
@@ -38,8 +40,8 @@ def find_replays(job: JobRequest, endpoint: str, per_page: int, universe: Univer
 
     Raises:
         TerminalError: nothing matches.
-        SettingsError: the command line contradicts a manifest, or leaves out what foreign files need; or the rows may not enter this
-            warehouse.
+        SettingsError: the command line contradicts a manifest, or leaves out what foreign files need; or the rows may
+            not enter this warehouse.
     """
     folders = _by_folder(job.glob or "")
     manifests = {folder: landed_manifest(folder) for folder in folders}
@@ -57,7 +59,9 @@ def _by_folder(glob: str) -> dict[str, list[str]]:
     for uri in newest_revisions(str(metadata.path) for metadata in list_files(glob)):
         folders[uri.rpartition("/")[0]].append(uri)
     if not folders:
-        raise TerminalError(f"--source={glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path.")
+        raise TerminalError(
+            f"--source={glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path."
+        )
     return folders
 
 
@@ -75,16 +79,20 @@ def _checked(replay: Replay, job: JobRequest) -> Replay:
 def _foreign_batch(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec) -> BatchManifest:
     if not job.snapshot_given:
         raise SettingsError(
-            f"--source={job.glob} matches files without a landing manifest.", "Say which instant they stand for with --snapshot_at."
+            f"--source={job.glob} matches files without a landing manifest.",
+            "Say which instant they stand for with --snapshot_at.",
         )
-    return BatchManifest(job.batch_id(universe), endpoint, FILE_SOURCE, job.snapshot_at, job.quote_currency, per_page, universe.label)
+    return BatchManifest(
+        job.batch_id(universe), endpoint, FILE_SOURCE, job.snapshot_at, job.quote_currency, per_page, universe.label
+    )
 
 
 def _refuse_unlike_production(replays: list[Replay], settings: Settings) -> None:
     for replay in replays:
         if not settings.is_local and replay.batch.source_id != LIVE_SOURCE:
             raise SettingsError(
-                f"Batch {replay.batch.batch_id} came from {replay.batch.source_id!r}, but environment {settings.environment} takes "
+                f"Batch {replay.batch.batch_id} came from {replay.batch.source_id!r}, but environment "
+                f"{settings.environment} takes "
                 "live answers only.",
                 "Replay pages that were landed from the live API, or set COINBEAM_ENV=local.",
             )
@@ -99,7 +107,8 @@ def _merged(replays: list[Replay]) -> list[Replay]:
             continue
         if replace(first.batch, endpoint="", per_page=1) != replace(replay.batch, endpoint="", per_page=1):
             raise SettingsError(
-                f"--source matches two batches named {replay.batch.batch_id}, which differ.", "Narrow the glob to one of them."
+                f"--source matches two batches named {replay.batch.batch_id}, which differ.",
+                "Narrow the glob to one of them.",
             )
         merged[replay.batch.batch_id] = replace(first, uris=first.uris + replay.uris)
     return list(merged.values())
@@ -111,6 +120,7 @@ def _named(replays: list[Replay], job: JobRequest) -> list[Replay]:
         return replays
     if len(replays) > 1:
         raise SettingsError(
-            f"--batch_id={job.batch} names one batch, but --source matches {len(replays)}.", "Narrow the glob, or leave --batch_id out."
+            f"--batch_id={job.batch} names one batch, but --source matches {len(replays)}.",
+            "Narrow the glob, or leave --batch_id out.",
         )
     return [replace(replays[0], batch=replace(replays[0].batch, batch_id=job.batch))]

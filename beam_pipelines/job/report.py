@@ -1,4 +1,6 @@
-"""The report of a job: what it read and wrote, as one JSON object beside its files; the DAG records it in ``ingestion_batch``."""
+"""The report of a job: what it read and wrote, as one JSON object beside its files; the DAG records it in
+``ingestion_batch``.
+"""
 
 import json
 from collections.abc import Callable, Iterable
@@ -38,7 +40,8 @@ def final_report(uri: str, result: Any) -> Report:
 
 
 class WriteReport(beam.PTransform[PCollection[Any], PCollection[Report]]):
-    """Gathers what the steps of a job say and writes the report as the last act of the pipeline, on whichever machine that is.
+    """Gathers what the steps of a job say and writes the report as the last act of the pipeline, on whichever machine
+    that is.
 
     Args:
         uri: where to.

@@ -1,7 +1,9 @@
-"""What a job may spend: calls are reserved in the ledger before its pipeline starts, capped on the workers, and settled after its end.
+"""What a job may spend: calls are reserved in the ledger before its pipeline starts, capped on the workers, and settled
+after its end.
 
-The cap of a worker holds within one attempt of its bundle. A runner that repeats a failed bundle by itself, as Dataflow does up to four
-times, begins to count anew; what was landed is not asked for again, so that only the calls that gave no answer could come twice.
+The cap of a worker holds within one attempt of its bundle. A runner that repeats a failed bundle by itself, as Dataflow
+does up to four times, begins to count anew; what was landed is not asked for again, so that only the calls that gave no
+answer could come twice.
 """
 
 import logging
@@ -74,7 +76,9 @@ class Spending:
         return partial(_with_reservation, summarise, self.held) if self.held else summarise
 
     def settle(self, report: Report) -> Report:
-        """Take the calls from the report of a job that ended; a job that was only submitted has none, and counts in full."""
+        """Take the calls from the report of a job that ended; a job that was only submitted has none, and counts in
+        full.
+        """
         self.spent = report.get("api_calls")
         return report
 
@@ -89,7 +93,9 @@ def uses_ledger(job: JobRequest, clients: ShardClients) -> bool:
 
 
 @contextmanager
-def reserved(order: CallOrder, job: JobRequest, settings: Settings, options: PipelineOptions, clock: Clock) -> Iterator[Spending]:
+def reserved(
+    order: CallOrder, job: JobRequest, settings: Settings, options: PipelineOptions, clock: Clock
+) -> Iterator[Spending]:
     """Reserve the calls of an attempt for as long as its pipeline runs.
 
     Raises:
@@ -123,7 +129,9 @@ def reserved(order: CallOrder, job: JobRequest, settings: Settings, options: Pip
 
 
 def run_label(environment: Mapping[str, str]) -> str | None:
-    """The Airflow run and the attempt, as Airflow tells them to the processes of a task; None for a job started by hand."""
+    """The Airflow run and the attempt, as Airflow tells them to the processes of a task; None for a job started by
+    hand.
+    """
     run, attempt = (environment.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_RUN_ID", "TRY_NUMBER"))
     return f"{run}, attempt {attempt or 1}" if run else None
 
@@ -133,9 +141,15 @@ def _runs_in_this_process(options: PipelineOptions) -> bool:
 
 
 def _settle(ledger: CallLedger, held: Reservation, spending: Spending) -> None:
-    """Settle where the number is known. A ledger that cannot be reached must not fail a job that did its work, nor hide why one failed."""
+    """Settle where the number is known. A ledger that cannot be reached must not fail a job that did its work, nor hide
+    why one failed.
+    """
     if spending.spent is None:
-        _LOGGER.warning("%d calls stay reserved for %s and count in full: nobody knows how many were made.", held.calls, held.batch_id)
+        _LOGGER.warning(
+            "%d calls stay reserved for %s and count in full: nobody knows how many were made.",
+            held.calls,
+            held.batch_id,
+        )
         return
     try:
         ledger.settle(held, spending.spent)

@@ -20,7 +20,8 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def resolve_source(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
-    """Whom to ask. With ``auto`` a batch that was begun stays with its source: one batch never mixes real and simulated prices.
+    """Whom to ask. With ``auto`` a batch that was begun stays with its source: one batch never mixes real and simulated
+    prices.
 
     Raises:
         SettingsError: a simulated source outside the local environment, or the plan needs a key and there is none.
@@ -35,14 +36,16 @@ def resolve_source(job: JobRequest, begun: BatchManifest | None, settings: Setti
 
 
 def refuse_other_times(job: JobRequest, source: RuntimeSource, begun: BatchManifest | None, now: datetime) -> None:
-    """Keep a live answer, which is for now, away from any instant but the present interval's. A batch begun in time may go on.
+    """Keep a live answer, which is for now, away from any instant but the present interval's. A batch begun in time may
+    go on.
 
     Raises:
         SettingsError: the snapshot is past or lies in the future.
     """
     if source.kind == "live" and begun is None and not is_present(job.snapshot_at, now, job.period):
         raise SettingsError(
-            f"--snapshot_at={format_instant(job.snapshot_at)} is not the present {job.period} interval (now is {format_instant(now)}), and "
+            f"--snapshot_at={format_instant(job.snapshot_at)} is not the present {job.period} interval (now is "
+            f"{format_instant(now)}), and "
             "CoinGecko answers for now only: today's prices are never stamped on another date.",
             "Leave --snapshot_at out to fetch the present interval, or replay landed pages with --source=GLOB.",
         )
@@ -77,7 +80,8 @@ def make_clients(
     rate = job.calls_per_minute or plan_rate
     if rate > plan_rate:
         raise SettingsError(
-            f"--calls_per_minute={rate:g} exceeds the plan's {plan_rate:g}.", "Lower it, or choose a larger coingecko.plan."
+            f"--calls_per_minute={rate:g} exceeds the plan's {plan_rate:g}.",
+            "Lower it, or choose a larger coingecko.plan.",
         )
     if source.kind == "live":
         _require_key(settings, options)

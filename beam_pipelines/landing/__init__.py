@@ -1,0 +1,1 @@
+"""Files of landing, as Beam reads and writes them."""

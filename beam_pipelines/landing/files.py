@@ -1,6 +1,7 @@
 """Objects on any Beam file system (a folder, ``gs://``): whole or not there, byte for byte as they were given.
 
-Beam guesses a compression from a file name and would unpack ``.json.gz`` behind our back; landing is exact bytes, so everything here is
+Beam guesses a compression from a file name and would unpack ``.json.gz`` behind our back; landing is exact bytes, so
+everything here is
 ``UNCOMPRESSED``.
 """
 
@@ -54,7 +55,9 @@ def _landed(uri: str, *, tolerant: bool) -> LandedBody:
     try:
         raw = read_bytes(uri)
         # One request less for each page that carries its own moment of landing.
-        landed_at = landed_instant(raw) or datetime.fromtimestamp(int(FileSystems.get_filesystem(uri).last_updated(uri)), UTC)
+        landed_at = landed_instant(raw) or datetime.fromtimestamp(
+            int(FileSystems.get_filesystem(uri).last_updated(uri)), UTC
+        )
     except (FileNotFoundError, BeamIOError) as error:
         raise TerminalError(
             f"{uri} cannot be read: {error}.", "Was it deleted after the run began? Bring it again, or fetch again."
@@ -68,7 +71,8 @@ def _landed(uri: str, *, tolerant: bool) -> LandedBody:
 
 
 def read_page_body(uri: str) -> LandedBody:
-    """A landed body for the kernel: damaged gzip comes as its raw bytes, so that the page is refused with its reason and the rest is read.
+    """A landed body for the kernel: damaged gzip comes as its raw bytes, so that the page is refused with its reason
+    and the rest is read.
 
     Raises:
         TerminalError: the object is gone.
@@ -78,9 +82,11 @@ def read_page_body(uri: str) -> LandedBody:
 
 @contextlib.contextmanager
 def atomic_writer(uri: str) -> Iterator[BinaryIO]:
-    """Open an object for writing; it appears under its name, whole, when the block ends without an exception, and not at all otherwise.
+    """Open an object for writing; it appears under its name, whole, when the block ends without an exception, and not
+    at all otherwise.
 
-    The temporary name begins with a dot, so that no reader takes it for a page, and is unique, so that two attempts never share it.
+    The temporary name begins with a dot, so that no reader takes it for a page, and is unique, so that two attempts
+    never share it.
     """
     folder, _, name = uri.rpartition("/")
     make_folder(folder)
@@ -98,7 +104,8 @@ def atomic_writer(uri: str) -> Iterator[BinaryIO]:
 def write_atomically(uri: str, content: bytes) -> None:
     """Write a whole object, replacing an older one of that name.
 
-    A bucket shows an upload when it has ended and never before, so there a temporary name would only cost a copy and a deletion.
+    A bucket shows an upload when it has ended and never before, so there a temporary name would only cost a copy and a
+    deletion.
     """
     if FileSystems.get_filesystem(uri).has_dirs():
         with atomic_writer(uri) as sink:
@@ -109,7 +116,9 @@ def write_atomically(uri: str, content: bytes) -> None:
 
 
 def make_folder(uri: str) -> None:
-    """Create a folder and its parents; nothing to do where it exists, or where folders are only names, as on ``gs://``."""
+    """Create a folder and its parents; nothing to do where it exists, or where folders are only names, as on
+    ``gs://``.
+    """
     if FileSystems.get_filesystem(uri).has_dirs() and not FileSystems.exists(uri):
         with contextlib.suppress(OSError):  # another attempt made it in between
             FileSystems.mkdirs(uri)

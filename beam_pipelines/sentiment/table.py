@@ -140,8 +140,8 @@ class _Days:
 def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue | Fault:
     """Judge one entry: stamp, value and class, in this order.
 
-    The newest entry, which says when the next one comes, is today's value and a value like any other: the index of a day is published at
-    its beginning.
+    The newest entry, which says when the next one comes, is today's value and a value like any other: the index of a
+    day is published at its beginning.
 
     Args:
         entry: an element of the index; everything in it is text.
@@ -185,8 +185,11 @@ def _stamp(given: Any, latest: datetime) -> datetime | Fault:
     return moment if seconds % 86_400 == 0 else Fault("not_midnight", "observed_at", given)
 
 
-def read_index(bodies: Iterable[LandedBody], batch: BatchManifest, contract: Contract, clock_skew_seconds: float) -> IndexBatch:
-    """Read the bodies of a batch; the same bodies give the same table. Of several bodies the one that was landed last counts.
+def read_index(
+    bodies: Iterable[LandedBody], batch: BatchManifest, contract: Contract, clock_skew_seconds: float
+) -> IndexBatch:
+    """Read the bodies of a batch; the same bodies give the same table. Of several bodies the one that was landed last
+    counts.
 
     Args:
         bodies: landed bodies or foreign files.
@@ -202,7 +205,10 @@ def read_index(bodies: Iterable[LandedBody], batch: BatchManifest, contract: Con
 
 def _table(days: _Days) -> pa.Table:
     added = {"source_id": days.batch.source_id, "batch_id": days.batch.batch_id}
-    rows = [{**vars(value), "date": day, "ingested_at": landed.landed_at, **added} for day, (value, landed) in sorted(days.values.items())]
+    rows = [
+        {**vars(value), "date": day, "ingested_at": landed.landed_at, **added}
+        for day, (value, landed) in sorted(days.values.items())
+    ]
     return pa.Table.from_pylist(rows, arrow_schema(days.contract.file_columns))
 
 
@@ -210,7 +216,10 @@ def _report(days: _Days) -> IndexReport:
     found = sorted(days.values)
     absent = [day for day in _between(found) if day not in days.values]
     missing = [day.isoformat() for day in absent if day not in NEVER_PUBLISHED]
-    counts = {name: days.counts[name] for name in ("pages_read", "pages_rejected", "rows_read", "rows_duplicate", "rows_rejected")}
+    counts = {
+        name: days.counts[name]
+        for name in ("pages_read", "pages_rejected", "rows_read", "rows_duplicate", "rows_rejected")
+    }
     return IndexReport(
         **counts,
         rows_valid=len(found),

@@ -1,4 +1,6 @@
-"""Read an API body as the rows of a page, by the fastest parser that can: simdjson, then orjson, then the tolerant standard one."""
+"""Read an API body as the rows of a page, by the fastest parser that can: simdjson, then orjson, then the tolerant
+standard one.
+"""
 
 import json
 import threading
@@ -14,7 +16,9 @@ Row = Any
 
 _LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
 _UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
-"""What the parsers raise: UnicodeDecodeError is a ValueError; RecursionError, and simdjson on a large integer, are RuntimeErrors."""
+"""What the parsers raise: UnicodeDecodeError is a ValueError; RecursionError, and simdjson on a large integer, are
+RuntimeErrors.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ _parsers = _Parsers()
 def read_body(body: bytes) -> Page | PageFault:
     """The page in a body; never raises.
 
-    A page is an array of rows, bare or as ``data`` of an object. The returned rows must be let go before the next call in the same thread,
-    since they live in the parser's memory; a caller that keeps them costs a new parser, not an error.
+    A page is an array of rows, bare or as ``data`` of an object. The returned rows must be let go before the next call
+    in the same thread, since they live in the parser's memory; a caller that keeps them costs a new parser, not an
+    error.
     """
     for parse, may_hold_nan in _LADDER:
         try:
@@ -101,4 +106,8 @@ def _read_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
-_LADDER: tuple[tuple[Callable[[bytes], Any], bool], ...] = ((_parse_simdjson, False), (orjson.loads, False), (_parse_tolerant, True))
+_LADDER: tuple[tuple[Callable[[bytes], Any], bool], ...] = (
+    (_parse_simdjson, False),
+    (orjson.loads, False),
+    (_parse_tolerant, True),
+)

@@ -1,4 +1,6 @@
-"""Records of a page as typed columns: the vectorised path. It converts what is usual and names the rows that are not."""
+"""Records of a page as typed columns: the vectorised path. It converts what is usual and names the rows that are
+not.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.snapshot.layout import Layout, Record
-from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, REALIZED_VOLATILITY_COLUMN, VOLATILITY_COLUMN, Doubles, MarketRules
+from beam_pipelines.snapshot.rules import (
+    OBSERVED_COLUMN,
+    REALIZED_VOLATILITY_COLUMN,
+    VOLATILITY_COLUMN,
+    Doubles,
+    MarketRules,
+)
 from beam_pipelines.snapshot.sparklines import Prices, sparkline_statistics
 from beam_pipelines.snapshot.specification import fault_of, latest_observation
 from coinbeam.batch.identity import BatchManifest
@@ -84,7 +92,9 @@ class ColumnBuilder:
         self._suspects.update(position % self._height for position, value in enumerate(flat) if is_unusual(value))
 
     def _numbers(self) -> Doubles:
-        """The block of doubles, with bounds checked; NumPy reads None as NaN, but also texts and bools, hence the look at the types."""
+        """The block of doubles, with bounds checked; NumPy reads None as NaN, but also texts and bools, hence the look
+        at the types.
+        """
         rules, found = self._rules, self._of_type("FLOAT64")
         block = np.full((len(rules.number_columns), self._height), np.nan)
         flat = list(chain.from_iterable(values for _, values in found))
@@ -113,11 +123,16 @@ class ColumnBuilder:
                 try:
                     array = arrays[column.name] = pa.array(values, pa.int64())
                     present = np.asarray(array.drop_null())
-                    if not present.size or not (fault_of(int(present.min()), column) or fault_of(int(present.max()), column)):
+                    if not present.size or not (
+                        fault_of(int(present.min()), column) or fault_of(int(present.max()), column)
+                    ):
                         continue
                 except (OverflowError, pa.ArrowInvalid):
                     pass
-            self._suspect(values, lambda value, column=column: type(value) not in {int, _NONE} or fault_of(value, column) is not None)  # type: ignore[misc]
+            self._suspect(
+                values,
+                lambda value, column=column: type(value) not in {int, _NONE} or fault_of(value, column) is not None,
+            )  # type: ignore[misc]
         return arrays
 
     def _texts(self) -> dict[str, pa.Array]:
@@ -133,10 +148,14 @@ class ColumnBuilder:
                 self._suspect(values, lambda value, column=column: fault_of(value, column) is not None)  # type: ignore[misc]
             return {}
         data = texts.buffers()[2]
-        longest = np.diff(np.frombuffer(texts.buffers()[1], np.int32, len(flat) + 1)).reshape(len(found), -1).max(axis=1)
+        longest = (
+            np.diff(np.frombuffer(texts.buffers()[1], np.int32, len(flat) + 1)).reshape(len(found), -1).max(axis=1)
+        )
         has_nul = data is not None and b"\0" in data.to_pybytes()
         for (column, values), size in zip(found, longest, strict=True):
-            if has_nul or (column.max_length is not None and size > column.max_length):  # bytes: never fewer than characters
+            if has_nul or (
+                column.max_length is not None and size > column.max_length
+            ):  # bytes: never fewer than characters
                 self._suspect(values, lambda value, column=column: bool(fault_of(value, column)))  # type: ignore[misc]
         return self._sliced(found, texts)
 
@@ -182,7 +201,9 @@ def fill_statistics(columns: MarketColumns, prices: Sequence[Prices], rules: Mar
 
 def to_table(pages: Sequence[MarketColumns], batch: BatchManifest, rules: MarketRules) -> pa.Table:
     """The rows of all pages as a table in the contract's columns and types."""
-    numbers = np.concatenate([page.numbers for page in pages], axis=1) if pages else np.empty((len(rules.number_columns), 0))
+    numbers = (
+        np.concatenate([page.numbers for page in pages], axis=1) if pages else np.empty((len(rules.number_columns), 0))
+    )
     height = numbers.shape[1]
     added = _added_columns(pages, batch, height)
     arrays = []

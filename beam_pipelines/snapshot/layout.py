@@ -23,8 +23,8 @@ class Layout:
 
     Attributes:
         fields: source fields that some row has or that no row may lack, in the order of the contract.
-        required: those of them that at least half of the rows have or that no row may lack; a row without one is damaged. A field that
-            fewer have is the oddity of those rows, and null in the others.
+        required: those of them that at least half of the rows have or that no row may lack; a row without one is
+            damaged. A field that fewer have is the oddity of those rows, and null in the others.
         has_sparkline: some row has a sparkline.
         unknown: fields that the contract does not know.
     """
@@ -48,14 +48,17 @@ class Layout:
 
 
 def lay_out(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
-    """The layout of a page and the record of each row; None for a row that is no object, repeats a field or lacks a required one."""
+    """The layout of a page and the record of each row; None for a row that is no object, repeats a field or lacks a
+    required one.
+    """
     return _lay_out_uniform(rows, rules) or _lay_out_mixed(rows, rules)
 
 
 def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]] | None:
     """The same when all rows have exactly the fields of the first one, which proves itself without listing their keys.
 
-    As many fields as the first row has, each of the first row's fields among them: then there is no other field, and none twice.
+    As many fields as the first row has, each of the first row's fields among them: then there is no other field, and
+    none twice.
     """
     if not rows or set(map(type, rows)) not in ({simdjson.Object}, {dict}):
         return None

@@ -84,7 +84,9 @@ class _PageReader:
         self._result = PageColumns(batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
 
     def read(self) -> PageColumns:
-        """The columns of the page, by the vectorised path; rows that it finds unusual are judged one by one and put back, or dropped."""
+        """The columns of the page, by the vectorised path; rows that it finds unusual are judged one by one and put
+        back, or dropped.
+        """
         for position, record in enumerate(self._records):
             if record is None:
                 self._judge(position)
@@ -109,7 +111,9 @@ class _PageReader:
         return [number for number, _ in kept], [record for _, record in kept]
 
     def _drop_unpriced(self) -> None:
-        price, asset_id = (self._layout.fields.index(str(self._rules.by_name[name].source)) for name in (PRICE_COLUMN, ID_COLUMN))
+        price, asset_id = (
+            self._layout.fields.index(str(self._rules.by_name[name].source)) for name in (PRICE_COLUMN, ID_COLUMN)
+        )
         for position, record in enumerate(self._records):
             if record is not None and not record[price] and is_unpriced(record[price]):
                 if fault_of(record[asset_id], self._rules.by_name[ID_COLUMN]):

@@ -1,4 +1,6 @@
-"""What a row of ``/coins/markets`` must keep, derived from the contract of the fact table; made at launch, shipped to workers."""
+"""What a row of ``/coins/markets`` must keep, derived from the contract of the fact table; made at launch, shipped to
+workers.
+"""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +24,9 @@ SPARKLINE_FIELD = "sparkline_in_7d"
 """Source field of the two statistics; the contract lists it as ignored, since no column holds it."""
 
 NEVER_ABSENT_COLUMNS = frozenset({"symbol", "name"})
-"""Nullable columns whose field every row of the API has (OpenAPI specification of ``/coins/markets``), beside the required ones."""
+"""Nullable columns whose field every row of the API has (OpenAPI specification of ``/coins/markets``), beside the
+required ones.
+"""
 
 INT64_RANGE = (-(2**63), 2**63 - 1)
 
@@ -55,12 +59,17 @@ class MarketRules:
         """The rules of a contract.
 
         Raises:
-            ContractError: a column is filled from the body in a type, or bound to a list of values, that the kernel does not know.
+            ContractError: a column is filled from the body in a type, or bound to a list of values, that the kernel
+                does not know.
         """
         unknown = [c.name for c in contract.file_columns if c.source and (c.type in {"BOOL", "DATE"} or c.accepted)]
         if unknown:
-            raise ContractError(f"The market kernel cannot fill {', '.join(unknown)} of {contract.name}.", "Teach it the type first.")
-        return cls(contract.name, contract.version, contract.file_columns, contract.ignored_source_fields, clock_skew_seconds)
+            raise ContractError(
+                f"The market kernel cannot fill {', '.join(unknown)} of {contract.name}.", "Teach it the type first."
+            )
+        return cls(
+            contract.name, contract.version, contract.file_columns, contract.ignored_source_fields, clock_skew_seconds
+        )
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -85,7 +94,9 @@ class MarketRules:
     @cached_property
     def never_absent(self) -> frozenset[str]:
         """Fields that every row must have, whatever the other rows of its page have."""
-        return frozenset(field for field, c in self.column_of_field.items() if c.required or c.name in NEVER_ABSENT_COLUMNS)
+        return frozenset(
+            field for field, c in self.column_of_field.items() if c.required or c.name in NEVER_ABSENT_COLUMNS
+        )
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -104,19 +115,29 @@ class MarketRules:
 
     @cached_property
     def number_bounds(self) -> tuple[Doubles, Doubles]:
-        """Smallest and largest accepted double of each FLOAT64 column, as two column vectors; infinity is outside of any bound."""
+        """Smallest and largest accepted double of each FLOAT64 column, as two column vectors; infinity is outside of
+        any bound.
+        """
         return (
             np.array([[smallest_number(column)] for column in self.number_columns]),
             np.array([[_LARGEST if column.maximum is None else column.maximum] for column in self.number_columns]),
         )
 
     def is_known(self, field: str) -> bool:
-        """Whether a field of the body is stored, deliberately ignored, or a price change over a window that is not stored."""
-        return field in self.source_fields or field in self.ignored_fields or _PRICE_CHANGE_FIELD.fullmatch(field) is not None
+        """Whether a field of the body is stored, deliberately ignored, or a price change over a window that is not
+        stored.
+        """
+        return (
+            field in self.source_fields
+            or field in self.ignored_fields
+            or _PRICE_CHANGE_FIELD.fullmatch(field) is not None
+        )
 
 
 def smallest_number(column: Column) -> float:
-    """The smallest double that the column accepts; an exclusive minimum is the next double above it, which is the same set of doubles."""
+    """The smallest double that the column accepts; an exclusive minimum is the next double above it, which is the same
+    set of doubles.
+    """
     if column.exclusive_minimum is not None:
         return float(np.nextafter(column.exclusive_minimum, np.inf))
     return -_LARGEST if column.minimum is None else float(column.minimum)

@@ -14,7 +14,9 @@ Prices = Any
 """What a sparkline says: an array, lazy or not, None where there is none, or ``MALFORMED``."""
 
 MALFORMED = "malformed"
-"""Stands for a sparkline that is neither null nor an object with ``price``; as little an array of numbers as any other text."""
+"""Stands for a sparkline that is neither null nor an object with ``price``; as little an array of numbers as any other
+text.
+"""
 
 _ARRAY_OPENS = b"["
 
@@ -38,9 +40,11 @@ def prices_of(row: Any) -> Prices:
 
 
 def holds_flat_arrays(body: bytes, prices: Sequence[Prices]) -> bool:
-    """Whether no price array holds another array: the body has no more brackets than the page and its price arrays need.
+    """Whether no price array holds another array: the body has no more brackets than the page and its price arrays
+    need.
 
-    A lazy array reads through nested arrays without a word. Comparing bytes is a hundredth of the work of looking at every price.
+    A lazy array reads through nested arrays without a word. Comparing bytes is a hundredth of the work of looking at
+    every price.
     """
     allowed = 1 + list(map(type, prices)).count(simdjson.Array)
     position = body.find(_ARRAY_OPENS)
@@ -58,8 +62,8 @@ def sparkline_statistics(prices: Sequence[Prices], *, flat: bool = False) -> tup
         flat: no lazy array holds another array.
 
     Returns:
-        a block of two rows (volatility_7d, realized_volatility_7d; NaN for null), and the number of sparklines that are unusable: neither
-        null nor an array of finite numbers.
+        a block of two rows (volatility_7d, realized_volatility_7d; NaN for null), and the number of sparklines that are
+        unusable: neither null nor an array of finite numbers.
     """
     block = _block_of_equal_lengths(prices) if flat else None
     if block is not None:

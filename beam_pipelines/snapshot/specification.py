@@ -1,7 +1,8 @@
-"""The rules of a market row, one row and one column at a time: the readable specification, and the judge of every unusual row.
+"""The rules of a market row, one row and one column at a time: the readable specification, and the judge of every
+unusual row.
 
-The columnar path in ``page`` must accept the same rows with the same values and refuse the others for the same reason; a property test
-holds the two together.
+The columnar path in ``page`` must accept the same rows with the same values and refuse the others for the same reason;
+a property test holds the two together.
 """
 
 import math
@@ -9,7 +10,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beam_pipelines.snapshot.rules import ID_COLUMN, INT64_RANGE, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules, smallest_number
+from beam_pipelines.snapshot.rules import (
+    ID_COLUMN,
+    INT64_RANGE,
+    OBSERVED_COLUMN,
+    PRICE_COLUMN,
+    MarketRules,
+    smallest_number,
+)
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import parse_micros
 
@@ -57,13 +65,14 @@ class _Fault(ValueError):
 def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed_micros: int) -> Verdict:
     """Judge one row.
 
-    A row without a readable id is refused; then one without a price is unpriced, whatever else is wrong with it; then the first fault
-    counts, absent fields first, both in the order of the contract.
+    A row without a readable id is refused; then one without a price is unpriced, whatever else is wrong with it; then
+    the first fault counts, absent fields first, both in the order of the contract.
 
     Args:
         row: an element of a page.
         rules: rules of the contract.
-        expected: fields that the row must have: those that at least half of the rows have, and those that no row may lack.
+        expected: fields that the row must have: those that at least half of the rows have, and those that no row may
+            lack.
         landed_micros: moment of landing in microseconds since the epoch.
     """
     if not isinstance(row, Mapping):
@@ -191,4 +200,9 @@ def _check_bounds(number: float, column: Column) -> None:
         raise _Fault("above_maximum")
 
 
-_CONVERTERS: dict[str, Callable[[Any, Column], Value]] = {"STRING": _text, "FLOAT64": _number, "INT64": _integer, "TIMESTAMP": _instant}
+_CONVERTERS: dict[str, Callable[[Any, Column], Value]] = {
+    "STRING": _text,
+    "FLOAT64": _number,
+    "INT64": _integer,
+    "TIMESTAMP": _instant,
+}

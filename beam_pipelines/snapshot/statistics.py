@@ -1,6 +1,8 @@
-"""Statistics of 7-day sparklines over a two-dimensional block: one row for each asset, one column for each hourly price, oldest first.
+"""Statistics of 7-day sparklines over a two-dimensional block: one row for each asset, one column for each hourly
+price, oldest first.
 
-A result that does not exist is NaN: too few points, a price that is not positive where a logarithm is taken, an overflow.
+A result that does not exist is NaN: too few points, a price that is not positive where a logarithm is taken, an
+overflow.
 """
 
 import math
@@ -14,21 +16,24 @@ MIN_POINTS = 160
 
 HOURS_PER_YEAR = 8_760
 
-# Outside of this range the squares of deviations may have underflowed or overflowed; such rows are scaled by a power of two first, exactly.
+# Outside of this range the squares of deviations may have underflowed or overflowed; such rows are scaled by a power of
+# two first, exactly.
 _SQUARE_SAFE = (1e-140, 1e150)
 
 
 def volatility_7d(prices: Doubles) -> Doubles:
     """Population standard deviation of the prices of each row, in the unit of the prices.
 
-    Deviations are taken from the first price of the row before the mean is (shifted data, Chan, Golub and LeVeque 1983), so that a nearly
-    constant series does not lose its digits and a constant one has exactly 0.
+    Deviations are taken from the first price of the row before the mean is (shifted data, Chan, Golub and LeVeque
+    1983), so that a nearly constant series does not lose its digits and a constant one has exactly 0.
     """
     if prices.shape[1] < MIN_POINTS:
         return np.full(len(prices), np.nan)
     with np.errstate(all="ignore"):
         result = _deviation(prices - prices[:, :1], freedom=0)
-        for row in np.flatnonzero(~((result > _SQUARE_SAFE[0]) & (result < _SQUARE_SAFE[1]))):  # a constant row is among them
+        for row in np.flatnonzero(
+            ~((result > _SQUARE_SAFE[0]) & (result < _SQUARE_SAFE[1]))
+        ):  # a constant row is among them
             result[row] = _scaled_deviation(prices[row])
     return _finite(result)
 
@@ -36,8 +41,8 @@ def volatility_7d(prices: Doubles) -> Doubles:
 def realized_volatility_7d(prices: Doubles) -> Doubles:
     """Realised volatility of each row, as a fraction per year.
 
-    Sample standard deviation of the hourly log returns ``ln(S[i] / S[i - 1])`` times the square root of the hours of a year. Source: Hull,
-    Options, Futures and Other Derivatives, "Estimating volatility from historical data".
+    Sample standard deviation of the hourly log returns ``ln(S[i] / S[i - 1])`` times the square root of the hours of a
+    year. Source: Hull, Options, Futures and Other Derivatives, "Estimating volatility from historical data".
     """
     if prices.shape[1] < MIN_POINTS:
         return np.full(len(prices), np.nan)

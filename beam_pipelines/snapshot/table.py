@@ -1,4 +1,6 @@
-"""Pages of one snapshot merged into one batch file: each asset once, rejects beside it, and a report of what was read."""
+"""Pages of one snapshot merged into one batch file: each asset once, rejects beside it, and a report of what was
+read.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +24,8 @@ _BLOCK_ROWS = 4_096  # bounds the memory of the text form of a snapshot
 
 @dataclass(frozen=True)
 class SnapshotReport:
-    """What became of the rows of a snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and valid rows.
+    """What became of the rows of a snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and
+    valid rows.
 
     Attributes:
         pages_read: bodies read, refused ones included.

@@ -1,7 +1,9 @@
-"""Ask the API for pages and land each answer before anything reads it; what an earlier attempt landed is not asked for again.
+"""Ask the API for pages and land each answer before anything reads it; what an earlier attempt landed is not asked for
+again.
 
-The walk over the pages is divided over a fixed number of shards: shard ``k`` of ``S`` asks for the pages ``k``, ``k + S``, ``k + 2S`` and
-so on until one is not full. Each shard has its share of the quota, so that the plan's bound holds on any runner with any number of workers.
+The walk over the pages is divided over a fixed number of shards: shard ``k`` of ``S`` asks for the pages ``k``, ``k +
+S``, ``k + 2S`` and so on until one is not full. Each shard has its share of the quota, so that the plan's bound holds
+on any runner with any number of workers.
 """
 
 import itertools
@@ -50,14 +52,22 @@ GROWTH = 1.2
 """How much longer than the pages seen so far a walk of unknown length may be, when it is longer than expected."""
 
 MALFORMED_IN_A_ROW = 3
-"""Malformed pages after which a shard gives up: one may be set aside, but an API that answers nothing else has no last page either."""
+"""Malformed pages after which a shard gives up: one may be set aside, but an API that answers nothing else has no last
+page either.
+"""
 
 
 class MarketClient(Protocol):
     """What the fetch needs of `coinbeam.sources.http.client.CoinGeckoClient`."""
 
     def markets_page(
-        self, quote_currency: str, page: int, per_page: int = ..., order: str = ..., ids: Sequence[str] = ..., category: str | None = ...
+        self,
+        quote_currency: str,
+        page: int,
+        per_page: int = ...,
+        order: str = ...,
+        ids: Sequence[str] = ...,
+        category: str | None = ...,
     ) -> ApiAnswer:
         """One page of prices."""
         ...
@@ -126,7 +136,9 @@ _CAPS: dict[str, list[CallCap]] = defaultdict(list)
 
 
 def calls_made(entry_id: str) -> int:
-    """Calls that the clients of this process made of a reservation, those of failed attempts included; it is asked once, at the end."""
+    """Calls that the clients of this process made of a reservation, those of failed attempts included; it is asked
+    once, at the end.
+    """
     return sum(cap.made for cap in _CAPS.pop(entry_id, []))
 
 
@@ -244,7 +256,8 @@ class LandingFolder:
     def _refuse_late_call(self, stem: str) -> None:
         if self.deadline is not None and self.clock() >= self.deadline:
             raise TerminalError(
-                f"{self.uri}: {stem} was not landed before the interval of the snapshot ended at {format_instant(self.deadline)}, and "
+                f"{self.uri}: {stem} was not landed before the interval of the snapshot ended at "
+                f"{format_instant(self.deadline)}, and "
                 "CoinGecko answers for now only: today's prices are never stamped on an old date.",
                 "Leave --snapshot_at out to fetch the present interval, or replay what was landed with --source=GLOB.",
             )
@@ -285,17 +298,22 @@ class FetchPlan:
         return None
 
     def calls_needed(self, landed: Collection[str], assets: int) -> int:
-        """Calls without retries: of the shard that has the most to ask for, times the shards, since all have the same share.
+        """Calls without retries: of the shard that has the most to ask for, times the shards, since all have the same
+        share.
 
         Args:
             landed: names of the pages that need not be asked for.
-            assets: how many the market is expected to have, where only the API knows the last page; landed pages may show that it has more.
+            assets: how many the market is expected to have, where only the API knows the last page; landed pages may
+                show that it has more.
         """
         seen = max((int(stem.rpartition("-")[2]) for stem in landed), default=0)
-        expected = self.last_page or max(market_pages(self.universe, self.manifest.per_page, assets), math.ceil(seen * GROWTH))
+        expected = self.last_page or max(
+            market_pages(self.universe, self.manifest.per_page, assets), math.ceil(seen * GROWTH)
+        )
         beyond = int(self.last_page is None)  # only a page that is not full ends a walk of unknown length
         open_pages = [
-            sum(page_stem(number) not in landed for number in range(shard + 1, expected + 1, self.shards)) for shard in range(self.shards)
+            sum(page_stem(number) not in landed for number in range(shard + 1, expected + 1, self.shards))
+            for shard in range(self.shards)
         ]
         return self.shards * (max(open_pages) + beyond)
 
@@ -306,12 +324,16 @@ class FetchPlan:
             case Universe.TOP:
                 return client.markets_page(currency, number, size, "market_cap_desc")
             case Universe.IDS:
-                return client.markets_page(currency, 1, size, "id_asc", ids=universe.ids[(number - 1) * size : number * size])
+                return client.markets_page(
+                    currency, 1, size, "id_asc", ids=universe.ids[(number - 1) * size : number * size]
+                )
         return client.markets_page(currency, number, size, "id_asc", category=universe.category)
 
 
 def page_size(universe: UniverseSpec, per_page: int) -> int:
-    """Rows to ask for per page: for a top N as few pages as possible, of even size, so that they hold hardly more than N rows."""
+    """Rows to ask for per page: for a top N as few pages as possible, of even size, so that they hold hardly more than
+    N rows.
+    """
     if universe.kind is not Universe.TOP or not universe.top_n:
         return per_page
     return math.ceil(universe.top_n / math.ceil(universe.top_n / per_page))
@@ -337,7 +359,8 @@ def begin_batch(folder: str, manifest: BatchManifest) -> None:
     if differing:
         said = ", ".join(f"{name} {begun.to_dict()[name]!r} (now {manifest.to_dict()[name]!r})" for name in differing)
         raise SettingsError(
-            f"Batch {manifest.batch_id} was begun with {said}.", f"Run it with the same settings, or delete {folder} to begin anew."
+            f"Batch {manifest.batch_id} was begun with {said}.",
+            f"Run it with the same settings, or delete {folder} to begin anew.",
         )
 
 
@@ -390,7 +413,11 @@ class FetchPages(beam.PTransform[PCollection[int], Any]):
 
     def expand(self, shards: PCollection[int]) -> Any:
         """Wire the transform."""
-        return shards | "Spread shards" >> beam.Reshuffle() | "Fetch pages" >> beam.ParDo(self._fetch).with_outputs(STATS, main="pages")
+        return (
+            shards
+            | "Spread shards" >> beam.Reshuffle()
+            | "Fetch pages" >> beam.ParDo(self._fetch).with_outputs(STATS, main="pages")
+        )
 
 
 class FetchPagesFn(beam.DoFn):
@@ -433,7 +460,12 @@ class FetchPagesFn(beam.DoFn):
             malformed = 0 if isinstance(page, Page) else malformed + 1
             if malformed >= MALFORMED_IN_A_ROW:
                 raise TransientError(
-                    f"{malformed} pages in a row are no JSON, the last one landed as {landed.uri}.", "Look at it, and run again later."
+                    f"{malformed} pages in a row are no JSON, the last one landed as {landed.uri}.",
+                    "Look at it, and run again later.",
                 )
-            if isinstance(page, Page) and self._plan.last_page is None and len(page.rows) < self._plan.manifest.per_page:
+            if (
+                isinstance(page, Page)
+                and self._plan.last_page is None
+                and len(page.rows) < self._plan.manifest.per_page
+            ):
                 return

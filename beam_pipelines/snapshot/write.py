@@ -1,4 +1,6 @@
-"""The Beam shell of the market kernel: a snapshot is one element, so that no row ever crosses from one step to another."""
+"""The Beam shell of the market kernel: a snapshot is one element, so that no row ever crosses from one step to
+another.
+"""
 
 import gc
 from collections.abc import Iterator
@@ -50,7 +52,11 @@ class WriteSnapshots(beam.PTransform[PCollection[SnapshotInput], PCollection[Sna
 
     def expand(self, snapshots: PCollection[SnapshotInput]) -> PCollection[SnapshotReport]:
         """Wire the transform."""
-        return snapshots | "Spread snapshots" >> beam.Reshuffle() | "Write snapshot" >> beam.ParDo(WriteSnapshotFn(self._rules))
+        return (
+            snapshots
+            | "Spread snapshots" >> beam.Reshuffle()
+            | "Write snapshot" >> beam.ParDo(WriteSnapshotFn(self._rules))
+        )
 
 
 class WriteSnapshotFn(beam.DoFn):
@@ -75,7 +81,9 @@ class WriteSnapshotFn(beam.DoFn):
             TerminalError: a landed page is gone.
         """
         with atomic_writer(snapshot.rejects_uri) as rejects, atomic_writer(snapshot.csv_uri) as csv:
-            report = write_snapshot(map(read_page_body, snapshot.uris), snapshot.batch, self._rules, csv, rejects, snapshot.limit)
+            report = write_snapshot(
+                map(read_page_body, snapshot.uris), snapshot.batch, self._rules, csv, rejects, snapshot.limit
+            )
         count_report(report)
         yield report
 

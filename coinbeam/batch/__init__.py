@@ -1,0 +1,1 @@
+"""What a batch is: pure data that a job and its DAG both know."""

@@ -102,11 +102,15 @@ def parse_batch_id(text: str) -> BatchName:
     """
     match = _BATCH_ID.fullmatch(text)
     try:
-        moment = datetime.strptime(match["moment"], _MOMENTS[len(match["moment"])]).replace(tzinfo=UTC) if match else None
+        moment = (
+            datetime.strptime(match["moment"], _MOMENTS[len(match["moment"])]).replace(tzinfo=UTC) if match else None
+        )
     except ValueError:
         moment = None
     if match is None or moment is None:
-        raise SettingsError(f"{text!r} names no snapshot.", "Identifiers look like 20260102T0000Z-usd-all; see `coinbeam status`.")
+        raise SettingsError(
+            f"{text!r} names no snapshot.", "Identifiers look like 20260102T0000Z-usd-all; see `coinbeam status`."
+        )
     return BatchName(text, moment, match["currency"], match["universe"], bool(match["files"]))
 
 
@@ -117,7 +121,9 @@ def interval_start(moment: datetime, period: Period) -> datetime:
 
 
 def is_present(snapshot_at: datetime, now: datetime, period: Period) -> bool:
-    """Whether the source's answer for "now" may be stamped ``snapshot_at``: only inside the interval that starts there."""
+    """Whether the source's answer for "now" may be stamped ``snapshot_at``: only inside the interval that starts
+    there.
+    """
     return snapshot_at <= now < snapshot_at + INTERVAL[period]
 
 

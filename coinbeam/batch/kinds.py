@@ -23,7 +23,8 @@ class Feed:
         job: the Beam job whose report counts its rows.
         date_column: the date of a row of the fact; what the marts are recomputed by.
         staged: tables that a batch stages.
-        published: tables that the publish changes, dimensions first: inside the transaction the fact must already find its keys.
+        published: tables that the publish changes, dimensions first: inside the transaction the fact must already find
+            its keys.
         feeds_marts: whether the marts are recomputed for its dates.
     """
 
@@ -43,7 +44,9 @@ SNAPSHOTS = Feed(
     ("source_dim", "time_dim", DATES, ASSETS, SNAPSHOT_FACT),
 )
 HISTORY = Feed(DAILY_FACT, "fetch_market_history", "date", (DAILY_FACT, REJECTS), ("source_dim", DAILY_FACT))
-SENTIMENT = Feed(FEAR_GREED_FACT, "fetch_fear_greed", "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT))
+SENTIMENT = Feed(
+    FEAR_GREED_FACT, "fetch_fear_greed", "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT)
+)
 CALENDAR = Feed(DATES, "populate_date_dim", "date", (DATES,), (DATES,), feeds_marts=False)
 
 FEEDS = (SNAPSHOTS, HISTORY, SENTIMENT, CALENDAR)

@@ -26,7 +26,15 @@ _DAY_BLOCK = 8_192  # days; dates are written from tables of whole blocks, so th
 _WIDEST_RANGE = 50_000  # days; wider ranges of dates are not worth a table
 _FOUR_DIGIT_YEARS = (-719_162, 2_932_896)  # days of 0001-01-01 and 9999-12-31 since the epoch
 _INSTANT_TEXT = np.dtype(
-    [("day", "S10"), ("space", "S1"), ("time", "S8"), ("point", "S1"), ("thousandths", "S3"), ("millionths", "S3"), ("zone", "S1")]
+    [
+        ("day", "S10"),
+        ("space", "S1"),
+        ("time", "S8"),
+        ("point", "S1"),
+        ("thousandths", "S3"),
+        ("millionths", "S3"),
+        ("zone", "S1"),
+    ]
 )
 
 
@@ -43,19 +51,22 @@ def csv_header(columns: Iterable[Column]) -> bytes:
 def csv_block(table: pa.Table) -> bytes:
     """Rows as CSV, without a header.
 
-    Doubles are written in the shortest form that reads back to the same bits; a null is an unquoted empty field; texts and instants are
-    quoted.
+    Doubles are written in the shortest form that reads back to the same bits; a null is an unquoted empty field; texts
+    and instants are quoted.
     """
     columns = [instant_texts(column) if column.type == _INSTANT else column for column in table.columns]
     sink = io.BytesIO()
-    pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), sink, pyarrow.csv.WriteOptions(include_header=False))
+    pyarrow.csv.write_csv(
+        pa.table(columns, names=table.column_names), sink, pyarrow.csv.WriteOptions(include_header=False)
+    )
     return sink.getvalue()
 
 
 def instant_texts(column: pa.ChunkedArray) -> pa.Array:
     """Instants as ``2026-01-02 03:04:05.678901Z``, as Arrow's own cast writes them, at a twentieth of its time.
 
-    All texts are of one length, so that they are put together from tables of days, seconds and thousandths without a look at any of them.
+    All texts are of one length, so that they are put together from tables of days, seconds and thousandths without a
+    look at any of them.
     """
     instants = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # also of no chunk at all
     if instants.null_count == len(instants):
@@ -78,7 +89,9 @@ def _fixed_width_strings(texts: npt.NDArray[np.void], like: pa.Array) -> pa.Arra
     """Records of characters as a string array, null where ``like`` is null."""
     offsets = np.arange(len(texts) + 1, dtype=np.int32) * texts.itemsize
     validity = None if like.null_count == 0 else pa.array(np.asarray(like.is_valid())).buffers()[1]
-    return pa.Array.from_buffers(pa.string(), len(texts), [validity, pa.py_buffer(offsets), pa.py_buffer(texts)], like.null_count)
+    return pa.Array.from_buffers(
+        pa.string(), len(texts), [validity, pa.py_buffer(offsets), pa.py_buffer(texts)], like.null_count
+    )
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,10 @@ from coinbeam.sql_template import render
 
 def schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
     """Schema of a load job or a table, with modes and descriptions."""
-    return [bigquery.SchemaField(c.name, c.type, mode="REQUIRED" if c.required else "NULLABLE", description=described(c)) for c in columns]
+    return [
+        bigquery.SchemaField(c.name, c.type, mode="REQUIRED" if c.required else "NULLABLE", description=described(c))
+        for c in columns
+    ]
 
 
 def staging_schema(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
@@ -39,7 +42,9 @@ def table(contract: Contract, full_name: str, *, constraints: bool = True) -> bi
     made.description, made.labels = contract.description, labels(contract)
     made.clustering_fields = list(contract.clustering) or None
     if contract.partition_column:
-        made.time_partitioning = bigquery.TimePartitioning(type_=contract.partition_granularity.upper(), field=contract.partition_column)
+        made.time_partitioning = bigquery.TimePartitioning(
+            type_=contract.partition_granularity.upper(), field=contract.partition_column
+        )
         made.require_partition_filter = True
     if constraints:
         key = bigquery.table.PrimaryKey(columns=list(contract.primary_key))
@@ -53,7 +58,8 @@ def described(column: Column) -> str:
 
 
 def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
-    """``CREATE TABLE IF NOT EXISTS`` with partition, clustering, keys, descriptions and labels; a view over the logical datasets.
+    """``CREATE TABLE IF NOT EXISTS`` with partition, clustering, keys, descriptions and labels; a view over the logical
+    datasets.
 
     Args:
         contract: the table.

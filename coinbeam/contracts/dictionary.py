@@ -1,4 +1,6 @@
-"""The data dictionary: ``docs/data_dictionary.md``, rendered from the contracts by ``coinbeam contracts dictionary --write``."""
+"""The data dictionary: ``docs/data_dictionary.md``, rendered from the contracts by ``coinbeam contracts dictionary
+--write``.
+"""
 
 from coinbeam.contracts.model import Column, Contract, load_all
 from coinbeam.settings import ROOT
@@ -24,7 +26,9 @@ def _table(contract: Contract) -> str:
         facts.append(f"Clustered by {', '.join(f'`{name}`' for name in contract.clustering)}.")
     if contract.freshness_hours:
         limit = contract.freshness_limit_hours
-        facts.append(f"Stale after {contract.freshness_hours:g} hours" + (f", an error after {limit:g}." if limit else "."))
+        facts.append(
+            f"Stale after {contract.freshness_hours:g} hours" + (f", an error after {limit:g}." if limit else ".")
+        )
     facts.append(f"Owner: {contract.owner}. Contract version {contract.version}.")
     rows = "\n".join(_row(column) for column in contract.columns)
     rules = "".join(f"- `{rule.name}` ({rule.severity}, {rule.stage}): {rule.description}\n" for rule in contract.rules)

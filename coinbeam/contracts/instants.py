@@ -1,4 +1,6 @@
-"""ISO 8601 instants of the API as microseconds since the epoch: one at a time (the rule), and a column at once (the same rule, fast)."""
+"""ISO 8601 instants of the API as microseconds since the epoch: one at a time (the rule), and a column at once (the
+same rule, fast).
+"""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +28,9 @@ _LATEST = to_micros(datetime.max.replace(tzinfo=UTC))
 
 
 def parse_micros(text: str) -> int | None:
-    """Microseconds since the epoch, or None when the text is no ISO 8601 instant with an offset in the years 1 to 9999."""
+    """Microseconds since the epoch, or None when the text is no ISO 8601 instant with an offset in the years 1 to
+    9999.
+    """
     if not _INSTANT.fullmatch(text):
         return None
     try:
@@ -64,13 +68,15 @@ def parse_column(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
 
 
 def _has_usual_form(column: pa.Array, texts: Sequence[str | None]) -> bool:
-    """Whether every text has the length, the final Z and the colons of a usual instant; the cast checks all other characters."""
+    """Whether every text has the length, the final Z and the colons of a usual instant; the cast checks all other
+    characters.
+    """
     if not set(map(len, filter(None, texts))) <= _USUAL_LENGTHS:
         return False
     buffer = column.buffers()[2]
     data = b"" if buffer is None else buffer.to_pybytes()
     present = len(texts) - column.null_count
-    return data.count(b"Z") == present and data.count(b":") == 2 * present
+    return bool(data.count(b"Z") == present and data.count(b":") == 2 * present)
 
 
 def _within_years(instants: pa.Array) -> bool:
@@ -82,5 +88,9 @@ def _within_years(instants: pa.Array) -> bool:
 def _parse_singly(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
     """The slow path: one text at a time."""
     micros = [None if text is None else parse_micros(text) for text in texts]
-    faults = [position for position, (text, value) in enumerate(zip(texts, micros, strict=True)) if text is not None and value is None]
+    faults = [
+        position
+        for position, (text, value) in enumerate(zip(texts, micros, strict=True))
+        if text is not None and value is None
+    ]
     return pa.array(micros, pa.int64()).cast(_INSTANT_TYPE), faults

@@ -2,17 +2,19 @@
 
 What each standard field means here:
 
-- ``physicalType``: the BigQuery type. ``required``: never null. ``primaryKey``: part of the key, not enforced by BigQuery.
-- ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``, ``maxLength``); a row that
-  breaks one is rejected. ``enum``: the accepted values.
+- ``physicalType``: the BigQuery type. ``required``: never null. ``primaryKey``: part of the key, not enforced by
+  BigQuery.
+- ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``,
+  ``maxLength``); a row that breaks one is rejected. ``enum``: the accepted values.
 - ``transformSourceObjects``: the field of the API body that fills the column; none for a column that the pipeline adds.
-- ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded. Names in braces stand for tables
-  and literals, see ``PLACEHOLDERS``.
-- ``slaProperties``: ``freshness`` in hours; older is a warning, older than ``valueExt`` an error. Its ``element`` is ``table.column``, the
-  instant or date whose newest value is judged; without a column it is the partition.
-- ``physicalType: view`` (on tables): a view; its query is ``view.sql`` beside the contract, and its partition column the one to filter by.
-- ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields``, ``partitionGranularity`` (on tables);
-  ``filledOnPublish`` marks a column that batch files do not carry; ``sample`` and ``stage`` (on rules).
+- ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded. Names in braces
+  stand for tables and literals, see ``PLACEHOLDERS``.
+- ``slaProperties``: ``freshness`` in hours; older is a warning, older than ``valueExt`` an error. Its ``element`` is
+  ``table.column``, the instant or date whose newest value is judged; without a column it is the partition.
+- ``physicalType: view`` (on tables): a view; its query is ``view.sql`` beside the contract, and its partition column
+  the one to filter by.
+- ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields``, ``partitionGranularity`` (on
+  tables); ``filledOnPublish`` marks a column that batch files do not carry; ``sample`` and ``stage`` (on rules).
 """
 
 import re
@@ -31,7 +33,9 @@ from pydantic import ValidationError
 from coinbeam.errors import ContractError
 from coinbeam.settings import ROOT
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there; every job reads the contracts
+_LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # ten times faster where libyaml is there; every job reads the contracts
 
 SQL_ROOT = ROOT / "sql"
 """One folder per dataset, one folder per table below it."""
@@ -42,8 +46,9 @@ COLUMN_TYPES = frozenset({"STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DA
 PLACEHOLDERS = frozenset({"table", "batch_id", "batch_date", "first_date", "last_date", "now"})
 """What a rule may write in braces beside the name of any contract, which stands for that published table.
 
-``table`` is the table under audit: staging, or the published rows in question. The others are literals: the batch, the date it stands for,
-the first and the last date of its rows (partitions are pruned only by literals), and the instant of the check.
+``table`` is the table under audit: staging, or the published rows in question. The others are literals: the batch, the
+date it stands for, the first and the last date of its rows (partitions are pruned only by literals), and the instant of
+the check.
 """
 
 _NAME = re.compile("[a-z][a-z0-9_]*")  # needs no quotes in SQL
@@ -51,7 +56,9 @@ _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")  # a{2} of a regular expres
 
 
 class Granularity(StrEnum):
-    """Width of a partition. A table of one row a day and asset is partitioned by month: a job may change at most 4,000 partitions."""
+    """Width of a partition. A table of one row a day and asset is partitioned by month: a job may change at most 4,000
+    partitions.
+    """
 
     DAY = "day"
     MONTH = "month"
@@ -141,7 +148,9 @@ class Rule:
 
 
 def fill(sql: str, values: Mapping[str, str]) -> str:
-    """The SQL of a rule with its placeholders replaced; what has no value stays, and braces of regular expressions are the rule's own."""
+    """The SQL of a rule with its placeholders replaced; what has no value stays, and braces of regular expressions are
+    the rule's own.
+    """
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), sql)
 
 
@@ -154,7 +163,8 @@ class Contract:
         name: table name.
         version: version of the contract, written into every rejected record.
         columns: in order.
-        rules: rules of the ``quality`` section; those that follow from columns and key are added by ``coinbeam.quality``.
+        rules: rules of the ``quality`` section; those that follow from columns and key are added by
+            ``coinbeam.quality``.
         clustering: clustering columns, in order.
         ignored_source_fields: fields of the API body that are known and deliberately not stored.
         freshness_hours: age of the newest row from which the table is stale, a warning; None when nothing is promised.
@@ -209,7 +219,10 @@ def load_all() -> dict[str, Contract]:
     for path in sorted(SQL_ROOT.glob("*/*/contract.yaml")):
         contract = read_contract(path)
         if contract.name in contracts:
-            raise ContractError(f"Two contracts describe a table {contract.name}.", "Table names are unique over all datasets; rename one.")
+            raise ContractError(
+                f"Two contracts describe a table {contract.name}.",
+                "Table names are unique over all datasets; rename one.",
+            )
         contracts[contract.name] = contract
     return contracts
 
@@ -230,12 +243,15 @@ def read_contract(path: Path) -> Contract:
     """Read and check one contract file.
 
     Raises:
-        ContractError: it is no ODCS v3 document, or it leaves out what Coinbeam needs; the message names file and column.
+        ContractError: it is no ODCS v3 document, or it leaves out what Coinbeam needs; the message names file and
+            column.
     """
     try:
         document = OpenDataContractStandard.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (ValidationError, yaml.YAMLError) as error:
-        raise ContractError(f"{_label(path)} is not a valid ODCS v3 contract: {error}", "Mend the field it names.") from error
+        raise ContractError(
+            f"{_label(path)} is not a valid ODCS v3 contract: {error}", "Mend the field it names."
+        ) from error
     tables = document.schema_ or []
     if len(tables) != 1:
         raise ContractError(f"{_label(path)} describes {len(tables)} tables.", "Describe exactly one: the folder's.")
@@ -271,7 +287,9 @@ def _contract(document: OpenDataContractStandard, table: SchemaObject, path: Pat
     )
 
 
-def _freshness(document: OpenDataContractStandard, partition: str | None) -> tuple[float | None, float | None, str | None]:
+def _freshness(
+    document: OpenDataContractStandard, partition: str | None
+) -> tuple[float | None, float | None, str | None]:
     """Hours until stale, hours until too stale, and the column that is judged; nothing when nothing is promised."""
     promised = next((s for s in document.slaProperties or [] if s.property == "freshness"), None)
     if promised is None or promised.value is None:
@@ -285,7 +303,8 @@ def _column(prop: SchemaProperty, path: Path) -> Column:
     unknown = set(options) - {"minimum", "exclusiveMinimum", "maximum", "maxLength"}
     if unknown:
         raise ContractError(
-            f"{_label(path)}: column {prop.name} has unsupported options {sorted(unknown)}.", "Write them as a quality rule."
+            f"{_label(path)}: column {prop.name} has unsupported options {sorted(unknown)}.",
+            "Write them as a quality rule.",
         )
     return Column(
         name=prop.name or "",
@@ -324,7 +343,9 @@ def _rule(quality: Any, path: Path) -> Rule:
     custom = _custom(quality)
     stage = custom.get("stage", Stage.STAGING)
     if stage not in set(Stage):
-        raise ContractError(f"{_label(path)}: quality rule {quality.name!r} has stage {stage!r}.", f"Known stages: {', '.join(Stage)}.")
+        raise ContractError(
+            f"{_label(path)}: quality rule {quality.name!r} has stage {stage!r}.", f"Known stages: {', '.join(Stage)}."
+        )
     return Rule(
         name=quality.name,
         query=quality.query.strip(),
@@ -344,28 +365,55 @@ def _custom(item: Any) -> dict[str, Any]:
 
 def _check(contract: Contract, path: Path) -> None:
     """Refuse what the standard allows but a table here must not lack."""
-    faults = [f"the table is named {contract.name!r}, its folder {path.parent.name!r}"] if contract.name != path.parent.name else []
-    faults += [f"column {c.name} has no {what}" for c in contract.columns for what in ("description", "unit") if not getattr(c, what)]
+    faults = (
+        [f"the table is named {contract.name!r}, its folder {path.parent.name!r}"]
+        if contract.name != path.parent.name
+        else []
+    )
     faults += [
-        f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}" for c in contract.columns if c.type not in COLUMN_TYPES
+        f"column {c.name} has no {what}"
+        for c in contract.columns
+        for what in ("description", "unit")
+        if not getattr(c, what)
     ]
     faults += [
-        f"column name {c.name!r} is not of lower-case letters, digits and _" for c in contract.columns if not _NAME.fullmatch(c.name)
+        f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}"
+        for c in contract.columns
+        if c.type not in COLUMN_TYPES
+    ]
+    faults += [
+        f"column name {c.name!r} is not of lower-case letters, digits and _"
+        for c in contract.columns
+        if not _NAME.fullmatch(c.name)
     ]
     faults += [f"column {name} is described twice" for name in _repeated(c.name for c in contract.columns)]
-    faults += [f"key column {name} is not required" for name in contract.primary_key if not contract.by_name[name].required]
     faults += [
-        f"column {c.name} refers to {c.references!r}, not table.column" for c in contract.columns if "." not in (c.references or ".")
+        f"key column {name} is not required" for name in contract.primary_key if not contract.by_name[name].required
+    ]
+    faults += [
+        f"column {c.name} refers to {c.references!r}, not table.column"
+        for c in contract.columns
+        if "." not in (c.references or ".")
     ]
     faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in contract.rules)]
     faults += [f"rule {rule.name} does not read {{table}}" for rule in contract.rules if "{table}" not in rule.query]
     faults += _placeholder_faults(contract, path)
     faults += _freshness_faults(contract)
     partition = contract.by_name.get(contract.partition_column or "")
-    faults += [f"partition column {partition.name} is {partition.type}, not DATE"] if partition and partition.type != "DATE" else []
+    faults += (
+        [f"partition column {partition.name} is {partition.type}, not DATE"]
+        if partition and partition.type != "DATE"
+        else []
+    )
     faults += ["it is a view without view.sql"] if contract.is_view and not (path.parent / "view.sql").is_file() else []
-    faults += [f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name]
-    faults += [f"there is no {what}" for what in ("primary_key", "description", "owner", "version") if not getattr(contract, what)]
+    faults += [
+        f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name
+    ]
+    faults += [
+        f"there is no {what}"
+        for what in ("primary_key", "description", "owner", "version")
+        if not getattr(contract, what)
+    ]
     if faults:
         raise ContractError(f"{_label(path)}: {'; '.join(faults)}.", "Complete the contract.")
 
@@ -374,7 +422,9 @@ def _placeholder_faults(contract: Contract, path: Path) -> list[str]:
     named = [(rule, name) for rule in contract.rules for name in sorted(rule.placeholders - PLACEHOLDERS)]
     tables = {folder.parent.name for folder in path.parents[2].glob("*/*/contract.yaml")} if named else set()
     faults = [
-        f"rule {rule.name} names {{{name}}}, which is neither a table nor a placeholder" for rule, name in named if name not in tables
+        f"rule {rule.name} names {{{name}}}, which is neither a table nor a placeholder"
+        for rule, name in named
+        if name not in tables
     ]
     return faults + [
         f"rule {rule.name} names {{batch_id}}, but published tables are also checked without a batch"
@@ -387,7 +437,11 @@ def _freshness_faults(contract: Contract) -> list[str]:
     hours, limit, name = contract.freshness_hours, contract.freshness_limit_hours, contract.freshness_column
     if hours is None or name is None:
         return []
-    faults = [f"freshness warns after {hours:g} hours and fails after {limit:g}"] if limit is not None and limit < hours else []
+    faults = (
+        [f"freshness warns after {hours:g} hours and fails after {limit:g}"]
+        if limit is not None and limit < hours
+        else []
+    )
     judged = name in contract.by_name and contract.by_name[name].type in {"TIMESTAMP", "DATE"}
     return faults + ([] if judged else [f"freshness is judged by {name!r}, which is no instant or date of the table"])
 

@@ -1,0 +1,1 @@
+"""What happens to a batch between its jobs, one package or module a feed."""

@@ -38,7 +38,9 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
         return _landed_request(params)
     named = params["snapshot_at"] or params["replay_date"]
     if params["source"] and not settings.is_local:
-        raise SettingsError("source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local.")
+        raise SettingsError(
+            "source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local."
+        )
     if not CURRENCY.fullmatch(params["quote_currency"]):
         raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
     moment = parse_instant(named) if named else interval_start(scheduled, settings.market.period)
@@ -50,13 +52,19 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
 
 
 def _landed_request(params: Mapping[str, Any]) -> RunRequest:
-    """The replay of a batch by its name, which says instant, currency and selection; its landing holds the pages of just that selection."""
+    """The replay of a batch by its name, which says instant, currency and selection; its landing holds the pages of
+    just that selection.
+    """
     name = parse_batch_id(params["replay_batch"])
     named = params["snapshot_at"] or params["replay_date"]
     if params["source"] or (named and parse_instant(named) != name.snapshot_at):
-        raise SettingsError(f"replay_batch is {name.batch_id}, but another source or instant is given too.", "Give one of them.")
+        raise SettingsError(
+            f"replay_batch is {name.batch_id}, but another source or instant is given too.", "Give one of them."
+        )
     if name.is_foreign:
-        raise SettingsError(f"The pages of {name.batch_id} were files and were never landed.", "Run it again with --source=GLOB.")
+        raise SettingsError(
+            f"The pages of {name.batch_id} were files and were never landed.", "Run it again with --source=GLOB."
+        )
     return RunRequest(name.snapshot_at, UniverseSpec(), name.quote_currency, landed=name)
 
 
@@ -66,7 +74,8 @@ def _refuse_between(moment: datetime, period: Period) -> None:
     if moment != start:
         raise SettingsError(
             f"{format_instant(moment)} is not the start of a {period} interval.",
-            f"Write {format_instant(start)}" + (", or set COINBEAM_MARKET__PERIOD=hourly." if period is Period.DAILY else "."),
+            f"Write {format_instant(start)}"
+            + (", or set COINBEAM_MARKET__PERIOD=hourly." if period is Period.DAILY else "."),
         )
 
 
@@ -90,8 +99,10 @@ def describe(plan: BatchPlan) -> str:
         f"batch     {plan.batch_id}",
         f"mode      {plan.mode}: {plan.reason}",
         f"universe  {plan.universe} in {plan.quote_currency}, snapshot at {plan.snapshot_at}",
-        f"calls     {costs['calls']} ({costs['credits_left']} left this month), {costs['minutes']:.1f} minutes under the rate limit",
-        f"rows      {costs['rows']}, {costs['landing_bytes'] / 1e6:.1f} MB to land, {costs['file_bytes'] / 1e6:.1f} MB of CSV",
+        f"calls     {costs['calls']} ({costs['credits_left']} left this month), {costs['minutes']:.1f} minutes under "
+        "the rate limit",
+        f"rows      {costs['rows']}, {costs['landing_bytes'] / 1e6:.1f} MB to land, {costs['file_bytes'] / 1e6:.1f} "
+        "MB of CSV",
         f"cost      about ${costs['dollars']:.2f} on {plan.runner}",
     ]
     return "\n".join(line for line in lines if line)
@@ -139,7 +150,9 @@ def outcome(plan: BatchPlan, tasks: Iterable[Ended], errors: Mapping[str, str | 
         errors: what failed tasks said, by task.
     """
     states = {task.task_id: task.state for task in tasks}
-    seconds = {task.task_id: round(task.duration, 3) for task in tasks if task.duration is not None and task.state != "skipped"}
+    seconds = {
+        task.task_id: round(task.duration, 3) for task in tasks if task.duration is not None and task.state != "skipped"
+    }
     succeeded = frozenset(name for name, state in states.items() if state == "success")
     failed = sorted(name for name, state in states.items() if state == "failed")
     if failed:
@@ -171,7 +184,9 @@ def failures(tasks: Iterable[Ended], steps: BatchSteps, batch: Batch, words: Wor
     """
     return {
         task.task_id: steps.failure(batch, task.task_id.rpartition(".")[2])
-        or words.xcom_pull(task_ids=task.task_id, key="error", map_indexes=None if task.map_index < 0 else task.map_index)
+        or words.xcom_pull(
+            task_ids=task.task_id, key="error", map_indexes=None if task.map_index < 0 else task.map_index
+        )
         for task in tasks
         if task.state == "failed"
     }
@@ -185,7 +200,11 @@ def batch_ending(tasks: Iterable[Ended], errors: Mapping[str, str | None]) -> En
         errors: what failed tasks said, by task.
     """
     ended = {task.task_id.rpartition(".")[2]: task for task in tasks}
-    seconds = {name: round(task.duration, 3) for name, task in ended.items() if task.duration is not None and task.state != "skipped"}
+    seconds = {
+        name: round(task.duration, 3)
+        for name, task in ended.items()
+        if task.duration is not None and task.state != "skipped"
+    }
     failed = sorted(task.task_id for task in ended.values() if task.state == "failed")
     if failed:
         text = "; ".join(f"{name.rpartition('.')[2]}: {errors.get(name) or 'see its log'}" for name in failed)

@@ -81,10 +81,14 @@ class FearGreedSteps(BatchSteps):
         if chosen is None:
             return IndexPlan(name, run_id, format_instant(instant), None, runner, started, options)
         source_id = SENTIMENT_SIMULATOR_SOURCE if chosen.kind == "simulator" else SENTIMENT_SOURCE
-        return IndexPlan(name, run_id, format_instant(instant), source_id, runner, started, options, chosen.banner or "")
+        return IndexPlan(
+            name, run_id, format_instant(instant), source_id, runner, started, options, chosen.banner or ""
+        )
 
     def _scope(self, batch: Batch) -> str:
-        """Only what is new or was revised changes hands, so that a batch is visible when the index holds each of its values."""
+        """Only what is new or was revised changes hands, so that a batch is visible when the index holds each of its
+        values.
+        """
         staged = self.staging(batch).name(self.staged(batch)[0])
         same = "CONCAT(CAST(date AS STRING), ' ', CAST(value AS STRING))"
         return f"{same} IN (SELECT {same} FROM `{staged}`)"
@@ -105,7 +109,9 @@ class FearGreedSteps(BatchSteps):
             "runner": plan.runner,
             "started_at": plan.started_at,
             "pages_read": int(bool(report)),
-            **counts(report, ("rows_read", "rows_valid", "rows_rejected", "rows_duplicate", "pages_rejected", "days_missing")),
+            **counts(
+                report, ("rows_read", "rows_valid", "rows_rejected", "rows_duplicate", "pages_rejected", "days_missing")
+            ),
             **counts(report, ("api_calls", "api_retries", "api_throttled", "bytes_landed")),
         }
         return self.record_ending(plan.batch, ending, row)

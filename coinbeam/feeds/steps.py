@@ -1,4 +1,6 @@
-"""The steps that every kind of batch takes: stage, audit, publish, verify, record. The DAGs give them their order and their retries."""
+"""The steps that every kind of batch takes: stage, audit, publish, verify, record. The DAGs give them their order and
+their retries.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,7 +14,17 @@ from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Contract, Stage, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.landing.bucket import Bucket
-from coinbeam.quality import Audit, Auditor, Result, batch_complete, listed_share, refuse_if_blocked, reject_share, row_count, rules_of
+from coinbeam.quality import (
+    Audit,
+    Auditor,
+    Result,
+    batch_complete,
+    listed_share,
+    refuse_if_blocked,
+    reject_share,
+    row_count,
+    rules_of,
+)
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import StagingTables, Warehouse
@@ -48,7 +60,11 @@ class BatchSteps:
     """
 
     def __init__(
-        self, settings: Settings, warehouse: Warehouse | None = None, bucket: Bucket | None = None, clock: Clock = utc_now
+        self,
+        settings: Settings,
+        warehouse: Warehouse | None = None,
+        bucket: Bucket | None = None,
+        clock: Clock = utc_now,
     ) -> None:
         self.settings = settings
         self.warehouse = warehouse or Warehouse(settings, clock=clock)
@@ -69,7 +85,9 @@ class BatchSteps:
         """Whether the calendar ends too close to the batch, or begins after it."""
         table = self.warehouse.table(load_contract(DATES))
         row = self.warehouse.rows(f"SELECT MIN(date) AS first, MAX(date) AS last FROM `{table}`")[0]
-        return row["last"] is None or row["first"] > batch.first_date or row["last"] < batch.last_date + CALENDAR_HORIZON
+        return (
+            row["last"] is None or row["first"] > batch.first_date or row["last"] < batch.last_date + CALENDAR_HORIZON
+        )
 
     def calendar_of(self, batch: Batch) -> Batch:
         """The batch of the calendar that a batch needs."""
@@ -123,14 +141,19 @@ class BatchSteps:
         return auditor.check(contract, table, rules)
 
     def verify(self, batch: Batch) -> list[Result]:
-        """Check the published tables as readers see them: the rows of the batch complete, every key found, and no rule broken.
+        """Check the published tables as readers see them: the rows of the batch complete, every key found, and no rule
+        broken.
 
         Raises:
             PublishBlockedError: what is visible is not what was staged.
         """
         audit = Audit.of_batch(batch, Stage.PUBLISHED, self.clock())
         auditor = Auditor(self.warehouse, audit)
-        results = [result for name in batch.feed.published for result in self._verify_table(auditor, audit, batch, load_contract(name))]
+        results = [
+            result
+            for name in batch.feed.published
+            for result in self._verify_table(auditor, audit, batch, load_contract(name))
+        ]
         auditor.record(results, audit.now)
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results
@@ -149,7 +172,9 @@ class BatchSteps:
     def _scope(self, batch: Batch) -> str:
         """The condition that finds the rows of a batch in its fact."""
         column = batch.feed.date_column
-        return f"{column} BETWEEN DATE '{batch.first_date}' AND DATE '{batch.last_date}' AND batch_id = '{batch.batch_id}'"
+        return (
+            f"{column} BETWEEN DATE '{batch.first_date}' AND DATE '{batch.last_date}' AND batch_id = '{batch.batch_id}'"
+        )
 
     def visible_rows(self, batch: Batch) -> int:
         """Rows of the batch that readers see."""
@@ -180,7 +205,8 @@ class BatchSteps:
         return self.bucket.read_text(f"{batch.folder}/failure_{job}.txt")
 
     def record_ending(self, batch: Batch, ending: Ending, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the row of this run into ``ingestion_batch``, replacing an earlier one of the same run, and clean up behind a publish.
+        """Write the row of this run into ``ingestion_batch``, replacing an earlier one of the same run, and clean up
+        behind a publish.
 
         Args:
             batch: the batch.

@@ -1,0 +1,1 @@
+"""Where the exact bytes of every answer lie."""

@@ -30,16 +30,25 @@ class Bucket:
         self.settings = settings
         self._bucket = (client or _connect(settings)).bucket(settings.storage.bucket)
         # The emulator answers at once or not at all; the client would repeat a refused connection for two minutes.
-        self._bounds: dict[str, Any] = {"retry": None if settings.is_local else DEFAULT_RETRY, "timeout": TIMEOUT_SECONDS}
+        self._bounds: dict[str, Any] = {
+            "retry": None if settings.is_local else DEFAULT_RETRY,
+            "timeout": TIMEOUT_SECONDS,
+        }
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Turn the errors of Google's client into ours."""
-        remedy = "Start the local cloud with `coinbeam local up`." if self.settings.is_local else "Check the network and the credentials."
+        remedy = (
+            "Start the local cloud with `coinbeam local up`."
+            if self.settings.is_local
+            else "Check the network and the credentials."
+        )
         try:
             yield
         except (ServerError, TooManyRequests, RetryError, OSError) as error:
-            raise TransientError(f"The bucket {self.settings.bucket_uri} does not answer: {type(error).__name__}.", remedy) from error
+            raise TransientError(
+                f"The bucket {self.settings.bucket_uri} does not answer: {type(error).__name__}.", remedy
+            ) from error
         except (GoogleAPICallError, GoogleAuthError) as error:
             raise TerminalError(f"The bucket {self.settings.bucket_uri} refuses: {error}.", remedy) from error
 
@@ -50,7 +59,9 @@ class Bucket:
     def write_text(self, path: str, text: str) -> str:
         """Write an object, replacing it, and return its URI."""
         with self._answering():
-            self._bucket.blob(path).upload_from_string(text.encode(), content_type="text/plain; charset=utf-8", **self._bounds)
+            self._bucket.blob(path).upload_from_string(
+                text.encode(), content_type="text/plain; charset=utf-8", **self._bounds
+            )
         return self.uri(path)
 
     def read_text(self, path: str) -> str | None:

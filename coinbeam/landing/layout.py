@@ -1,8 +1,9 @@
 """Landing: the exact bytes of every API answer, compressed, immutable, under a name that tells what they are.
 
-``landing/<endpoint>/<batch_id>/_manifest.json`` says once what the folder holds. ``page-00001.json.gz`` is the first page; a page that was
-malformed and asked for again by a later run is a new revision, ``page-00001.r2.json.gz``, and the newest revision counts. The moment of
-landing is the MTIME field of the gzip header (RFC 1952), so that one object carries it atomically with the bytes.
+``landing/<endpoint>/<batch_id>/_manifest.json`` says once what the folder holds. ``page-00001.json.gz`` is the first
+page; a page that was malformed and asked for again by a later run is a new revision, ``page-00001.r2.json.gz``, and the
+newest revision counts. The moment of landing is the MTIME field of the gzip header (RFC 1952), so that one object
+carries it atomically with the bytes.
 """
 
 import gzip
@@ -21,7 +22,9 @@ from coinbeam.errors import SettingsError, TerminalError
 MANIFEST_NAME = "_manifest.json"
 
 COMPLETE_NAME = "_complete.json"
-"""Written when the last page was landed: a folder without it holds a part of its batch and must not stand for the whole."""
+"""Written when the last page was landed: a folder without it holds a part of its batch and must not stand for the
+whole.
+"""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_MTIME = slice(4, 8)
@@ -69,7 +72,9 @@ def stem_and_revision(uri: str) -> tuple[str, int]:
 
 
 def newest_revisions(uris: Iterable[str]) -> list[str]:
-    """One URI for each page, of its newest revision, sorted by folder and page; manifests and hidden files are left out."""
+    """One URI for each page, of its newest revision, sorted by folder and page; manifests and hidden files are left
+    out.
+    """
     newest: dict[tuple[str, str], tuple[int, str]] = {}
     for uri in uris:
         directory, _, name = uri.rpartition("/")
@@ -131,4 +136,6 @@ def read_manifest(text: str | bytes) -> BatchManifest:
         fields = json.loads(text)
         return BatchManifest(**{**fields, "snapshot_at": parse_instant(fields["snapshot_at"])})
     except (ValueError, TypeError, KeyError, AttributeError, SettingsError) as error:
-        raise TerminalError(f"The landing manifest is damaged: {error}.", "Delete the landing folder and fetch again.") from error
+        raise TerminalError(
+            f"The landing manifest is damaged: {error}.", "Delete the landing folder and fetch again."
+        ) from error

@@ -100,7 +100,9 @@ class MartPlan(_Value):
 
 
 def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same dates in fewer ranges, in order: those that overlap, or lie within the look-back of each other, become one."""
+    """The same dates in fewer ranges, in order: those that overlap, or lie within the look-back of each other, become
+    one.
+    """
     merged: list[Range] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1] + _JOIN_GAP:

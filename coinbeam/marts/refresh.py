@@ -1,8 +1,8 @@
 """The marts: recomputed for what publishes touched since the last refresh, and never from the beginning.
 
-A publish leaves a row in ``crypto_ops.publication``. A refresh takes the rows that wait, compares the facts with ``market_daily`` on the
-dates they name, recomputes each touched asset from its first changed day on, and marks the rows, all in one transaction: a refresh that
-was cut short leaves everything as it was, and running it again is safe.
+A publish leaves a row in ``crypto_ops.publication``. A refresh takes the rows that wait, compares the facts with
+``market_daily`` on the dates they name, recomputes each touched asset from its first changed day on, and marks the
+rows, all in one transaction: a refresh that was cut short leaves everything as it was, and running it again is safe.
 """
 
 import time
@@ -66,7 +66,8 @@ class Marts:
         """The publishes that wait for a refresh, oldest first, at most ``MOST_PUBLICATIONS``."""
         rows = self._warehouse.rows(
             "SELECT batch_id, table_name, first_date, last_date, published_at "
-            f"FROM {self._warehouse.names()['publication']} WHERE refreshed_at IS NULL ORDER BY published_at, batch_id, table_name "
+            f"FROM {self._warehouse.names()['publication']} WHERE refreshed_at IS NULL ORDER BY published_at, "
+            "batch_id, table_name "
             f"LIMIT {MOST_PUBLICATIONS}"
         )
         return [Publication(**row) for row in rows]
@@ -80,18 +81,27 @@ class Marts:
         sentiment = joined((p.first_date, p.last_date) for p in waiting if p.table_name == FEAR_GREED_FACT)
         touched, latest = self._touched(market) if market else (None, None)
         return MartPlan(
-            publications=tuple(waiting), market=market, sentiment=sentiment, touched=touched, latest=latest, refreshed_at=self._clock()
+            publications=tuple(waiting),
+            market=market,
+            sentiment=sentiment,
+            touched=touched,
+            latest=latest,
+            refreshed_at=self._clock(),
         )
 
     def _touched(self, market: Sequence[Range]) -> tuple[Touched | None, Range | None]:
         [row] = self._warehouse.rows(self._render("plan.sql", ranges=_literals(market), hull=_literal(hull(market))))
         names = ("first_date", "last_date", "last_changed", "look_back_from")
         touched = Touched(assets=row["assets"], **{name: row[name] for name in names}) if row["assets"] else None
-        days = [row[name] for name in ("first_latest", "first_present_day", "last_present_day", "last_date") if row[name]]
+        days = [
+            row[name] for name in ("first_latest", "first_present_day", "last_present_day", "last_date") if row[name]
+        ]
         return touched, (min(days), max(days)) if days else None
 
     def script(self, plan: MartPlan) -> str:
-        """The refresh as one transaction; its last statement answers with the rows written by mart. Every date bound is a literal."""
+        """The refresh as one transaction; its last statement answers with the rows written by mart. Every date bound is
+        a literal.
+        """
         steps = ["BEGIN TRANSACTION;"]
         steps += self._market_steps(plan) if plan.market else []
         steps += [self._render("market_daily/sentiment.sql", **_bounds(bounds)) for bounds in plan.sentiment]
@@ -101,10 +111,19 @@ class Marts:
 
     def _market_steps(self, plan: MartPlan) -> list[str]:
         ranges, touched = _literals(plan.market), plan.touched
-        reach = {name: _date(getattr(touched, name)) for name in ("first_date", "last_date", "look_back_from")} if touched else {}
-        steps = [self._render("touch.sql", ranges=ranges), self._render("check.sql", is_market=touched is not None, **reach)]
+        reach = (
+            {name: _date(getattr(touched, name)) for name in ("first_date", "last_date", "look_back_from")}
+            if touched
+            else {}
+        )
+        steps = [
+            self._render("touch.sql", ranges=ranges),
+            self._render("check.sql", is_market=touched is not None, **reach),
+        ]
         if touched:
-            steps += [self._render("market_daily/refresh.sql", **{**reach, **_bounds(bounds)}) for bounds in touched.slices]
+            steps += [
+                self._render("market_daily/refresh.sql", **{**reach, **_bounds(bounds)}) for bounds in touched.slices
+            ]
             steps.append(self._render("asset_stats/refresh.sql", **reach))
         if plan.latest:
             first, last = _literal(plan.latest)
@@ -113,7 +132,9 @@ class Marts:
 
     def _overview_step(self, plan: MartPlan, bounds: Range) -> str:
         sentiment, is_market = _literals(plan.sentiment), plan.touched is not None
-        return self._render("market_overview/refresh.sql", is_market=is_market, sentiment_ranges=sentiment, **_bounds(bounds))
+        return self._render(
+            "market_overview/refresh.sql", is_market=is_market, sentiment_ranges=sentiment, **_bounds(bounds)
+        )
 
     def _taken_step(self, plan: MartPlan) -> str:
         taken = [(literal(p.batch_id), literal(p.table_name), _instant(p.published_at)) for p in plan.publications]
@@ -129,7 +150,14 @@ class Marts:
         folder, _, file = path.rpartition("/")
         columns = ", ".join(column.name for column in load_contract(folder).columns) if folder else ""
         signals = self._settings.signals.model_dump()
-        return render(_FOLDER / folder / file, **self._warehouse.names(), columns=columns, look_back=LOOK_BACK_DAYS, **signals, **values)
+        return render(
+            _FOLDER / folder / file,
+            **self._warehouse.names(),
+            columns=columns,
+            look_back=LOOK_BACK_DAYS,
+            **signals,
+            **values,
+        )
 
     def refresh(self) -> Refresh:
         """Bring the marts in step with everything published so far; does nothing when nothing waits.
@@ -171,7 +199,9 @@ class Marts:
             return {row["mart"]: row["n"] for row in self._warehouse.rows(self.script(plan)) if row["n"]}
         except TerminalError as error:
             if _OVERTAKEN in error.message:
-                raise WriteConflictError("A publish came between the plan of the marts and their refresh.", "Try again.") from error
+                raise WriteConflictError(
+                    "A publish came between the plan of the marts and their refresh.", "Try again."
+                ) from error
             raise
 
 

@@ -1,0 +1,1 @@
+"""The ledger of calls, incidents, alerts and the status."""

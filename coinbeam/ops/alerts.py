@@ -1,4 +1,6 @@
-"""Telling a person: always the log, and a webhook when one is configured. Which failure is worth telling says `coinbeam.ops.incidents`."""
+"""Telling a person: always the log, and a webhook when one is configured. Which failure is worth telling says
+`coinbeam.ops.incidents`.
+"""
 
 import logging
 from dataclasses import dataclass

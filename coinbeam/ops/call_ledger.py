@@ -1,7 +1,9 @@
-"""The ledger of API calls: a job reserves before its first call and settles after its last, so that no month exceeds its plan.
+"""The ledger of API calls: a job reserves before its first call and settles after its last, so that no month exceeds
+its plan.
 
-The bound is hard, whatever happens: a reservation is granted only while the sum of the month stays within the plan, each job may make no
-call beyond its reservation (`coinbeam.sources.rate.CallCap`), and an attempt that was killed before it could settle counts in full.
+The bound is hard, whatever happens: a reservation is granted only while the sum of the month stays within the plan,
+each job may make no call beyond its reservation (`coinbeam.sources.rate.CallCap`), and an attempt that was killed
+before it could settle counts in full.
 """
 
 import math
@@ -29,10 +31,13 @@ LOCK = "lock"
 """The job of the row on which the reservations of a month take turns."""
 
 CONFLICT_ATTEMPTS = 10
-"""Tries of a reservation that others keep overtaking; each try in which nobody succeeds is one in which somebody else did."""
+"""Tries of a reservation that others keep overtaking; each try in which nobody succeeds is one in which somebody else
+did.
+"""
 
 _REMEDY = (
-    "Choose a smaller universe (top or ids) or a lower market.max_details, set coingecko.plan to a larger plan that you pay for, or wait "
+    "Choose a smaller universe (top or ids) or a lower market.max_details, set coingecko.plan to a larger plan that "
+    "you pay for, or wait "
     "for the first of the month (UTC). Attempts that were killed count in full: see `coinbeam status`."
 )
 
@@ -105,7 +110,11 @@ class CallLedger:
     """
 
     def __init__(
-        self, warehouse: Warehouse, settings: Settings, clock: Clock = utc_now, sleep: Callable[[float], None] = time.sleep
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        clock: Clock = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._warehouse, self._settings, self._clock = warehouse, settings, clock
         self._contract = load_contract(LEDGER)
@@ -125,7 +134,15 @@ class CallLedger:
         return self._settings.coingecko.limits.calls_per_month
 
     def reserve(
-        self, job: str, batch_id: str, calls: int, source_id: str, *, headroom: int = 0, multiple: int = 1, run_label: str | None = None
+        self,
+        job: str,
+        batch_id: str,
+        calls: int,
+        source_id: str,
+        *,
+        headroom: int = 0,
+        multiple: int = 1,
+        run_label: str | None = None,
     ) -> Reservation:
         """Reserve calls of the present month, all that are needed or none.
 
@@ -164,7 +181,8 @@ class CallLedger:
         return self._granted(entry) or self._refuse(entry)
 
     def settle(self, reservation: Reservation, spent: int) -> None:
-        """Replace what was reserved by what was spent; the rest is free again. An attempt that asked nothing leaves no row.
+        """Replace what was reserved by what was spent; the rest is free again. An attempt that asked nothing leaves no
+        row.
 
         Args:
             reservation: from `reserve`.
@@ -177,7 +195,8 @@ class CallLedger:
         self._run("settle" if spent else "release", values)
 
     def settle_report(self, report: Mapping[str, Any]) -> None:
-        """Settle what the report of a finished job names: a job that was only submitted ends where nobody waits with its reservation.
+        """Settle what the report of a finished job names: a job that was only submitted ends where nobody waits with
+        its reservation.
 
         Args:
             report: of the job; one without a reservation asked nobody.
@@ -201,7 +220,9 @@ class CallLedger:
         if not self._warehouse.exists(self._table):
             return Usage(self.limit(source_id), 0, 0, 0)
         now = self._clock().astimezone(UTC)
-        row = self._warehouse.rows(self._sql("usage"), _parameters({**self._scope(now, source_id), "today": now.date(), "job": job}))[0]
+        row = self._warehouse.rows(
+            self._sql("usage"), _parameters({**self._scope(now, source_id), "today": now.date(), "job": job})
+        )[0]
         return Usage(self.limit(source_id), row["spent"], row["reserved"], row["today"])
 
     def _granted(self, entry: dict[str, Any]) -> Reservation | None:
@@ -213,7 +234,8 @@ class CallLedger:
     def _refuse(self, entry: dict[str, Any]) -> Reservation:
         left, limit = self.usage(entry["source_id"]).left, entry["calls_per_month"]
         raise BudgetExceededError(
-            f"{entry['job']} needs {entry['needed']:,} calls for {entry['batch_id']}, but {left:,} of {limit:,} are left this month.",
+            f"{entry['job']} needs {entry['needed']:,} calls for {entry['batch_id']}, but {left:,} of {limit:,} are "
+            "left this month.",
             _REMEDY,
         )
 
@@ -230,7 +252,11 @@ class CallLedger:
     def _run(self, statement: str, values: dict[str, Any]) -> None:
         """Run a statement of the ledger, again when another one was first; each is safe to repeat."""
         sql = self._sql(statement)
-        self._retrying(self._warehouse.query, sql, _parameters({name: value for name, value in values.items() if f"@{name}" in sql}))
+        self._retrying(
+            self._warehouse.query,
+            sql,
+            _parameters({name: value for name, value in values.items() if f"@{name}" in sql}),
+        )
 
     def _sql(self, statement: str) -> str:
         return render(self._contract.folder / f"{statement}.sql", target=f"`{self._table}`")

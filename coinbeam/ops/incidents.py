@@ -96,7 +96,9 @@ class Incidents:
         parameters = [ScalarQueryParameter(name, "STRING", text) for name, text in values.items()]
         sql = render(self._contract.folder / "report.sql", target=f"`{self._table}`")
         self._warehouse.query(sql, [*parameters, ScalarQueryParameter("now", "TIMESTAMP", now)])
-        same = [i for i in self.open(failure.dag_id) if (i.task_id, i.error_class) == (failure.task_id, failure.error_class)]
+        same = [
+            i for i in self.open(failure.dag_id) if (i.task_id, i.error_class) == (failure.task_id, failure.error_class)
+        ]
         return bool(same) and same[0].incident_id == key  # of two failures at the same moment the first one tells
 
     def resolve(self, dag_id: str, task_ids: Collection[str]) -> list[Incident]:
@@ -125,14 +127,18 @@ class Incidents:
             return []
         columns = list(Incident.__annotations__)
         sql = (
-            f"SELECT {', '.join(columns)} FROM `{self._table}` WHERE closed_at IS NULL AND (@dag_id IS NULL OR dag_id = @dag_id) "
+            f"SELECT {', '.join(columns)} FROM `{self._table}` WHERE closed_at IS NULL AND (@dag_id IS NULL OR dag_id "
+            "= @dag_id) "
             "ORDER BY opened_at, incident_id"
         )
-        return [Incident(**row) for row in self._warehouse.rows(sql, [ScalarQueryParameter("dag_id", "STRING", dag_id)])]
+        return [
+            Incident(**row) for row in self._warehouse.rows(sql, [ScalarQueryParameter("dag_id", "STRING", dag_id)])
+        ]
 
 
 def recovery(incidents: Collection[Incident]) -> str:
     """What is over, one line for each incident."""
     return "\n".join(
-        f"{i.dag_id}.{i.task_id}: {i.error_class}, open since {format_instant(i.opened_at)}, {i.occurrences} failures." for i in incidents
+        f"{i.dag_id}.{i.task_id}: {i.error_class}, open since {format_instant(i.opened_at)}, {i.occurrences} failures."
+        for i in incidents
     )

@@ -1,4 +1,6 @@
-"""The state of the warehouse in a few tables: how fresh it is, what ran last, what was refused, what is broken, what the month has left."""
+"""The state of the warehouse in a few tables: how fresh it is, what ran last, what was refused, what is broken, what
+the month has left.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,16 +65,31 @@ class Status:
                 self.freshness(),
                 "No table promises freshness.",
             ),
-            Block("Last batches", _BATCH_COLUMNS, self._of("ingestion_batch", lambda: last_batches(self._warehouse)), never),
+            Block(
+                "Last batches",
+                _BATCH_COLUMNS,
+                self._of("ingestion_batch", lambda: last_batches(self._warehouse)),
+                never,
+            ),
             Block(
                 "Open rejects",
                 ("batch_id", "reason", "records"),
                 self._of("rejected_record", lambda: open_rejects(self._warehouse)),
                 "None.",
             ),
-            Block("Open incidents", ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message"), self.incidents(), "None."),
+            Block(
+                "Open incidents",
+                ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message"),
+                self.incidents(),
+                "None.",
+            ),
             Block("API quota", _QUOTA_COLUMNS, self.quota(), ""),
-            Block("Backfills", ("backfill_id", *_PIECE_STATES, "last_change"), self._of("history_piece", self._backfills), "None."),
+            Block(
+                "Backfills",
+                ("backfill_id", *_PIECE_STATES, "last_change"),
+                self._of("history_piece", self._backfills),
+                "None.",
+            ),
         ]
 
     def freshness(self) -> list[Row]:
@@ -80,12 +97,19 @@ class Status:
         return [self._freshness(contract) for contract in load_all().values() if contract.freshness_hours is not None]
 
     def _freshness(self, contract: Contract) -> Row:
-        row: Row = {"table": contract.name, "newest": None, "age_hours": None, "stale_after_hours": contract.freshness_hours}
+        row: Row = {
+            "table": contract.name,
+            "newest": None,
+            "age_hours": None,
+            "stale_after_hours": contract.freshness_hours,
+        }
         name = self._warehouse.table(contract)
         if not self._warehouse.exists(name):
             return row | {"state": "missing"}
         where = f" WHERE {contract.partition_column} >= '{BEGINNING}'" if contract.partition_column else ""
-        newest = self._warehouse.rows(f"SELECT MAX({contract.freshness_column}) AS newest FROM `{name}`{where}")[0]["newest"]
+        newest = self._warehouse.rows(f"SELECT MAX({contract.freshness_column}) AS newest FROM `{name}`{where}")[0][
+            "newest"
+        ]
         if newest is None:
             return row | {"state": "empty"}
         hours = (self._clock() - _instant(newest)).total_seconds() / 3600
@@ -99,10 +123,21 @@ class Status:
         """Calls of the present month, of the plan and, where it was used, of the simulator."""
         ledger = CallLedger(self._warehouse, self._warehouse.settings, self._clock)
         rows = []
-        for source_id, plan in ((LIVE_SOURCE, self._warehouse.settings.coingecko.plan), (SIMULATOR_SOURCE, "simulator")):
+        for source_id, plan in (
+            (LIVE_SOURCE, self._warehouse.settings.coingecko.plan),
+            (SIMULATOR_SOURCE, "simulator"),
+        ):
             usage = ledger.usage(source_id)
             if source_id == LIVE_SOURCE or usage.used:
-                rows.append({"source_id": source_id, "plan": plan, **vars(usage), "used_this_month": usage.used, "left": usage.left})
+                rows.append(
+                    {
+                        "source_id": source_id,
+                        "plan": plan,
+                        **vars(usage),
+                        "used_this_month": usage.used,
+                        "left": usage.left,
+                    }
+                )
         return rows
 
     def _backfills(self) -> list[Row]:
@@ -150,11 +185,14 @@ def last_batches(warehouse: Warehouse, limit: int = 5) -> list[Row]:
     kind = f"COALESCE(table_name, '{SNAPSHOT_FACT}')"
     return warehouse.rows(
         f"SELECT * FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
-        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {kind} ORDER BY finished_at DESC) <= {limit} ORDER BY {kind}, finished_at DESC"
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {kind} ORDER BY finished_at DESC) <= {limit} ORDER BY {kind}, "
+        "finished_at DESC"
     )
 
 
-def open_rejects(warehouse: Warehouse, batch: str | None = None, reason: str | None = None, limit: int = 20) -> list[Row]:
+def open_rejects(
+    warehouse: Warehouse, batch: str | None = None, reason: str | None = None, limit: int = 20
+) -> list[Row]:
     """How many records each batch refused in its latest run, by reason.
 
     Args:

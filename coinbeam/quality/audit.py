@@ -1,4 +1,6 @@
-"""The audit: rules run as SQL on one table, all of them in one query, and their results are appended to ``quality_result``."""
+"""The audit: rules run as SQL on one table, all of them in one query, and their results are appended to
+``quality_result``.
+"""
 
 import json
 import math
@@ -135,13 +137,16 @@ class Auditor:
         Args:
             contract: whose rules they are.
             table: what ``{table}`` stands for: a backquoted name or a parenthesised subquery.
-            rules: the rules; all numbers come from one query, and only if that fails each runs alone to find the culprit.
+            rules: the rules; all numbers come from one query, and only if that fails each runs alone to find the
+                culprit.
         """
         values = self._values(table, rules)
         return [self._result(contract, table, rule, value) for rule, value in zip(rules, values, strict=True)]
 
     def _values(self, table: str, rules: Sequence[Rule]) -> list[float | TerminalError | None]:
-        queries = list(dict.fromkeys(rule.query for rule in rules))  # rules that differ only in their bound share a query
+        queries = list(
+            dict.fromkeys(rule.query for rule in rules)
+        )  # rules that differ only in their bound share a query
         try:
             found = self._warehouse.rows(self._on(table, _together(queries)))
         except TerminalError:
@@ -153,7 +158,9 @@ class Auditor:
 
     def _value(self, table: str, rule: Rule) -> float | TerminalError | None:
         try:
-            found: float | None = self._warehouse.rows(self._on(table, f"SELECT CAST(({rule.query}) AS FLOAT64) AS r"))[0]["r"]
+            found: float | None = self._warehouse.rows(self._on(table, f"SELECT CAST(({rule.query}) AS FLOAT64) AS r"))[
+                0
+            ]["r"]
             return found
         except TerminalError as error:
             return error
@@ -238,18 +245,22 @@ def refuse_if_blocked(results: Sequence[Result], stage: Stage = Stage.STAGING) -
         stage: what was audited.
 
     Raises:
-        PublishBlockedError: an error-level rule failed, or a rule could not run; the message names each with its number.
+        PublishBlockedError: an error-level rule failed, or a rule could not run; the message names each with its
+            number.
     """
     blocking = [result for result in results if result.blocks]
     if blocking:
-        lines = "; ".join(f"{r.table}.{r.rule.name} = {r.value}, must be {r.threshold} {list(r.sample)}" for r in blocking)
+        lines = "; ".join(
+            f"{r.table}.{r.rule.name} = {r.value}, must be {r.threshold} {list(r.sample)}" for r in blocking
+        )
         raise PublishBlockedError(f"{len(blocking)} rule(s) refuse {_REFUSED[stage]}: {lines}.", _REMEDY[stage])
 
 
 _REFUSED = {Stage.STAGING: "the batch", Stage.PUBLISHED: "what was published"}
 _REMEDY = {
     Stage.STAGING: (
-        "Nothing was published. See `coinbeam rejects` and `coinbeam quality`; mend the source or the rule, and run the batch again."
+        "Nothing was published. See `coinbeam rejects` and `coinbeam quality`; mend the source or the rule, and run "
+        "the batch again."
     ),
     Stage.PUBLISHED: "Readers see these rows. See `coinbeam quality`; mend the cause, and publish the batches of those dates again.",
 }

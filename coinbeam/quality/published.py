@@ -1,4 +1,6 @@
-"""What readers see: every published table exists as its contract says, and its rows keep the rules of the published stage."""
+"""What readers see: every published table exists as its contract says, and its rows keep the rules of the published
+stage.
+"""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -24,14 +26,19 @@ def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: 
     results = [
         result
         for contract in contracts
-        for result in check_table(warehouse, auditor, contract, rows_of_dates(warehouse, contract, audit), published_rules(contract, audit))
+        for result in check_table(
+            warehouse, auditor, contract, rows_of_dates(warehouse, contract, audit), published_rules(contract, audit)
+        )
     ]
     auditor.record(results, audit.now)
     return results
 
 
-def check_table(warehouse: Warehouse, auditor: Auditor, contract: Contract, rows: str, rules: Iterable[Rule]) -> list[Result]:
-    """The results of one published table; without the table, or without a column, rules over rows would only repeat that.
+def check_table(
+    warehouse: Warehouse, auditor: Auditor, contract: Contract, rows: str, rules: Iterable[Rule]
+) -> list[Result]:
+    """The results of one published table; without the table, or without a column, rules over rows would only repeat
+    that.
 
     Args:
         warehouse: where the table is.
@@ -47,7 +54,8 @@ def check_table(warehouse: Warehouse, auditor: Auditor, contract: Contract, rows
 
 
 def published_rules(contract: Contract, audit: Audit) -> list[Rule]:
-    """Every rule of a published table: of its columns and key, its ``quality`` section, its references, and its freshness.
+    """Every rule of a published table: of its columns and key, its ``quality`` section, its references, and its
+    freshness.
 
     Only rows of the present can make a table fresh; older ones are not blocked by its age.
     """
@@ -77,7 +85,9 @@ def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
     Modes of a view are not judged: BigQuery knows none.
     """
     present = warehouse.columns_for(contract)
-    exists = _shape_result(contract, "table_exists", [] if present is not None else [contract.name], "The table is there.")
+    exists = _shape_result(
+        contract, "table_exists", [] if present is not None else [contract.name], "The table is there."
+    )
     if present is None:
         return [exists]
     wanted = {column.name: (column.type, column.required) for column in contract.columns}
@@ -86,7 +96,10 @@ def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
         for name in {*present, *wanted}
         if _described(present.get(name), contract) != _described(wanted.get(name), contract)
     )
-    return [exists, _shape_result(contract, "schema_matches", differences, "Names, types and modes are those of the contract.")]
+    return [
+        exists,
+        _shape_result(contract, "schema_matches", differences, "Names, types and modes are those of the contract."),
+    ]
 
 
 def _described(column: tuple[str, bool] | None, contract: Contract) -> str:
@@ -102,10 +115,14 @@ def _shape_result(contract: Contract, name: str, differences: list[str], descrip
 
 
 def newest_dates(warehouse: Warehouse, contract: Contract, days: int, today: date) -> tuple[date, date]:
-    """The newest dates of a table: the last one that has rows and those before it, ``days`` in all; up to today when it has none."""
+    """The newest dates of a table: the last one that has rows and those before it, ``days`` in all; up to today when it
+    has none.
+    """
     column = contract.partition_column
     if column is None or not warehouse.exists(warehouse.table(contract)):
         return today - timedelta(days=days - 1), today
-    found = warehouse.rows(f"SELECT MAX({column}) AS newest FROM `{warehouse.table(contract)}` WHERE {column} >= DATE '{_EPOCH}'")
+    found = warehouse.rows(
+        f"SELECT MAX({column}) AS newest FROM `{warehouse.table(contract)}` WHERE {column} >= DATE '{_EPOCH}'"
+    )
     newest: date = found[0]["newest"] or today
     return newest - timedelta(days=days - 1), max(newest, today)

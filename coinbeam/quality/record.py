@@ -56,8 +56,8 @@ class Selection:
 def rule_histories(warehouse: Warehouse, chosen: Selection) -> list[dict[str, Any]]:
     """One row for each rule of each table and stage, by ``COLUMNS``: the one checked last comes first.
 
-    ``trend`` holds the last values, newest first, ``-`` where a rule could not run; ``last_failure`` and what follows it tell of the last
-    result that did not pass.
+    ``trend`` holds the last values, newest first, ``-`` where a rule could not run; ``last_failure`` and what follows
+    it tell of the last result that did not pass.
 
     Args:
         warehouse: where the results are.
@@ -65,7 +65,12 @@ def rule_histories(warehouse: Warehouse, chosen: Selection) -> list[dict[str, An
     """
     parameters = [
         bigquery.ScalarQueryParameter(name, "STRING", value)
-        for name, value in (("table", chosen.table), ("rule", chosen.rule), ("batch", chosen.batch), ("status", chosen.status))
+        for name, value in (
+            ("table", chosen.table),
+            ("rule", chosen.rule),
+            ("batch", chosen.batch),
+            ("status", chosen.status),
+        )
     ]
     results = warehouse.table(load_contract("quality_result"))
     return warehouse.rows(_HISTORY.format(results=results, runs=TREND_RUNS, limit=chosen.limit), parameters)

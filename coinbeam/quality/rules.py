@@ -1,4 +1,6 @@
-"""The rules that no contract has to write: those that follow from columns and key, and those that need a job's report or a setting."""
+"""The rules that no contract has to write: those that follow from columns and key, and those that need a job's report
+or a setting.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +20,14 @@ LOSSES = (
 """What may become of a row that a job read, other than being written, by the name of its count in the job's report."""
 
 FRESHNESS_REACH_DAYS = 31
-"""So many days beyond its bounds the newest row of a partitioned table is looked for; a table without one there is as old as that."""
+"""So many days beyond its bounds the newest row of a partitioned table is looked for; a table without one there is as
+old as that.
+"""
 
 
 def rules_of(contract: Contract, columns: Iterable[Column], stage: Stage = Stage.STAGING) -> list[Rule]:
-    """Every rule of a table at a stage: those that follow from its columns and its key, then those of its ``quality`` section.
+    """Every rule of a table at a stage: those that follow from its columns and its key, then those of its ``quality``
+    section.
 
     Args:
         contract: the table.
@@ -47,7 +52,8 @@ def _column_rules(contract: Contract, column: Column) -> list[Rule]:
         listed = ", ".join(literal(value) for value in column.accepted)
         conditions.append(("accepted", f"{column.name} NOT IN ({listed})", f"is one of {', '.join(column.accepted)}"))
     return [
-        _no_row_where(f"{column.name}_{suffix}", where, f"{column.name} {text}.", column.name, key) for suffix, where, text in conditions
+        _no_row_where(f"{column.name}_{suffix}", where, f"{column.name} {text}.", column.name, key)
+        for suffix, where, text in conditions
     ]
 
 
@@ -83,22 +89,28 @@ def _unique(contract: Contract, key: Sequence[str], stage: Stage) -> Rule:
 
 def _rows_of_the_dates(contract: Contract) -> str:
     partition = contract.partition_column
-    return f"{{{contract.name}}}" + (f" WHERE {partition} BETWEEN {{first_date}} AND {{last_date}}" if partition else "")
+    return f"{{{contract.name}}}" + (
+        f" WHERE {partition} BETWEEN {{first_date}} AND {{last_date}}" if partition else ""
+    )
 
 
 def reject_share(contract: Contract, staged_rejects: str, limit: float) -> Rule:
-    """The share of refused rows: estimated rows rejected over those rejected or staged. Unpriced assets count on neither side.
+    """The share of refused rows: estimated rows rejected over those rejected or staged. Unpriced assets count on
+    neither side.
 
     Args:
         contract: the table whose rejects are counted.
         staged_rejects: ``dataset.table`` of the staged rejects.
         limit: the highest share that is published.
     """
-    rejected = f"SELECT COALESCE(SUM(estimated_rows), 0) AS n FROM `{staged_rejects}` WHERE table_name = '{contract.name}'"
+    rejected = (
+        f"SELECT COALESCE(SUM(estimated_rows), 0) AS n FROM `{staged_rejects}` WHERE table_name = '{contract.name}'"
+    )
     return Rule(
         name="reject_share",
         query=(
-            f"SELECT COALESCE(SAFE_DIVIDE(r.n, r.n + s.n), 0) FROM ({rejected}) AS r CROSS JOIN (SELECT COUNT(*) AS n FROM {{table}}) AS s"
+            f"SELECT COALESCE(SAFE_DIVIDE(r.n, r.n + s.n), 0) FROM ({rejected}) AS r CROSS JOIN (SELECT COUNT(*) AS n "
+            f"FROM {{table}}) AS s"
         ),
         operator="<=",
         threshold=limit,
@@ -127,7 +139,9 @@ def batch_complete(report: Mapping[str, object]) -> Rule:
         report: of the Beam job; counts that it does not have are 0.
     """
     read, *losses = (int(str(report.get(name) or 0)) for name in ("rows_read", *LOSSES))
-    left_out = ", ".join(f"{count} {name.partition('_')[2]}" for name, count in zip(LOSSES, losses, strict=True) if count)
+    left_out = ", ".join(
+        f"{count} {name.partition('_')[2]}" for name, count in zip(LOSSES, losses, strict=True) if count
+    )
     return Rule(
         name="batch_complete",
         query="SELECT COUNT(*) FROM {table}",
@@ -157,7 +171,9 @@ def foreign_keys(contract: Contract) -> list[Rule]:
 
 
 def foreign_key(column: Column) -> Rule:
-    """Every value of a column is found in the dimension that it refers to; where that keeps versions, among the current ones."""
+    """Every value of a column is found in the dimension that it refers to; where that keeps versions, among the current
+    ones.
+    """
     parent, _, parent_column = (column.references or "").partition(".")
     scope = " WHERE is_current" if "is_current" in load_contract(parent).by_name else ""
     known = f"SELECT {parent_column} FROM {{{parent}}}{scope}"
@@ -180,7 +196,8 @@ def freshness(contract: Contract, *, enforced: bool) -> list[Rule]:
 
     Args:
         contract: the table; one that promises nothing has no rule.
-        enforced: False when the rows in question could not have made the table fresh: a replay of an old batch is not to blame for it.
+        enforced: False when the rows in question could not have made the table fresh: a replay of an old batch is not
+            to blame for it.
     """
     bounds = [
         ("freshness", contract.freshness_hours, Severity.WARNING),
@@ -195,7 +212,9 @@ def _young(contract: Contract, name: str, hours: float, severity: Severity) -> R
     column = contract.freshness_column or ""
     instant = f"TIMESTAMP(MAX({column}))" if contract.by_name[column].type == "DATE" else f"MAX({column})"
     partition = contract.partition_column
-    reach = FRESHNESS_REACH_DAYS + math.ceil(max(contract.freshness_hours or 0, contract.freshness_limit_hours or 0) / 24)
+    reach = FRESHNESS_REACH_DAYS + math.ceil(
+        max(contract.freshness_hours or 0, contract.freshness_limit_hours or 0) / 24
+    )
     recent = f" WHERE {partition} >= DATE_SUB(DATE({{now}}), INTERVAL {reach} DAY)" if partition else ""
     age = f"TIMESTAMP_DIFF({{now}}, {instant}, SECOND) / 3600"
     return Rule(

@@ -1,0 +1,1 @@
+"""Whom we ask: one source, one module, one row of the registry."""

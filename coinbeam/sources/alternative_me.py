@@ -1,4 +1,6 @@
-"""The Fear & Greed index of alternative.me: its bands, the days that it never published, and a client for its one endpoint."""
+"""The Fear & Greed index of alternative.me: its bands, the days that it never published, and a client for its one
+endpoint.
+"""
 
 import random
 import time
@@ -18,7 +20,13 @@ FIRST_DAY = date(2018, 2, 1)
 NEVER_PUBLISHED = frozenset({date(2018, 4, 14), date(2018, 4, 15), date(2018, 4, 16), date(2024, 10, 26)})
 """Days that the index does not have and will not get: no gaps of ours."""
 
-BANDS: tuple[tuple[int, str], ...] = ((25, "Extreme Fear"), (46, "Fear"), (54, "Neutral"), (75, "Greed"), (100, "Extreme Greed"))
+BANDS: tuple[tuple[int, str], ...] = (
+    (25, "Extreme Fear"),
+    (46, "Fear"),
+    (54, "Neutral"),
+    (75, "Greed"),
+    (100, "Extreme Greed"),
+)
 """Highest value of each class, as observed in published values."""
 
 CALLS_PER_MINUTE = 60.0

@@ -46,7 +46,8 @@ def choose_source(settings: Settings, wanted: MarketSource | None = None, probe:
         probe: replaces the question to the live API in tests.
 
     Raises:
-        SettingsError: anything other than live outside the local environment, or the plan needs a key and there is none.
+        SettingsError: anything other than live outside the local environment, or the plan needs a key and there is
+            none.
     """
     wanted = wanted or settings.market.source
     if wanted is not MarketSource.LIVE and not settings.is_local:
@@ -73,12 +74,16 @@ def probe_live(settings: Settings, live: RuntimeSource) -> str | None:
     In a thread of its own, since no timeout of the HTTP stack covers a name server that does not answer.
 
     Returns:
-        Why the live API is not usable, or ``None`` when it answers. An answer of "too many calls" is one: the client waits its turn.
+        Why the live API is not usable, or ``None`` when it answers. An answer of "too many calls" is one: the client
+        waits its turn.
     """
     seconds = settings.coingecko.probe_timeout_seconds
     one_try = {"max_attempts": 1, "connect_timeout_seconds": seconds, "read_timeout_seconds": seconds}
     client = CoinGeckoClient(
-        settings.coingecko.model_copy(update=one_try), live.base_url, RateLimiter(60), api_key=api_key(settings.coingecko)
+        settings.coingecko.model_copy(update=one_try),
+        live.base_url,
+        RateLimiter(60),
+        api_key=api_key(settings.coingecko),
     )
     reasons: list[str | None] = []
     thread = threading.Thread(target=lambda: reasons.append(_ping(client)), name="probe-live", daemon=True)
@@ -100,16 +105,23 @@ def _ping(client: CoinGeckoClient) -> str | None:
 
 def calls_per_minute(settings: Settings, source: RuntimeSource) -> float:
     """The rate bound that a source sets: of the plan, or of the simulator."""
-    return settings.coingecko.limits.calls_per_minute if source.kind == "live" else settings.local.simulator.calls_per_minute
+    return (
+        settings.coingecko.limits.calls_per_minute
+        if source.kind == "live"
+        else settings.local.simulator.calls_per_minute
+    )
 
 
-def client_for(settings: Settings, source: RuntimeSource, shards: int = 1, sleep: Callable[[float], None] = time.sleep) -> CoinGeckoClient:
+def client_for(
+    settings: Settings, source: RuntimeSource, shards: int = 1, sleep: Callable[[float], None] = time.sleep
+) -> CoinGeckoClient:
     """A client of a source with its share of the quota. The key goes to the live API only, never to the simulator.
 
     Args:
         settings: of the environment.
         source: from `choose_source`.
-        shards: how many clients share the quota at the same time, over all jobs; see `coinbeam.sources.rate.RateLimiter`.
+        shards: how many clients share the quota at the same time, over all jobs; see
+            `coinbeam.sources.rate.RateLimiter`.
         sleep: waits that many seconds.
 
     Raises:

@@ -49,15 +49,17 @@ class CallCap:
 class RateLimiter:
     """The rate bound of one shard: evenly spaced calls, whose sum over all shards stays within the plan.
 
-    The bound is global by construction, without any talk between workers. All calls are divided over a fixed number of shards, each shard
-    makes its calls one after another, and each has its share of the quota: ``floor(calls_per_minute / shards)`` calls in any window of
-    60 s. Rounding down matters: four shards of 7.5 evenly spaced calls each can put 32 calls into one minute of a plan of 30.
+    The bound is global by construction, without any talk between workers. All calls are divided over a fixed number of
+    shards, each shard makes its calls one after another, and each has its share of the quota: ``floor(calls_per_minute
+    / shards)`` calls in any window of 60 s. Rounding down matters: four shards of 7.5 evenly spaced calls each can put
+    32 calls into one minute of a plan of 30.
 
-    The server counts arrivals, not departures: a call that was slow on its way would share a window with one call too many. Whoever asks
-    for the next call has the answer of the last one, so it has arrived by then; a window is counted from that moment.
+    The server counts arrivals, not departures: a call that was slow on its way would share a window with one call too
+    many. Whoever asks for the next call has the answer of the last one, so it has arrived by then; a window is counted
+    from that moment.
 
-    Every job that runs at the same time counts as shards of its own. A worker that is restarted forgets its last call, so each restart may
-    add one call to a window; the client's handling of 429 covers that. Threads may share a limiter.
+    Every job that runs at the same time counts as shards of its own. A worker that is restarted forgets its last call,
+    so each restart may add one call to a window; the client's handling of 429 covers that. Threads may share a limiter.
     """
 
     def __init__(
@@ -89,8 +91,9 @@ class RateLimiter:
     def acquire(self) -> float:
         """Block until the next call is allowed.
 
-        The distance is counted from the moment the last call was really released, so that a late wake-up never brings two calls closer
-        together; and the call waits until a whole window has passed since the one that opens it had surely arrived.
+        The distance is counted from the moment the last call was really released, so that a late wake-up never brings
+        two calls closer together; and the call waits until a whole window has passed since the one that opens it had
+        surely arrived.
 
         Returns:
             Seconds waited.
@@ -109,7 +112,8 @@ class RateLimiter:
 
 
 def shard_rate(calls_per_minute: float, shards: int) -> float:
-    """Calls per minute that one shard may make: whole calls, so that no window of 60 s over all shards exceeds the plan.
+    """Calls per minute that one shard may make: whole calls, so that no window of 60 s over all shards exceeds the
+    plan.
 
     Raises:
         SettingsError: there is not one call per minute for each shard; use `shard_count`.
@@ -125,7 +129,8 @@ def shard_rate(calls_per_minute: float, shards: int) -> float:
     if whole_calls < 1:
         raise SettingsError(
             f"{shards} shards cannot share {calls_per_minute:g} calls per minute: each needs at least one.",
-            f"Set market.fetch_shards to {shard_count(calls_per_minute, shards)} or less, or choose a larger coingecko.plan.",
+            f"Set market.fetch_shards to {shard_count(calls_per_minute, shards)} or less, or choose a larger "
+            "coingecko.plan.",
         )
     return float(whole_calls)
 
@@ -133,7 +138,8 @@ def shard_rate(calls_per_minute: float, shards: int) -> float:
 def shard_count(calls_per_minute: float, wanted: int) -> int:
     """The most shards, up to ``wanted``, that leave at most 5 % of the plan unused by rounding.
 
-    A plan of 5 calls per minute gets one shard, 30 get three (of 10 each; four of 7 would lose two calls), 500 get four.
+    A plan of 5 calls per minute gets one shard, 30 get three (of 10 each; four of 7 would lose two calls), 500 get
+    four.
 
     Args:
         calls_per_minute: the bound of the whole plan.
@@ -141,4 +147,8 @@ def shard_count(calls_per_minute: float, wanted: int) -> int:
     """
     usable = max(1, math.floor(calls_per_minute))
     enough = (1 - _TOLERATED_LOSS) * usable
-    return next(count for count in range(max(1, min(wanted, usable)), 0, -1) if count == 1 or count * (usable // count) >= enough)
+    return next(
+        count
+        for count in range(max(1, min(wanted, usable)), 0, -1)
+        if count == 1 or count * (usable // count) >= enough
+    )

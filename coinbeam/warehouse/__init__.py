@@ -1,0 +1,1 @@
+"""BigQuery: client, schema, staging, publish."""

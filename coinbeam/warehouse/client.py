@@ -20,7 +20,16 @@ from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 from coinbeam.batch.identity import digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Column, Contract, load_all
-from coinbeam.contracts.bigquery import add_column_ddl, described, labels, schema, staging_schema, standard_type, table, view_ddl
+from coinbeam.contracts.bigquery import (
+    add_column_ddl,
+    described,
+    labels,
+    schema,
+    staging_schema,
+    standard_type,
+    table,
+    view_ddl,
+)
 from coinbeam.errors import ContractError, TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
 from coinbeam.sql_template import render
@@ -29,7 +38,9 @@ DATASETS = ("crypto_data", "crypto_marts", "crypto_ops", "crypto_staging")
 """The logical datasets."""
 
 _CONFLICT = re.compile("could not serialize access|due to concurrent update|transaction conflict", re.IGNORECASE)
-"""How BigQuery, and DuckDB below the emulator, say that of two concurrent writes of the same rows the other one was first."""
+"""How BigQuery, and DuckDB below the emulator, say that of two concurrent writes of the same rows the other one was
+first.
+"""
 
 STAGING_LIFETIME = timedelta(days=7)
 """How long a staging table outlives its batch, for the person who wants to see why an audit failed."""
@@ -60,7 +71,9 @@ class StagingTables:
 
     @property
     def suffix(self) -> str:
-        """The batch id in the alphabet of table names; a category may hold a ``_`` of its own, and must not collide with its ``-`` twin."""
+        """The batch id in the alphabet of table names; a category may hold a ``_`` of its own, and must not collide
+        with its ``-`` twin.
+        """
         plain = "".join(character if character.isalnum() else "_" for character in self.batch_id)
         return f"{plain}_{digest(self.batch_id)}" if "_" in self.batch_id else plain
 
@@ -101,19 +114,28 @@ class Warehouse:
         try:
             yield
         except (ServerError, TooManyRequests, RetryError) as error:
-            raise TransientError(f"The warehouse could not do the work: {error.message}", self._unreachable_remedy()) from error
+            raise TransientError(
+                f"The warehouse could not do the work: {error.message}", self._unreachable_remedy()
+            ) from error
         except GoogleAPICallError as error:
             if _CONFLICT.search(str(error.message)):
                 raise WriteConflictError(f"Another statement was first: {error.message}", "Try again.") from error
-            raise TerminalError(f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`.") from error
+            raise TerminalError(
+                f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`."
+            ) from error
         except GoogleAuthError as error:
-            raise TerminalError(f"The warehouse's credentials do not work: {type(error).__name__}.", self._unreachable_remedy()) from error
+            raise TerminalError(
+                f"The warehouse's credentials do not work: {type(error).__name__}.", self._unreachable_remedy()
+            ) from error
         except TimeoutError as error:
             raise TransientError(
-                f"The query did not end within {self._timeout:g} s.", "Make it smaller, or raise COINBEAM_WAREHOUSE__QUERY_TIMEOUT_SECONDS."
+                f"The query did not end within {self._timeout:g} s.",
+                "Make it smaller, or raise COINBEAM_WAREHOUSE__QUERY_TIMEOUT_SECONDS.",
             ) from error
         except OSError as error:
-            raise TransientError(f"The warehouse does not answer: {type(error).__name__}.", self._unreachable_remedy()) from error
+            raise TransientError(
+                f"The warehouse does not answer: {type(error).__name__}.", self._unreachable_remedy()
+            ) from error
 
     def dataset(self, logical: str) -> str:
         """The real name of a logical dataset.
@@ -145,7 +167,9 @@ class Warehouse:
             TransientError: BigQuery does not answer, or not in time.
         """
         limits = self.settings.warehouse
-        config = bigquery.QueryJobConfig(query_parameters=list(parameters), maximum_bytes_billed=limits.maximum_bytes_billed)
+        config = bigquery.QueryJobConfig(
+            query_parameters=list(parameters), maximum_bytes_billed=limits.maximum_bytes_billed
+        )
         with self.answering():
             job = self.client.query(sql, job_config=config, job_retry=self._job_retry, **self._bounds)
             return job.result(job_retry=self._job_retry, **self._bounds)
@@ -156,13 +180,15 @@ class Warehouse:
             return [dict(row.items()) for row in self.query(sql, parameters)]
 
     def append(self, table: str, ndjson: bytes) -> None:
-        """Append rows to ``dataset.table`` by a load job: one job, all or nothing, and readable at once by DML, unlike a streaming insert.
+        """Append rows to ``dataset.table`` by a load job: one job, all or nothing, and readable at once by DML, unlike
+        a streaming insert.
 
         Raises:
             TerminalError: BigQuery refused the rows; none was appended.
         """
         config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON, write_disposition=bigquery.WriteDisposition.WRITE_APPEND
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
         )
         with self.answering():
             name = f"{self.settings.google.project}.{table}"
@@ -180,7 +206,9 @@ class Warehouse:
         if not rows:
             return
         columns = [column.name for column in contract.columns]
-        body = "\n".join(json.dumps({name: row.get(name) for name in columns}, ensure_ascii=False) for row in rows).encode()
+        body = "\n".join(
+            json.dumps({name: row.get(name) for name in columns}, ensure_ascii=False) for row in rows
+        ).encode()
         name = f"{self.dataset('crypto_staging')}.{contract.name}__{digest(uuid.uuid4().hex)}"
         staged = bigquery.Table(f"{self.settings.google.project}.{name}", schema=staging_schema(contract.columns))
         staged.expires = self._clock() + STAGING_LIFETIME
@@ -188,13 +216,24 @@ class Warehouse:
             self.client.create_table(staged, **self._bounds)
         try:
             self.append(name, body)
-            self.query(_merge(contract, self.table(contract), name, [str(row.get(contract.partition_column or "")) for row in rows]))
+            self.query(
+                _merge(
+                    contract,
+                    self.table(contract),
+                    name,
+                    [str(row.get(contract.partition_column or "")) for row in rows],
+                )
+            )
         finally:
             with self.answering():
                 self.client.delete_table(staged, not_found_ok=True, **self._bounds)
 
     def _unreachable_remedy(self) -> str:
-        return "Start the local cloud with `coinbeam local up`." if self.settings.is_local else "Check the network and the credentials."
+        return (
+            "Start the local cloud with `coinbeam local up`."
+            if self.settings.is_local
+            else "Check the network and the credentials."
+        )
 
     def exists(self, name: str) -> bool:
         """Whether there is a table of this name, given as ``dataset.table``."""
@@ -218,7 +257,8 @@ class Warehouse:
                 return None
 
     def ensure_schema(self) -> list[str]:
-        """Create what is missing, add new nullable columns, and renew descriptions and labels; the only changes made without a person.
+        """Create what is missing, add new nullable columns, and renew descriptions and labels; the only changes made
+        without a person.
 
         Returns:
             One line for each change made.
@@ -252,7 +292,9 @@ class Warehouse:
         try:
             present = self.client.get_table(name, **self._bounds)
         except NotFound:
-            self.client.create_table(table(contract, name, constraints=not self.settings.is_local), exists_ok=True, **self._bounds)
+            self.client.create_table(
+                table(contract, name, constraints=not self.settings.is_local), exists_ok=True, **self._bounds
+            )
             return [f"created table {self.table(contract)}"]
         added = additive_columns(contract, _columns_for(contract, present))
         if _is_newer(present, contract):
@@ -261,14 +303,16 @@ class Warehouse:
             self.query(add_column_ddl(contract, self.dataset(contract.dataset), column))
         if added or not _is_described(present, contract):
             self._describe(contract, name)
-            return [f"added column {self.table(contract)}.{column.name}" for column in added] or [f"described table {self.table(contract)}"]
+            return [f"added column {self.table(contract)}.{column.name}" for column in added] or [
+                f"described table {self.table(contract)}"
+            ]
         return []
 
     def _describe(self, contract: Contract, name: str) -> None:
         """Bring the words of a table up to its contract: descriptions and labels.
 
-        The table is read again, since an ALTER gives it another etag, and an update of its former state would be refused. Its own order of
-        columns stays; those that the emulator's ALTER left out of the API's schema come last.
+        The table is read again, since an ALTER gives it another etag, and an update of its former state would be
+        refused. Its own order of columns stays; those that the emulator's ALTER left out of the API's schema come last.
         """
         present = self.client.get_table(name, **self._bounds)
         known = _columns(present)
@@ -280,7 +324,8 @@ class Warehouse:
     def _ensure_view(self, contract: Contract) -> list[str]:
         """Create the view, or replace one that shows something else.
 
-        It names its tables with their project: without it BigQuery refuses whoever asks from another one, as readers do.
+        It names its tables with their project: without it BigQuery refuses whoever asks from another one, as readers
+        do.
         """
         name = self.table(contract)
         query = render(contract.folder / "view.sql", **self.names(f"{self.settings.google.project}."))
@@ -309,7 +354,9 @@ class Warehouse:
     def create_staging(self, staging: StagingTables, contracts: Iterable[Contract]) -> None:
         """Create the staging tables of a batch, empty; what an earlier try left in them is gone."""
         for contract in contracts:
-            empty = bigquery.Table(f"{self.settings.google.project}.{staging.name(contract)}", schema=staging_schema(contract.file_columns))
+            empty = bigquery.Table(
+                f"{self.settings.google.project}.{staging.name(contract)}", schema=staging_schema(contract.file_columns)
+            )
             empty.expires = self._clock() + STAGING_LIFETIME
             with self.answering():
                 self.client.delete_table(empty, not_found_ok=True, **self._bounds)
@@ -319,7 +366,9 @@ class Warehouse:
         """Drop the staging tables of a published batch."""
         for contract in contracts:
             with self.answering():
-                self.client.delete_table(f"{self.settings.google.project}.{staging.name(contract)}", not_found_ok=True, **self._bounds)
+                self.client.delete_table(
+                    f"{self.settings.google.project}.{staging.name(contract)}", not_found_ok=True, **self._bounds
+                )
 
 
 def _columns(table: bigquery.Table) -> dict[str, tuple[str, bool]]:
@@ -329,24 +378,37 @@ def _columns(table: bigquery.Table) -> dict[str, tuple[str, bool]]:
 def _columns_for(contract: Contract, table: bigquery.Table) -> dict[str, tuple[str, bool]]:
     """The columns of a table that concern a contract.
 
-    After a roll back a table is newer than the code. The nullable columns that the newer release added are left null by the older one; were
-    they a fault, no release that added a column could ever be rolled back.
+    After a roll back a table is newer than the code. The nullable columns that the newer release added are left null by
+    the older one; were they a fault, no release that added a column could ever be rolled back.
     """
     columns, newer = _columns(table), _is_newer(table, contract)
-    return {name: (kind, required) for name, (kind, required) in columns.items() if not newer or required or name in contract.by_name}
+    return {
+        name: (kind, required)
+        for name, (kind, required) in columns.items()
+        if not newer or required or name in contract.by_name
+    }
 
 
 def _is_newer(table: bigquery.Table, contract: Contract) -> bool:
     """Whether a newer version of the contract has been applied to a table, by its label."""
-    applied, own = (version.split("-") for version in (table.labels.get("contract_version", ""), labels(contract)["contract_version"]))
+    applied, own = (
+        version.split("-")
+        for version in (table.labels.get("contract_version", ""), labels(contract)["contract_version"])
+    )
     return all(map(str.isdigit, applied + own)) and [int(part) for part in applied] > [int(part) for part in own]
 
 
 def _is_described(table: bigquery.Table, contract: Contract) -> bool:
-    """Whether descriptions and labels of a table are those of its contract; others may have given it labels of their own."""
+    """Whether descriptions and labels of a table are those of its contract; others may have given it labels of their
+    own.
+    """
     told = {field.name: field.description for field in table.schema}
     wanted = {column.name: described(column) for column in contract.columns}
-    return table.description == contract.description and labels(contract).items() <= dict(table.labels).items() and told == wanted
+    return (
+        table.description == contract.description
+        and labels(contract).items() <= dict(table.labels).items()
+        and told == wanted
+    )
 
 
 def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]) -> list[Column]:
@@ -361,18 +423,25 @@ def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]
     """
     new = [column for column in contract.columns if column.name not in present]
     known = [(column, *present[column.name]) for column in contract.columns if column.name in present]
-    faults = [f"{c.name} is {kind} in the warehouse, {c.type} in the contract" for c, kind, _ in known if kind != c.type]
+    faults = [
+        f"{c.name} is {kind} in the warehouse, {c.type} in the contract" for c, kind, _ in known if kind != c.type
+    ]
     faults += [
         f"{c.name} is {_mode(required)} in the warehouse, {_mode(c.required)} in the contract"
         for c, _, required in known
         if required != c.required
     ]
-    faults += [f"{name} is in the warehouse and not in the contract" for name in present if name not in contract.by_name]
-    faults += [f"{column.name} is new and required, but old rows have no value for it" for column in new if column.required]
+    faults += [
+        f"{name} is in the warehouse and not in the contract" for name in present if name not in contract.by_name
+    ]
+    faults += [
+        f"{column.name} is new and required, but old rows have no value for it" for column in new if column.required
+    ]
     if faults:
         raise ContractError(
             f"{contract.name} cannot be migrated: {'; '.join(faults)}.",
-            "Only nullable columns are added automatically. Make the new column nullable, or migrate the table by hand.",
+            "Only nullable columns are added automatically. Make the new column nullable, or migrate the table by "
+            "hand.",
         )
     return new
 
@@ -385,7 +454,8 @@ def _merge(contract: Contract, target: str, source: str, days: Sequence[str]) ->
         match.append(f"t.{contract.partition_column} BETWEEN DATE '{min(days)}' AND DATE '{max(days)}'")
     assignments = ", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key)
     return (
-        f"MERGE `{target}` AS t USING `{source}` AS s ON {' AND '.join(match)} WHEN MATCHED THEN UPDATE SET {assignments} "
+        f"MERGE `{target}` AS t USING `{source}` AS s ON {' AND '.join(match)} WHEN MATCHED THEN UPDATE SET "
+        f"{assignments} "
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f's.{name}' for name in columns)})"
     )
 

@@ -1,4 +1,6 @@
-"""What an additive migration would change: the migration itself, on a client that reads the warehouse and writes nothing."""
+"""What an additive migration would change: the migration itself, on a client that reads the warehouse and writes
+nothing.
+"""
 
 from typing import Any
 

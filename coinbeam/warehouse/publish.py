@@ -1,4 +1,6 @@
-"""Publishing: the SQL of a batch, rendered from ``sql/<dataset>/<table>/publish.sql`` and the contracts, run as one transaction."""
+"""Publishing: the SQL of a batch, rendered from ``sql/<dataset>/<table>/publish.sql`` and the contracts, run as one
+transaction.
+"""
 
 from coinbeam.batch.kinds import ASSETS, REJECTS, Batch
 from coinbeam.clock import format_instant
@@ -10,7 +12,9 @@ from coinbeam.warehouse.client import StagingTables, Warehouse
 QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""
 
-_TRACKED_EXCLUDES = frozenset({"asset_id", "valid_from", "valid_to", "is_current", "details_at", "source_id", "batch_id"})
+_TRACKED_EXCLUDES = frozenset(
+    {"asset_id", "valid_from", "valid_to", "is_current", "details_at", "source_id", "batch_id"}
+)
 _LISTED = frozenset({"symbol", "name", "status", "platforms"})
 
 
@@ -21,7 +25,9 @@ def publish_script(warehouse: Warehouse, batch: Batch) -> str:
 
 
 def rejects_script(warehouse: Warehouse, batch: Batch) -> str:
-    """One transaction that records the rejects of a batch; it runs before the audit, so that a blocked batch can be understood."""
+    """One transaction that records the rejects of a batch; it runs before the audit, so that a blocked batch can be
+    understood.
+    """
     return _transaction(warehouse, batch, (REJECTS,))
 
 
@@ -33,7 +39,8 @@ def _transaction(warehouse: Warehouse, batch: Batch, tables: tuple[str, ...]) ->
 def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
     """The publish statements of one table.
 
-    The batch id and the instants are rendered as literals: they are made by us from checked parts, and only literals prune partitions.
+    The batch id and the instants are rendered as literals: they are made by us from checked parts, and only literals
+    prune partitions.
     """
     staging = StagingTables(warehouse.settings, batch.batch_id)
     columns = [column.name for column in contract.columns]

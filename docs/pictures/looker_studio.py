@@ -1,7 +1,7 @@
 """The report of docs/looker_studio.md as a picture: ``python -m docs.pictures.looker_studio --asset bitcoin``.
 
-Looker Studio cannot run here, so the same charts are drawn from the same marts of the configured warehouse, by the dimensions, metrics and
-filters that the page names.
+Looker Studio cannot run here, so the same charts are drawn from the same marts of the configured warehouse, by the
+dimensions, metrics and filters that the page names.
 """
 
 import argparse
@@ -55,7 +55,9 @@ class Marts:
 
     def latest_prices(self) -> Rows:
         """The largest assets now."""
-        return self._rows("latest_prices", "quote_currency = @currency AND market_cap_rank IS NOT NULL", "market_cap_rank LIMIT 12")
+        return self._rows(
+            "latest_prices", "quote_currency = @currency AND market_cap_rank IS NOT NULL", "market_cap_rank LIMIT 12"
+        )
 
     def asset_stats(self) -> Rows:
         """The assets with more than a month of history."""
@@ -136,7 +138,9 @@ def draw_strength(axes: Axes, rows: Rows, asset: str) -> None:
     axes.plot(column(rows, "date"), column(rows, "rsi_14d"), color=BLUE, linewidth=0.8, label="rsi_14d")
     for bound in (30, 70):
         axes.axhline(bound, color=GREY, linewidth=0.8, linestyle="--")
-    axes.plot(column(rows, "date"), column(rows, "drawdown_percentage"), color=RED, linewidth=0.8, label="drawdown_percentage")
+    axes.plot(
+        column(rows, "date"), column(rows, "drawdown_percentage"), color=RED, linewidth=0.8, label="drawdown_percentage"
+    )
     axes.legend(loc="lower left")
 
 
@@ -168,7 +172,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=GUIDE.with_suffix(".png"))
     arguments = parser.parse_args(argv)
     warehouse = Warehouse(load_settings())
-    newest = warehouse.rows(f"SELECT MAX(date) AS newest FROM `{warehouse.table(mart('market_overview'))}`")[0]["newest"]
+    newest = warehouse.rows(f"SELECT MAX(date) AS newest FROM `{warehouse.table(mart('market_overview'))}`")[0][
+        "newest"
+    ]
     currency = warehouse.settings.market.quote_currency
     draw(Marts(warehouse, arguments.asset, currency, arguments.days, newest), arguments.asset, arguments.output)
     print(f"wrote {arguments.output}")

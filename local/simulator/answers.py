@@ -1,4 +1,6 @@
-"""The bodies with which the real API says no. Sources: its error reference, captured bodies, and threads that quote them."""
+"""The bodies with which the real API says no. Sources: its error reference, captured bodies, and threads that quote
+them.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +30,8 @@ class Answer:
 
 
 RATE_LIMIT_MESSAGE = (
-    "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe to our API plans for higher "
+    "You've exceeded the Rate Limit. Please visit https://www.coingecko.com/en/api/pricing to subscribe to our API "
+    "plans for higher "
     "rate limits."
 )
 
@@ -100,8 +103,10 @@ def cloudflare_page() -> Answer:
 def beyond_history(now: datetime, limit_days: int) -> Answer:
     """401 for a history deeper than the plan's, with an error inside an error."""
     text = (
-        f"Your request exceeds the allowed time range. Public API users are limited to querying historical data within the past "
-        f"{limit_days} days. Upgrade to a paid plan to enjoy full historical data access: https://www.coingecko.com/en/api/pricing. "
+        "Your request exceeds the allowed time range. Public API users are limited to querying historical data "
+        "within the past "
+        f"{limit_days} days. Upgrade to a paid plan to enjoy full historical data access: "
+        "https://www.coingecko.com/en/api/pricing. "
     )
     stamp = now.isoformat(timespec="milliseconds")
     return Answer(401, to_json({"error": {"status": {"timestamp": stamp, "error_code": 10012, "error_message": text}}}))
@@ -114,7 +119,9 @@ def key_missing() -> Answer:
 
 def plan_too_small() -> Answer:
     """401 for an endpoint beyond the plan."""
-    return status_error(401, 10005, "This request is limited to PRO API subscribers. Please subscribe to a plan to continue.")
+    return status_error(
+        401, 10005, "This request is limited to PRO API subscribers. Please subscribe to a plan to continue."
+    )
 
 
 def not_found(what: str) -> Answer:

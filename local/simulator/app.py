@@ -86,7 +86,14 @@ def _coins(api: SimulatedApi) -> APIRouter:
     ) -> Response:
         wanted = frozenset(part.strip() for part in ids.split(",")) if ids else None
         query = MarketsQuery(
-            min(per_page, MAX_PER_PAGE), page, order, wanted, category, sparkline, _periods(price_change_percentage), include_rehypothecated
+            min(per_page, MAX_PER_PAGE),
+            page,
+            order,
+            wanted,
+            category,
+            sparkline,
+            _periods(price_change_percentage),
+            include_rehypothecated,
         )
         return _body(api.markets(vs_currency, query, precision))
 
@@ -96,7 +103,12 @@ def _coins(api: SimulatedApi) -> APIRouter:
 
     @router.get("/coins/{coin}/market_chart")
     async def market_chart(
-        coin: str, vs_currency: str, days: str, interval: _Interval = None, precision: Precision = None, key: ProKey = None
+        coin: str,
+        vs_currency: str,
+        days: str,
+        interval: _Interval = None,
+        precision: Precision = None,
+        key: ProKey = None,
     ) -> Response:
         step: Step | None = "5-minutely" if interval == "5m" else interval
         return _body(api.chart_of_days(coin, vs_currency, days, step, key is not None, precision))
@@ -217,4 +229,6 @@ async def _explain(request: Request, error: Exception) -> Response:
     if request.url.path.startswith("/_control"):
         return respond(Answer(422, to_json({"detail": [f"{e['loc']}: {e['msg']}" for e in error.errors()]}), JSON))
     name = str(first["loc"][-1])
-    return respond(missing_parameter(name) if first["type"] == "missing" else plain_error(422, f"Invalid parameter {name}"))
+    return respond(
+        missing_parameter(name) if first["type"] == "missing" else plain_error(422, f"Invalid parameter {name}")
+    )

@@ -32,7 +32,16 @@ CATEGORIES: dict[str, str] = {
 }
 """Category id to category name."""
 
-PLATFORMS: tuple[str, ...] = ("ethereum", "binance-smart-chain", "solana", "base", "polygon-pos", "arbitrum-one", "avalanche", "tron")
+PLATFORMS: tuple[str, ...] = (
+    "ethereum",
+    "binance-smart-chain",
+    "solana",
+    "base",
+    "polygon-pos",
+    "arbitrum-one",
+    "avalanche",
+    "tron",
+)
 
 
 @dataclass(frozen=True)
@@ -145,13 +154,17 @@ class Catalogue:
     @cached_property
     def all_time_high(self) -> FloatArray:
         """In US dollars, never reached again."""
-        high: FloatArray = self.number("base_price") * np.exp(self.amplitude * (1 + uniforms(self.seed, "ath", self.slots)))
+        high: FloatArray = self.number("base_price") * np.exp(
+            self.amplitude * (1 + uniforms(self.seed, "ath", self.slots))
+        )
         return high
 
     @cached_property
     def all_time_low(self) -> FloatArray:
         """In US dollars, never reached again."""
-        low: FloatArray = self.number("base_price") * np.exp(-self.amplitude * (1 + uniforms(self.seed, "atl", self.slots)))
+        low: FloatArray = self.number("base_price") * np.exp(
+            -self.amplitude * (1 + uniforms(self.seed, "atl", self.slots))
+        )
         return low
 
     @cached_property
@@ -184,7 +197,8 @@ class Catalogue:
         bits = hashes(self.seed, "category", self.slots).tolist()
         stable = self.flag("stable").tolist()
         return [
-            ["stablecoins"] if s else sorted({names[b % 9], names[b // 9 % 9]} - {"stablecoins"}) for b, s in zip(bits, stable, strict=True)
+            ["stablecoins"] if s else sorted({names[b % 9], names[b // 9 % 9]} - {"stablecoins"})
+            for b, s in zip(bits, stable, strict=True)
         ]
 
     @cached_property
@@ -198,7 +212,9 @@ class Catalogue:
         return tuple(f"retired-coin-{n}" for n in range(1, max(3, len(self) // 10) + 1))
 
     def identities(self, epoch_seconds: int) -> tuple[list[str], list[str]]:
-        """Ids and names at an instant: as time goes by some ids vanish and others take their slot, and some coins change their name."""
+        """Ids and names at an instant: as time goes by some ids vanish and others take their slot, and some coins
+        change their name.
+        """
         ids, names = list(self.ids), list(self.names)
         for slot in np.flatnonzero(self.traits["reborn_at"] <= epoch_seconds).tolist():
             ids[slot], names[slot] = f"{ids[slot]}-new", f"{names[slot]} New"
@@ -208,7 +224,10 @@ class Catalogue:
 
     def _past_dates(self, stream: str) -> list[str]:
         seconds = (uniforms(self.seed, stream, self.slots) * 5 * 365 * 86_400_000).astype("timedelta64[ms]")
-        return [f"{text}Z" for text in np.datetime_as_string((_EPOCH_2026 - _DAY).astype("datetime64[ms]") - seconds).tolist()]
+        return [
+            f"{text}Z"
+            for text in np.datetime_as_string((_EPOCH_2026 - _DAY).astype("datetime64[ms]") - seconds).tolist()
+        ]
 
 
 def _contracts(bits: int) -> dict[str, str]:
@@ -222,7 +241,8 @@ def build_catalogue(seed: int, coins: int) -> Catalogue:
 
     Args:
         seed: the same seed gives the same coins.
-        coins: number of coins that ``/coins/markets`` serves: the well-known ones first, then the quirks, then the seeded rest.
+        coins: number of coins that ``/coins/markets`` serves: the well-known ones first, then the quirks, then the
+            seeded rest.
     """
     quirks = {slot: quirk for slot, quirk in enumerate(QUIRKS, start=len(KNOWN_COINS)) if slot < coins}
     heads = [*((c.id, c.symbol, c.name) for c in KNOWN_COINS), *((q.id, q.symbol, q.name) for q in QUIRKS)]
@@ -236,10 +256,14 @@ def build_catalogue(seed: int, coins: int) -> Catalogue:
 
 
 def _invented(seed: int, start: int, coins: int) -> Iterable[tuple[str, str, str]]:
-    """Ids, symbols and names for the slots from ``start`` on; an id that exists already gets a number, as in the real list."""
+    """Ids, symbols and names for the slots from ``start`` on; an id that exists already gets a number, as in the real
+    list.
+    """
     seen: dict[str, int] = {}
     slots = np.arange(start, max(start, coins), dtype=np.int64)
-    for bits, wrapped in zip(hashes(seed, "name", slots).tolist(), below(seed, "weth", slots, 74 / 18_000).tolist(), strict=True):
+    for bits, wrapped in zip(
+        hashes(seed, "name", slots).tolist(), below(seed, "weth", slots, 74 / 18_000).tolist(), strict=True
+    ):
         first, second = _FIRST[bits % len(_FIRST)], _SECOND[bits // 4096 % len(_SECOND)]
         name = f"Wrapped Ether ({first} {second})" if wrapped else f"{first} {second}"
         slug = re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
@@ -250,8 +274,9 @@ def _invented(seed: int, start: int, coins: int) -> Iterable[tuple[str, str, str
 def _seeded_traits(seed: int, slots: IntArray, fixed_slots: int) -> dict[str, FloatArray | BoolArray | IntArray]:
     """The columns of a catalogue as the seed gives them, before known coins and quirks.
 
-    Supplies are in coins, ``base_price`` in US dollars, ``sigma`` is the hourly volatility of the log price, ``beta`` the share in the
-    common factor, ``turnover`` the daily volume as a part of the market cap, ``roi_times`` the multiple since a token sale.
+    Supplies are in coins, ``base_price`` in US dollars, ``sigma`` is the hourly volatility of the log price, ``beta``
+    the share in the common factor, ``turnover`` the daily volume as a part of the market cap, ``roi_times`` the
+    multiple since a token sale.
     """
     cap = 3e10 / (slots + 1.0) ** 1.35 * np.exp(0.5 * normals(seed, "cap", slots))
     stable = below(seed, "stable", slots, 0.03)
@@ -307,6 +332,12 @@ def _set_quirk(traits: dict[str, FloatArray | BoolArray | IntArray], slot: int, 
     """Give a quirk's slot an unremarkable body, so that its one oddity stands alone."""
     supply = float(10_000_000 + 12_345 * slot)
     plain = {"base_price": 0.5 + slot / 100, "circulating": supply, "total": supply, "sigma": 0.002, "beta": 1.0}
-    body: dict[str, float | bool] = {**plain, "maximum": np.nan, "roi_times": np.nan, "spark_points": SPARKLINE_POINTS, "stable": False}
+    body: dict[str, float | bool] = {
+        **plain,
+        "maximum": np.nan,
+        "roi_times": np.nan,
+        "spark_points": SPARKLINE_POINTS,
+        "stable": False,
+    }
     for trait, value in {**body, **quirk.traits}.items():
         traits[trait][slot] = value

@@ -78,7 +78,10 @@ class CoinView:
         data: Row = {"current_price": self._prices("current_price", snapshot.price), "roi": coin["roi"]}
         data |= dict.fromkeys(("total_value_locked", "mcap_to_tvl_ratio", "fdv_to_tvl_ratio"))
         data |= self._records() | self._capitals() | self._changes()
-        data |= {field: coin[field] for field in ("market_cap_rank", "circulating_supply", "total_supply", "max_supply", "last_updated")}
+        data |= {
+            field: coin[field]
+            for field in ("market_cap_rank", "circulating_supply", "total_supply", "max_supply", "last_updated")
+        }
         data["max_supply_infinite"] = coin["max_supply"] is None
         if sparkline:
             data["sparkline_7d"] = sparklines(snapshot, np.array([self._slot]), 1.0)[0]
@@ -95,7 +98,11 @@ class CoinView:
 
     def _capitals(self) -> Row:
         coin, snapshot = self._row, self._snapshot
-        ratio = coin["market_cap"] / coin["fully_diluted_valuation"] if coin["market_cap"] and coin["fully_diluted_valuation"] else None
+        ratio = (
+            coin["market_cap"] / coin["fully_diluted_valuation"]
+            if coin["market_cap"] and coin["fully_diluted_valuation"]
+            else None
+        )
         return {
             "market_cap": self._amounts(coin["market_cap"]),
             "fully_diluted_valuation": self._amounts(coin["fully_diluted_valuation"]),
@@ -165,7 +172,9 @@ def coin_answer(snapshot: Snapshot, slot: int, row: Row, flags: DetailFlags) -> 
 
 
 def listed_answer(snapshot: Snapshot, coin: str, flags: DetailFlags) -> Row:
-    """The body for an id that is listed without a market: a renamed one has an empty ``current_price``, one has null explorers."""
+    """The body for an id that is listed without a market: a renamed one has an empty ``current_price``, one has null
+    explorers.
+    """
     body = _head(coin, coin[:5], coin.replace("-", " ").title(), {}) | {"description": {"en": _description(coin, 0)}}
     body |= {"market_cap_rank": None, "market_cap_rank_with_rehypothecated": None, "watchlist_portfolio_users": 0}
     votes = ("sentiment_votes_up_percentage", "sentiment_votes_down_percentage")
@@ -178,7 +187,13 @@ def listed_answer(snapshot: Snapshot, coin: str, flags: DetailFlags) -> Row:
     if flags.localization:
         body["localization"] = dict.fromkeys(LOCALES, body["name"])
     if flags.market_data:
-        body["market_data"] = {"current_price": {}, "market_cap": {}, "total_volume": {}, "roi": None, "market_cap_rank": None}
+        body["market_data"] = {
+            "current_price": {},
+            "market_cap": {},
+            "total_volume": {},
+            "roi": None,
+            "market_cap_rank": None,
+        }
     stamp = (snapshot.at - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return body | _optional_parts(flags, [], 0) | {"last_updated": stamp}
 
@@ -191,7 +206,9 @@ def _head(coin: str, symbol: str, name: str, platforms: dict[str, str]) -> Row:
         "web_slug": coin,
         "asset_platform_id": next(iter(platforms), None),
         "platforms": platforms or {"": ""},
-        "detail_platforms": {place: {"decimal_place": 18, "contract_address": address} for place, address in platforms.items()}
+        "detail_platforms": {
+            place: {"decimal_place": 18, "contract_address": address} for place, address in platforms.items()
+        }
         or {"": {"decimal_place": None, "contract_address": ""}},
         "block_time_in_minutes": 0 if platforms else 10,
         "preview_listing": False,
@@ -205,7 +222,9 @@ def _head(coin: str, symbol: str, name: str, platforms: dict[str, str]) -> Row:
 
 
 def _links(coin: str, is_token: bool) -> Row:
-    """Links as the API pads them: empty strings everywhere, and nulls among the explorers of coins with a chain of their own."""
+    """Links as the API pads them: empty strings everywhere, and nulls among the explorers of coins with a chain of
+    their own.
+    """
     explorers = [f"https://example.org/explorer/{coin}"]
     return {
         "homepage": [f"https://example.org/{coin}", "", ""],
@@ -232,10 +251,25 @@ def _description(name: str, bits: int) -> str:
 def _optional_parts(flags: DetailFlags, tickers: list[Row], bits: int) -> Row:
     parts: Row = {}
     if flags.community_data:
-        counts = dict.fromkeys(("reddit_average_posts_48h", "reddit_average_comments_48h", "reddit_accounts_active_48h"), 0)
-        parts["community_data"] = {"facebook_likes": None, **counts, "reddit_subscribers": bits % 1000, "telegram_channel_user_count": None}
+        counts = dict.fromkeys(
+            ("reddit_average_posts_48h", "reddit_average_comments_48h", "reddit_accounts_active_48h"), 0
+        )
+        parts["community_data"] = {
+            "facebook_likes": None,
+            **counts,
+            "reddit_subscribers": bits % 1000,
+            "telegram_channel_user_count": None,
+        }
     if flags.developer_data:
-        names = ("forks", "stars", "subscribers", "total_issues", "closed_issues", "pull_requests_merged", "pull_request_contributors")
+        names = (
+            "forks",
+            "stars",
+            "subscribers",
+            "total_issues",
+            "closed_issues",
+            "pull_requests_merged",
+            "pull_request_contributors",
+        )
         work = {"code_additions_deletions_4_weeks": {"additions": 0, "deletions": 0}, "commit_count_4_weeks": 0}
         parts["developer_data"] = dict.fromkeys(names, bits % 500) | work | {"last_4_weeks_commit_activity_series": []}
     if flags.tickers:

@@ -1,4 +1,6 @@
-"""Faults on order: which call fails, how, and which rows are corrupt. Deterministic by seed and request, never by time."""
+"""Faults on order: which call fails, how, and which rows are corrupt. Deterministic by seed and request, never by
+time.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -96,7 +98,9 @@ class Delay:
 Fault = Answer | Truncation | Delay
 
 _SHARE = 8
-"""One request in so many is hit, and always the first page of /coins/markets, so that a short run meets its profile too."""
+"""One request in so many is hit, and always the first page of /coins/markets, so that a short run meets its profile
+too.
+"""
 
 MANY_SHARE = 0.08
 
@@ -133,7 +137,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     "huge_supply": _set(total_supply=HUGE_INTEGER_TOKEN),
     "unknown_field": _set(moon_phase="waxing"),
 }
-"""Kinds of corruption by name. The last two are odd but legal: a number beyond 64 bits where a double belongs, a field nobody knows."""
+"""Kinds of corruption by name. The last two are odd but legal: a number beyond 64 bits where a double belongs, a field
+nobody knows.
+"""
 
 LEGAL_KINDS = frozenset({"huge_supply", "unknown_field"})
 """Kinds that a loader must keep."""
@@ -169,8 +175,8 @@ class FaultInjector:
     def page_shift(self, by_id: bool, page: int) -> int:
         """By how many places the window of a page has moved when it is asked for.
 
-        Sorted by market cap, coins go up and down: rows repeat and get lost. Sorted by id, coins are only inserted: rows repeat, and the
-        last ones move on to a later page.
+        Sorted by market cap, coins go up and down: rows repeat and get lost. Sorted by id, coins are only inserted:
+        rows repeat, and the last ones move on to a later page.
         """
         if self.order.profile is not Profile.SHIFTING_PAGES or page == 1:
             return 0

@@ -1,4 +1,6 @@
-"""The door of the simulated API: counts calls, keeps the rate limit, and lets the ordered faults happen to the answers."""
+"""The door of the simulated API: counts calls, keeps the rate limit, and lets the ordered faults happen to the
+answers.
+"""
 
 import asyncio
 import re

@@ -17,9 +17,13 @@ STEP_MS: dict[Step, int] = {"5-minutely": 300_000, "hourly": 3_600_000, "daily":
 _JITTER_MS: dict[Step, int] = {"5-minutely": 60_000, "hourly": 100_000, "daily": 0}
 """How late stamps are: those of captured hourly charts are up to 100 s after the hour, daily ones are exact."""
 
-_SETTLED: dict[Step, timedelta] = {"5-minutely": timedelta(minutes=2), "hourly": timedelta(minutes=3), "daily": timedelta(minutes=35)}
-"""How long after its nominal stamp a point appears, longer than its jitter and the cache together. Source for the day: the API's
-documentation of market_chart."""
+_SETTLED: dict[Step, timedelta] = {
+    "5-minutely": timedelta(minutes=2),
+    "hourly": timedelta(minutes=3),
+    "daily": timedelta(minutes=35),
+}
+"""How long after its nominal stamp a point appears, longer than its jitter and the cache together. Source for the day:
+the API's documentation of market_chart."""
 
 FIRST_DAY = datetime.fromisoformat("2013-04-28T00:00:00+00:00")
 """The source has no prices before."""
@@ -82,7 +86,8 @@ def chart(market: Market, slot: int, span: Span, rate: float, now: datetime) -> 
     volume = market.volumes(slots, hours)[0] * rate
     series = {"prices": price, "market_caps": price * supply, "total_volumes": volume}
     return {
-        name: [[stamp, value] for stamp, value in zip(stamps.tolist(), values.tolist(), strict=True)] for name, values in series.items()
+        name: [[stamp, value] for stamp, value in zip(stamps.tolist(), values.tolist(), strict=True)]
+        for name, values in series.items()
     }
 
 
@@ -104,7 +109,9 @@ def _instant(milliseconds: int) -> datetime:
 
 
 def is_within(start: datetime, now: datetime, limit_days: int | None) -> bool:
-    """Whether a history from ``start`` on is inside the plan's depth; None is no limit. A day of grace, as ``days=365`` must pass."""
+    """Whether a history from ``start`` on is inside the plan's depth; None is no limit. A day of grace, as ``days=365``
+    must pass.
+    """
     return limit_days is None or start >= now - timedelta(days=limit_days + 1)
 
 

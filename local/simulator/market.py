@@ -1,7 +1,7 @@
 """The market: prices of all coins as a pure function of (seed, instant), and the snapshot that the API answers from.
 
-A log price is its base plus value noise on lattices of growing width (one shared factor, one path per coin). It has no memory, so the
-answer for an instant is the same whenever and in whatever order it is asked for.
+A log price is its base plus value noise on lattices of growing width (one shared factor, one path per coin). It has no
+memory, so the answer for an instant is the same whenever and in whatever order it is asked for.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,31 @@ from typing import TypeVar
 
 import numpy as np
 
-from local.simulator.catalogue import CATEGORIES, MARKET_SIGMA, PERIODS_HOURS, SPARKLINE_POINTS, Catalogue, build_catalogue
+from local.simulator.catalogue import (
+    CATEGORIES,
+    MARKET_SIGMA,
+    PERIODS_HOURS,
+    SPARKLINE_POINTS,
+    Catalogue,
+    build_catalogue,
+)
 from local.simulator.noise import FloatArray, IntArray, hashes, normals, uniforms
 
 CACHE_SECONDS = 60
-"""Life of the server's cache: within one such bucket every answer is the same. Source: the API's documentation of /coins/markets."""
+"""Life of the server's cache: within one such bucket every answer is the same. Source: the API's documentation of
+/coins/markets.
+"""
 
-CHANGE_PERIODS: dict[str, int] = {"1h": 1, "24h": 24, "7d": 168, "14d": 336, "30d": 720, "60d": 1440, "200d": 4800, "1y": 8760}
+CHANGE_PERIODS: dict[str, int] = {
+    "1h": 1,
+    "24h": 24,
+    "7d": 168,
+    "14d": 336,
+    "30d": 720,
+    "60d": 1440,
+    "200d": 4800,
+    "1y": 8760,
+}
 """Period name to hours."""
 
 STALE_AGE = timedelta(days=3)
@@ -75,13 +93,17 @@ class Snapshot:
 
     @cached_property
     def market_cap(self) -> FloatArray:
-        """Price times circulating supply; 0 where the API says 0 instead of null, null where it says nothing but a price."""
+        """Price times circulating supply; 0 where the API says 0 instead of null, null where it says nothing but a
+        price.
+        """
         cap = np.where(self.catalogue.flag("zero_cap"), 0.0, self.price * self.catalogue.number("circulating"))
         return np.where(self.catalogue.flag("bare") | np.isnan(self.price), np.nan, cap)
 
     @cached_property
     def rank(self) -> IntArray:
-        """Market cap rank from 1; 0 stands for null: without a cap, and rehypothecated tokens since the new method of February 2026."""
+        """Market cap rank from 1; 0 stands for null: without a cap, and rehypothecated tokens since the new method of
+        February 2026.
+        """
         return self._ranks(np.where(self.catalogue.flag("rehypothecated"), 0.0, self.market_cap))
 
     @cached_property
@@ -91,8 +113,12 @@ class Snapshot:
 
     @cached_property
     def last_updated(self) -> list[str]:
-        """ISO 8601 instants with milliseconds: within the minute before the bucket, three days earlier for stale coins."""
-        offsets = (hashes(self.catalogue.seed, "updated", self.catalogue.slots) % np.uint64(59_900)).astype(np.int64) + 50
+        """ISO 8601 instants with milliseconds: within the minute before the bucket, three days earlier for stale
+        coins.
+        """
+        offsets = (hashes(self.catalogue.seed, "updated", self.catalogue.slots) % np.uint64(59_900)).astype(
+            np.int64
+        ) + 50
         offsets += np.where(self.catalogue.flag("stale"), int(STALE_AGE.total_seconds()) * 1000, 0)
         stamps = np.datetime64(self.at.replace(tzinfo=None), "ms") - offsets.astype("timedelta64[ms]")
         return [f"{text}Z" for text in np.datetime_as_string(stamps).tolist()]
@@ -172,7 +198,16 @@ class Market:
         day = sparkline[:, -24:]
         silent = self.catalogue.flag("unpriced") | self.catalogue.flag("bare")
         volume = np.where(silent, np.nan, self.volumes(slots, np.array([now]))[:, 0])
-        return Snapshot(self.catalogue, at, price, past, np.maximum(day.max(1), price), np.minimum(day.min(1), price), volume, sparkline)
+        return Snapshot(
+            self.catalogue,
+            at,
+            price,
+            past,
+            np.maximum(day.max(1), price),
+            np.minimum(day.min(1), price),
+            volume,
+            sparkline,
+        )
 
     def _week_before(self, hour: int) -> FloatArray:
         return self.prices(self.catalogue.slots, np.arange(hour - SPARKLINE_POINTS + 1, hour + 1, dtype=np.float64))
@@ -195,7 +230,9 @@ class Recent(OrderedDict[Hashable, _Value]):
 
 
 def _path(seed: int, slots: IntArray, sigma: FloatArray, hours: FloatArray) -> FloatArray:
-    """Deviation of the log price: the sum of all lattices, each as wide in amplitude as a random walk is after its period, halved."""
+    """Deviation of the log price: the sum of all lattices, each as wide in amplitude as a random walk is after its
+    period, halved.
+    """
     total = np.zeros((len(slots), len(hours)))
     for period in PERIODS_HOURS:
         octave = _octave(seed, f"path{period}", slots, hours, period)
@@ -223,6 +260,8 @@ def _octave(seed: int, stream: str, slots: IntArray, hours: FloatArray, period: 
 
 
 def jitter(seed: int, slot: int, stamps: IntArray, bound: int) -> IntArray:
-    """Milliseconds in [0, ``bound``) by which the stamps of a history are late; the same stamp is always late by the same time."""
+    """Milliseconds in [0, ``bound``) by which the stamps of a history are late; the same stamp is always late by the
+    same time.
+    """
     late: IntArray = (uniforms(seed, "jitter", np.full(len(stamps), slot), stamps) * bound).astype(np.int64)
     return late

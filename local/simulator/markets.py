@@ -85,7 +85,10 @@ def market_rows(snapshot: Snapshot, rate: float, precision: str | None) -> list[
         **_capitals(snapshot, rate),
         **_records(snapshot, rate, precision),
     }
-    rows = [dict(zip(MARKET_FIELDS, cells, strict=True)) for cells in zip(*(columns[field] for field in MARKET_FIELDS), strict=True)]
+    rows = [
+        dict(zip(MARKET_FIELDS, cells, strict=True))
+        for cells in zip(*(columns[field] for field in MARKET_FIELDS), strict=True)
+    ]
     _apply_quirks(snapshot, rows)
     return rows
 
@@ -94,7 +97,14 @@ def _identity(snapshot: Snapshot) -> dict[str, list[Any]]:
     coins = snapshot.catalogue
     ids, names = snapshot.identity
     roi = [_roi(times) for times in coins.number("roi_times").tolist()]
-    return {"id": ids, "symbol": coins.symbols, "name": names, "image": coins.images, "roi": roi, "last_updated": snapshot.last_updated}
+    return {
+        "id": ids,
+        "symbol": coins.symbols,
+        "name": names,
+        "image": coins.images,
+        "roi": roi,
+        "last_updated": snapshot.last_updated,
+    }
 
 
 def _roi(times: float) -> Row | None:
@@ -144,7 +154,9 @@ def _records(snapshot: Snapshot, rate: float, precision: str | None) -> dict[str
 
 
 def _apply_quirks(snapshot: Snapshot, rows: list[Row]) -> None:
-    """Null what coins without a price, and coins with nothing but a price, do not have; set the exact values of quirks."""
+    """Null what coins without a price, and coins with nothing but a price, do not have; set the exact values of
+    quirks.
+    """
     coins = snapshot.catalogue
     nullable = dict.fromkeys(field for field in MARKET_FIELDS if field not in _ALWAYS_FILLED)
     for slot in np.flatnonzero(coins.flag("unpriced")).tolist():
@@ -195,7 +207,11 @@ def _extras(snapshot: Snapshot, slots: IntArray, query: MarketsQuery, rate: floa
 
 def sparklines(snapshot: Snapshot, slots: IntArray, rate: float) -> list[Any]:
     """Hourly prices of seven days for some slots: fewer points for young coins, none without a price."""
-    counts = np.where(snapshot.catalogue.flag("unpriced"), 0, snapshot.catalogue.traits["spark_points"])[slots].astype(np.int64).tolist()
+    counts = (
+        np.where(snapshot.catalogue.flag("unpriced"), 0, snapshot.catalogue.traits["spark_points"])[slots]
+        .astype(np.int64)
+        .tolist()
+    )
     prices = snapshot.sparkline[slots] * rate
     return [series[SPARKLINE_POINTS - count :] for series, count in zip(prices, counts, strict=True)]
 
@@ -214,7 +230,11 @@ def list_rows(snapshot: Snapshot, include_platform: bool, status: str) -> list[R
     else:
         unlisted = coins.flag("unlisted").tolist()
         triples = zip(snapshot.identity[0], coins.symbols, snapshot.identity[1], range(len(coins)), strict=True)
-        rows = [{"id": i, "symbol": s, "name": n, "platforms": coins.platforms[slot]} for i, s, n, slot in triples if not unlisted[slot]]
+        rows = [
+            {"id": i, "symbol": s, "name": n, "platforms": coins.platforms[slot]}
+            for i, s, n, slot in triples
+            if not unlisted[slot]
+        ]
         rows = sorted(rows + [_bare_listing(coin) for coin in coins.list_only], key=lambda row: str(row["id"]))
     return rows if include_platform else [{field: row[field] for field in ("id", "symbol", "name")} for row in rows]
 

@@ -1,7 +1,8 @@
-"""Noise without state: every number is a function of (seed, stream, indexes), so any instant can be computed without the ones before it.
+"""Noise without state: every number is a function of (seed, stream, indexes), so any instant can be computed without
+the ones before it.
 
-The hash is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014). A generator object
-would tie the market to the order of calls and to the version of numpy.
+The hash is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014). A
+generator object would tie the market to the order of calls and to the version of numpy.
 """
 
 import hashlib
@@ -54,7 +55,9 @@ def uniforms(seed: int, stream: str, index: IntArray, second: IntArray | None = 
 
 
 def normals(seed: int, stream: str, index: IntArray, second: IntArray | None = None) -> FloatArray:
-    """Numbers close to standard normal, within ``NORMAL_BOUND``: four 16-bit uniforms of one hash, summed and scaled."""
+    """Numbers close to standard normal, within ``NORMAL_BOUND``: four 16-bit uniforms of one hash, summed and
+    scaled.
+    """
     bits = hashes(seed, stream, index, second)
     low = np.uint64(0xFFFF)
     total = bits & low

@@ -1,4 +1,5 @@
-"""The coins that break naive loaders: one per quirk that was found in real answers, each with an id that tests can name.
+"""The coins that break naive loaders: one per quirk that was found in real answers, each with an id that tests can
+name.
 
 Source of every quirk: bodies captured from the real API (``/coins/markets``, ``/coins/list``, ``/coins/{id}``).
 """
@@ -33,9 +34,18 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk("overflowing-atl", "ofl", "Overflowing ATL", fixed={"atl": 2.8e-37, "atl_change_percentage": 3.57e38}),
     Quirk("dust-price", "dust", "Dust Price", traits={"base_price": 2.4e-10, "circulating": 4.2e17, **_CALM}),
     Quirk(
-        "deep-atl", "datl", "Deep ATL", traits={"base_price": 3.1e-9}, fixed={"atl": 9.912345e-14, "atl_change_percentage": 3127354.81213}
+        "deep-atl",
+        "datl",
+        "Deep ATL",
+        traits={"base_price": 3.1e-9},
+        fixed={"atl": 9.912345e-14, "atl_change_percentage": 3127354.81213},
     ),
-    Quirk("whole-price", "whole", "Whole Price", traits={"base_price": 64_000.0, "circulating": 5_000.0, "whole_supply": True, **_CALM}),
+    Quirk(
+        "whole-price",
+        "whole",
+        "Whole Price",
+        traits={"base_price": 64_000.0, "circulating": 5_000.0, "whole_supply": True, **_CALM},
+    ),
     Quirk("zero-market-cap", "zmc", "Zero Market Cap", traits={"zero_cap": True}),
     Quirk("oversupplied", "over", "Oversupplied", traits={"circulating": 2e9, "total": 1e9}),
     Quirk("zero-supply", "zsup", "Zero Supply", traits={"total": 0.0, "maximum": 0.0}),
@@ -62,4 +72,6 @@ NULL_EXPLORERS = "null-explorers"
 """List-only coin whose ``links.blockchain_site`` holds nulls and whose description has CR LF."""
 
 RENAMED_IDS: tuple[str, ...] = ("matic-network", "old-name")
-"""Ids that were renamed: ``/coins/{id}`` answers 200 with an empty ``current_price`` object, ``/coins/markets`` knows nothing of them."""
+"""Ids that were renamed: ``/coins/{id}`` answers 200 with an empty ``current_price`` object, ``/coins/markets`` knows
+nothing of them.
+"""

@@ -1,4 +1,6 @@
-"""Numbers as the API writes them: rounded prices, integers where a float has no fraction, null for what is not known."""
+"""Numbers as the API writes them: rounded prices, integers where a float has no fraction, null for what is not
+known.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -11,7 +11,13 @@ FIRST_DAY = date(2018, 2, 1)
 
 NEVER_PUBLISHED = frozenset({date(2018, 4, 14), date(2018, 4, 15), date(2018, 4, 16), date(2024, 10, 26)})
 
-BANDS: tuple[tuple[int, str], ...] = ((25, "Extreme Fear"), (46, "Fear"), (54, "Neutral"), (75, "Greed"), (100, "Extreme Greed"))
+BANDS: tuple[tuple[int, str], ...] = (
+    (25, "Extreme Fear"),
+    (46, "Fear"),
+    (54, "Neutral"),
+    (75, "Greed"),
+    (100, "Extreme Greed"),
+)
 """Highest value of each class, as observed in published values."""
 
 
@@ -40,7 +46,11 @@ def index_answer(seed: int, now: datetime, limit: int) -> Row:
 
 def _entry(day: date, value: int) -> Row:
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return {"value": str(value), "value_classification": classification(value), "timestamp": str(int(midnight.timestamp()))}
+    return {
+        "value": str(value),
+        "value_classification": classification(value),
+        "timestamp": str(int(midnight.timestamp())),
+    }
 
 
 def _values(seed: int, days: list[date]) -> list[int]:

@@ -54,7 +54,9 @@ class SimulatedApi:
         monotonic: for the rate limit.
     """
 
-    def __init__(self, options: SimulatorOptions, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, options: SimulatorOptions, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.market = Market(options.seed, options.coins)
         self._options, self._clock, self._monotonic = options, clock, monotonic
         self._rows: Recent[list[Row]] = Recent(3)
@@ -133,7 +135,9 @@ class SimulatedApi:
         row = self._all_rows(snapshot, "usd", 1.0, None)[slot]
         return to_json(coin_answer(snapshot, slot, row, flags))
 
-    def chart_of_days(self, coin: str, currency: str, days: str, interval: Step | None, is_pro: bool, precision: str | None) -> bytes:
+    def chart_of_days(
+        self, coin: str, currency: str, days: str, interval: Step | None, is_pro: bool, precision: str | None
+    ) -> bytes:
         """The body of ``/coins/{id}/market_chart``.
 
         Raises:
@@ -142,9 +146,18 @@ class SimulatedApi:
         now = self.now()
         count = ALL_DAYS if days == "max" else _whole(days, "days")
         span = last_days(count, now, interval or granularity(count))
-        return self._chart(coin, currency, precision, lambda market, slot, rate: chart(market, slot, span, rate, now), span.start, is_pro)
+        return self._chart(
+            coin,
+            currency,
+            precision,
+            lambda market, slot, rate: chart(market, slot, span, rate, now),
+            span.start,
+            is_pro,
+        )
 
-    def chart_of_range(self, coin: str, currency: str, start: datetime, end: datetime, is_pro: bool, precision: str | None) -> bytes:
+    def chart_of_range(
+        self, coin: str, currency: str, start: datetime, end: datetime, is_pro: bool, precision: str | None
+    ) -> bytes:
         """The body of ``/coins/{id}/market_chart/range``.
 
         Raises:
@@ -154,7 +167,9 @@ class SimulatedApi:
             raise ApiError(plain_error(422, "Invalid parameter: to is before from"))
         now = self.now()
         span = between(start, end, now)
-        return self._chart(coin, currency, precision, lambda market, slot, rate: chart(market, slot, span, rate, now), start, is_pro)
+        return self._chart(
+            coin, currency, precision, lambda market, slot, rate: chart(market, slot, span, rate, now), start, is_pro
+        )
 
     def _chart(
         self,
@@ -195,11 +210,15 @@ class SimulatedApi:
         return self._orders.get((snapshot.at, whole), lambda: select(snapshot, whole))
 
     def _all_rows(self, snapshot: Snapshot, currency: str, rate: float, precision: str | None) -> list[Row]:
-        return self._rows.get((snapshot.at, currency.lower(), precision), lambda: market_rows(snapshot, rate, precision))
+        return self._rows.get(
+            (snapshot.at, currency.lower(), precision), lambda: market_rows(snapshot, rate, precision)
+        )
 
     def _corrupt_kinds(self, snapshot: Snapshot) -> dict[str, str]:
         priced = ~np.isnan(snapshot.price)
-        return self._kinds.get(snapshot.at, lambda: self.faults.corrupt_kinds(list(np.array(snapshot.identity[0])[priced])))
+        return self._kinds.get(
+            snapshot.at, lambda: self.faults.corrupt_kinds(list(np.array(snapshot.identity[0])[priced]))
+        )
 
 
 def _renew(repeated: list[Row], snapshot: Snapshot) -> None:

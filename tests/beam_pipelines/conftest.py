@@ -59,7 +59,9 @@ class Simulator:
 def served(api: SimulatedApi) -> Iterator[int]:
     """Serve the application from a thread; the port."""
     port = free_ports(1)[0]
-    server = uvicorn.Server(uvicorn.Config(create_app(api), host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(api), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 30
@@ -125,7 +127,11 @@ def live_plan() -> Callable[[str], dict[str, Any]]:
     """CoinGecko settings whose live API is some URL."""
 
     def plan(url: str) -> dict[str, Any]:
-        return {"plans": {"keyless": PlanLimits(base_url=url, calls_per_minute=6_000, calls_per_month=10_000, history_days=365)}}
+        return {
+            "plans": {
+                "keyless": PlanLimits(base_url=url, calls_per_minute=6_000, calls_per_month=10_000, history_days=365)
+            }
+        }
 
     return plan
 

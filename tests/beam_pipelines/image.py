@@ -1,4 +1,6 @@
-"""The image of the Beam jobs without Docker: an environment of the packages that the Dockerfile installs, a tree of what it copies."""
+"""The image of the Beam jobs without Docker: an environment of the packages that the Dockerfile installs, a tree of
+what it copies.
+"""
 
 import hashlib
 import os
@@ -36,7 +38,9 @@ class Image:
         """A shell command inside it: nothing of the test's own interpreter is on the path."""
         cleared = [f"-u{name}" for name in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")]
         given = [f"{name}={value}" for name, value in self.variables.items()]
-        return f"cd {shlex.quote(str(self.tree))} && exec " + shlex.join(["env", *cleared, *given, str(self.python), *arguments])
+        return f"cd {shlex.quote(str(self.tree))} && exec " + shlex.join(
+            ["env", *cleared, *given, str(self.python), *arguments]
+        )
 
 
 def stage(name: str, base: str = "") -> list[str]:
@@ -47,7 +51,9 @@ def stage(name: str, base: str = "") -> list[str]:
         base: what it has to begin with, where that matters.
     """
     lines = DOCKERFILE.read_text().replace("\\\n", " ").splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"FROM {base}") and line.endswith(f" AS {name}"))
+    start = next(
+        number for number, line in enumerate(lines) if line.startswith(f"FROM {base}") and line.endswith(f" AS {name}")
+    )
     rest = lines[start + 1 :]
     end = next((number for number, line in enumerate(rest) if line.startswith("FROM ")), len(rest))
     return [line.strip() for line in rest[:end] if line.strip() and not line.startswith("#")]
@@ -61,9 +67,15 @@ def build(folder: Path) -> Image:
         if line.startswith("COPY "):
             source, target = line.split()[1:]
             _copy(ROOT / source, tree / target)
-    variables = dict(word.split("=", 1) for line in instructions if line.startswith("ENV ") for word in line.split()[1:])
+    variables = dict(
+        word.split("=", 1) for line in instructions if line.startswith("ENV ") for word in line.split()[1:]
+    )
     [requirements] = {found[1] for line in instructions if (found := _INSTALL.search(line))}
-    return Image(_environment(ROOT / requirements), tree, {name: value.replace("/app", str(tree)) for name, value in variables.items()})
+    return Image(
+        _environment(ROOT / requirements),
+        tree,
+        {name: value.replace("/app", str(tree)) for name, value in variables.items()},
+    )
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -82,7 +94,9 @@ def _environment(requirements: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock", timeout=250):
         if not (folder / "ready").is_file():
-            subprocess.run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True, timeout=60)
+            subprocess.run(
+                [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True, timeout=60
+            )
             install = [*uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "-r", str(requirements)]
             subprocess.run(install, check=True, timeout=240, env=os.environ)
             (folder / "ready").touch()

@@ -1,4 +1,5 @@
-"""Beam's servers as the tests need them: on loopback only, and a job service with two workers, for which its own command has no option.
+"""Beam's servers as the tests need them: on loopback only, and a job service with two workers, for which its own
+command has no option.
 
 ``python -m tests.beam_pipelines.job_service jobs --job_port=P`` or ``... pool --service_port=P``
 """

@@ -1,4 +1,6 @@
-"""The jobs on Dataflow: what is submitted, parsed strictly; and the submitted graph, run by workers that hold only what the image holds."""
+"""The jobs on Dataflow: what is submitted, parsed strictly; and the submitted graph, run by workers that hold only what
+the image holds.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -31,7 +33,12 @@ JOBS: dict[str, tuple[str, ...]] = {
     "fetch_crypto_data": ("--source=simulator", f"--snapshot_at={AT}"),
     "populate_crypto_asset_dim": ("--source=simulator", f"--snapshot_at={AT}", "--max_details=2"),
     "populate_date_dim": (f"--snapshot_at={AT}",),
-    "fetch_market_history": ("--source=simulator", "--assets=bitcoin,tether", f"--from_date={FIRST}", f"--to_date={LAST}"),
+    "fetch_market_history": (
+        "--source=simulator",
+        "--assets=bitcoin,tether",
+        f"--from_date={FIRST}",
+        f"--to_date={LAST}",
+    ),
     "fetch_fear_greed": ("--source=simulator", f"--snapshot_at={AT}"),
 }
 EXECUTED = ("fetch_crypto_data", "populate_crypto_asset_dim", "populate_date_dim", "fetch_market_history")
@@ -72,7 +79,9 @@ def submitted(module_cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
             "--sdk_location=container",
             f"--sdk_container_image={IMAGE}",
         ]
-        report = import_module(f"beam_pipelines.{job}").run([*argv, *options, f"--output={root}/dataflow/{job}", f"--landing={root}/{job}"])
+        report = import_module(f"beam_pipelines.{job}").run(
+            [*argv, *options, f"--output={root}/dataflow/{job}", f"--landing={root}/{job}"]
+        )
         assert report["state"] == "submitted"
     return {job.name.replace("-", "_"): job for job in endpoint.service.jobs}
 
@@ -106,7 +115,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> image.Image:
 def run_graph(job: Job, workers: image.Image) -> None:
     """Run a submitted graph as Dataflow would: from its bytes alone, with workers of the image."""
     uri = job.body["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
-    graph = beam_runner_api_pb2.Pipeline.FromString(storage.Blob.from_uri(uri, storage.Client(project="local")).download_as_bytes())
+    graph = beam_runner_api_pb2.Pipeline.FromString(
+        storage.Blob.from_uri(uri, storage.Client(project="local")).download_as_bytes()
+    )
     command = workers.command("-m", "apache_beam.runners.worker.sdk_worker_main")
     for environment in graph.components.environments.values():
         environment.urn, environment.payload = python_urns.SUBPROCESS_SDK, command.encode()
@@ -115,7 +126,9 @@ def run_graph(job: Job, workers: image.Image) -> None:
 
 
 @pytest.fixture(scope="module")
-def direct(submitted: dict[str, Job], built: image.Image, module_cloud: LocalCloud) -> dict[str, tuple[dict[str, bytes], dict[str, bytes]]]:
+def direct(
+    submitted: dict[str, Job], built: image.Image, module_cloud: LocalCloud
+) -> dict[str, tuple[dict[str, bytes], dict[str, bytes]]]:
     """For each job the CSV files of its submitted graph, and those of the direct runner over what that landed."""
     root, found = module_cloud.settings.bucket_uri, {}
     for job in EXECUTED:
@@ -134,7 +147,9 @@ def test_the_submitted_graph_writes_the_bytes_of_the_direct_runner(direct: Any, 
     assert dataflow == replayed
 
 
-def test_a_package_that_the_image_lacks_is_found_out(submitted: dict[str, Job], built: image.Image, tmp_path: Path) -> None:
+def test_a_package_that_the_image_lacks_is_found_out(
+    submitted: dict[str, Job], built: image.Image, tmp_path: Path
+) -> None:
     shutil.copytree(built.tree, tmp_path / "app", ignore=shutil.ignore_patterns("calendar"))
     variables = {name: value.replace(str(built.tree), str(tmp_path / "app")) for name, value in built.variables.items()}
     with pytest.raises(Exception, match=r"No module named 'beam_pipelines.calendar'"):

@@ -48,7 +48,11 @@ def test_the_whole_market_is_landed_and_written_once(settings: Settings, simulat
     assert len({row["asset_id"] for row in written}) == len(written)
     assert report["api_calls"] == report["bodies_landed"] == len(pages(tmp_path)) == markets_calls(simulator) == 3
     assert report["metrics"]["api_calls"] == 3
-    assert (report["batch_id"], report["source_id"], report["mode"]) == ("20260102T0000Z-usd-all", "coingecko_simulator", "fetch")
+    assert (report["batch_id"], report["source_id"], report["mode"]) == (
+        "20260102T0000Z-usd-all",
+        "coingecko_simulator",
+        "fetch",
+    )
     assert json.loads((tmp_path / REPORT).read_text())["rows_valid"] == report["rows_valid"]
     assert not list(tmp_path.rglob(".*"))
 
@@ -62,9 +66,13 @@ def test_the_landed_bytes_are_the_answer(settings: Settings, tmp_path: Path) -> 
 
 def test_a_second_run_spends_no_call_and_changes_no_file(settings: Settings, simulator: Any, tmp_path: Path) -> None:
     fetch(settings, tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in (CSV, REJECTS)} | {page.name: page.read_bytes() for page in pages(tmp_path)}
+    before = {name: (tmp_path / name).read_bytes() for name in (CSV, REJECTS)} | {
+        page.name: page.read_bytes() for page in pages(tmp_path)
+    }
     report = fetch(settings, tmp_path)
-    after = {name: (tmp_path / name).read_bytes() for name in (CSV, REJECTS)} | {page.name: page.read_bytes() for page in pages(tmp_path)}
+    after = {name: (tmp_path / name).read_bytes() for name in (CSV, REJECTS)} | {
+        page.name: page.read_bytes() for page in pages(tmp_path)
+    }
     assert after == before
     assert (report["api_calls"], report["bodies_reused"], markets_calls(simulator)) == (0, 3, 3)
 
@@ -77,9 +85,14 @@ def test_a_replay_is_byte_identical(settings: Settings, tmp_path: Path) -> None:
     assert (report["mode"], report["source_id"], report["api_calls"]) == ("replay", "coingecko_simulator", 0)
 
 
-def test_a_replay_needs_no_source_at_all(settings: Settings, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_a_replay_needs_no_source_at_all(
+    settings: Settings, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
     fetch(settings, tmp_path)
-    assert fetch(make_settings(), tmp_path / "again", f"--source={tmp_path}/landing/markets/*/*", at=None)["rows_read"] == 600
+    assert (
+        fetch(make_settings(), tmp_path / "again", f"--source={tmp_path}/landing/markets/*/*", at=None)["rows_read"]
+        == 600
+    )
 
 
 def test_several_landed_batches_are_replayed_each_by_its_manifest(settings: Settings, tmp_path: Path) -> None:
@@ -144,8 +157,12 @@ def test_a_full_last_page_costs_one_more_call(settings: Settings, tmp_path: Path
     assert fetch(settings, tmp_path, "--per_page=200")["api_calls"] == 4
 
 
-@pytest.mark.parametrize("profile", ["throttle", "server_error", "unavailable", "html", "truncated", "slow", "error_in_200"])
-def test_a_passing_fault_leaves_no_trace_but_its_calls(settings: Settings, simulator: Any, tmp_path: Path, profile: str) -> None:
+@pytest.mark.parametrize(
+    "profile", ["throttle", "server_error", "unavailable", "html", "truncated", "slow", "error_in_200"]
+)
+def test_a_passing_fault_leaves_no_trace_but_its_calls(
+    settings: Settings, simulator: Any, tmp_path: Path, profile: str
+) -> None:
     simulator.order(profile=profile, limit=1, delay_seconds=0.2, retry_after=1)
     impatient = settings.model_copy(update={"coingecko": settings.coingecko.model_copy(update={"max_attempts": 3})})
     report = fetch(impatient, tmp_path)
@@ -156,7 +173,9 @@ def test_a_passing_fault_leaves_no_trace_but_its_calls(settings: Settings, simul
     assert report["api_retries"] == (profile != "slow")
 
 
-def test_a_page_that_stays_html_is_landed_and_rejected_alone(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_a_page_that_stays_html_is_landed_and_rejected_alone(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     simulator.order(profile="html_persistent", page=2)
     report = fetch(settings, tmp_path)
     assert (report["pages_rejected"], report["rows_read"]) == (1, 350)
@@ -183,10 +202,15 @@ def test_corrupt_rows_cost_only_themselves(settings: Settings, simulator: Any, t
     assert 0 < report["rows_rejected"] == len((tmp_path / REJECTS).read_text().splitlines()) < 10
     assert report["rows_valid"] + report["rows_rejected"] + report["rows_unpriced"] == 600
     assert report["unknown_fields"] == ["moon_phase"]
-    assert sum(report["metrics"][f"rejected_{reason}"] for reason in report["rejects_by_reason"]) == report["rows_rejected"]
+    assert (
+        sum(report["metrics"][f"rejected_{reason}"] for reason in report["rejects_by_reason"])
+        == report["rows_rejected"]
+    )
 
 
-def test_an_api_that_is_down_fails_the_job_and_leaves_no_report(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_an_api_that_is_down_fails_the_job_and_leaves_no_report(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     (tmp_path / REPORT).write_text("{}")
     simulator.order(profile="down")
     with pytest.raises(Exception, match="503"):
@@ -232,7 +256,11 @@ def test_a_live_batch_never_goes_on_after_its_interval(
 
 
 def test_a_batch_never_mixes_real_and_simulated_prices(
-    settings: Settings, simulator: Any, make_settings: Callable[..., Settings], live_plan: Callable[[str], dict[str, Any]], tmp_path: Path
+    settings: Settings,
+    simulator: Any,
+    make_settings: Callable[..., Settings],
+    live_plan: Callable[[str], dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     fetch(settings, tmp_path)
     live = make_settings(simulator.port, **live_plan(f"http://127.0.0.1:{simulator.port}/api/v3"))
@@ -299,7 +327,13 @@ def test_the_documented_command_runs_and_reports(simulator: Any, tmp_path: Path)
     ]
     environment = {"PATH": "/usr/bin:/bin", "COINBEAM_LOCAL__PORTS__SIMULATOR": str(simulator.port)}
     done = subprocess.run(
-        [*command, f"--output={tmp_path}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*command, f"--output={tmp_path}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "rows_valid" in done.stdout
@@ -329,9 +363,18 @@ def test_the_documented_command_runs_and_reports(simulator: Any, tmp_path: Path)
 
 
 def test_a_job_that_is_killed_goes_on_where_it_was(settings: Settings, simulator: Any, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "beam_pipelines.fetch_crypto_data", "--source=simulator", f"--snapshot_at={AT}", "--per_page=100"]
+    command = [
+        sys.executable,
+        "-m",
+        "beam_pipelines.fetch_crypto_data",
+        "--source=simulator",
+        f"--snapshot_at={AT}",
+        "--per_page=100",
+    ]
     environment = {"PATH": "/usr/bin:/bin", "COINBEAM_LOCAL__PORTS__SIMULATOR": str(simulator.port)}
-    with subprocess.Popen([*command, f"--output={tmp_path}", "--calls_per_minute=60"], cwd=ROOT, env=environment) as process:
+    with subprocess.Popen(
+        [*command, f"--output={tmp_path}", "--calls_per_minute=60"], cwd=ROOT, env=environment
+    ) as process:
         until = time.monotonic() + 60
         while len(pages(tmp_path)) < 2 and time.monotonic() < until:
             time.sleep(0.02)

@@ -50,20 +50,35 @@ def test_a_second_run_and_a_replay_write_the_same_bytes(settings: Settings, simu
     first = [(tmp_path / name).read_bytes() for name in FILES]
     again = index(settings, tmp_path)
     replay = index(settings, tmp_path / "replay", f"--source={tmp_path}/landing/fear_greed/*/*")
-    assert [(tmp_path / name).read_bytes() for name in FILES] == first == [(tmp_path / "replay" / name).read_bytes() for name in FILES]
+    assert (
+        [(tmp_path / name).read_bytes() for name in FILES]
+        == first
+        == [(tmp_path / "replay" / name).read_bytes() for name in FILES]
+    )
     assert (again["bodies_reused"], replay["api_calls"], simulator.calls("/fng")) == (1, 0, 1)
 
 
 def test_a_csv_of_a_user_is_a_source_of_its_own(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     (tmp_path / "fng.csv").write_text("date,fng\n2018-02-01,30\n2018-02-02,15\n")
-    report = index(make_settings(environment=Environment.PRODUCTION), tmp_path / "out", f"--source={tmp_path}/fng.csv", "--batch_id=mine")
+    report = index(
+        make_settings(environment=Environment.PRODUCTION),
+        tmp_path / "out",
+        f"--source={tmp_path}/fng.csv",
+        "--batch_id=mine",
+    )
     assert (report["rows_valid"], report["source_id"], report["batch_id"]) == (2, "file", "mine")
 
 
-def test_simulated_values_stay_out_of_production(settings: Settings, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_simulated_values_stay_out_of_production(
+    settings: Settings, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
     index(settings, tmp_path)
     with pytest.raises(SettingsError, match="simulated values"):
-        index(make_settings(environment=Environment.PRODUCTION), tmp_path / "x", f"--source={tmp_path}/landing/fear_greed/*/*")
+        index(
+            make_settings(environment=Environment.PRODUCTION),
+            tmp_path / "x",
+            f"--source={tmp_path}/landing/fear_greed/*/*",
+        )
 
 
 def test_several_batches_or_none_are_refused(settings: Settings, tmp_path: Path) -> None:

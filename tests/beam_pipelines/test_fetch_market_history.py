@@ -1,4 +1,6 @@
-"""The history job against the real simulator: landed once and for all, replayed byte for byte, honest about what is missing."""
+"""The history job against the real simulator: landed once and for all, replayed byte for byte, honest about what is
+missing.
+"""
 
 import csv
 import gzip
@@ -50,7 +52,9 @@ def calls(simulator: Any) -> int:
     return int(simulator.api.traffic.calls.total())
 
 
-def test_history_is_landed_by_the_piece_and_written_by_the_day(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_history_is_landed_by_the_piece_and_written_by_the_day(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     report = history(settings, tmp_path, ASSETS, FROM)
     written = rows(tmp_path)
     assert [row["date"] for row in written if row["asset_id"] == "bitcoin"][:1] == ["2025-11-01"]
@@ -61,7 +65,11 @@ def test_history_is_landed_by_the_piece_and_written_by_the_day(settings: Setting
         for name in ("2025-11-01_2025-12-31", "2026-01-01_2026-03-10")
     ]
     assert report["api_calls"] == report["bodies_landed"] == calls(simulator) == 4
-    assert (report["source_id"], report["days_missing"], report["first_date"]) == ("coingecko_simulator", 0, "2025-11-01")
+    assert (report["source_id"], report["days_missing"], report["first_date"]) == (
+        "coingecko_simulator",
+        0,
+        "2025-11-01",
+    )
     assert [piece["calls"] for piece in report["pieces"]] == [1, 1, 1, 1]
     assert json.loads((tmp_path / REPORT).read_text())["rows_valid"] == report["metrics"]["rows_valid"] == len(written)
     assert not list(tmp_path.rglob(".*"))
@@ -72,7 +80,12 @@ def test_what_is_landed_is_never_asked_for_again_by_anybody(settings: Settings, 
     before = landed(tmp_path)
     report = history(settings, tmp_path / "other", ASSETS, FROM, f"--landing={tmp_path}", "--batch_id=other")
     assert (report["api_calls"], report["bodies_reused"], calls(simulator)) == (2, 2, 4)
-    assert [(piece["reused"], piece["calls"]) for piece in report["pieces"]] == [(True, 0), (True, 0), (False, 1), (False, 1)]
+    assert [(piece["reused"], piece["calls"]) for piece in report["pieces"]] == [
+        (True, 0),
+        (True, 0),
+        (False, 1),
+        (False, 1),
+    ]
     assert before.items() <= landed(tmp_path).items()
     assert (tmp_path / "other" / "history_other.csv").is_file()
 
@@ -80,7 +93,12 @@ def test_what_is_landed_is_never_asked_for_again_by_anybody(settings: Settings, 
 def test_a_second_run_and_a_replay_write_the_same_bytes(settings: Settings, simulator: Any, tmp_path: Path) -> None:
     first = history(settings, tmp_path, ASSETS, FROM)
     again = history(settings, tmp_path, ASSETS, FROM, f"--output={tmp_path}/second", f"--landing={tmp_path}")
-    replay = history(settings, tmp_path / "replay", f"--source={tmp_path}/landing/market_chart/*/*/*", now=datetime(2026, 8, 1, tzinfo=UTC))
+    replay = history(
+        settings,
+        tmp_path / "replay",
+        f"--source={tmp_path}/landing/market_chart/*/*/*",
+        now=datetime(2026, 8, 1, tzinfo=UTC),
+    )
     assert first["batch_id"] == again["batch_id"] == replay["batch_id"]
     assert (again["api_calls"], replay["api_calls"], replay["mode"]) == (0, 0, "replay")
     assert len({(tmp_path / where / first["file"]).read_bytes() for where in (".", "second", "replay")}) == 1
@@ -97,7 +115,9 @@ def test_a_damaged_piece_is_asked_for_again_as_a_new_revision(settings: Settings
     assert history(settings, tmp_path, ASSETS, FROM)["api_calls"] == 0
 
 
-def test_an_asset_that_nobody_knows_costs_one_call_and_no_other_asset(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_an_asset_that_nobody_knows_costs_one_call_and_no_other_asset(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     report = history(settings, tmp_path, "--assets=bitcoin,not-a-coin", FROM)
     missing = [piece for piece in report["pieces"] if piece["error"]]
     assert {piece["asset_id"] for piece in missing} == {"not-a-coin"}
@@ -114,7 +134,10 @@ def test_an_asset_without_prices_has_gaps_and_no_rows(settings: Settings, simula
 
 
 def test_a_file_of_pieces_is_asked_for_as_it_is(settings: Settings, tmp_path: Path) -> None:
-    wanted = [HistoryPiece("bitcoin", "eur", date(2026, 2, 1), date(2026, 2, 3)), HistoryPiece("ethereum", "eur", *[date(2026, 3, 1)] * 2)]
+    wanted = [
+        HistoryPiece("bitcoin", "eur", date(2026, 2, 1), date(2026, 2, 3)),
+        HistoryPiece("ethereum", "eur", *[date(2026, 3, 1)] * 2),
+    ]
     (tmp_path / "pieces.json").write_text(pieces_json(wanted))
     report = history(settings, tmp_path, f"--pieces={tmp_path}/pieces.json")
     assert [(row["asset_id"], row["date"], row["quote_currency"]) for row in rows(tmp_path)] == [
@@ -139,9 +162,15 @@ def test_days_beyond_the_plan_that_were_landed_in_time_are_read(settings: Settin
     assert (later["api_calls"], later["rows_valid"]) == (0, first["rows_valid"])
 
 
-def test_the_api_knows_the_plan_better_than_the_settings(make_settings: Callable[..., Settings], simulator: Any, tmp_path: Path) -> None:
-    wrong = PlanLimits(base_url="http://127.0.0.1:1/api/v3", calls_per_minute=600, calls_per_month=9_999, history_days=3_000)
-    right = PlanLimits(base_url="http://127.0.0.1:1/api/v3", calls_per_minute=600, calls_per_month=9_999, history_days=4_000)
+def test_the_api_knows_the_plan_better_than_the_settings(
+    make_settings: Callable[..., Settings], simulator: Any, tmp_path: Path
+) -> None:
+    wrong = PlanLimits(
+        base_url="http://127.0.0.1:1/api/v3", calls_per_minute=600, calls_per_month=9_999, history_days=3_000
+    )
+    right = PlanLimits(
+        base_url="http://127.0.0.1:1/api/v3", calls_per_minute=600, calls_per_month=9_999, history_days=4_000
+    )
     settings = make_settings(simulator.port, plans={"keyless": wrong, "larger": right})
     with pytest.raises(Exception, match=r"(?s)10012.*HTTP 401|HTTP 401.*10012") as refused:
         history(settings, tmp_path, "--assets=bitcoin", "--from_date=2020-01-01", "--to_date=2020-01-02")
@@ -149,7 +178,9 @@ def test_the_api_knows_the_plan_better_than_the_settings(make_settings: Callable
     assert "'keyless', which reaches there" in str(refused.value)
 
 
-def test_an_open_day_is_refused_since_its_piece_would_stay_short(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_an_open_day_is_refused_since_its_piece_would_stay_short(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     with pytest.raises(SettingsError, match="not a closed day"):
         history(settings, tmp_path, ASSETS, FROM, "--to_date=2026-03-11")
     early = datetime(2026, 3, 10, 0, 20, tzinfo=UTC)
@@ -206,7 +237,9 @@ def export(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("named", ["--asset_of=btc-usd-max.csv=bitcoin", "--assets=bitcoin"])
-def test_an_export_brings_years_without_a_call(make_settings: Callable[..., Settings], export: Path, tmp_path: Path, named: str) -> None:
+def test_an_export_brings_years_without_a_call(
+    make_settings: Callable[..., Settings], export: Path, tmp_path: Path, named: str
+) -> None:
     report = history(make_settings(), tmp_path, f"--source={export.parent}/*", named)
     assert [(row["asset_id"], row["date"], row["source_id"]) for row in rows(tmp_path)] == [
         ("bitcoin", "2013-04-28", "coingecko_export"),
@@ -223,7 +256,11 @@ def test_an_export_may_enter_production(make_settings: Callable[..., Settings], 
 def test_simulated_history_may_not(settings: Settings, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     history(settings, tmp_path, ASSETS, FROM)
     with pytest.raises(SettingsError, match="simulated prices"):
-        history(make_settings(environment=Environment.PRODUCTION), tmp_path / "x", f"--source={tmp_path}/landing/market_chart/*/*/*")
+        history(
+            make_settings(environment=Environment.PRODUCTION),
+            tmp_path / "x",
+            f"--source={tmp_path}/landing/market_chart/*/*/*",
+        )
 
 
 def test_a_file_of_the_api_tells_its_asset_by_its_name(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
@@ -242,7 +279,11 @@ def test_a_file_of_the_api_tells_its_asset_by_its_name(make_settings: Callable[.
         pytest.param(["--asset_of=bitcoin"], "NAME=ID", id="a mapping without a name"),
         pytest.param(["--assets=bitcoin", "--quote_currency=eur"], "--quote_currency=usd", id="another currency"),
         pytest.param(["--assets=bitcoin", "--pieces=x.json"], "no meaning with --pieces", id="pieces in a replay"),
-        pytest.param(["--assets=bitcoin", "--from_date=2014-01-01", "--to_date=2013-01-01"], "after the last day", id="dates exchanged"),
+        pytest.param(
+            ["--assets=bitcoin", "--from_date=2014-01-01", "--to_date=2013-01-01"],
+            "after the last day",
+            id="dates exchanged",
+        ),
     ],
 )
 def test_a_wrong_replay_is_refused(
@@ -259,11 +300,15 @@ def test_a_wrong_replay_is_refused(
         pytest.param([ASSETS], "--assets and --from_date", id="no first day"),
         pytest.param(["--pieces=/nowhere/pieces.json"], "does not exist", id="no file of pieces"),
         pytest.param(["--pieces=x.json", ASSETS], "--assets has no meaning", id="pieces and assets"),
-        pytest.param([ASSETS, FROM, "--universe=all"], "Unknown option '--universe=all'", id="an option of another job"),
+        pytest.param(
+            [ASSETS, FROM, "--universe=all"], "Unknown option '--universe=all'", id="an option of another job"
+        ),
         pytest.param([ASSETS, "--from_date=1999-13-01"], "--from_date", id="a date that is none"),
     ],
 )
-def test_a_wrong_request_is_refused(settings: Settings, simulator: Any, tmp_path: Path, argv: list[str], said: str) -> None:
+def test_a_wrong_request_is_refused(
+    settings: Settings, simulator: Any, tmp_path: Path, argv: list[str], said: str
+) -> None:
     with pytest.raises(SettingsError, match=said):
         history(settings, tmp_path, *argv)
     assert calls(simulator) == 0
@@ -286,7 +331,13 @@ def test_the_command_line_tells_how_it_ended(simulator: Any, tmp_path: Path) -> 
         "--assets=bitcoin",
     ]
     done = subprocess.run(
-        [*command, "--from_date=1999-01-01"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*command, "--from_date=1999-01-01"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 2
     assert "beyond plan 'keyless'" in (tmp_path / "failure_fetch_market_history.txt").read_text()

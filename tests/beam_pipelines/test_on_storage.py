@@ -28,27 +28,54 @@ def job(name: str, cloud: LocalCloud, *argv: str, runner: str = "DirectRunner", 
 
 def test_landing_and_batch_files_lie_in_the_bucket_and_replay_the_same(fresh_cloud: LocalCloud, bucket: Any) -> None:
     root = fresh_cloud.settings.bucket_uri
-    job("fetch_crypto_data", fresh_cloud, "--source=simulator", f"--snapshot_at={AT}", f"--output={root}/batches/one", f"--landing={root}")
+    job(
+        "fetch_crypto_data",
+        fresh_cloud,
+        "--source=simulator",
+        f"--snapshot_at={AT}",
+        f"--output={root}/batches/one",
+        f"--landing={root}",
+    )
     job("fetch_crypto_data", fresh_cloud, f"--source={root}/landing/markets/*/*", f"--output={root}/batches/again")
     names = {blob.name for blob in bucket.client.list_blobs(bucket)}
     assert "landing/markets/20260102T0000Z-usd-all/page-00001.json.gz" in names
     assert not [name for name in names if name.rpartition("/")[2].startswith(".")]
-    first, again = (bucket.blob(f"batches/{name}/crypto_2026-01-02.csv").download_as_bytes(raw_download=True) for name in ("one", "again"))
+    first, again = (
+        bucket.blob(f"batches/{name}/crypto_2026-01-02.csv").download_as_bytes(raw_download=True)
+        for name in ("one", "again")
+    )
     assert first == again
     assert first.count(b"\n") > 500
 
 
 def test_the_dimensions_lie_in_the_bucket(fresh_cloud: LocalCloud, bucket: Any) -> None:
     root = fresh_cloud.settings.bucket_uri
-    job("populate_crypto_asset_dim", fresh_cloud, "--source=simulator", f"--snapshot_at={AT}", f"--output={root}/b", "--max_details=2")
+    job(
+        "populate_crypto_asset_dim",
+        fresh_cloud,
+        "--source=simulator",
+        f"--snapshot_at={AT}",
+        f"--output={root}/b",
+        "--max_details=2",
+    )
     job("populate_date_dim", fresh_cloud, f"--output={root}/b")
     names = {blob.name for blob in bucket.client.list_blobs(bucket)}
-    assert {"b/asset_dim.csv", "b/rejected_assets.ndjson", "b/date_dim.csv", "b/report_populate_crypto_asset_dim.json"} <= names
+    assert {
+        "b/asset_dim.csv",
+        "b/rejected_assets.ndjson",
+        "b/date_dim.csv",
+        "b/report_populate_crypto_asset_dim.json",
+    } <= names
 
 
 def test_a_dataflow_template_divides_the_quota_and_holds_no_key(fresh_cloud: LocalCloud, bucket: Any) -> None:
     root, key = fresh_cloud.settings.bucket_uri, "CG-thekeyofthistest"
-    dataflow = ["--project=local", "--region=us-central1", f"--temp_location={root}/temp", f"--staging_location={root}/staging"]
+    dataflow = [
+        "--project=local",
+        "--region=us-central1",
+        f"--temp_location={root}/temp",
+        f"--staging_location={root}/staging",
+    ]
     job(
         "fetch_crypto_data",
         fresh_cloud,

@@ -36,13 +36,22 @@ def calls(simulator: Any) -> int:
     return sum(simulator.api.traffic.calls.values())
 
 
-def test_every_listed_asset_is_a_row_and_details_keep_to_the_budget(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_every_listed_asset_is_a_row_and_details_keep_to_the_budget(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     report = populate(settings, tmp_path, "--max_details=5")
     written = rows(tmp_path)
     assert len(written) == report["assets_listed"] >= 600
-    assert list(next(iter(written.values()))) == [column.name for column in load_contract("crypto_asset_dim").file_columns]
+    assert list(next(iter(written.values()))) == [
+        column.name for column in load_contract("crypto_asset_dim").file_columns
+    ]
     assert {row["status"] for row in written.values()} == {"active"}
-    assert sum(bool(row["details_at"]) for row in written.values()) == report["details_fetched"] == len(details(tmp_path)) == 5
+    assert (
+        sum(bool(row["details_at"]) for row in written.values())
+        == report["details_fetched"]
+        == len(details(tmp_path))
+        == 5
+    )
     assert report["details_waiting"] == report["assets_listed"] - 5
     assert report["api_calls"] == calls(simulator) == 6
     assert report["metrics"]["details_fetched"] == 5
@@ -57,11 +66,15 @@ def test_a_second_run_spends_no_call_and_changes_no_file(settings: Settings, sim
 
 
 def test_a_second_run_after_the_publish_stays_the_same(settings: Settings, tmp_path: Path) -> None:
-    """After the publish the warehouse knows the details, so that other assets need theirs most: but the budget of this batch is spent."""
+    """After the publish the warehouse knows the details, so that other assets need theirs most: but the budget of this
+    batch is spent.
+    """
     populate(settings, tmp_path, "--max_details=3")
     before = (tmp_path / "asset_dim.csv").read_bytes()
     known = tmp_path / "known.csv"
-    known.write_text("asset_id,details_at\n" + "".join(f"{r['asset_id']},{AT}\n" for r in rows(tmp_path).values() if r["details_at"]))
+    known.write_text(
+        "asset_id,details_at\n" + "".join(f"{r['asset_id']},{AT}\n" for r in rows(tmp_path).values() if r["details_at"])
+    )
     report = populate(settings, tmp_path, "--max_details=3", f"--known_assets={known}")
     assert (tmp_path / "asset_dim.csv").read_bytes() == before
     assert (report["api_calls"], report["details_waiting"]) == (0, report["assets_listed"] - 3)
@@ -81,7 +94,9 @@ def test_the_assets_without_details_come_first_then_the_oldest(settings: Setting
     listed = sorted(rows(tmp_path / "list"))
     known = tmp_path / "known.csv"
     dates = {listed[7]: "2020-01-01T00:00:00Z", listed[9]: "2019-01-01T00:00:00Z", listed[11]: ""}
-    known.write_text("asset_id,details_at\n" + "".join(f"{asset},{dates.get(asset, '2025-01-01T00:00:00Z')}\n" for asset in listed))
+    known.write_text(
+        "asset_id,details_at\n" + "".join(f"{asset},{dates.get(asset, '2025-01-01T00:00:00Z')}\n" for asset in listed)
+    )
     populate(settings, tmp_path, "--max_details=3", f"--known_assets={known}")
     assert {asset for asset, row in rows(tmp_path).items() if row["details_at"]} == {listed[7], listed[9], listed[11]}
 
@@ -139,12 +154,17 @@ def test_a_real_list_with_real_details_has_no_reject(
     assert set(written) == {element["id"] for element in listed}
     assert written["bitcoin"]["genesis_date"] == "2009-01-03"
     assert json.loads(written["bitcoin"]["categories"]) == ["Cryptocurrency", "FTX Holdings", "Layer 1 (L1)"]
-    assert (written["usd-coin"]["country_origin"], written["usd-coin"]["homepage"]) == ("US", "https://www.circle.com/en/usdc")
+    assert (written["usd-coin"]["country_origin"], written["usd-coin"]["homepage"]) == (
+        "US",
+        "https://www.circle.com/en/usdc",
+    )
     names = {element["id"]: element["name"] for element in listed}
     assert {asset: row["name"] for asset, row in written.items()} == names
 
 
-def test_a_file_that_is_no_known_assets_is_refused_before_the_first_call(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_no_known_assets_is_refused_before_the_first_call(
+    settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
     (tmp_path / "known.csv").write_text("id\nbitcoin\n")
     with pytest.raises(SettingsError, match="--known_assets"):
         populate(settings, tmp_path, f"--known_assets={tmp_path}/known.csv")
@@ -156,4 +176,9 @@ def test_simulated_assets_are_not_replayed_into_a_shared_warehouse(
 ) -> None:
     populate(settings, tmp_path, "--max_details=0")
     with pytest.raises(SettingsError, match="coingecko_simulator"):
-        populate(make_settings(environment=Environment.PRODUCTION), tmp_path / "x", f"--source={tmp_path}/landing/coins*/*/*", at=None)
+        populate(
+            make_settings(environment=Environment.PRODUCTION),
+            tmp_path / "x",
+            f"--source={tmp_path}/landing/coins*/*/*",
+            at=None,
+        )

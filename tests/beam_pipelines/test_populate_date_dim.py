@@ -64,7 +64,9 @@ def test_the_columns_are_those_of_the_contract() -> None:
     assert date_table(date(2026, 1, 1), date(2026, 1, 1), contract).num_rows == 1
 
 
-def test_the_job_writes_every_day_once_and_the_same_again(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_the_job_writes_every_day_once_and_the_same_again(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
     argv = ["--runner=DirectRunner", f"--output={tmp_path}"]
     report = run(argv, make_settings(), lambda: datetime(2026, 11, 20, tzinfo=UTC))
     first = (tmp_path / "date_dim.csv").read_bytes()
@@ -81,7 +83,15 @@ def test_a_range_is_kept_to(make_settings: Callable[..., Settings], tmp_path: Pa
 
 
 def test_the_documented_command_runs(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "beam_pipelines.populate_date_dim", "--runner=DirectRunner", f"--output={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "beam_pipelines.populate_date_dim",
+        "--runner=DirectRunner",
+        f"--output={tmp_path}",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "date_dim.csv").is_file()

@@ -1,4 +1,6 @@
-"""The jobs on the portable runner: a job service and two worker processes outside of it write the bytes of the direct runner."""
+"""The jobs on the portable runner: a job service and two worker processes outside of it write the bytes of the direct
+runner.
+"""
 
 import os
 import subprocess
@@ -46,7 +48,9 @@ def running(module: str, *arguments: str) -> Iterator[int]:
     """A server as long as the block lasts, with everything that it started."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the pool starts a bare `python`
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, stderr=subprocess.DEVNULL, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], env=environment, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
     try:
         yield process.pid
     finally:

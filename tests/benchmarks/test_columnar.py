@@ -19,7 +19,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         printed: list[str] = []
         patch.setattr("builtins.print", lambda text: printed.append(text))
-        assert main(["--pages", "3", "--row-pages", "2", "--folder", str(tmp_path_factory.mktemp("bench")), "--json"]) == 0
+        assert (
+            main(["--pages", "3", "--row-pages", "2", "--folder", str(tmp_path_factory.mktemp("bench")), "--json"]) == 0
+        )
     found: dict[str, Any] = json.loads(printed[0])
     return found
 
@@ -65,7 +67,9 @@ def test_beam_must_write_the_bytes_of_the_plain_loop() -> None:
     assert "different bytes" in fault
 
 
-@pytest.mark.parametrize(("beam", "met"), [(11.0, [True, True, True, True, True]), (13.0, [True, False, False, False, False])])
+@pytest.mark.parametrize(
+    ("beam", "met"), [(11.0, [True, True, True, True, True]), (13.0, [True, False, False, False, False])]
+)
 def test_targets_are_those_of_the_issue(beam: float, met: list[bool]) -> None:
     seconds = {"plain": 10.0, "beam": beam, "strict": 11.5, "tolerant": 28.0, "rows": 80.0}
     measured = {name: Measurement(name, 4, 1_000, cpu, cpu, 299.0) for name, cpu in seconds.items()}

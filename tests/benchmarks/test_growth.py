@@ -1,4 +1,6 @@
-"""The growth benchmark measures what it says: both contenders compute the same days, and one that does not is found out."""
+"""The growth benchmark measures what it says: both contenders compute the same days, and one that does not is found
+out.
+"""
 
 import json
 from pathlib import Path
@@ -19,7 +21,10 @@ from coinbeam.contracts import load_contract
 def test_both_contenders_agree_and_every_figure_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
     monkeypatch.setattr("builtins.print", lambda text: printed.append(text))
-    assert main(["--hours", "790", "--assets", "3", "--repeats", "1", "--json", "--plot", str(tmp_path / "growth.svg")]) == 0
+    assert (
+        main(["--hours", "790", "--assets", "3", "--repeats", "1", "--json", "--plot", str(tmp_path / "growth.svg")])
+        == 0
+    )
     report: dict[str, Any] = json.loads(printed[0])
     assert report["disagreements"] == []
     [size] = report["sizes"]
@@ -64,7 +69,10 @@ def test_rows_have_the_form_of_the_fact() -> None:
     rows = table.to_pylist()
     assert [row["asset_id"] for row in rows] == asset_ids(3) * 2
     assert [row["snapshot_at"] for row in rows[::3]] == [instant(23), instant(24)]
-    assert all(row["snapshot_date"] == row["snapshot_at"].date() and row["time_id"] == row["snapshot_at"].hour * 60 for row in rows)
+    assert all(
+        row["snapshot_date"] == row["snapshot_at"].date() and row["time_id"] == row["snapshot_at"].hour * 60
+        for row in rows
+    )
 
 
 def test_cost_counts_work_and_not_waiting() -> None:

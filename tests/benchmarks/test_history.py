@@ -16,7 +16,10 @@ def test_beam_writes_the_bytes_of_the_plain_loop(tmp_path: Path, capsys: pytest.
     assert main(["--assets", "2", "--days", "900", "--repeat", "1", "--folder", str(tmp_path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["same"] is True
-    assert [(run["name"], run["pages"], run["rows"]) for run in report["contenders"]] == [("plain", 6, 1_800), ("beam", 6, 1_800)]
+    assert [(run["name"], run["pages"], run["rows"]) for run in report["contenders"]] == [
+        ("plain", 6, 1_800),
+        ("beam", 6, 1_800),
+    ]
     assert report["startup_share"] > 0
 
 

@@ -73,7 +73,9 @@ def values(build: Build, **given: str) -> dict[str, str]:
         **given: what the submitter gives, built-in ones included; what is not given of these is empty.
     """
     known = dict.fromkeys(BUILT_IN, "") | {name: text for name, text in given.items() if not name.startswith("_")}
-    return known | {name: substitute(text, known) for name, text in {**build.substitutions, **given}.items() if name.startswith("_")}
+    return known | {
+        name: substitute(text, known) for name, text in {**build.substitutions, **given}.items() if name.startswith("_")
+    }
 
 
 def script(step: Any) -> str | None:
@@ -84,7 +86,14 @@ def script(step: Any) -> str | None:
 def faults(text: str) -> list[str]:
     """Everything that is wrong with a file that the API would take."""
     body, build = read(text)
-    return [*_graph(build), *_substitutions(body, build), *_builders(build), *_times(build), *_scripts(build), *_account(build)]
+    return [
+        *_graph(build),
+        *_substitutions(body, build),
+        *_builders(build),
+        *_times(build),
+        *_scripts(build),
+        *_account(build),
+    ]
 
 
 def _graph(build: Build) -> Iterator[str]:
@@ -153,7 +162,9 @@ def _scripts(build: Build) -> Iterator[str]:
             yield f"{step.id} does not begin with {_START!r}"
         if "gsutil" in text:
             yield f"{step.id} uses gsutil"
-        done = subprocess.run(["bash", "-n"], input=text.replace("$$", "$"), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-n"], input=text.replace("$$", "$"), capture_output=True, text=True, check=False
+        )
         if done.returncode:
             yield f"{step.id} is no bash: {done.stderr.strip()}"
 

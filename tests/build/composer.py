@@ -1,4 +1,6 @@
-"""Composer's environment on this machine: the packages of its image that our DAGs stand on, and our requirements on top, without Beam."""
+"""Composer's environment on this machine: the packages of its image that our DAGs stand on, and our requirements on
+top, without Beam.
+"""
 
 import hashlib
 import os
@@ -24,8 +26,22 @@ def environment() -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock", timeout=280):
         if not (folder / "ready").is_file():
-            subprocess.run([*UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True, timeout=60)
-            install = [*UV, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "-r", str(IMAGE), "-r", str(REQUIREMENTS)]
+            subprocess.run(
+                [*UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True, timeout=60
+            )
+            install = [
+                *UV,
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--python",
+                str(python),
+                "-r",
+                str(IMAGE),
+                "-r",
+                str(REQUIREMENTS),
+            ]
             subprocess.run(install, check=True, timeout=270, env=os.environ)
             (folder / "ready").touch()
     return python

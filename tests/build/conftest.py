@@ -35,7 +35,9 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def workspace(local_cloud: LocalCloud, emulator: Emulator, composer_python: Path, tmp_path: Path) -> execution.Workspace:
+def workspace(
+    local_cloud: LocalCloud, emulator: Emulator, composer_python: Path, tmp_path: Path
+) -> execution.Workspace:
     """A checkout in which the steps of a build can be executed."""
     cloud = {**local_cloud.env, "STORAGE_EMULATOR_HOST": f"http://{HOST}:{emulator.port}"}
     given = {"PROJECT_ID": PROJECT, "SHORT_SHA": RELEASE, "_COMPOSER_BUCKET": COMPOSER_BUCKET}

@@ -1,4 +1,6 @@
-"""The steps of ``cloudbuild.yaml``, really executed on this machine: bash, gcloud and our own commands, on emulators."""
+"""The steps of ``cloudbuild.yaml``, really executed on this machine: bash, gcloud and our own commands, on
+emulators.
+"""
 
 import os
 import shutil
@@ -59,7 +61,9 @@ class Workspace:
             composer: interpreter of an environment with the packages of Composer.
         """
         for name in SHIPPED:
-            shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__", "deployment.json"))
+            shutil.copytree(
+                ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__", "deployment.json")
+            )
         link(self.folder / ".venv", Path(sys.executable))
         link(self.folder / ".composer", composer)
 
@@ -102,7 +106,9 @@ def left_out_here() -> dict[str, str]:
 
 
 def link(folder: Path, python: Path) -> None:
-    """An environment's ``bin/python`` that is another interpreter: not a link, or it would forget the environment it belongs to."""
+    """An environment's ``bin/python`` that is another interpreter: not a link, or it would forget the environment it
+    belongs to.
+    """
     (folder / "bin").mkdir(parents=True)
     command = folder / "bin" / "python"
     command.write_text(f'#!/bin/sh\nexec "{python}" "$@"\n')
@@ -110,7 +116,8 @@ def link(folder: Path, python: Path) -> None:
 
 
 def variables(cloud: Mapping[str, str], folder: Path, project: str) -> dict[str, str]:
-    """The environment of the steps: stock clients and gcloud, each told where the emulators are, and nothing of Coinbeam's.
+    """The environment of the steps: stock clients and gcloud, each told where the emulators are, and nothing of
+    Coinbeam's.
 
     Args:
         cloud: variables that point at the emulators.
@@ -118,7 +125,11 @@ def variables(cloud: Mapping[str, str], folder: Path, project: str) -> dict[str,
         project: the project of the build.
     """
     google = {name: value for name, value in cloud.items() if not name.startswith(("COINBEAM_", "AIRFLOW_"))}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COINBEAM_", "AIRFLOW_", "PYTHONPATH"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COINBEAM_", "AIRFLOW_", "PYTHONPATH"))
+    }
     gcloud = {
         "CLOUDSDK_CONFIG": str(folder),
         "CLOUDSDK_CORE_PROJECT": project,

@@ -20,7 +20,8 @@ def imported(folder: Path, own: set[str]) -> dict[str, set[str]]:
         own: top-level packages that are not looked for.
 
     Returns:
-        The distributions, each with the modules that import it. An import that nothing installed provides is told by its own name.
+        The distributions, each with the modules that import it. An import that nothing installed provides is told by
+        its own name.
     """
     found: dict[str, set[str]] = {}
     for path in folder.rglob("*.py"):

@@ -36,18 +36,38 @@ def test_what_the_api_does_not_take_is_found(old: str, new: str) -> None:
 
 
 WRONG = {
-    "a step that waits for a later one": ("waitFor: [lint, test]", "waitFor: [lint, switch]", "'switch', which is no earlier step"),
+    "a step that waits for a later one": (
+        "waitFor: [lint, test]",
+        "waitFor: [lint, switch]",
+        "'switch', which is no earlier step",
+    ),
     "a step that waits for none": ("    waitFor: [images]\n", "", "says nothing of what it waits for"),
     "an undeclared substitution": ("${_COMPOSER_BUCKET}", "${_AIRFLOW_BUCKET}", "${_AIRFLOW_BUCKET} is not declared"),
     "an unused substitution": ("  _PERIOD: daily", "  _PERIOD: daily\n  _SPARE: x", "_SPARE is declared and not used"),
-    "a shell variable with one dollar": ("$$metadata", "$metadata", "$metadata is not declared; a variable of the shell"),
+    "a shell variable with one dollar": (
+        "$$metadata",
+        "$metadata",
+        "$metadata is not declared; a variable of the shell",
+    ),
     "a shell command with one dollar": ("$$(basename", "$(basename", "$ is not declared; a variable of the shell"),
     "a builder without a version": ("python:3.11.13-bookworm", "python", "not pinned"),
     "the latest builder": ("cloud-builders/docker:24.0.9", "cloud-builders/docker:latest", "not pinned"),
     "a step without a timeout": ("    timeout: 2400s\n", "", "images has no timeout"),
-    "a step that outlasts the build": ("timeout: 3600s", "timeout: 9000s", "test has no timeout within that of the build"),
-    "a script that goes on after a failure": ("set -euo pipefail\n        make lint", "make lint", "lint does not begin with"),
-    "a script that is no bash": ("        done\n        gcloud storage", "        gcloud storage", "templates is no bash"),
+    "a step that outlasts the build": (
+        "timeout: 3600s",
+        "timeout: 9000s",
+        "test has no timeout within that of the build",
+    ),
+    "a script that goes on after a failure": (
+        "set -euo pipefail\n        make lint",
+        "make lint",
+        "lint does not begin with",
+    ),
+    "a script that is no bash": (
+        "        done\n        gcloud storage",
+        "        gcloud storage",
+        "templates is no bash",
+    ),
     "gsutil": ("gcloud storage ls", "gsutil ls", "templates uses gsutil"),
 }
 

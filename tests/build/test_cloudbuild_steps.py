@@ -1,4 +1,6 @@
-"""The steps of ``cloudbuild.yaml`` executed from first to last, on loopback; and a mistake in each stops the build before the switch."""
+"""The steps of ``cloudbuild.yaml`` executed from first to last, on loopback; and a mistake in each stops the build
+before the switch.
+"""
 
 import json
 import re
@@ -33,7 +35,9 @@ def airflow_home(migrated_airflow: Callable[[Settings], None], tmp_path: Path) -
     return orchestrator.airflow_home(settings)
 
 
-def run_deployed(workspace: Workspace, emulator: Emulator, home: Path, python: Path) -> "subprocess.CompletedProcess[str]":
+def run_deployed(
+    workspace: Workspace, emulator: Emulator, home: Path, python: Path
+) -> "subprocess.CompletedProcess[str]":
     """Run a DAG as Composer has it: what lies in its bucket, its packages, and no variable of ours."""
     for name in emulator.names(COMPOSER_BUCKET):
         path = home / "gcs" / name
@@ -47,7 +51,18 @@ def run_deployed(workspace: Workspace, emulator: Emulator, home: Path, python: P
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
     }
     return subprocess.run(
-        [str(python), "-I", "-m", "airflow", "dags", "test", "crypto_backfill_dag", "2026-02-01", "--conf", json.dumps(form)],
+        [
+            str(python),
+            "-I",
+            "-m",
+            "airflow",
+            "dags",
+            "test",
+            "crypto_backfill_dag",
+            "2026-02-01",
+            "--conf",
+            json.dumps(form),
+        ],
         cwd=home,
         env={**workspace.variables, **own},
         stdout=subprocess.PIPE,
@@ -61,13 +76,19 @@ def run_deployed(workspace: Workspace, emulator: Emulator, home: Path, python: P
 @pytest.mark.airflow
 @pytest.mark.timeout(280)
 def test_a_commit_becomes_the_current_release_and_its_dags_run(
-    workspace: Workspace, emulator: Emulator, airflow_home: Path, composer_python: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace,
+    emulator: Emulator,
+    airflow_home: Path,
+    composer_python: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     ended = workspace.run_all()
     assert {name: end.output for name, end in ended.items() if end.code} == {}
     left_out = {line.split()[1] for line in capsys.readouterr().out.splitlines() if "is not executed" in line}
     assert left_out == set(left_out_here())
-    assert [*ended] == [name for name in ("configure", "templates", "upload", "check", "contracts", "switch") if name not in left_out]
+    assert [*ended] == [
+        name for name in ("configure", "templates", "upload", "check", "contracts", "switch") if name not in left_out
+    ]
 
     for job in JOBS if "templates" in ended else ():
         template = read_json(emulator, DATA_BUCKET, f"releases/{RELEASE}/templates/{job}.json")
@@ -92,7 +113,9 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
 
 
 @pytest.mark.timeout(120)
-def test_a_dag_that_cannot_be_imported_stops_the_build_before_the_switch(workspace: Workspace, emulator: Emulator) -> None:
+def test_a_dag_that_cannot_be_imported_stops_the_build_before_the_switch(
+    workspace: Workspace, emulator: Emulator
+) -> None:
     (workspace.folder / "dags" / "calendar.py").write_text("from coinbeam.batch.kinds import NOTHING\n")
     for step in ("configure", "upload"):
         assert workspace.run(step).code == 0
@@ -105,4 +128,7 @@ def test_a_dag_that_cannot_be_imported_stops_the_build_before_the_switch(workspa
 def test_a_substitution_that_was_forgotten_stops_the_first_step(workspace: Workspace) -> None:
     workspace.given = {"PROJECT_ID": PROJECT, "SHORT_SHA": RELEASE}
     ended = workspace.run("configure")
-    assert (ended.code, ended.output) == (1, "ERROR: _COMPOSER_BUCKET is not set; give the bucket of the Composer environment.\n")
+    assert (ended.code, ended.output) == (
+        1,
+        "ERROR: _COMPOSER_BUCKET is not set; give the bucket of the Composer environment.\n",
+    )

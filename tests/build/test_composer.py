@@ -1,4 +1,6 @@
-"""What Composer holds is what our DAGs need: covered, resolvable, without Beam; and Airflow parses no file that is no DAG."""
+"""What Composer holds is what our DAGs need: covered, resolvable, without Beam; and Airflow parses no file that is no
+DAG.
+"""
 
 import os
 import re
@@ -37,7 +39,13 @@ def uncovered(image: set[str], requirements: set[str]) -> dict[str, set[str]]:
     for folder in sorted(OWN):
         for name, modules in imported(ROOT / folder, OWN).items():
             needed.setdefault(name, set()).update(modules)
-    assert {"google-cloud-bigquery", "google-cloud-storage", "apache-airflow-providers-google", "orjson", "pyyaml"} <= set(needed)
+    assert {
+        "google-cloud-bigquery",
+        "google-cloud-storage",
+        "apache-airflow-providers-google",
+        "orjson",
+        "pyyaml",
+    } <= set(needed)
     return {name: modules for name, modules in needed.items() if name not in image | requirements}
 
 
@@ -46,7 +54,9 @@ def test_every_import_of_ours_is_in_the_image_or_in_the_requirements() -> None:
 
 
 def test_a_package_that_is_missing_in_the_requirements_is_found() -> None:
-    assert uncovered(set(pins(IMAGE)), set(pins(REQUIREMENTS)) - {"orjson"}) == {"orjson": {"coinbeam/sources/http/responses.py"}}
+    assert uncovered(set(pins(IMAGE)), set(pins(REQUIREMENTS)) - {"orjson"}) == {
+        "orjson": {"coinbeam/sources/http/responses.py"}
+    }
 
 
 def test_nothing_is_required_that_the_image_holds_for_certain_nor_airflow_nor_beam() -> None:
@@ -70,10 +80,23 @@ def resolve(folder: Path, *requirements: Path) -> "subprocess.CompletedProcess[s
     """Let uv resolve the requirements together with the image."""
     without = folder / "without.txt"
     without.write_text("apache-beam\n")
-    command = [*UV, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", "3.11", "--excludes", str(without)]
+    command = [
+        *UV,
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "--python-version",
+        "3.11",
+        "--excludes",
+        str(without),
+    ]
     constraints = ["--python-platform", "x86_64-manylinux_2_28", "-c", str(IMAGE)]
     files = [str(IMAGE_INPUT), *map(str, requirements)]
-    return subprocess.run([*command, *constraints, *files], capture_output=True, text=True, timeout=200, check=False, env=os.environ)
+    return subprocess.run(
+        [*command, *constraints, *files], capture_output=True, text=True, timeout=200, check=False, env=os.environ
+    )
 
 
 def test_image_and_requirements_resolve_together_to_what_is_pinned(tmp_path: Path) -> None:
@@ -129,7 +152,9 @@ def test_airflow_parses_the_dags_of_our_folder_and_no_shared_module() -> None:
     assert parsed == sorted(path.name for path in (ROOT / "dags").glob("*_dag.py"))
 
 
-@pytest.mark.parametrize("path", ["coinbeam_releases/abc/dags/crypto_etl_dag.py", "coinbeam_releases/abc/coinbeam/settings.py"])
+@pytest.mark.parametrize(
+    "path", ["coinbeam_releases/abc/dags/crypto_etl_dag.py", "coinbeam_releases/abc/coinbeam/settings.py"]
+)
 def test_airflow_never_parses_a_release_in_either_syntax_of_its_ignore_file(path: str) -> None:
     as_glob = pathspec.PathSpec.from_lines("gitignore", [IGNORED])
     assert as_glob.match_file(path)

@@ -1,4 +1,6 @@
-"""The workflows of GitHub: the same commands as a person's, pinned actions, few rights, and a deployment that is off until it is set up."""
+"""The workflows of GitHub: the same commands as a person's, pinned actions, few rights, and a deployment that is off
+until it is set up.
+"""
 
 import re
 import subprocess
@@ -34,7 +36,9 @@ def _of_job(job: dict[str, Any]) -> Iterator[str]:
         yield "no timeout"
     if set(job["permissions"]) - {"contents", "id-token"} or job["permissions"]["contents"] != "read":
         yield "more rights than it needs"
-    if job["permissions"].get("id-token") and not all(word in job["if"] for word in ("refs/heads/main", "'push'", "vars.DEPLOY")):
+    if job["permissions"].get("id-token") and not all(
+        word in job["if"] for word in ("refs/heads/main", "'push'", "vars.DEPLOY")
+    ):
         yield "may sign in to Google on another occasion than a push to main"
     for step in job["steps"]:
         script = step.get("run", "")
@@ -72,7 +76,11 @@ def test_a_mistake_is_found(old: str, new: str, said: str) -> None:
 
 def test_the_checks_are_the_targets_of_the_makefile() -> None:
     steps = yaml.safe_load(FILE.read_text())["jobs"]["check"]["steps"]
-    assert [step["run"].split()[:2] for step in steps if "run" in step] == [["make", "env"], ["make", "lint"], ["make", "test"]]
+    assert [step["run"].split()[:2] for step in steps if "run" in step] == [
+        ["make", "env"],
+        ["make", "lint"],
+        ["make", "test"],
+    ]
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"env", "lint", "test"} <= targets
 

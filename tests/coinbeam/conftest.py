@@ -1,4 +1,6 @@
-"""What the tests of the core share: rows of valid data, and staging tables filled by the same load jobs that the DAG uses."""
+"""What the tests of the core share: rows of valid data, and staging tables filled by the same load jobs that the DAG
+uses.
+"""
 
 import io
 import json
@@ -110,7 +112,9 @@ class Stage:
     warehouse: Warehouse
 
     def fill(self, batch: str, only: Sequence[str] = SNAPSHOTS.staged, **tables: Sequence[Row]) -> StagingTables:
-        """Lay out the staging tables of a batch and load rows into them by load jobs; tables without rows stay empty."""
+        """Lay out the staging tables of a batch and load rows into them by load jobs; tables without rows stay
+        empty.
+        """
         staging = StagingTables(self.warehouse.settings, batch)
         self.warehouse.create_staging(staging, [load_contract(name) for name in only])
         for name, rows in tables.items():
@@ -127,7 +131,9 @@ class Stage:
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             schema=staging_schema(load_contract(contract).file_columns),
         )
-        self.warehouse.client.load_table_from_file(io.BytesIO(body), f"local.{table}", job_config=config).result(retry=None, timeout=60)
+        self.warehouse.client.load_table_from_file(io.BytesIO(body), f"local.{table}", job_config=config).result(
+            retry=None, timeout=60
+        )
 
     def publish(self, batch: str, at: datetime = DAY, **tables: Sequence[Row]) -> None:
         """Stage and publish a batch."""
@@ -138,7 +144,9 @@ class Stage:
     def contents(self, name: str) -> list[dict[str, Any]]:
         """All rows of a table, in the order of its key."""
         contract = load_contract(name)
-        return self.warehouse.rows(f"SELECT * FROM `{self.warehouse.table(contract)}` ORDER BY {', '.join(contract.primary_key)}")
+        return self.warehouse.rows(
+            f"SELECT * FROM `{self.warehouse.table(contract)}` ORDER BY {', '.join(contract.primary_key)}"
+        )
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
         """The full contents of every published table."""

@@ -23,8 +23,12 @@ def test_the_clock_of_production_is_aware_and_utc() -> None:
         pytest.param("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC), id="a date is its midnight"),
         pytest.param("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), id="Z is UTC"),
         pytest.param("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), id="no offset means UTC"),
-        pytest.param("2026-01-02T03:04:05+05:30", datetime(2026, 1, 1, 21, 34, 5, tzinfo=UTC), id="another offset is converted"),
-        pytest.param("2026-01-02T03:04:05.25Z", datetime(2026, 1, 2, 3, 4, 5, 250_000, tzinfo=UTC), id="a fraction is kept"),
+        pytest.param(
+            "2026-01-02T03:04:05+05:30", datetime(2026, 1, 1, 21, 34, 5, tzinfo=UTC), id="another offset is converted"
+        ),
+        pytest.param(
+            "2026-01-02T03:04:05.25Z", datetime(2026, 1, 2, 3, 4, 5, 250_000, tzinfo=UTC), id="a fraction is kept"
+        ),
     ],
 )
 def test_an_instant_is_read_as_aware_utc(text: str, expected: datetime) -> None:

@@ -1,7 +1,7 @@
 """Where the key comes from, and that no log line shows it.
 
-There is no Secret Manager emulator: a fake client class with the one method of the official client stands in, and the official client is
-used only as far as it goes without an account.
+There is no Secret Manager emulator: a fake client class with the one method of the official client stands in, and the
+official client is used only as far as it goes without an account.
 """
 
 import logging
@@ -63,14 +63,18 @@ def test_white_space_around_a_key_is_dropped():
 @pytest.mark.parametrize("empty", [None, "", "  "], ids=["absent", "empty", "blank"])
 def test_without_an_environment_key_the_secret_is_read(empty):
     manager = FakeSecretManager(f"{KEY}\n".encode())
-    settings = CoinGeckoSettings(plan="analyst", api_key=None if empty is None else SecretStr(empty), api_key_secret=NAME)
+    settings = CoinGeckoSettings(
+        plan="analyst", api_key=None if empty is None else SecretStr(empty), api_key_secret=NAME
+    )
     assert api_key(settings, lambda name: read_secret_version(name, manager)) == KEY
     assert manager.asked == [NAME]
 
 
 @pytest.mark.parametrize("plan", ["demo", "basic", "analyst"])
 def test_a_missing_key_names_the_settings_that_give_one(plan):
-    with pytest.raises(SettingsError, match=rf"'{plan}', which needs an API key.*COINGECKO_API_KEY.*coingecko.api_key_secret"):
+    with pytest.raises(
+        SettingsError, match=rf"'{plan}', which needs an API key.*COINGECKO_API_KEY.*coingecko.api_key_secret"
+    ):
         api_key(CoinGeckoSettings(plan=plan))
 
 
@@ -84,7 +88,9 @@ def test_a_key_that_the_plan_does_not_use_is_told_without_the_key(caplog):
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize("bad", [f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x00x"], ids=["line break", "blank", "not ascii", "control"])
+@pytest.mark.parametrize(
+    "bad", [f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x00x"], ids=["line break", "blank", "not ascii", "control"]
+)
 def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(bad):
     with pytest.raises(SettingsError, match="COINGECKO_API_KEY") as caught:
         api_key(CoinGeckoSettings(plan="demo", api_key=SecretStr(bad)))
@@ -115,7 +121,9 @@ def test_a_refused_secret_is_a_settings_error_with_the_role_to_give(error):
 
 
 @pytest.mark.parametrize(
-    "error", [api_exceptions.ServiceUnavailable("down"), api_exceptions.DeadlineExceeded("slow")], ids=lambda error: type(error).__name__
+    "error",
+    [api_exceptions.ServiceUnavailable("down"), api_exceptions.DeadlineExceeded("slow")],
+    ids=lambda error: type(error).__name__,
 )
 def test_a_silent_secret_manager_is_transient(error):
     with pytest.raises(TransientError, match="did not give"):
@@ -129,7 +137,9 @@ def test_the_fake_has_the_method_of_the_official_client():
 
 
 def test_secret_manager_is_not_imported_before_it_is_needed():
-    code = "import sys, coinbeam.secrets, coinbeam.sources.choose; sys.exit('google.cloud.secretmanager' in sys.modules)"
+    code = (
+        "import sys, coinbeam.secrets, coinbeam.sources.choose; sys.exit('google.cloud.secretmanager' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -1,4 +1,6 @@
-"""Settings: a wrong one is named before the first call, a secret is never shown, and the environment wins over the file."""
+"""Settings: a wrong one is named before the first call, a secret is never shown, and the environment wins over the
+file.
+"""
 
 import json
 import os
@@ -91,25 +93,47 @@ def test_a_list_is_given_to_a_variable_as_json(monkeypatch: pytest.MonkeyPatch) 
         pytest.param("COINBEAM_MARKET__IDS", "bitcoin,ethereum", "market", id="a list that is not JSON"),
         pytest.param("COINBEAM_MARKET", "all", "market", id="a word for a section"),
         pytest.param("COINBEAM_MARKET__UNIVERSE", "ids", "market.ids is empty", id="the universe of ids without ids"),
-        pytest.param("COINBEAM_MARKET__UNIVERSE", "category", "market.category", id="the universe of a category without one"),
+        pytest.param(
+            "COINBEAM_MARKET__UNIVERSE", "category", "market.category", id="the universe of a category without one"
+        ),
         pytest.param("COINBEAM_COINGECKO__PLAN", "platinum", "coingecko.plan", id="an unknown plan"),
         pytest.param("COINBEAM_COINGECKO__MAX_ATTEMPTS", "0", "coingecko.max_attempts", id="a client that never tries"),
-        pytest.param("COINBEAM_COINGECKO__READ_TIMEOUT_SECONDS", "inf", "coingecko.read_timeout_seconds", id="an endless timeout"),
+        pytest.param(
+            "COINBEAM_COINGECKO__READ_TIMEOUT_SECONDS", "inf", "coingecko.read_timeout_seconds", id="an endless timeout"
+        ),
         pytest.param("COINBEAM_QUALITY__MAX_REJECT_SHARE", "5", "quality.max_reject_share", id="a share above one"),
-        pytest.param("COINBEAM_QUALITY__MAX_REJECT_SHARE", "nan", "quality.max_reject_share", id="a share that is no number"),
-        pytest.param("COINBEAM_WAREHOUSE__DATA_DATASET", "crypto-data", "warehouse.data_dataset", id="a dataset BigQuery refuses"),
+        pytest.param(
+            "COINBEAM_QUALITY__MAX_REJECT_SHARE", "nan", "quality.max_reject_share", id="a share that is no number"
+        ),
+        pytest.param(
+            "COINBEAM_WAREHOUSE__DATA_DATASET", "crypto-data", "warehouse.data_dataset", id="a dataset BigQuery refuses"
+        ),
         pytest.param("COINBEAM_STORAGE__BUCKET", "b", "storage.bucket", id="a bucket name too short"),
         pytest.param("COINBEAM_GOOGLE__PROJECT", "", "google.project", id="an empty project"),
-        pytest.param("COINBEAM_COMPOSER__AIRFLOW_URL", "airflow", "composer.airflow_url", id="an address without a scheme"),
+        pytest.param(
+            "COINBEAM_COMPOSER__AIRFLOW_URL", "airflow", "composer.airflow_url", id="an address without a scheme"
+        ),
         pytest.param("COINBEAM_RUNNER", "spark", "runner", id="an unknown runner"),
-        pytest.param("COINBEAM_LINEAGE__TRANSPORT", "https://lineage", "lineage: ", id="a lineage transport that is an address only"),
-        pytest.param("COINBEAM_LINEAGE__TRANSPORT", '{"url": "https://lineage"}', "lineage: ", id="a lineage transport without a type"),
+        pytest.param(
+            "COINBEAM_LINEAGE__TRANSPORT",
+            "https://lineage",
+            "lineage: ",
+            id="a lineage transport that is an address only",
+        ),
+        pytest.param(
+            "COINBEAM_LINEAGE__TRANSPORT",
+            '{"url": "https://lineage"}',
+            "lineage: ",
+            id="a lineage transport without a type",
+        ),
         pytest.param("COINBEAM_LOCAL__PORTS__BIGQUERY", "9023", "local.ports", id="two services on one port"),
         pytest.param("COINBEAM_LOCAL__PORTS__STORAGE", "70000", "local.ports.storage", id="a port that does not exist"),
         pytest.param("COINBEAM_ENVIRONMENT", "moon", "environment", id="an unknown kind of environment"),
     ],
 )
-def test_a_wrong_setting_fails_and_is_named(variable: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_fails_and_is_named(
+    variable: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, value)
     text = refusal()
     assert named in text
@@ -141,7 +165,9 @@ def test_production_knows_only_the_live_market(source: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("missing", ["COINBEAM_GOOGLE__PROJECT", "COINBEAM_STORAGE__BUCKET"])
-def test_production_does_not_start_without_its_project_and_bucket(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_does_not_start_without_its_project_and_bucket(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     production(monkeypatch)
     monkeypatch.delenv(missing)
     assert missing.removeprefix("COINBEAM_").lower().replace("__", ".").partition(".")[0] in refusal()
@@ -250,9 +276,13 @@ def test_settings_cannot_be_changed_after_they_were_read() -> None:
         load_settings().market.top_n = 1
 
 
-def test_what_a_deployment_says_wins_over_the_file_and_loses_to_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_deployment_says_wins_over_the_file_and_loses_to_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deployed = tmp_path / "deployment.json"
-    deployed.write_text(json.dumps({"release": "abc1234", "google": {"project": "acme"}, "storage": {"bucket": "acme-coinbeam"}}))
+    deployed.write_text(
+        json.dumps({"release": "abc1234", "google": {"project": "acme"}, "storage": {"bucket": "acme-coinbeam"}})
+    )
     monkeypatch.setattr(module, "deployment_file", lambda: deployed)
     monkeypatch.setenv("COINBEAM_ENV", "production")
     monkeypatch.setenv("COINBEAM_STORAGE__BUCKET", "another-bucket")

@@ -69,7 +69,9 @@ def test_every_command_explains_itself(command: str, coinbeam: Coinbeam) -> None
         pytest.param(["query", "SELECT 1", "--format", "xml"], "xml", id="an unknown format"),
         pytest.param(["status", "--what"], "--what", id="an unknown option"),
         pytest.param(["rejects", "--limit", "0"], "--limit", id="a limit of none"),
-        pytest.param(["rejects", "--batch", "b", "replay"], "written after it", id="a selection before the word replay"),
+        pytest.param(
+            ["rejects", "--batch", "b", "replay"], "written after it", id="a selection before the word replay"
+        ),
         pytest.param(["quality", "--table", "t", "check"], "written after it", id="a selection before the word check"),
         pytest.param(["quality", "--status", "odd"], "odd", id="a status that no rule has"),
         pytest.param(["run", "--mode", "moon"], "moon", id="an unknown mode"),
@@ -78,7 +80,9 @@ def test_every_command_explains_itself(command: str, coinbeam: Coinbeam) -> None
         pytest.param(["run", "--top-n", "0"], "--top-n", id="the largest none"),
         pytest.param(["run", "--quote-currency", "U$"], "quote_currency", id="a malformed currency"),
         pytest.param(["run", "--snapshot-at", "noon"], "noon", id="no instant"),
-        pytest.param(["run", "--snapshot-at", "2026-01-02T12:34:56Z"], "start of a daily interval", id="an instant within a day"),
+        pytest.param(
+            ["run", "--snapshot-at", "2026-01-02T12:34:56Z"], "start of a daily interval", id="an instant within a day"
+        ),
         pytest.param(["replay", "noon"], "noon", id="a replay of no instant"),
         pytest.param(["contracts", "ddl", "nothing"], "nothing", id="an unknown table"),
     ],
@@ -101,7 +105,9 @@ def test_wrong_settings_are_misuse_and_named(coinbeam: Coinbeam, monkeypatch: py
     assert ended.err.count("\n") == 1, "one line, no traceback"
 
 
-def test_a_warehouse_that_is_down_is_a_failure_with_a_remedy(coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warehouse_that_is_down_is_a_failure_with_a_remedy(
+    coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COINBEAM_LOCAL__PORTS__BIGQUERY", str(free_ports(1)[0]))
     ended = coinbeam("query", "SELECT 1")
     assert ended.code == 1
@@ -111,7 +117,9 @@ def test_a_warehouse_that_is_down_is_a_failure_with_a_remedy(coinbeam: Coinbeam,
 def test_checking_the_contracts_names_each_of_them(coinbeam: Coinbeam) -> None:
     ended = coinbeam("contracts", "check")
     assert ended.code == 0
-    assert [line.split()[0] for line in ended.out.splitlines()] == [f"{c.dataset}.{c.name}" for c in load_all().values()]
+    assert [line.split()[0] for line in ended.out.splitlines()] == [
+        f"{c.dataset}.{c.name}" for c in load_all().values()
+    ]
 
 
 def test_the_ddl_of_one_table_or_of_all(coinbeam: Coinbeam) -> None:
@@ -122,7 +130,9 @@ def test_the_ddl_of_one_table_or_of_all(coinbeam: Coinbeam) -> None:
     assert everything.count("CREATE OR REPLACE VIEW") == views
 
 
-def test_the_dictionary_is_printed_or_written(coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_dictionary_is_printed_or_written(
+    coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert coinbeam("contracts", "dictionary").out == render()
     monkeypatch.setattr(dictionary_module, "DICTIONARY", tmp_path / "dictionary.md")
     assert coinbeam("contracts", "dictionary", "--write").code == 0
@@ -206,7 +216,9 @@ def test_a_plan_says_what_a_run_would_cost(coinbeam: Coinbeam, filled: Stage, mo
     assert os.environ["COINBEAM_MARKET__SOURCE"] == "simulator"
 
 
-def test_local_commands_are_handed_to_the_supervisor_with_their_exit_code(coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_commands_are_handed_to_the_supervisor_with_their_exit_code(
+    coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[list[str]] = []
 
     class Done:

@@ -1,7 +1,8 @@
 """Triggering a run in Composer.
 
-There is no Composer emulator: a fake of Airflow's stable REST API on loopback stands in, and the session is a plain one without Google's
-authorisation. What it proves is what we send and how we take the answers, not that an environment accepts them.
+There is no Composer emulator: a fake of Airflow's stable REST API on loopback stands in, and the session is a plain one
+without Google's authorisation. What it proves is what we send and how we take the answers, not that an environment
+accepts them.
 """
 
 import json
@@ -109,7 +110,11 @@ def test_a_run_is_triggered_with_its_instant_and_form(airflow: FakeAirflow) -> N
     made = composer(airflow, state("queued")).trigger({"universe": "top", "top_n": 5})
     assert made == "manual__x"
     assert airflow.asked == [
-        ("POST", "/api/v2/dags/crypto_etl_dag/dagRuns", {"logical_date": "2026-01-02T03:04:05Z", "conf": {"universe": "top", "top_n": 5}})
+        (
+            "POST",
+            "/api/v2/dags/crypto_etl_dag/dagRuns",
+            {"logical_date": "2026-01-02T03:04:05Z", "conf": {"universe": "top", "top_n": 5}},
+        )
     ]
 
 
@@ -134,7 +139,9 @@ def test_a_run_that_does_not_end_is_left_running_and_said_so(airflow: FakeAirflo
 
 def test_one_bad_answer_does_not_end_the_wait(airflow: FakeAirflow) -> None:
     said: list[str] = []
-    assert composer(airflow, state("running"), (503, "busy"), state("success")).wait("manual__x", said.append) == "success"
+    assert (
+        composer(airflow, state("running"), (503, "busy"), state("success")).wait("manual__x", said.append) == "success"
+    )
     assert "HTTP 503" in said[1]
 
 
@@ -148,12 +155,16 @@ def test_one_bad_answer_does_not_end_the_wait(airflow: FakeAirflow) -> None:
         pytest.param((422, "bad conf"), TerminalError, "bad conf.*log", id="a form that Airflow refuses"),
         pytest.param((429, "slow"), TransientError, "HTTP 429", id="too many requests"),
         pytest.param((503, "busy"), TransientError, "HTTP 503", id="a busy web server"),
-        pytest.param((200, "<html>log in</html>"), TerminalError, "does not answer as Airflow's API does", id="a log-in page"),
+        pytest.param(
+            (200, "<html>log in</html>"), TerminalError, "does not answer as Airflow's API does", id="a log-in page"
+        ),
         pytest.param((200, "[]"), TerminalError, "does not answer as Airflow's API does", id="another API"),
         pytest.param((200, "{}"), TerminalError, "does not answer as Airflow's API does", id="an answer without a run"),
     ],
 )
-def test_every_answer_but_a_run_is_an_error_with_a_remedy(answer: Answer, error: type[Exception], named: str, airflow: FakeAirflow) -> None:
+def test_every_answer_but_a_run_is_an_error_with_a_remedy(
+    answer: Answer, error: type[Exception], named: str, airflow: FakeAirflow
+) -> None:
     with pytest.raises(error, match=named):
         composer(airflow, answer).trigger({})
 

@@ -28,7 +28,9 @@ def test_the_form_is_a_dry_run_unless_a_person_says_otherwise() -> None:
 
 
 @pytest.mark.cloud
-def test_a_backfill_shows_its_plan_and_changes_nothing(stage: Stage, coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backfill_shows_its_plan_and_changes_nothing(
+    stage: Stage, coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COINBEAM_MARKET__SOURCE", "simulator")
     ended = coinbeam("backfill", "--assets", "bitcoin,ethereum", "--calls-per-day", "4")
     assert ended.code == 0, ended.err
@@ -61,7 +63,9 @@ def test_gaps_are_told_per_asset_and_day(stage: Stage, coinbeam: Coinbeam) -> No
 
 
 @pytest.mark.cloud
-def test_filling_gaps_plans_just_the_missing_days(stage: Stage, coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filling_gaps_plans_just_the_missing_days(
+    stage: Stage, coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COINBEAM_MARKET__SOURCE", "simulator")
     last = newest_closed_day(utc_now(), load_settings().history)
     load_history(stage, {"bitcoin": [last - timedelta(days=n) for n in range(365) if n != 3]})

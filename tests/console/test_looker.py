@@ -26,7 +26,9 @@ def test_the_link_is_alone_on_the_output(coinbeam: Coinbeam) -> None:
 
 def test_every_option_reaches_the_link(coinbeam: Coinbeam) -> None:
     chosen = ("--table", "asset_stats", "--table", "latest_prices")
-    ended = coinbeam("looker-link", *chosen, "--report-id", "abc", "--project", "other-project", "--billing-project", "payer-1")
+    ended = coinbeam(
+        "looker-link", *chosen, "--report-id", "abc", "--project", "other-project", "--billing-project", "payer-1"
+    )
     found = parse_qs(urlsplit(ended.out.strip()).query)
     assert {name.split(".")[1] for name in found if name.startswith("ds.")} == {"asset_stats", "latest_prices"}
     assert (found["c.reportId"], found["ds.asset_stats.projectId"]) == (["abc"], ["other-project"])
@@ -44,7 +46,9 @@ def test_the_fields_are_printed(coinbeam: Coinbeam) -> None:
     assert (ended.code, ended.out) == (0, f"{fields()}\n")
 
 
-def test_the_fields_are_written_between_their_marks(coinbeam: Coinbeam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fields_are_written_between_their_marks(
+    coinbeam: Coinbeam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guide = tmp_path / "guide.md"
     guide.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     monkeypatch.setattr(module, "GUIDE", guide)

@@ -1,4 +1,6 @@
-"""The link to a report: every parameter is one of the Linking API, every source a mart of the contracts, and nothing is left unencoded."""
+"""The link to a report: every parameter is one of the Linking API, every source a mart of the contracts, and nothing is
+left unencoded.
+"""
 
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -8,7 +10,18 @@ import pytest
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.errors import ContractError, SettingsError
 from coinbeam.settings import Environment, GoogleSettings, Settings, WarehouseSettings
-from console.looker_studio import BEGIN, END, ENDPOINT, GUIDE, MARTS, ReportLink, aggregation, fields, report_link, with_fields
+from console.looker_studio import (
+    BEGIN,
+    END,
+    ENDPOINT,
+    GUIDE,
+    MARTS,
+    ReportLink,
+    aggregation,
+    fields,
+    report_link,
+    with_fields,
+)
 from local.temporary import temporary_settings
 
 PARAMETERS = {
@@ -34,7 +47,11 @@ def parameters(url: str) -> dict[str, str]:
 def unknown(url: str) -> list[str]:
     """The parameters that the Linking API does not have."""
     split = [(name, *name.split(".")) for name in parameters(url)]
-    return [name for name, kind, *rest in split if rest[-1] not in PARAMETERS.get(kind, set()) or len(rest) != (2 if kind == "ds" else 1)]
+    return [
+        name
+        for name, kind, *rest in split
+        if rest[-1] not in PARAMETERS.get(kind, set()) or len(rest) != (2 if kind == "ds" else 1)
+    ]
 
 
 def production(**changes: object) -> Settings:
@@ -50,7 +67,13 @@ def test_a_link_has_one_complete_source_for_each_mart() -> None:
     for table in MARTS:
         source = {name.split(".")[2]: value for name, value in found.items() if name.startswith(f"ds.{table}.")}
         assert set(source) >= REQUIRED
-        expected = {"projectId": "market-data-1", "datasetId": "crypto_marts", "tableId": table, "connector": "bigQuery", "type": "TABLE"}
+        expected = {
+            "projectId": "market-data-1",
+            "datasetId": "crypto_marts",
+            "tableId": table,
+            "connector": "bigQuery",
+            "type": "TABLE",
+        }
         assert expected.items() <= source.items()
     assert "c.reportId" not in found
     assert "ds.market_daily.billingProjectId" not in found
@@ -99,9 +122,19 @@ def test_a_local_warehouse_needs_the_name_of_a_project() -> None:
     ("given", "named"),
     [
         pytest.param({"project": "my project"}, "'my project' is no project", id="a project with a space"),
-        pytest.param({"billing_project": "x&y"}, "'x&y' is no billing project", id="a billing project with an ampersand"),
-        pytest.param({"report_id": "https://lookerstudio.google.com/x"}, "is no report id", id="an address instead of a report id"),
-        pytest.param({"tables": ["crypto_asset_dim"]}, "crypto_asset_dim is in crypto_data, which readers may not query", id="a dimension"),
+        pytest.param(
+            {"billing_project": "x&y"}, "'x&y' is no billing project", id="a billing project with an ampersand"
+        ),
+        pytest.param(
+            {"report_id": "https://lookerstudio.google.com/x"},
+            "is no report id",
+            id="an address instead of a report id",
+        ),
+        pytest.param(
+            {"tables": ["crypto_asset_dim"]},
+            "crypto_asset_dim is in crypto_data, which readers may not query",
+            id="a dimension",
+        ),
     ],
 )
 def test_a_wrong_name_is_refused_before_anybody_follows_the_link(given: dict[str, str], named: str) -> None:
@@ -129,7 +162,12 @@ def test_only_numbers_are_aggregated_and_prices_are_never_summed(contract: Contr
 
 def test_counts_of_assets_are_summed() -> None:
     overview = load_contract("market_overview")
-    assert {c.name for c in overview.columns if aggregation(c) == "SUM"} == {"assets", "advancers", "decliners", "unchanged"}
+    assert {c.name for c in overview.columns if aggregation(c) == "SUM"} == {
+        "assets",
+        "advancers",
+        "decliners",
+        "unchanged",
+    }
 
 
 def test_the_guide_lists_the_fields_as_the_contracts_have_them() -> None:
@@ -146,7 +184,9 @@ def test_a_field_that_drifted_would_be_found() -> None:
 
 def test_every_column_of_every_mart_is_a_field() -> None:
     told = fields()
-    assert [name for c in MART_CONTRACTS for name in (column.name for column in c.columns) if f"| `{name}` |" not in told] == []
+    assert [
+        name for c in MART_CONTRACTS for name in (column.name for column in c.columns) if f"| `{name}` |" not in told
+    ] == []
     assert {c.name for c in load_all().values() if c.dataset == "crypto_marts"} >= set(MARTS)
 
 

@@ -90,12 +90,17 @@ def test_a_table_for_a_pipe_is_aligned_and_uncoloured(shown: Shown) -> None:
 
 
 def test_a_line_break_in_a_cell_does_not_break_the_table(shown: Shown) -> None:
-    assert shown(["a", "b"], [{"a": "x\ny\r\n", "b": 1}], Format.TABLE).splitlines() == ["a         b", "x\\ny\\r\\n  1"]
+    assert shown(["a", "b"], [{"a": "x\ny\r\n", "b": 1}], Format.TABLE).splitlines() == [
+        "a         b",
+        "x\\ny\\r\\n  1",
+    ]
 
 
 def test_a_table_for_a_terminal_holds_every_cell_whole_and_takes_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     sink = io.StringIO()
-    monkeypatch.setattr(output, "console", Console(file=sink, force_terminal=True, soft_wrap=True, width=200, color_system=None))
+    monkeypatch.setattr(
+        output, "console", Console(file=sink, force_terminal=True, soft_wrap=True, width=200, color_system=None)
+    )
     show(["name", "price"], [{"name": "[red]coin[/red] [/]", "price": 0.1 + 0.2}], Format.TABLE)
     assert "[red]coin[/red] [/]" in sink.getvalue()
     assert "0.30000000000000004" in sink.getvalue()
@@ -105,12 +110,18 @@ def test_a_table_for_a_terminal_holds_every_cell_whole_and_takes_no_markup(monke
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
 def test_every_double_is_shown_with_all_its_bits(shown: Shown, values: list[float]) -> None:
     rows = [{"x": value} for value in values]
-    assert [float(line).hex() for line in shown(["x"], rows, Format.CSV).splitlines()[1:]] == [value.hex() for value in values]
-    assert [float(row["x"]).hex() for row in json.loads(shown(["x"], rows, Format.JSON))] == [value.hex() for value in values]
+    assert [float(line).hex() for line in shown(["x"], rows, Format.CSV).splitlines()[1:]] == [
+        value.hex() for value in values
+    ]
+    assert [float(row["x"]).hex() for row in json.loads(shown(["x"], rows, Format.JSON))] == [
+        value.hex() for value in values
+    ]
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(math.inf, "inf"), (-math.inf, "-inf"), (math.nan, "nan")], ids=["infinity", "minus infinity", "not a number"]
+    ("value", "expected"),
+    [(math.inf, "inf"), (-math.inf, "-inf"), (math.nan, "nan")],
+    ids=["infinity", "minus infinity", "not a number"],
 )
 def test_what_json_has_no_number_for_is_a_text(value: float, expected: str, shown: Shown) -> None:
     assert json.loads(shown(["x"], [{"x": value}], Format.JSON), parse_constant=pytest.fail) == [{"x": expected}]

@@ -10,7 +10,11 @@ from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 
 pytestmark = pytest.mark.cloud
 
-FIRST, SECOND, FILES = "20260102T0000Z-usd-all", "20260102T0000Z-usd-ids-1a2b3c4d", "20260102T0000Z-usd-top-5-files-1a2b3c4d"
+FIRST, SECOND, FILES = (
+    "20260102T0000Z-usd-all",
+    "20260102T0000Z-usd-ids-1a2b3c4d",
+    "20260102T0000Z-usd-top-5-files-1a2b3c4d",
+)
 HISTORY = "daily-usd-0123456789ab"
 
 
@@ -39,7 +43,10 @@ def test_every_batch_with_open_rejects_is_replayed_once(stage: Stage) -> None:
     refuse(stage, SECOND, 2)
     refuse(stage, FIRST, 3)
     repaired = Repaired(stage)
-    assert replay_rejects(stage.warehouse, repaired) == [Replayed(FIRST, 3, 0, "replayed"), Replayed(SECOND, 2, 0, "replayed")]
+    assert replay_rejects(stage.warehouse, repaired) == [
+        Replayed(FIRST, 3, 0, "replayed"),
+        Replayed(SECOND, 2, 0, "replayed"),
+    ]
     assert [(name.batch_id, name.snapshot_at, name.universe) for name in repaired.replayed] == [
         (FIRST, DAY, "all"),
         (SECOND, DAY, "ids-1a2b3c4d"),

@@ -26,7 +26,9 @@ PRODUCTION = {
 
 
 @pytest.fixture(scope="session")
-def airflow_variables(tmp_path_factory: pytest.TempPathFactory, migrated_airflow: Callable[[Settings], None]) -> dict[str, str]:
+def airflow_variables(
+    tmp_path_factory: pytest.TempPathFactory, migrated_airflow: Callable[[Settings], None]
+) -> dict[str, str]:
     """The environment of a migrated Airflow that has never run anything."""
     settings = temporary_settings(tmp_path_factory.mktemp("airflow_home"))
     migrated_airflow(settings)
@@ -35,11 +37,15 @@ def airflow_variables(tmp_path_factory: pytest.TempPathFactory, migrated_airflow
 
 @pytest.fixture(scope="session")
 def run_python(airflow_variables: dict[str, str]) -> Any:
-    """Run a snippet in a fresh interpreter of that Airflow: importing Airflow here would fix its settings for every other test."""
+    """Run a snippet in a fresh interpreter of that Airflow: importing Airflow here would fix its settings for every
+    other test.
+    """
 
     def run(snippet: str, **variables: str) -> str:
         environment = os.environ | airflow_variables | variables
-        done = subprocess.run([sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", snippet], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

@@ -1,4 +1,6 @@
-"""What Airflow makes of our DAGs, as JSON: run in an interpreter of its own, with the network closed while the files are parsed."""
+"""What Airflow makes of our DAGs, as JSON: run in an interpreter of its own, with the network closed while the files
+are parsed.
+"""
 
 import json
 import os
@@ -58,7 +60,11 @@ def _dag(dag: Any) -> dict[str, Any]:
 
 def _leaves(condition: Any) -> list[str]:
     """Names of the assets of a condition, however it is nested."""
-    return [condition.name] if hasattr(condition, "name") else [name for part in condition.objects for name in _leaves(part)]
+    return (
+        [condition.name]
+        if hasattr(condition, "name")
+        else [name for part in condition.objects for name in _leaves(part)]
+    )
 
 
 def _param(param: Any) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The task of a job on Dataflow, attempt by attempt, each case against a service of its own, as JSON: run in an interpreter of its own."""
+"""The task of a job on Dataflow, attempt by attempt, each case against a service of its own, as JSON: run in an
+interpreter of its own.
+"""
 
 import asyncio
 import json
@@ -44,7 +46,10 @@ def retried(options: dict[str, str]) -> Any:
 
 def other_batch(options: dict[str, str]) -> Any:
     """The same job of two batches."""
-    return [attempt(options | {"output": f"{options['output']}{suffix}"})[0].body["launchParameter"]["jobName"] for suffix in ("1", "2")]
+    return [
+        attempt(options | {"output": f"{options['output']}{suffix}"})[0].body["launchParameter"]["jobName"]
+        for suffix in ("1", "2")
+    ]
 
 
 def killed(options: dict[str, str]) -> None:

@@ -59,10 +59,17 @@ def main() -> None:
 def _refresh() -> str:
     """The script of the marts for one touched day."""
     day, at = date(2026, 1, 1), datetime(2026, 1, 2, tzinfo=UTC)
-    waiting = Publication(batch_id="b", table_name="crypto_market_daily_fact", first_date=day, last_date=day, published_at=at)
+    waiting = Publication(
+        batch_id="b", table_name="crypto_market_daily_fact", first_date=day, last_date=day, published_at=at
+    )
     touched = Touched(assets=1, first_date=day, last_date=day, last_changed=day, look_back_from=day)
     plan = MartPlan(
-        publications=(waiting,), market=((day, day),), sentiment=((day, day),), touched=touched, latest=(day, day), refreshed_at=at
+        publications=(waiting,),
+        market=((day, day),),
+        sentiment=((day, day),),
+        touched=touched,
+        latest=(day, day),
+        refreshed_at=at,
     )
     settings = load_settings()
     return Marts(Warehouse(settings), settings).script(plan)

@@ -1,4 +1,6 @@
-"""The DAG of snapshots: its schedule, its form, and the order of its jobs. What it shares with the others is in ``test_dags.py``."""
+"""The DAG of snapshots: its schedule, its form, and the order of its jobs. What it shares with the others is in
+``test_dags.py``.
+"""
 
 from typing import Any
 
@@ -17,7 +19,9 @@ def test_it_runs_daily(snapshot_dag: dict[str, Any]) -> None:
     assert snapshot_dag["schedule"] == "0 0 * * *"
 
 
-def test_hourly_is_a_setting_and_shortens_what_a_run_may_take(snapshot_dag: dict[str, Any], described_production: dict[str, Any]) -> None:
+def test_hourly_is_a_setting_and_shortens_what_a_run_may_take(
+    snapshot_dag: dict[str, Any], described_production: dict[str, Any]
+) -> None:
     hourly = described_production["dags"]["crypto_etl_dag"]
     assert hourly["schedule"] == "0 * * * *"
     assert hourly["timeout"] < snapshot_dag["timeout"]
@@ -25,7 +29,14 @@ def test_hourly_is_a_setting_and_shortens_what_a_run_may_take(snapshot_dag: dict
 
 def test_its_form_has_these_fields(snapshot_dag: dict[str, Any]) -> None:
     selection = {"universe", "ids", "top_n", "category", "quote_currency"}
-    assert set(snapshot_dag["params"]) == selection | {"runner", "replay_date", "replay_batch", "snapshot_at", "source", "dry_run"}
+    assert set(snapshot_dag["params"]) == selection | {
+        "runner",
+        "replay_date",
+        "replay_batch",
+        "snapshot_at",
+        "source",
+        "dry_run",
+    }
 
 
 def test_fields_with_few_values_are_lists_to_choose_from(snapshot_dag: dict[str, Any]) -> None:

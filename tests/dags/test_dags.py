@@ -1,4 +1,6 @@
-"""The rules that every DAG of the folder is held to: documented, bounded, told to a person, typed, and quiet when it is parsed."""
+"""The rules that every DAG of the folder is held to: documented, bounded, told to a person, typed, and quiet when it is
+parsed.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -58,7 +60,9 @@ def test_the_folder_holds_four_dags(described: dict[str, Any]) -> None:
 
 
 @every_dag
-def test_it_has_an_owner_tags_and_a_doc_that_says_what_to_do_when_it_failed(described: dict[str, Any], name: str) -> None:
+def test_it_has_an_owner_tags_and_a_doc_that_says_what_to_do_when_it_failed(
+    described: dict[str, Any], name: str
+) -> None:
     dag = described["dags"][name]
     assert dag["owner"] == "data-platform"
     assert {"coinbeam", "local"} < set(dag["tags"])
@@ -82,7 +86,9 @@ def test_one_run_at_a_time_bounded_and_never_catching_up(described: dict[str, An
 
 
 @every_dag
-def test_every_task_is_bounded_retried_by_error_class_and_told_to_a_person(described: dict[str, Any], name: str) -> None:
+def test_every_task_is_bounded_retried_by_error_class_and_told_to_a_person(
+    described: dict[str, Any], name: str
+) -> None:
     retries = load_settings().retry.retries
     for task_id, task in tasks(described, name).items():
         assert task["timeout"] > 0, task_id
@@ -124,12 +130,16 @@ def test_the_last_task_closes_the_incidents_of_a_run_that_went_well(described: d
 
 
 @every_batch_dag
-def test_nothing_is_published_before_the_audit_and_everything_staged_is_audited(described: dict[str, Any], name: str) -> None:
+def test_nothing_is_published_before_the_audit_and_everything_staged_is_audited(
+    described: dict[str, Any], name: str
+) -> None:
     graph = tasks(described, name)
     (publish,) = publishes(graph)
     (audit,) = upstream(graph, publish)
     assert last_name(audit) == "audit"
-    staged = {task_id for task_id in graph if last_name(task_id).startswith("load_") and not task_id.startswith("calendar.")}
+    staged = {
+        task_id for task_id in graph if last_name(task_id).startswith("load_") and not task_id.startswith("calendar.")
+    }
     assert len(staged) >= 2
     assert staged <= ancestors(graph, audit)
 
@@ -155,13 +165,19 @@ def test_the_record_is_written_whatever_happened_and_hides_no_failure(described:
 
 def test_the_marts_start_when_any_fact_was_published_and_by_nothing_else(described: dict[str, Any]) -> None:
     marts = described["dags"][MARTS_DAG]
-    assert set(marts["assets"]) == FACTS == {"crypto_market_snapshot_fact", "crypto_market_daily_fact", "fear_greed_fact"}
+    assert (
+        set(marts["assets"]) == FACTS == {"crypto_market_snapshot_fact", "crypto_market_daily_fact", "fear_greed_fact"}
+    )
     assert not marts["needs_all_assets"]
 
 
 def test_every_fact_is_updated_by_the_publish_of_one_dag(described: dict[str, Any]) -> None:
     updated = {
-        name: {asset for task_id in publishes(tasks(described, name)) for asset in tasks(described, name)[task_id]["outlets"]}
+        name: {
+            asset
+            for task_id in publishes(tasks(described, name))
+            for asset in tasks(described, name)[task_id]["outlets"]
+        }
         for name in BATCH_DAGS
     }
     assert updated == {
@@ -198,7 +214,9 @@ def test_a_backfill_that_needs_no_calendar_goes_on_without_it(described: dict[st
     assert graph["batches"]["rule"] == "none_failed_min_one_success"
 
 
-def test_a_backfill_asks_for_few_batches_at_a_time(described: dict[str, Any], described_production: dict[str, Any]) -> None:
+def test_a_backfill_asks_for_few_batches_at_a_time(
+    described: dict[str, Any], described_production: dict[str, Any]
+) -> None:
     job = "history_batch.fetch_market_history"
     assert tasks(described, BACKFILL_DAG)[job]["width"] == load_settings().history.max_parallel
     assert tasks(described_production, BACKFILL_DAG)[job]["width"] == HistorySettings().max_parallel
@@ -211,9 +229,17 @@ def test_a_backfill_asks_for_few_batches_at_a_time(described: dict[str, Any], de
         pytest.param("PublishBlockedError: x", "FAIL", id="a blocked publish is not retried"),
         pytest.param("TransientError: x", "DEFAULT", id="a transient error is retried"),
         pytest.param("ValueError: x", "DEFAULT", id="an unknown error is retried"),
-        pytest.param("RuntimeError: Beam process failed with return code 2", "FAIL", id="a job that says terminal is not retried"),
-        pytest.param("RuntimeError: Beam process failed with return code 3", "FAIL", id="a job that was refused is not retried"),
-        pytest.param("RuntimeError: Beam process failed with return code 1", "DEFAULT", id="a job that failed otherwise is retried"),
+        pytest.param(
+            "RuntimeError: Beam process failed with return code 2", "FAIL", id="a job that says terminal is not retried"
+        ),
+        pytest.param(
+            "RuntimeError: Beam process failed with return code 3", "FAIL", id="a job that was refused is not retried"
+        ),
+        pytest.param(
+            "RuntimeError: Beam process failed with return code 1",
+            "DEFAULT",
+            id="a job that failed otherwise is retried",
+        ),
     ],
 )
 def test_retries_follow_the_class_of_the_error(described: dict[str, Any], error: str, action: str) -> None:
@@ -226,10 +252,16 @@ def test_retries_are_a_setting(described_production: dict[str, Any], name: str) 
 
 
 @every_batch_dag
-def test_production_launches_templates_and_waits_in_the_triggerer(described_production: dict[str, Any], name: str) -> None:
+def test_production_launches_templates_and_waits_in_the_triggerer(
+    described_production: dict[str, Any], name: str
+) -> None:
     assert described_production["errors"] == {}
     assert described_production["imported"] == []
-    jobs = [task for task in tasks(described_production, name).values() if "Job" in task["kind"] and "BigQuery" not in task["kind"]]
+    jobs = [
+        task
+        for task in tasks(described_production, name).values()
+        if "Job" in task["kind"] and "BigQuery" not in task["kind"]
+    ]
     assert jobs
     assert {(job["kind"], job["deferrable"]) for job in jobs} == {("DataflowJobOperator", True)}
     assert all(job["timeout"] for job in jobs)

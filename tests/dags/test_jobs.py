@@ -63,7 +63,9 @@ class Case:
 
 def service_of(snippet: str) -> Dataflow:
     """A service whose jobs run a snippet instead of a pipeline."""
-    return Dataflow(lambda _: {"metadata": metadata("populate_date_dim")}, lambda *_: [sys.executable, "-c", snippet], os.environ)
+    return Dataflow(
+        lambda _: {"metadata": metadata("populate_date_dim")}, lambda *_: [sys.executable, "-c", snippet], os.environ
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,9 @@ def cases(airflow_variables: dict[str, str]) -> Iterator[dict[str, Case]]:
         ]
         command = [sys.executable, "-m", "tests.dags.job_cases", json.dumps(listed)]
         environment = os.environ | airflow_variables | VARIABLES
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         told = read(done.stdout)
         yield {name: Case(told[name], endpoint.service) for name, endpoint in endpoints.items()}
@@ -88,7 +92,9 @@ def test_a_retried_task_waits_for_the_job_that_runs(cases: dict[str, Case]) -> N
     case = cases["retried"]
     assert case.told["jobs"] == [case.job.id, case.job.id]
     assert case.told["seconds"] == [420, 420], "it waits no longer than the task may run"
-    assert case.told["trigger"].startswith("airflow.providers.google."), "the triggerer of Composer holds no code of ours"
+    assert case.told["trigger"].startswith("airflow.providers.google."), (
+        "the triggerer of Composer holds no code of ours"
+    )
 
 
 def test_a_launch_whose_answer_was_lost_is_found_and_not_repeated(cases: dict[str, Case]) -> None:
@@ -144,7 +150,9 @@ def test_a_job_that_ends_well_ends_the_task(cases: dict[str, Case]) -> None:
     [("terminal", TERMINAL, "FAIL"), ("transient", TRANSIENT, "DEFAULT")],
     ids=["what a person must mend is not tried again", "what may pass is tried again"],
 )
-def test_a_job_that_fails_is_told_by_its_own_error(cases: dict[str, Case], name: str, raised: str, decision: str) -> None:
+def test_a_job_that_fails_is_told_by_its_own_error(
+    cases: dict[str, Case], name: str, raised: str, decision: str
+) -> None:
     assert cases[name].told == {"raised": raised.removeprefix("coinbeam.errors."), "decision": decision}
 
 
@@ -156,15 +164,24 @@ def test_a_failure_that_is_none_of_ours_is_told_by_dataflow(cases: dict[str, Cas
 
 @pytest.mark.parametrize(
     ("parameters", "refusal"),
-    [({"output": OUTPUT, "outputs": "gs://x"}, "Unrecognized parameter outputs"), ({}, "Missing required parameter output")],
+    [
+        ({"output": OUTPUT, "outputs": "gs://x"}, "Unrecognized parameter outputs"),
+        ({}, "Missing required parameter output"),
+    ],
     ids=["a misspelt parameter", "none of the needed ones"],
 )
 def test_the_service_refuses_what_the_template_does_not_declare(parameters: dict[str, str], refusal: str) -> None:
     with pytest.raises(Refused, match=refusal):
-        service_of("pass").launch({"launchParameter": {"jobName": "a", "containerSpecGcsPath": "gs://t", "parameters": parameters}})
+        service_of("pass").launch(
+            {"launchParameter": {"jobName": "a", "containerSpecGcsPath": "gs://t", "parameters": parameters}}
+        )
 
 
-@pytest.mark.parametrize("wrong", [{"machine_typ": "x"}, {"maxWorkers": "many"}, {"ipConfiguration": "WORKER_IP_SECRET"}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"machine_typ": "x"}, {"maxWorkers": "many"}, {"ipConfiguration": "WORKER_IP_SECRET"}], ids=str
+)
 def test_the_service_refuses_an_environment_of_another_form(wrong: dict[str, str]) -> None:
     with pytest.raises(Refused, match="Invalid JSON payload"):
-        service_of("pass").launch({"launchParameter": {"jobName": "a", "containerSpecGcsPath": "gs://t", "environment": wrong}})
+        service_of("pass").launch(
+            {"launchParameter": {"jobName": "a", "containerSpecGcsPath": "gs://t", "environment": wrong}}
+        )

@@ -70,12 +70,17 @@ def test_what_is_no_sql_has_no_lineage(told: dict[str, Any]) -> None:
 
 def test_a_refresh_reads_the_facts_and_writes_every_mart_and_the_queue(told: dict[str, Any]) -> None:
     facts, written = (set(side) for side in told["marts"])
-    assert written == {f"bigquery acme.crypto_marts.{mart}" for mart in MARTS} | {"bigquery acme.crypto_ops.publication"}
+    assert written == {f"bigquery acme.crypto_marts.{mart}" for mart in MARTS} | {
+        "bigquery acme.crypto_ops.publication"
+    }
     assert {f"bigquery acme.crypto_data.{fact}" for fact in (DAILY_FACT, SNAPSHOT_FACT, FEAR_GREED_FACT)} <= facts
 
 
 def test_bigquery_is_believed_where_it_tells_and_the_sql_where_it_does_not(told: dict[str, Any]) -> None:
-    assert told["told_by_bigquery"] == [["bigquery acme.crypto_data.told_input"], ["bigquery acme.crypto_data.told_output"]]
+    assert told["told_by_bigquery"] == [
+        ["bigquery acme.crypto_data.told_input"],
+        ["bigquery acme.crypto_data.told_output"],
+    ]
     assert [[name.rpartition(".")[2] for name in side] for side in told["told_by_emulator"]] == [
         ["list", "fact__b", "dim"],
         ["fact", "queue"],

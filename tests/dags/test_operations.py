@@ -1,4 +1,6 @@
-"""Who is told of a failure, and how often: our callbacks in an Airflow of their own, against the emulators and a webhook on loopback."""
+"""Who is told of a failure, and how often: our callbacks in an Airflow of their own, against the emulators and a
+webhook on loopback.
+"""
 
 import json
 from typing import Any
@@ -41,10 +43,14 @@ def titles(webhook: Webhook) -> list[str]:
     return [told["title"] for told in webhook.told]
 
 
-def test_three_failing_runs_are_one_alert_and_success_ends_it(fresh_cloud: LocalCloud, run_python: Any, webhook: Webhook) -> None:
+def test_three_failing_runs_are_one_alert_and_success_ends_it(
+    fresh_cloud: LocalCloud, run_python: Any, webhook: Webhook
+) -> None:
     warehouse = Warehouse(fresh_cloud.settings)
     warehouse.ensure_schema()
-    Bucket(fresh_cloud.settings).write_text("batches/b/failure_fetch.txt", "ApiTerminalError: the key is wrong. Mend it.")
+    Bucket(fresh_cloud.settings).write_text(
+        "batches/b/failure_fetch.txt", "ApiTerminalError: the key is wrong. Mend it."
+    )
     said = run_python(
         PRELUDE
         + """
@@ -81,7 +87,9 @@ succeed("r9", publish="success")
     assert webhook.told[0]["link"] == "https://airflow/r1"
     assert said.count("] Coinbeam: etl.audit failed: Run r") == 5, "the log has every failure"
     assert json.dumps({"error": "ApiTerminalError: the key is wrong. Mend it."}) in said
-    assert "AirflowException: Apache Beam process failed with return code -9" in said, "a job that was killed left no words of its own"
+    assert "AirflowException: Apache Beam process failed with return code -9" in said, (
+        "a job that was killed left no words of its own"
+    )
     left = [(i.task_id, i.error_class) for i in Incidents(warehouse).open()]
     assert left == [("audit", "ValueError"), ("fetch", "ApiTerminalError"), ("fetch", "AirflowException")]
 

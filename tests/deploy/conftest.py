@@ -76,7 +76,9 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_cli(checkout: Path, emulator: Emulator) -> Callable[..., "subprocess.Popen[str]"]:
-    """Starts ``coinbeam`` of the checkout as the deployment does: stock clients, the address of the emulator, production."""
+    """Starts ``coinbeam`` of the checkout as the deployment does: stock clients, the address of the emulator,
+    production.
+    """
     credentials = checkout.parent / "credentials.json"
     credentials.write_text('{"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}')
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COINBEAM_")}

@@ -1,7 +1,8 @@
-"""The stock Cloud Storage emulator in this process, with what it lacks: it refuses a write whose ``ifGenerationMatch`` does not hold, and
-takes the uploads of ``gcloud``.
+"""The stock Cloud Storage emulator in this process, with what it lacks: it refuses a write whose ``ifGenerationMatch``
+does not hold, and takes the uploads of ``gcloud``.
 
-It serves one request after the other, so that a check and its write are one. Watchers are told of each object when it has been written.
+It serves one request after the other, so that a check and its write are one. Watchers are told of each object when it
+has been written.
 """
 
 import io

@@ -13,9 +13,7 @@ from tests.coinbeam.release.emulator import Emulator
 from deploy import loader
 from deploy.store import DAGS
 
-AS_AIRFLOW = (
-    "import json, runpy, sys; found = runpy.run_path(sys.argv[1]); print(json.dumps(sorted(n for n in found if n.startswith('one-'))))"
-)
+AS_AIRFLOW = "import json, runpy, sys; found = runpy.run_path(sys.argv[1]); print(json.dumps(sorted(n for n in found if n.startswith('one-'))))"
 
 
 class Mount:
@@ -56,7 +54,9 @@ class Mount:
             self.after_each()
 
     def chosen(self) -> tuple[str, dict[str, bytes]]:
-        """What a reader takes by the rule of the loader: the name of a release, and the bytes of all files in its tree."""
+        """What a reader takes by the rule of the loader: the name of a release, and the bytes of all files in its
+        tree.
+        """
         tree, _ = loader.choose(self.folder)
         files = {path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
         return tree.name, {path: body for path, body in files.items() if path != loader.MANIFEST}

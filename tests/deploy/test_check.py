@@ -1,4 +1,6 @@
-"""The smoke check: our own DAGs pass it as they are shipped, and every way of not being importable is found and told."""
+"""The smoke check: our own DAGs pass it as they are shipped, and every way of not being importable is found and
+told.
+"""
 
 import shutil
 import sys
@@ -62,7 +64,11 @@ def test_a_release_without_a_dag_is_refused(make_release: Callable[..., Release]
     manifest, content = make_release("new")
     files = tuple(file for file in manifest.files if file.path != BROKEN)
     with pytest.raises(TerminalError, match="it holds no DAG"):
-        check_release(Manifest("new", "production", files), {file.path: content[file.path] for file in files}, Path(sys.executable))
+        check_release(
+            Manifest("new", "production", files),
+            {file.path: content[file.path] for file in files},
+            Path(sys.executable),
+        )
 
 
 def test_an_interpreter_that_cannot_parse_is_named(make_release: Callable[..., Release]) -> None:

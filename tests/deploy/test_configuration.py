@@ -17,7 +17,9 @@ def test_dotted_names_become_sections_and_what_is_not_given_is_left_out() -> Non
 
 def test_settings_that_are_right_are_written(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COINBEAM_GOOGLE__REGION", "nowhere-of-this-process")
-    path = write_deployment({**VALUES, "market.period": "hourly", "dataflow.labels.environment": "production"}, "production", checkout)
+    path = write_deployment(
+        {**VALUES, "market.period": "hourly", "dataflow.labels.environment": "production"}, "production", checkout
+    )
     assert json.loads(path.read_text()) == {
         "environment": "production",
         "release": "abc1234",
@@ -32,7 +34,9 @@ def test_settings_that_are_right_are_written(checkout: Path, monkeypatch: pytest
     ("wrong", "said"),
     [
         pytest.param({"release": "Not Lower"}, "release", id="a release id in capitals"),
-        pytest.param({"google.project": None}, "google.project", id="no project, though a variable of this process names one"),
+        pytest.param(
+            {"google.project": None}, "google.project", id="no project, though a variable of this process names one"
+        ),
         pytest.param({"google.projekt": "x"}, "google.projekt", id="a setting that does not exist"),
         pytest.param({"dataflow.max_workers": "many"}, "dataflow.max_workers", id="a number that is none"),
     ],

@@ -35,7 +35,9 @@ def deploy(store: ReleaseStore, release: Release) -> None:
 
 
 def watch(mount: Mount, *releases: Release) -> list[str]:
-    """Let a reader look after each arrival; the names that it took so far. What it takes must be one of the releases, whole."""
+    """Let a reader look after each arrival; the names that it took so far. What it takes must be one of the releases,
+    whole.
+    """
     whole = {manifest.release: content for manifest, content in releases}
     taken: list[str] = []
 
@@ -48,7 +50,9 @@ def watch(mount: Mount, *releases: Release) -> list[str]:
     return taken
 
 
-def test_a_reader_sees_the_old_release_or_the_new_one_at_every_moment(store: ReleaseStore, mount: Mount, make_release: MakeRelease) -> None:
+def test_a_reader_sees_the_old_release_or_the_new_one_at_every_moment(
+    store: ReleaseStore, mount: Mount, make_release: MakeRelease
+) -> None:
     old, new = make_release("old"), make_release("new", **{"dags/more.py": "MORE = 1\n"})
     deploy(store, old)
     mount.settle()
@@ -153,7 +157,12 @@ def test_an_upload_that_is_killed_harms_nobody_and_is_taken_up_again(
 
 def configure(checkout: Path, release: str) -> None:
     """Name the release of a checkout."""
-    values = {"environment": "production", "release": release, "google": {"project": "acme"}, "storage": {"bucket": "acme-coinbeam"}}
+    values = {
+        "environment": "production",
+        "release": release,
+        "google": {"project": "acme"},
+        "storage": {"bucket": "acme-coinbeam"},
+    }
     (checkout / "config" / "deployment.json").write_text(json.dumps(values))
 
 
@@ -190,7 +199,9 @@ def switch_together(stores: list[ReleaseStore]) -> list[str]:
 
 
 @pytest.fixture
-def two(new_bucket: Callable[[], VersionedBucket], store: ReleaseStore, make_release: MakeRelease) -> list[ReleaseStore]:
+def two(
+    new_bucket: Callable[[], VersionedBucket], store: ReleaseStore, make_release: MakeRelease
+) -> list[ReleaseStore]:
     """Two deployments that have uploaded and are about to switch."""
     barrier = Barrier(2)
     deploy(store, make_release("old"))
@@ -204,14 +215,18 @@ def two(new_bucket: Callable[[], VersionedBucket], store: ReleaseStore, make_rel
     return stores
 
 
-def test_of_two_deployments_at_the_same_moment_one_wins_and_the_other_says_so(two: list[ReleaseStore], store: ReleaseStore) -> None:
+def test_of_two_deployments_at_the_same_moment_one_wins_and_the_other_says_so(
+    two: list[ReleaseStore], store: ReleaseStore
+) -> None:
     ends = switch_together(two)
     winner = ends.index("won")
     assert f"Another deployment made release{winner} current at the same moment" in ends[1 - winner]
     assert store.pointer()[0] == Pointer(f"release{winner}", "old")
 
 
-def test_the_proof_would_find_a_switch_without_a_precondition(two: list[ReleaseStore], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proof_would_find_a_switch_without_a_precondition(
+    two: list[ReleaseStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Meeting, "heeds_generations", False)
     assert switch_together(two) == ["won", "won"]
 

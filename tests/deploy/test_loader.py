@@ -43,14 +43,21 @@ def point(folder: Path, **releases: str | None) -> None:
 def load(folder: Path, *pointers: str) -> str:
     """What a fresh interpreter finds in the loader's file, parsed once for each pointer."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", TWICE, str(folder), *pointers], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-I", "-S", "-c", TWICE, str(folder), *pointers],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.stdout.strip() or done.stderr
 
 
 def test_a_process_that_parses_twice_takes_every_module_of_the_release_of_the_moment(folder: Path) -> None:
     new, old = '{"current": "new", "previous": "old"}', '{"current": "old", "previous": "new"}'
-    assert load(folder, new, old, old, new) == "one-new-new-new one-old-old-old one-old-old-old one-new-new-new production 1"
+    assert (
+        load(folder, new, old, old, new)
+        == "one-new-new-new one-old-old-old one-old-old-old one-new-new-new production 1"
+    )
 
 
 def test_modules_of_an_earlier_parse_would_meet_without_being_forgotten(folder: Path) -> None:
@@ -69,7 +76,10 @@ FAULTS = {
         "lacks sql/one/contract.yaml",
     ),
     "no manifest yet": (lambda tree: (tree / loader.MANIFEST).unlink(), "has no readable MANIFEST.json"),
-    "half a manifest": (lambda tree: (tree / loader.MANIFEST).write_text('{"files": ['), "has no readable MANIFEST.json"),
+    "half a manifest": (
+        lambda tree: (tree / loader.MANIFEST).write_text('{"files": ['),
+        "has no readable MANIFEST.json",
+    ),
 }
 
 
@@ -86,7 +96,10 @@ def test_a_release_that_is_not_whole_gives_way_to_the_one_before(
 def test_when_none_is_whole_the_error_names_what_is_missing(folder: Path) -> None:
     (folder / loader.RELEASES / "new" / "dags/tasks.py").unlink()
     (folder / loader.RELEASES / "old" / loader.MANIFEST).unlink()
-    with pytest.raises(loader.NoCompleteReleaseError, match=r"release new lacks dags/tasks.py; release old has no readable MANIFEST.json"):
+    with pytest.raises(
+        loader.NoCompleteReleaseError,
+        match=r"release new lacks dags/tasks.py; release old has no readable MANIFEST.json",
+    ):
         loader.choose(folder)
 
 
@@ -96,8 +109,12 @@ def test_only_the_first_missing_files_are_named(folder: Path) -> None:
     assert loader.inspect(folder / loader.RELEASES / "new")[0].endswith("dags/__init__.py and 2 more")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", None], ids=["empty", "half", "a list", "without a release", "absent"])
-def test_a_pointer_that_stays_unreadable_is_an_error_that_names_it(folder: Path, text: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", None], ids=["empty", "half", "a list", "without a release", "absent"]
+)
+def test_a_pointer_that_stays_unreadable_is_an_error_that_names_it(
+    folder: Path, text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loader, "PAUSE_SECONDS", 0)
     (folder / loader.POINTER).unlink() if text is None else (folder / loader.POINTER).write_text(text)
     with pytest.raises(loader.NoCompleteReleaseError, match=r"coinbeam_release\.json cannot be used"):
@@ -117,7 +134,9 @@ def test_an_environment_that_composer_sets_wins(folder: Path, monkeypatch: pytes
 
 def test_it_stands_alone_and_airflow_takes_it_for_a_dag_file() -> None:
     source = (ROOT / "coinbeam" / "release" / "loader.py").read_text()
-    imported = {line.split()[1].partition(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
+    imported = {
+        line.split()[1].partition(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))
+    }
     assert imported <= sys.stdlib_module_names
     assert "dag" in source.lower(), "the words by which Airflow's safe mode knows a DAG file"
     assert "airflow" in source.lower()

@@ -38,7 +38,9 @@ def test_the_loader_comes_with_the_first_switch_and_is_that_of_the_package(
     assert emulator.content(BUCKET, LOADER) == (ROOT / "deploy/loader.py").read_bytes()
 
 
-def test_lines_of_others_in_airflowignore_stay(emulator: Emulator, store: ReleaseStore, make_release: MakeRelease) -> None:
+def test_lines_of_others_in_airflowignore_stay(
+    emulator: Emulator, store: ReleaseStore, make_release: MakeRelease
+) -> None:
     store.bucket.write(IGNORE, b"theirs/")
     store.upload(*make_release("one"))
     store.upload(*make_release("two"))

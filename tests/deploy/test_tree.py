@@ -14,14 +14,21 @@ from deploy.tree import Manifest, collect, describe, shipped
 def settings(release: str) -> Settings:
     """Settings that name a release."""
     return Settings(
-        environment=Environment.LOCAL, google=GoogleSettings(project="local"), storage=StorageSettings(bucket="acme-x"), release=release
+        environment=Environment.LOCAL,
+        google=GoogleSettings(project="local"),
+        storage=StorageSettings(bucket="acme-x"),
+        release=release,
     )
 
 
 def test_code_contracts_and_settings_are_shipped() -> None:
     paths = set(shipped(ROOT))
     assert {"coinbeam/settings.py", "deploy/loader.py", "dags/crypto_etl_dag.py", "dags/tasks.py"} < paths
-    assert {"config/production.yaml", "sql/crypto_data/date_dim/contract.yaml", "sql/crypto_data/date_dim/publish.sql"} < paths
+    assert {
+        "config/production.yaml",
+        "sql/crypto_data/date_dim/contract.yaml",
+        "sql/crypto_data/date_dim/publish.sql",
+    } < paths
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,9 @@ def test_the_manifest_is_the_same_for_the_same_tree_and_reads_back(checkout: Pat
     assert sum(file.size for file in first.files) == sum(map(len, content.values()))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"release": "a", "environment": "b", "files": [{"path": "x"}]})])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", json.dumps({"release": "a", "environment": "b", "files": [{"path": "x"}]})]
+)
 def test_what_is_no_manifest_is_said_to_be_none(text: str) -> None:
     with pytest.raises(TerminalError, match="somewhere is not the manifest of a release"):
         Manifest.read(text, "somewhere")

@@ -36,7 +36,11 @@ def fault_of_coinbeam(arguments: list[str]) -> str | None:
             context = command.make_context(name, list(arguments), parent=context)
             rest = [*context._protected_args, *context.args]
             if not hasattr(command, "resolve_command") or not rest:
-                return None if not hasattr(command, "resolve_command") or command.invoke_without_command else "a command is missing"
+                return (
+                    None
+                    if not hasattr(command, "resolve_command") or command.invoke_without_command
+                    else "a command is missing"
+                )
             name, command, arguments = command.resolve_command(context, rest)
     except Exception as error:  # of whichever parser typer is built on
         return getattr(error, "message", "") or str(error) or type(error).__name__
@@ -145,7 +149,8 @@ def test_commands_are_found_wherever_they_stand(tmp_path: Path, monkeypatch: pyt
     page = tmp_path / "page.md"
     page.write_text(
         "Type `coinbeam status` or `not this`.\n\n   ```sh\n   A=1 .venv/bin/coinbeam gaps \\\n     --fill\n"
-        "   read -rs KEY && printf x | gcloud secrets versions add s --data-file=-\n   export B=$(gcloud config get project)\n   ```\n"
+        "   read -rs KEY && printf x | gcloud secrets versions add s --data-file=-\n   export B=$(gcloud config get "
+        "project)\n   ```\n"
         "```text\ncoinbeam is quoted here\n```\n"
     )
     assert [command.words for command in commands(page)] == [

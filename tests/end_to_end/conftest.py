@@ -59,7 +59,11 @@ VOLATILE = frozenset(
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:
     """A row without the age that a rule of freshness found: it grows between two runs."""
-    return {name: value for name, value in row.items() if not (name == "value" and str(row.get("rule")).startswith("freshness"))}
+    return {
+        name: value
+        for name, value in row.items()
+        if not (name == "value" and str(row.get("rule")).startswith("freshness"))
+    }
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,9 @@ class Pipeline:
         populate_date_dim([f"--output={output}", "--runner=FnApiRunner"], self.settings)
         contract = load_contract("date_dim")
         self.warehouse.ensure_schema()
-        config = LoadJobConfig(schema=staging_schema(contract.file_columns), skip_leading_rows=1, write_disposition="WRITE_APPEND")
+        config = LoadJobConfig(
+            schema=staging_schema(contract.file_columns), skip_leading_rows=1, write_disposition="WRITE_APPEND"
+        )
         name = f"{self.settings.google.project}.{self.warehouse.table(contract)}"
         with (output / "date_dim.csv").open("rb") as file:
             self.warehouse.client.load_table_from_file(file, name, job_config=config).result(timeout=60)
@@ -133,17 +139,25 @@ class Pipeline:
         return self._run([DagRun(self.today, form, dag_id=dag_id)], variables or {})
 
     def kill(self, seconds: float, dag_id: str, variables: Mapping[str, str], **form: Any) -> bool:
-        """Start a run and kill it and everything that it started, without a chance to clean up; whether it still ran."""
-        return self._run([DagRun(self.today, form, dag_id=dag_id)], variables, seconds, kill=True).code == -signal.SIGKILL
+        """Start a run and kill it and everything that it started, without a chance to clean up; whether it still
+        ran.
+        """
+        return (
+            self._run([DagRun(self.today, form, dag_id=dag_id)], variables, seconds, kill=True).code == -signal.SIGKILL
+        )
 
-    def _run(self, runs: Sequence[DagRun], variables: Mapping[str, str], seconds: float = 280, kill: bool = False) -> Ran:
+    def _run(
+        self, runs: Sequence[DagRun], variables: Mapping[str, str], seconds: float = 280, kill: bool = False
+    ) -> Ran:
         log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
         given = airflow_environment(self.settings) | {"COINBEAM_MARKET__SOURCE": "simulator", **variables}
         code = self.airflow.run(runs, given, log, seconds, kill)
         return Ran(code, log.read_text(encoding="utf-8", errors="replace"))
 
     def batches(self) -> list[dict[str, Any]]:
-        return self.rows("SELECT * FROM `{ops}.ingestion_batch` WHERE snapshot_date >= '2000-01-01' ORDER BY batch_id, status")
+        return self.rows(
+            "SELECT * FROM `{ops}.ingestion_batch` WHERE snapshot_date >= '2000-01-01' ORDER BY batch_id, status"
+        )
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         names = self.settings.warehouse
@@ -184,7 +198,9 @@ class Pipeline:
 
     def coinbeam(self, *arguments: str) -> str:
         """The command line as a user would call it, on this cloud."""
-        done = subprocess.run([sys.executable, "-m", "coinbeam", *arguments], capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "coinbeam", *arguments], capture_output=True, text=True, timeout=60, check=True
+        )
         return done.stdout
 
 

@@ -58,11 +58,16 @@ def test_every_row_of_nine_real_exports_is_published_or_named(pipeline: Any) -> 
 
     (batch,) = pipeline.batches()
     assert (batch["status"], batch["mode"], batch["source_id"]) == ("published", "replay", "coingecko_export")
-    assert batch["rows_read"] == batch["rows_published"] + batch["rows_rejected"] + batch["rows_unpriced"] + batch["points_superseded"]
+    assert (
+        batch["rows_read"]
+        == batch["rows_published"] + batch["rows_rejected"] + batch["rows_unpriced"] + batch["points_superseded"]
+    )
     for name, asset in files.items():
         with (EXPORTS / name).open(encoding="utf-8") as file:
             told = {row["snapped_at"][:10]: row for row in csv.DictReader(file)}
-        rows = pipeline.rows(f"SELECT * FROM `{{data}}.crypto_market_daily_fact` WHERE date >= '2010-01-01' AND asset_id = '{asset}'")
+        rows = pipeline.rows(
+            f"SELECT * FROM `{{data}}.crypto_market_daily_fact` WHERE date >= '2010-01-01' AND asset_id = '{asset}'"
+        )
         stored = {str(row["date"]): row for row in rows}
         assert stored.keys() == told.keys(), asset
         for day, row in told.items():
@@ -96,7 +101,9 @@ def test_a_backfill_killed_ten_times_ends_as_one_that_was_not(pipeline: Any) -> 
     for _ in range(KILLS):
         kills += pipeline.kill(rng.uniform(1.5, 7), BACKFILL_DAG, SMALL_BATCHES, **FORM)
         in_vain = chart_calls(pipeline) - calls_before - len(landed(pipeline))
-        assert 0 <= in_vain <= lost + 1, "a kill loses at most the one answer that was on its way, and never one that was landed"
+        assert 0 <= in_vain <= lost + 1, (
+            "a kill loses at most the one answer that was on its way, and never one that was landed"
+        )
         lost = in_vain
     assert kills >= KILLS - 2, "nearly every run was cut short"
     assert pipeline.run_other(BACKFILL_DAG, SMALL_BATCHES, **FORM).code == 0
@@ -120,7 +127,11 @@ def assert_same_rows(table: str, found: list[str], expected: list[str]) -> None:
             if (table, column) == ("history_piece", "api_calls"):
                 continue  # a piece that was landed before the kill cost the last run nothing
             other = others[key][column]
-            same = math.isclose(value, other, rel_tol=1e-12) if isinstance(value, float) and isinstance(other, float) else value == other
+            same = (
+                math.isclose(value, other, rel_tol=1e-12)
+                if isinstance(value, float) and isinstance(other, float)
+                else value == other
+            )
             assert same, (table, key, column, value, other)
 
 

@@ -46,7 +46,8 @@ def airflow_url(pipeline: Any) -> Iterator[str]:
     variables = {
         "COINBEAM_MARKET__SOURCE": "simulator",
         "COINBEAM_MARKET__MAX_DETAILS": "2",
-        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",  # unpausing would also start the scheduled run of today, and that one first
+        # unpausing would also start the scheduled run of today, and that one first
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__CORE__PARALLELISM": "2",
@@ -70,7 +71,11 @@ def airflow_url(pipeline: Any) -> Iterator[str]:
 def is_up(url: str) -> bool:
     try:
         with urlopen(url, timeout=5) as answer:
-            return all(part["status"] == "healthy" for name, part in json.load(answer).items() if name in {"scheduler", "dag_processor"})
+            return all(
+                part["status"] == "healthy"
+                for name, part in json.load(answer).items()
+                if name in {"scheduler", "dag_processor"}
+            )
     except (URLError, OSError):
         return False
 
@@ -102,7 +107,9 @@ def test_the_form_is_filled_in_a_browser_and_the_run_is_green(pipeline: Any, air
             wait_until(lambda: has_dag(page, airflow_url), 90, "the DAG never appeared")
             fill_and_trigger(page)
             expect(page.get_by_role("dialog")).to_be_hidden(timeout=60_000)
-            page.goto("about:blank")  # a page that shows a running task redraws all the time, which costs half a processor
+            page.goto(
+                "about:blank"
+            )  # a page that shows a running task redraws all the time, which costs half a processor
             wait_until(lambda: recorded(pipeline, "top-20"), 300, "no batch was recorded")
             batch = recorded(pipeline, "top-20")[0]
             assert (batch["status"], batch["rows_published"]) == ("published", 20), batch["error_message"]
@@ -162,5 +169,6 @@ def recorded(pipeline: Any, universe: str) -> list[dict[str, Any]]:
 def is_green(page: Page) -> bool:
     page.wait_for_timeout(1_000)
     return (
-        page.get_by_text("Success", exact=True).count() > 0 or page.locator("[data-testid*=success], [aria-label*=success i]").count() > 0
+        page.get_by_text("Success", exact=True).count() > 0
+        or page.locator("[data-testid*=success], [aria-label*=success i]").count() > 0
     )

@@ -1,4 +1,6 @@
-"""Answers of the real API through the whole DAG: nothing is refused that is not truly bad, and every double keeps its bits."""
+"""Answers of the real API through the whole DAG: nothing is refused that is not truly bad, and every double keeps its
+bits.
+"""
 
 import json
 import re

@@ -43,7 +43,11 @@ def test_a_page_that_stays_unreadable_is_refused_and_too_many_of_them_block_the_
     assert refused["level"] == "page"
     assert refused["estimated_rows"] == 250
     (incident,) = pipeline.rows("SELECT * FROM `{ops}.incident`")
-    assert (incident["task_id"], incident["error_class"], incident["closed_at"]) == ("audit", "PublishBlockedError", None)
+    assert (incident["task_id"], incident["error_class"], incident["closed_at"]) == (
+        "audit",
+        "PublishBlockedError",
+        None,
+    )
 
     pipeline.faults(profile="none")
     assert pipeline.run(variables=FAST).code == 0, "the malformed page is asked for again, the others are reused"
@@ -59,7 +63,10 @@ def test_a_handful_of_bad_rows_cost_only_themselves(pipeline: Any) -> None:
     assert ran.code == 0, ran.log[-4000:]
     (batch,) = pipeline.batches()
     assert 0 < batch["rows_rejected"] <= 9
-    assert batch["rows_published"] == batch["rows_read"] - batch["rows_unpriced"] - batch["rows_rejected"] - batch["rows_duplicate"]
+    assert (
+        batch["rows_published"]
+        == batch["rows_read"] - batch["rows_unpriced"] - batch["rows_rejected"] - batch["rows_duplicate"]
+    )
     reasons = pipeline.rows("SELECT DISTINCT reason FROM `{ops}.rejected_record` WHERE snapshot_date >= '2000-01-01'")
     assert {"wrong_type", "below_minimum"} & {row["reason"] for row in reasons}
 
@@ -72,7 +79,9 @@ def test_more_bad_rows_than_the_limit_stop_the_publish(pipeline: Any) -> None:
     assert batch["status"] == "failed"
     assert "reject_share" in batch["error_message"]
     assert pipeline.tables()["crypto_market_snapshot_fact"] == []
-    failed = pipeline.rows("SELECT rule, value FROM `{ops}.quality_result` WHERE checked_date >= '2000-01-01' AND status = 'failed'")
+    failed = pipeline.rows(
+        "SELECT rule, value FROM `{ops}.quality_result` WHERE checked_date >= '2000-01-01' AND status = 'failed'"
+    )
     assert [row["rule"] for row in failed] == ["reject_share"]
     assert failed[0]["value"] > 0.05
 
@@ -88,8 +97,13 @@ def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> N
     assert "503" in ran.log
     (incident,) = pipeline.rows("SELECT * FROM `{ops}.incident` WHERE task_id = 'fetch_crypto_data'")
     assert incident["error_class"] == "ApiTransientError", "by its own words, not by those of the operator"
-    ledger = pipeline.rows("SELECT * FROM `{ops}.api_call_budget` WHERE budget_month >= '2000-01-01' AND job != 'lock' ORDER BY job")
-    assert [(row["job"], row["calls_spent"]) for row in ledger] == [("fetch_crypto_data", 1), ("populate_crypto_asset_dim", 1)]
+    ledger = pipeline.rows(
+        "SELECT * FROM `{ops}.api_call_budget` WHERE budget_month >= '2000-01-01' AND job != 'lock' ORDER BY job"
+    )
+    assert [(row["job"], row["calls_spent"]) for row in ledger] == [
+        ("fetch_crypto_data", 1),
+        ("populate_crypto_asset_dim", 1),
+    ]
     assert all("attempt 1" in row["run_label"] for row in ledger)
     assert pipeline.tables()["crypto_market_snapshot_fact"] == []
 
@@ -106,6 +120,7 @@ def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_w
     expected, found = undisturbed.tables(), pipeline.tables()
     assert len(expected["crypto_market_snapshot_fact"]) > 0.9 * COINS
     for name in expected:
-        # The record and the ledger tell what the runs cost: pages landed before the kill cost nothing again, and a killed attempt in full.
+        # The record and the ledger tell what the runs cost: pages landed before the kill cost nothing again, and a
+        # killed attempt in full.
         if name not in {"ingestion_batch", "api_call_budget"}:
             assert found[name] == expected[name], name

@@ -1,4 +1,6 @@
-"""The lineage that a real run leaves: from the endpoint to the published table, through the same names at every step."""
+"""The lineage that a real run leaves: from the endpoint to the published table, through the same names at every
+step.
+"""
 
 import json
 from collections.abc import Iterable
@@ -24,7 +26,9 @@ def names(datasets: Iterable[dict[str, Any]]) -> set[str]:
 
 @pytest.fixture
 def told(pipeline: Any, webhook: Webhook) -> dict[tuple[str, str], dict[str, Any]]:
-    """The events of one run by task and type; the index is a month old, so that its ``verify`` refuses it after the publish, and fails."""
+    """The events of one run by task and type; the index is a month old, so that its ``verify`` refuses it after the
+    publish, and fails.
+    """
     pipeline.freeze(format_instant(utc_now() - timedelta(days=30)))
     pipeline.fill_calendar()
     file = lineage_file(pipeline.settings)
@@ -74,7 +78,11 @@ def test_a_run_tells_what_each_task_read_and_wrote(pipeline: Any, told: dict[tup
     assert outputs(REJECTS) == inputs("record_rejects")
     assert outputs(LOAD) <= inputs("publish")
     data, ops = settings.warehouse.data_dataset, settings.warehouse.ops_dataset
-    published = {f"bigquery local.{data}.fear_greed_fact", f"bigquery local.{data}.source_dim", f"bigquery local.{ops}.publication"}
+    published = {
+        f"bigquery local.{data}.fear_greed_fact",
+        f"bigquery local.{data}.source_dim",
+        f"bigquery local.{ops}.publication",
+    }
     assert outputs("publish") == published
     assert outputs("record_rejects") == {f"bigquery local.{ops}.rejected_record"}
     assert inputs("audit") == outputs("audit") == set()

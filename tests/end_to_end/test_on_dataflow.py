@@ -1,4 +1,6 @@
-"""The snapshot DAG as production runs it: Flex Templates launched on a Dataflow service on loopback, waited for by deferred tasks."""
+"""The snapshot DAG as production runs it: Flex Templates launched on a Dataflow service on loopback, waited for by
+deferred tasks.
+"""
 
 import json
 import os
@@ -36,7 +38,9 @@ def upload_templates(pipeline: Any) -> None:
 
 
 def launched_job(job: str, parameters: Mapping[str, str]) -> list[str]:
-    """A job as the launcher of a template starts it: with reserved calls, which it cannot settle since it does not wait."""
+    """A job as the launcher of a template starts it: with reserved calls, which it cannot settle since it does not
+    wait.
+    """
     return [sys.executable, "-c", UNSETTLED, *in_this_environment(job, parameters)[2:], "--call_ledger=on"]
 
 
@@ -81,7 +85,9 @@ def test_a_snapshot_is_published_by_jobs_that_were_launched_as_templates(pipelin
         assert job.body["environment"]["ipConfiguration"] == "WORKER_IP_PRIVATE"
     asked = {job_id for method, job_id, _ in endpoint.service.requests if method == "GetJob"}
     assert asked == {job.id for job in launched.values()}, "the deferred tasks asked for the state of their jobs"
-    ledger = pipeline.rows("SELECT job, calls_spent FROM `{ops}.api_call_budget` WHERE budget_month >= '2000-01-01' AND job != 'lock'")
+    ledger = pipeline.rows(
+        "SELECT job, calls_spent FROM `{ops}.api_call_budget` WHERE budget_month >= '2000-01-01' AND job != 'lock'"
+    )
     assert sum(row["calls_spent"] or 0 for row in ledger) == batch["api_calls"] > 0
     assert {row["job"] for row in ledger} == {"fetch_crypto_data", "populate_crypto_asset_dim"}
     assert all(row["calls_spent"] for row in ledger), "what a launch reserves is settled when its job has ended"

@@ -22,8 +22,16 @@ def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: 
 
     assert batch["status"] == "published"
     assert batch["rows_read"] == COINS
-    assert batch["rows_read"] == batch["rows_valid"] + batch["rows_unpriced"] + batch["rows_duplicate"] + batch["rows_rejected"]
-    assert batch["rows_published"] == batch["rows_staged"] == batch["rows_valid"] == len(tables["crypto_market_snapshot_fact"])
+    assert (
+        batch["rows_read"]
+        == batch["rows_valid"] + batch["rows_unpriced"] + batch["rows_duplicate"] + batch["rows_rejected"]
+    )
+    assert (
+        batch["rows_published"]
+        == batch["rows_staged"]
+        == batch["rows_valid"]
+        == len(tables["crypto_market_snapshot_fact"])
+    )
     assert batch["rows_unpriced"] > 0
     assert batch["api_calls"] == pipeline.simulator_stats()["total_calls"]
     assert batch["details_fetched"] == 3
@@ -68,19 +76,29 @@ def test_the_ids_of_the_form_are_what_is_published(pipeline: Any) -> None:
     pipeline.fill_calendar()
     assert pipeline.run(universe="ids", ids="bitcoin, ethereum,tether").code == 0
     fact = "`{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'"
-    assert {row["asset_id"] for row in pipeline.rows(f"SELECT asset_id FROM {fact}")} == {"bitcoin", "ethereum", "tether"}
+    assert {row["asset_id"] for row in pipeline.rows(f"SELECT asset_id FROM {fact}")} == {
+        "bitcoin",
+        "ethereum",
+        "tether",
+    }
     (batch,) = pipeline.batches()
     assert batch["universe"].startswith("ids-")
 
     name, day = batch["batch_id"], f"DATE '{batch['snapshot_date']}'"
     pipeline.rows(
         "INSERT INTO `{ops}.rejected_record` "
-        "(rejected_id, batch_id, snapshot_date, table_name, level, estimated_rows, page_uri, reason, contract_version, rejected_at) "
-        f"VALUES ('r', '{name}', {day}, 'crypto_market_snapshot_fact', 'row', 1, 'gs://x', 'an older rule', '0', CURRENT_TIMESTAMP())"
+        "(rejected_id, batch_id, snapshot_date, table_name, level, estimated_rows, page_uri, reason, "
+        "contract_version, rejected_at) "
+        f"VALUES ('r', '{name}', {day}, 'crypto_market_snapshot_fact', 'row', 1, 'gs://x', 'an older rule', '0', "
+        "CURRENT_TIMESTAMP())"
     )
     calls = pipeline.simulator_stats()["total_calls"]
-    replayed = replay_rejects(pipeline.warehouse, lambda found: None if pipeline.run(replay_batch=found.batch_id).code == 0 else "failed")
-    assert replayed == [Replayed(name, 1, 0, "replayed")], "of ids, too, by the landing folder that bears the name of the batch"
+    replayed = replay_rejects(
+        pipeline.warehouse, lambda found: None if pipeline.run(replay_batch=found.batch_id).code == 0 else "failed"
+    )
+    assert replayed == [Replayed(name, 1, 0, "replayed")], (
+        "of ids, too, by the landing folder that bears the name of the batch"
+    )
     assert pipeline.simulator_stats()["total_calls"] == calls
     (again,) = pipeline.batches()
     assert (again["mode"], again["universe"], again["rows_published"]) == ("replay", batch["universe"], 3)

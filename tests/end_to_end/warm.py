@@ -1,8 +1,10 @@
 """A loaded Airflow that forks for each run: starting one from nothing takes longer than most runs of the tests.
 
-``python -m tests.end_to_end.warm`` reads one order per line, a JSON object of ``runs`` (as for ``local.dag_runs``), ``variables`` and
-``log``; it answers with the process id of the fork, and when that has ended with its exit code. The fork is what ``local.dag_runs`` is
-from its first line on: its own session, its own environment, and nothing of our DAGs or settings loaded before.
+``python -m tests.end_to_end.warm`` reads one order per line, a JSON object of ``runs`` (as for ``local.dag_runs``),
+``variables`` and
+``log``; it answers with the process id of the fork, and when that has ended with its exit code. The fork is what
+``local.dag_runs`` is from its first line on: its own session, its own environment, and nothing of our DAGs or settings
+loaded before.
 """
 
 import gc
@@ -43,7 +45,9 @@ class WarmAirflow:
             text=True,
         )
 
-    def run(self, runs: Sequence[DagRun], variables: Mapping[str, str], log: Path, seconds: float = 280, kill: bool = False) -> int:
+    def run(
+        self, runs: Sequence[DagRun], variables: Mapping[str, str], log: Path, seconds: float = 280, kill: bool = False
+    ) -> int:
         """Run DAGs one after the other.
 
         Args:
@@ -125,7 +129,9 @@ def run(order: Mapping[str, Any]) -> None:
     for source, target in ((nothing, 0), (sink, 1), (sink, 2)):
         os.dup2(source, target)
     os.environ.update(order["variables"])
-    sys.exit(dag_runs.main([json.dumps(order["runs"])]))  # as usual: lineage is told by threads that the end of the process waits for
+    sys.exit(
+        dag_runs.main([json.dumps(order["runs"])])
+    )  # as usual: lineage is told by threads that the end of the process waits for
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Every resource and data block of ours against the schema of the provider, without Terraform: for machines that do not have it."""
+"""Every resource and data block of ours against the schema of the provider, without Terraform: for machines that do not
+have it.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,15 +25,23 @@ def faults(root: Path, schema: Mapping[str, Any]) -> list[str]:
             for (resource, name), body in module.blocks(kind):
                 where = f"{resource}.{name}"
                 known = schema[part].get(resource)
-                found += block_faults(where, body, known["block"], top=True) if known else [f"{where}: the provider has no such {kind}"]
+                found += (
+                    block_faults(where, body, known["block"], top=True)
+                    if known
+                    else [f"{where}: the provider has no such {kind}"]
+                )
     return found
 
 
 def block_faults(where: str, body: Mapping[str, Any], schema: Mapping[str, Any], *, top: bool = False) -> Iterator[str]:
     """The faults of one block and those within it."""
     attributes, blocks = schema.get("attributes", {}), schema.get("block_types", {})
-    written = {name for name in body if not name.startswith("__") and name != "dynamic"} - (META | META_BLOCKS if top else frozenset())
-    inner = [(name, one) for name in sorted(written) if is_block(body[name]) for one in body[name]] + dynamic_blocks(body)
+    written = {name for name in body if not name.startswith("__") and name != "dynamic"} - (
+        META | META_BLOCKS if top else frozenset()
+    )
+    inner = [(name, one) for name in sorted(written) if is_block(body[name]) for one in body[name]] + dynamic_blocks(
+        body
+    )
     for name in sorted(written):
         if is_block(body[name]) or name not in attributes:
             continue
@@ -45,7 +55,11 @@ def block_faults(where: str, body: Mapping[str, Any], schema: Mapping[str, Any],
             yield from block_faults(f"{where}.{name}", one, blocks[name]["block"])
         else:
             yield f"{where}: {name} is {'an argument, not a block' if name in attributes else 'unknown'}"
-    yield from (f"{where}: {name} is required" for name in attributes if attributes[name].get("required") and name not in written)
+    yield from (
+        f"{where}: {name} is required"
+        for name in attributes
+        if attributes[name].get("required") and name not in written
+    )
     yield from count_faults(where, [name for name, _ in inner], {name for name, _ in dynamic_blocks(body)}, blocks)
 
 

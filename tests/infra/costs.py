@@ -36,7 +36,10 @@ def assumptions(page: str) -> dict[str, float]:
 
 def components(page: str) -> list[Component]:
     """The rows of the estimate."""
-    return [Component(name, formula, float(daily), float(hourly)) for name, formula, daily, hourly in _COMPONENT.findall(page)]
+    return [
+        Component(name, formula, float(daily), float(hourly))
+        for name, formula, daily, hourly in _COMPONENT.findall(page)
+    ]
 
 
 def total(page: str) -> tuple[float, float]:
@@ -70,7 +73,9 @@ def differences(page: str) -> Iterator[str]:
     known = assumptions(page)
     sums = [0.0, 0.0]
     for one in components(page):
-        for index, (label, runs, said) in enumerate((("daily", known["days"], one.daily), ("hourly", known["hours"], one.hourly))):
+        for index, (label, runs, said) in enumerate(
+            (("daily", known["days"], one.daily), ("hourly", known["hours"], one.hourly))
+        ):
             exact = value(one.formula, known | {"runs": runs})
             sums[index] += round(exact, 2)
             if f"{exact:.2f}" != f"{said:.2f}":

@@ -1,4 +1,6 @@
-"""A deployment as Terraform evaluates it: the state of its own test, in which every resource is mocked and every value is real."""
+"""A deployment as Terraform evaluates it: the state of its own test, in which every resource is mocked and every value
+is real.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,7 +55,11 @@ def evaluate(workspace: Workspace) -> Deployment:
         AssertionError: the test failed; the message is Terraform's.
     """
     events = list(workspace.events("test", "-verbose", f"-filter={TEST}"))
-    told = [event["diagnostic"] for event in events if event["type"] == "diagnostic" and event["diagnostic"]["severity"] == "error"]
+    told = [
+        event["diagnostic"]
+        for event in events
+        if event["type"] == "diagnostic" and event["diagnostic"]["severity"] == "error"
+    ]
     states = [event["test_state"] for event in events if event["type"] == "test_state"]
     assert states, "\n".join(f"{one['summary']} {one.get('detail', '')}" for one in told)
     outputs = {name: output["value"] for name, output in states[0]["outputs"].items()}

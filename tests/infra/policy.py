@@ -14,7 +14,11 @@ AUTHORITATIVE = re.compile("_iam_(policy|binding)$")
 
 def violations(deployment: Deployment) -> list[str]:
     """One line for each broken rule."""
-    return [line for resource in deployment.resources for line in (*grant_violations(resource), *storage_violations(resource))]
+    return [
+        line
+        for resource in deployment.resources
+        for line in (*grant_violations(resource), *storage_violations(resource))
+    ]
 
 
 def grant_violations(resource: Resource) -> Iterator[str]:

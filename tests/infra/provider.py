@@ -1,7 +1,9 @@
-"""A Google provider for Terraform that knows the schema and nothing else, so that Terraform itself can judge our files without a registry.
+"""A Google provider for Terraform that knows the schema and nothing else, so that Terraform itself can judge our files
+without a registry.
 
-Terraform starts a provider as a process and speaks gRPC with it (protocol 5). To validate a configuration, and to run tests whose
-resources are mocked, it asks for the schema and lets the provider object to values; this one never objects. It cannot plan or make
+Terraform starts a provider as a process and speaks gRPC with it (protocol 5). To validate a configuration, and to run
+tests whose resources are mocked, it asks for the schema and lets the provider object to values; this one never objects.
+It cannot plan or make
 anything: calls for that are not implemented, and Terraform says so. Source of the protocol:
 https://github.com/hashicorp/terraform/blob/main/docs/plugin-protocol/tfplugin5.proto
 
@@ -52,13 +54,19 @@ def _varint(value: int) -> bytes:
 def block(description: Mapping[str, Any]) -> bytes:
     """``Schema.Block`` of a block in the form of ``terraform providers schema -json``."""
     attributes = b"".join(field(2, attribute(name, one)) for name, one in description.get("attributes", {}).items())
-    return attributes + b"".join(field(3, nested(name, one)) for name, one in description.get("block_types", {}).items())
+    return attributes + b"".join(
+        field(3, nested(name, one)) for name, one in description.get("block_types", {}).items()
+    )
 
 
 def attribute(name: str, one: Mapping[str, Any]) -> bytes:
     """``Schema.Attribute``."""
     modes = ((4, "required"), (5, "optional"), (6, "computed"))
-    return field(1, name) + field(2, json.dumps(one["type"])) + b"".join(field(number, one.get(mode, False)) for number, mode in modes)
+    return (
+        field(1, name)
+        + field(2, json.dumps(one["type"]))
+        + b"".join(field(number, one.get(mode, False)) for number, mode in modes)
+    )
 
 
 def nested(name: str, one: Mapping[str, Any]) -> bytes:
@@ -131,4 +139,7 @@ def lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    serve(json.loads(Path(__file__).with_name("provider_schema.json").read_text(encoding="utf-8")), lambda line: print(line, flush=True))
+    serve(
+        json.loads(Path(__file__).with_name("provider_schema.json").read_text(encoding="utf-8")),
+        lambda line: print(line, flush=True),
+    )

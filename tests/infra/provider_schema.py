@@ -1,10 +1,14 @@
-"""The schema of the Google provider, as far as our Terraform uses it, in the form of ``terraform providers schema -json``.
+"""The schema of the Google provider, as far as our Terraform uses it, in the form of ``terraform providers schema
+-json``.
 
-The provider itself is a Go binary from a registry that a closed machine does not reach. CDK for Terraform publishes the same schema on
-PyPI: its wheel holds a jsii assembly, in which every resource is an interface whose properties say whether they are optional, and scripts
-that say which of them are blocks and which collections are sets. Both are generated from the schema of one exact provider version.
+The provider itself is a Go binary from a registry that a closed machine does not reach. CDK for Terraform publishes the
+same schema on
+PyPI: its wheel holds a jsii assembly, in which every resource is an interface whose properties say whether they are
+optional, and scripts that say which of them are blocks and which collections are sets. Both are generated from the
+schema of one exact provider version.
 
-``python -m tests.infra.provider_schema`` writes ``provider_schema.json``, only the resources and data sources that ``infra/`` uses.
+``python -m tests.infra.provider_schema`` writes ``provider_schema.json``, only the resources and data sources that
+``infra/`` uses.
 """
 
 import json
@@ -135,11 +139,14 @@ class Assembly:
         block["attributes"] |= {
             _snake(prop["name"]): {"type": self._read_type(prop["type"]), "computed": True}
             for prop in read
-            if not _belongs_to_cdk(prop, {p["name"] for p in read}) and _snake(prop["name"]).removesuffix("_attribute") not in written
+            if not _belongs_to_cdk(prop, {p["name"] for p in read})
+            and _snake(prop["name"]).removesuffix("_attribute") not in written
         }
         return {part: dict(sorted(members.items())) for part, members in block.items() if members}
 
-    def _nested(self, prop: Mapping[str, Any], inner: str, many: bool, kind: str, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    def _nested(
+        self, prop: Mapping[str, Any], inner: str, many: bool, kind: str, shapes: Mapping[str, Shape]
+    ) -> dict[str, Any]:
         if _terraform_name(prop) == "timeouts":
             return {"nesting_mode": "single", "block": self._block(inner, "", "OutputReference", shapes)}
         bounds = ({} if prop.get("optional") else {"min_items": 1}) | ({} if many else {"max_items": 1})
@@ -149,15 +156,28 @@ class Assembly:
     def _read_type(self, kind: Mapping[str, Any]) -> Any:
         """Type of a value that can only be read."""
         if "collection" in kind:
-            return [{"array": "list"}.get(kind["collection"]["kind"], "map"), self._read_type(kind["collection"]["elementtype"])]
+            return [
+                {"array": "list"}.get(kind["collection"]["kind"], "map"),
+                self._read_type(kind["collection"]["elementtype"]),
+            ]
         if "primitive" in kind:
             return _PRIMITIVES[kind["primitive"]]
         name = kind["fqn"]
         if name.endswith("List") and f"{name.removesuffix('List')}OutputReference" in self.types:
             read = self.types[f"{name.removesuffix('List')}OutputReference"].get("properties", ())
             names = {prop["name"] for prop in read}
-            return ["list", ["object", {_snake(p["name"]): self._read_type(p["type"]) for p in read if not _belongs_to_cdk(p, names)}]]
-        known = {"cdktf.IResolvable": "bool", "cdktf.StringMap": ["map", "string"], "cdktf.NumberMap": ["map", "number"]}
+            return [
+                "list",
+                [
+                    "object",
+                    {_snake(p["name"]): self._read_type(p["type"]) for p in read if not _belongs_to_cdk(p, names)},
+                ],
+            ]
+        known = {
+            "cdktf.IResolvable": "bool",
+            "cdktf.StringMap": ["map", "string"],
+            "cdktf.NumberMap": ["map", "number"],
+        }
         return known.get(name, ["map", "bool"] if name == "cdktf.BooleanMap" else "dynamic")
 
 
@@ -180,9 +200,15 @@ def _snake(name: str) -> str:
 
 
 def _belongs_to_cdk(prop: Mapping[str, Any], names: set[str]) -> bool:
-    """Whether a property is none of the provider's: the class also holds what was given to it, and its own machinery."""
+    """Whether a property is none of the provider's: the class also holds what was given to it, and its own
+    machinery.
+    """
     name = prop["name"]
-    return bool(prop.get("static")) or name in {"fqn", "internalValue"} or (name.endswith("Input") and name.removesuffix("Input") in names)
+    return (
+        bool(prop.get("static"))
+        or name in {"fqn", "internalValue"}
+        or (name.endswith("Input") and name.removesuffix("Input") in names)
+    )
 
 
 def _interface(kind: Mapping[str, Any]) -> tuple[str, bool]:
@@ -223,7 +249,9 @@ def schema(wheel: Path, kinds: Iterable[str]) -> dict[str, Any]:
         "provider": PROVIDER,
         "package": PACKAGE,
         "resource_schemas": {kind: assembly.resource(kind) for kind in chosen if not kind.startswith("data.")},
-        "data_source_schemas": {kind.removeprefix("data."): assembly.resource(kind) for kind in chosen if kind.startswith("data.")},
+        "data_source_schemas": {
+            kind.removeprefix("data."): assembly.resource(kind) for kind in chosen if kind.startswith("data.")
+        },
     }
 
 

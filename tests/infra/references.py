@@ -1,4 +1,6 @@
-"""Names that our Terraform uses against the names that it declares, without Terraform: for machines that do not have it."""
+"""Names that our Terraform uses against the names that it declares, without Terraform: for machines that do not have
+it.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,7 +9,9 @@ from typing import Any
 
 from tests.infra.configuration import Module, modules, parse
 
-_NAMES = re.compile(r"(?<![\w.\"/-])(var|local|module|data|google_\w+)\.(\w+)(?:\[[^]]*\])*(?:\.(\w+))?(?:\[[^]]*\])*(?:\.(\w+))?")
+_NAMES = re.compile(
+    r"(?<![\w.\"/-])(var|local|module|data|google_\w+)\.(\w+)(?:\[[^]]*\])*(?:\.(\w+))?(?:\[[^]]*\])*(?:\.(\w+))?"
+)
 
 
 def faults(root: Path, schema: Mapping[str, Any]) -> list[str]:
@@ -23,12 +27,17 @@ def faults(root: Path, schema: Mapping[str, Any]) -> list[str]:
         declared = Declared(module, all_modules, schema)
         used = set(expressions(module.files.values()))
         found += [f"{name}: {fault}" for reference in sorted(used) if (fault := declared.fault(reference))]
-        found += [f"{name}: var.{variable} is declared and not used" for variable in sorted(declared.variables - variables(used))]
+        found += [
+            f"{name}: var.{variable} is declared and not used"
+            for variable in sorted(declared.variables - variables(used))
+        ]
     return found + list(test_faults(root, all_modules))
 
 
 def test_faults(root: Path, all_modules: Mapping[str, Module]) -> Iterator[str]:
-    """The same for the tests of Terraform: the runs of a file see one module, by default the root one, and the outputs of that one."""
+    """The same for the tests of Terraform: the runs of a file see one module, by default the root one, and the outputs
+    of that one.
+    """
     outputs = {labels[0] for labels, _ in all_modules["."].blocks("output")}
     for path in sorted((root / "tests").glob("*.tftest.hcl")):
         content = parse(path)
@@ -55,7 +64,9 @@ class Declared:
         self._data = {".".join(labels) for labels, _ in module.blocks("data")}
         self._schema = schema
         self._outputs = {
-            labels[0]: {out[0] for out, _ in all_modules[str(body["source"]).strip('"').removeprefix("./")].blocks("output")}
+            labels[0]: {
+                out[0] for out, _ in all_modules[str(body["source"]).strip('"').removeprefix("./")].blocks("output")
+            }
             for labels, body in module.blocks("module")
         }
 

@@ -1,4 +1,6 @@
-"""Terraform on a copy of our files, with the provider of this folder from a mirror on disk: no registry, no account, no state."""
+"""Terraform on a copy of our files, with the provider of this folder from a mirror on disk: no registry, no account, no
+state.
+"""
 
 import json
 import os
@@ -44,7 +46,9 @@ class Workspace:
         Args:
             root: a new folder.
         """
-        ignored = shutil.ignore_patterns(".terraform*", "*.tfstate", "terraform.tfvars", "deployment.json", "__pycache__")
+        ignored = shutil.ignore_patterns(
+            ".terraform*", "*.tfstate", "terraform.tfvars", "deployment.json", "__pycache__"
+        )
         for folder in COPIED:
             shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
         made = cls(root)
@@ -74,7 +78,13 @@ class Workspace:
         """One command of Terraform in the root module, without colours and questions."""
         command = [executable() or "terraform", *arguments]
         return subprocess.run(
-            command, cwd=self.infra, env=self._environment(), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            command,
+            cwd=self.infra,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
 
     def says(self, *arguments: str) -> str:
@@ -89,7 +99,9 @@ class Workspace:
             yield json.loads(line)
 
     def contracts(self) -> dict[str, Any]:
-        """The tables as the module of the contracts reads them; it makes nothing, so Terraform needs no provider for it."""
+        """The tables as the module of the contracts reads them; it makes nothing, so Terraform needs no provider for
+        it.
+        """
         command = [executable() or "terraform", "-chdir=modules/contracts", "console", "-var=folder=../../../sql"]
         done = subprocess.run(
             command,
@@ -110,13 +122,18 @@ class Workspace:
         launcher.write_text("\n".join(provider.lines()) + "\n", encoding="utf-8")
         launcher.chmod(0o755)
         (self.root / "terraform.rc").write_text(
-            f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.root / "mirror"}"\n  }}\n}}\n', encoding="utf-8"
+            f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.root / "mirror"}"\n  }}\n}}\n',
+            encoding="utf-8",
         )
 
     def _environment(self) -> dict[str, str]:
         """Nothing of this machine's Terraform settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-        own = {"TF_CLI_CONFIG_FILE": str(self.root / "terraform.rc"), "TF_DISABLE_PLUGIN_TLS": "1", "CHECKPOINT_DISABLE": "1"}
+        own = {
+            "TF_CLI_CONFIG_FILE": str(self.root / "terraform.rc"),
+            "TF_DISABLE_PLUGIN_TLS": "1",
+            "CHECKPOINT_DISABLE": "1",
+        }
         return kept | own | {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
 
 

@@ -38,9 +38,16 @@ def install() -> None:
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     uv = [sys.executable, "-m", "uv"]
     try:
-        subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(ENVIRONMENT)], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [*uv, "venv", "--quiet", "--python", sys.executable, str(ENVIRONMENT)],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
         target = ["--python", str(ENVIRONMENT / "bin" / "python")]
-        subprocess.run([*uv, "pip", "install", "--quiet", *target, PACKAGE], check=True, capture_output=True, timeout=200)
+        subprocess.run(
+            [*uv, "pip", "install", "--quiet", *target, PACKAGE], check=True, capture_output=True, timeout=200
+        )
     except (subprocess.SubprocessError, OSError) as error:
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         pytest.skip(f"{PACKAGE} cannot be installed here: {type(error).__name__}")
@@ -48,8 +55,19 @@ def install() -> None:
 
 def scan(checkov: Path, folder: Path) -> dict[str, Any]:
     """What checkov says of a folder, without asking anybody on the network."""
-    options = ["--framework", "terraform", "--skip-download", "--compact", "--output", "json", "--directory", str(folder)]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}  # it has another python-hcl2
+    options = [
+        "--framework",
+        "terraform",
+        "--skip-download",
+        "--compact",
+        "--output",
+        "json",
+        "--directory",
+        str(folder),
+    ]
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }  # it has another python-hcl2
     done = subprocess.run([checkov, *options], capture_output=True, text=True, timeout=120, check=False, env=own)
     assert done.stdout, done.stderr
     return dict(json.loads(done.stdout))

@@ -10,7 +10,12 @@ from lark.exceptions import UnexpectedInput
 from tests.infra import block_check, provider_schema, references
 from tests.infra.configuration import INFRA, kinds_in_use, modules, parse
 
-FILES = sorted(path.relative_to(INFRA) for pattern in ("*.tf", "*.hcl") for path in INFRA.rglob(pattern) if ".terraform" not in path.parts)
+FILES = sorted(
+    path.relative_to(INFRA)
+    for pattern in ("*.tf", "*.hcl")
+    for path in INFRA.rglob(pattern)
+    if ".terraform" not in path.parts
+)
 
 
 @pytest.fixture
@@ -41,19 +46,49 @@ def test_the_provider_takes_every_block() -> None:
 
 
 BLOCKS = {
-    "a misspelt argument": ("modules/bucket/main.tf", "force_destroy ", "force_destruction ", "force_destruction is unknown"),
-    "an argument for a block": ("modules/bucket/main.tf", "  versioning {", "  versioning = {", "versioning is a block, not an argument"),
-    "a block for an argument": ("modules/alerts/main.tf", "  labels = {", "  labels {", "labels is an argument, not a block"),
+    "a misspelt argument": (
+        "modules/bucket/main.tf",
+        "force_destroy ",
+        "force_destruction ",
+        "force_destruction is unknown",
+    ),
+    "an argument for a block": (
+        "modules/bucket/main.tf",
+        "  versioning {",
+        "  versioning = {",
+        "versioning is a block, not an argument",
+    ),
+    "a block for an argument": (
+        "modules/alerts/main.tf",
+        "  labels = {",
+        "  labels {",
+        "labels is an argument, not a block",
+    ),
     "a block that is missing": ("modules/budget/main.tf", "amount {", "amounts {", "amount is required"),
-    "an argument that is missing": ("modules/network/main.tf", '  name                    = "coinbeam"\n', "", "name is required"),
-    "an argument in the wrong block": ("modules/bucket/main.tf", "    enabled = true", "    age = 1", "versioning: age is unknown"),
+    "an argument that is missing": (
+        "modules/network/main.tf",
+        '  name                    = "coinbeam"\n',
+        "",
+        "name is required",
+    ),
+    "an argument in the wrong block": (
+        "modules/bucket/main.tf",
+        "    enabled = true",
+        "    age = 1",
+        "versioning: age is unknown",
+    ),
     "an argument in a dynamic block": (
         "modules/bucket/main.tf",
         "storage_class = lifecycle_rule",
         "class = lifecycle_rule",
         "class is unknown",
     ),
-    "what can only be read": ("modules/registry/main.tf", "  format ", '  create_time = "x"\n  format ', "create_time can only be read"),
+    "what can only be read": (
+        "modules/registry/main.tf",
+        "  format ",
+        '  create_time = "x"\n  format ',
+        "create_time can only be read",
+    ),
     "two blocks where one may be": (
         "modules/secret/main.tf",
         "  replication {\n    auto {}\n  }\n",
@@ -81,15 +116,55 @@ def test_every_name_is_declared_and_every_variable_used() -> None:
 
 
 NAMES = {
-    "an undeclared variable": ("main.tf", "var.network_range", "var.network_ranges", "var.network_ranges is not declared"),
+    "an undeclared variable": (
+        "main.tf",
+        "var.network_range",
+        "var.network_ranges",
+        "var.network_ranges is not declared",
+    ),
     "a variable that nobody uses": ("main.tf", "${var.contracts}", "../sql", "var.contracts is declared and not used"),
-    "an undeclared local": ("modules/logs/main.tf", "local.resources", "local.resource", "local.resource is not declared"),
-    "an output that is gone": ("outputs.tf", "module.bucket.name", "module.bucket.title", "module.bucket.title is not declared"),
-    "a resource that is gone": ("modules/logs/main.tf", "bucket_config.pipeline.id}", "bucket_config.pipe.id}", "pipe is not declared"),
-    "an attribute that is not": ("modules/accounts/outputs.tf", "account.email }", "google_service_account.account.mail }", "has no mail"),
-    "a test of no output": ("tests/deployment.tftest.hcl", "output.composer_bucket", "output.bucket", "output.bucket is not declared"),
-    "a test of no variable": ("tests/refusals.tftest.hcl", "schedule_period =", "schedule =", "var.schedule is not declared"),
-    "a test of a module's variable": ("tests/freshness.tftest.hcl", "period = ", "times = ", "var.times is not declared"),
+    "an undeclared local": (
+        "modules/logs/main.tf",
+        "local.resources",
+        "local.resource",
+        "local.resource is not declared",
+    ),
+    "an output that is gone": (
+        "outputs.tf",
+        "module.bucket.name",
+        "module.bucket.title",
+        "module.bucket.title is not declared",
+    ),
+    "a resource that is gone": (
+        "modules/logs/main.tf",
+        "bucket_config.pipeline.id}",
+        "bucket_config.pipe.id}",
+        "pipe is not declared",
+    ),
+    "an attribute that is not": (
+        "modules/accounts/outputs.tf",
+        "account.email }",
+        "google_service_account.account.mail }",
+        "has no mail",
+    ),
+    "a test of no output": (
+        "tests/deployment.tftest.hcl",
+        "output.composer_bucket",
+        "output.bucket",
+        "output.bucket is not declared",
+    ),
+    "a test of no variable": (
+        "tests/refusals.tftest.hcl",
+        "schedule_period =",
+        "schedule =",
+        "var.schedule is not declared",
+    ),
+    "a test of a module's variable": (
+        "tests/freshness.tftest.hcl",
+        "period = ",
+        "times = ",
+        "var.times is not declared",
+    ),
 }
 
 
@@ -122,7 +197,15 @@ def test_the_example_sets_declared_variables_and_all_that_have_no_default() -> N
 def test_no_role_administers_or_is_basic() -> None:
     """On the text, for machines without Terraform; ``test_policy`` looks at what is evaluated."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in INFRA.rglob("*.tf"))
-    forbidden = ("roles/owner", "roles/editor", "roles/viewer", 'Admin"', 'admin"', 'allUsers"', 'allAuthenticatedUsers"')
+    forbidden = (
+        "roles/owner",
+        "roles/editor",
+        "roles/viewer",
+        'Admin"',
+        'admin"',
+        'allUsers"',
+        'allAuthenticatedUsers"',
+    )
     assert [role for role in forbidden if role in text] == []
 
 

@@ -36,7 +36,11 @@ def test_every_sum_is_what_its_formula_gives() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("| `composer_dcu` | 9 |", "| `composer_dcu` | 6 |"), ("| 1.27 | 20.67 |", "| 1.27 | 2.67 |"), ("+ 2 * nearline", "+ 20 * nearline")],
+    [
+        ("| `composer_dcu` | 9 |", "| `composer_dcu` | 6 |"),
+        ("| 1.27 | 20.67 |", "| 1.27 | 2.67 |"),
+        ("+ 2 * nearline", "+ 20 * nearline"),
+    ],
     ids=["an assumption that was changed", "a sum that was changed", "a formula that was changed"],
 )
 def test_a_page_that_drifted_is_seen(old: str, new: str) -> None:
@@ -58,7 +62,10 @@ def test_the_volumes_are_those_of_the_plan(production: Settings, run: Estimate) 
 
 def test_the_prices_are_those_of_the_settings(production: Settings) -> None:
     known = assumptions(PAGE)
-    assert (known["standard"], known["bigquery_tib"]) == (production.prices.storage_gib_month, production.prices.bigquery_tib_scanned)
+    assert (known["standard"], known["bigquery_tib"]) == (
+        production.prices.storage_gib_month,
+        production.prices.bigquery_tib_scanned,
+    )
 
 
 def test_the_parts_of_a_run_add_up_to_what_the_plan_says_of_it(run: Estimate) -> None:
@@ -68,7 +75,9 @@ def test_the_parts_of_a_run_add_up_to_what_the_plan_says_of_it(run: Estimate) ->
 
 def test_the_calls_of_a_month_and_what_they_fit_are_right(production: Settings, run: Estimate) -> None:
     known = assumptions(PAGE)
-    daily, hourly = (int(text.replace(",", "")) for text in re.findall(r"([\d,]+) calls a month daily and ([\d,]+) hourly", PAGE)[0])
+    daily, hourly = (
+        int(text.replace(",", "")) for text in re.findall(r"([\d,]+) calls a month daily and ([\d,]+) hourly", PAGE)[0]
+    )
     assert (daily, hourly) == (round(run.calls * known["days"]), round(run.calls * known["hours"]))
     assert daily < production.coingecko.plans["demo"].calls_per_month < hourly
 

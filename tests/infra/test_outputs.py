@@ -18,7 +18,9 @@ from tests.infra.deployment import Deployment
 pytestmark = pytest.mark.xdist_group("terraform")
 
 
-def test_the_output_is_what_the_settings_of_a_release_want(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_is_what_the_settings_of_a_release_want(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "deployment.json").write_text(json.dumps(deployment.outputs["deployment"]), encoding="utf-8")
     monkeypatch.setattr("coinbeam.settings.deployment_file", lambda: tmp_path / deployment_file().name)
     monkeypatch.setenv("COINBEAM_ENV", "production")
@@ -47,7 +49,8 @@ def test_composer_installs_exactly_the_packages_of_its_list(deployment: Deployme
     lines = (ROOT / "config" / "composer-requirements.txt").read_text(encoding="utf-8").splitlines()
     asked = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
     wanted = {
-        canonicalize_name(one.name): f"{'[' + ','.join(sorted(one.extras)) + ']' if one.extras else ''}{one.specifier}" for one in asked
+        canonicalize_name(one.name): f"{'[' + ','.join(sorted(one.extras)) + ']' if one.extras else ''}{one.specifier}"
+        for one in asked
     }
     software = deployment.one("module.composer.google_composer_environment.this")["config"][0]["software_config"][0]
     assert {canonicalize_name(name): version for name, version in software["pypi_packages"].items()} == wanted
@@ -85,7 +88,11 @@ def test_somebody_is_told_of_each_kind_of_failure(deployment: Deployment) -> Non
 
 def test_landing_is_never_deleted_by_the_bucket(deployment: Deployment) -> None:
     rules = deployment.one("module.bucket.google_storage_bucket.data")["lifecycle_rule"]
-    live = [rule for rule in rules if rule["action"][0]["type"] == "Delete" and rule["condition"][0]["with_state"] != "ARCHIVED"]
+    live = [
+        rule
+        for rule in rules
+        if rule["action"][0]["type"] == "Delete" and rule["condition"][0]["with_state"] != "ARCHIVED"
+    ]
     deleted = {prefix for rule in live for prefix in rule["condition"][0]["matches_prefix"]}
     assert deleted == {"batches/", "dataflow/", "builds/"}
     assert all(rule["condition"][0]["matches_prefix"] for rule in live)

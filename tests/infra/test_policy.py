@@ -35,7 +35,9 @@ def spoil(deployment: Deployment, kind: str, changes: Mapping[str, Any]) -> Depl
     """The deployment with the first resource of a type changed."""
     first, *_ = deployment.of(kind)
     spoilt = Resource(first.address, first.type, {**first.values, **changes})
-    return Deployment(tuple(spoilt if resource is first else resource for resource in deployment.resources), deployment.outputs)
+    return Deployment(
+        tuple(spoilt if resource is first else resource for resource in deployment.resources), deployment.outputs
+    )
 
 
 def test_no_rule_is_broken(deployment: Deployment) -> None:
@@ -44,19 +46,31 @@ def test_no_rule_is_broken(deployment: Deployment) -> None:
 
 MISTAKES = {
     "an editor": ("google_project_iam_member", {"role": "roles/editor"}, "is a basic role"),
-    "an administrator of the project's storage": ("google_project_iam_member", {"role": "roles/storage.admin"}, "administers the whole"),
+    "an administrator of the project's storage": (
+        "google_project_iam_member",
+        {"role": "roles/storage.admin"},
+        "administers the whole",
+    ),
     "an administrator by another spelling": (
         "google_project_iam_member",
         {"role": "roles/iam.serviceAccountAdmin"},
         "administers the whole",
     ),
     "everybody": ("google_storage_bucket_iam_member", {"member": "allUsers"}, "is everybody"),
-    "a bucket that can be public": ("google_storage_bucket", {"public_access_prevention": "inherited"}, "can be made public"),
+    "a bucket that can be public": (
+        "google_storage_bucket",
+        {"public_access_prevention": "inherited"},
+        "can be made public",
+    ),
     "a bucket with access lists": ("google_storage_bucket", {"uniform_bucket_level_access": False}, "access lists"),
     "a bucket without versions": ("google_storage_bucket", {"versioning": [{"enabled": False}]}, "is lost"),
     "a bucket destroyed with its data": ("google_storage_bucket", {"force_destroy": True}, "takes the data"),
     "a table that an apply may delete": ("google_bigquery_table", {"deletion_protection": False}, "can be deleted"),
-    "a dataset for every reader": ("google_bigquery_dataset", {"access": [{"special_group": "projectReaders"}]}, "open to everybody"),
+    "a dataset for every reader": (
+        "google_bigquery_dataset",
+        {"access": [{"special_group": "projectReaders"}]},
+        "open to everybody",
+    ),
 }
 
 
@@ -69,12 +83,18 @@ def test_a_broken_rule_is_seen(mistake: tuple[str, dict[str, Any], str], deploym
 
 def test_the_key_of_an_account_is_seen(deployment: Deployment) -> None:
     key = Resource("google_service_account_key.leak", "google_service_account_key", {})
-    assert violations(Deployment((*deployment.resources, key), {})) == ["google_service_account_key.leak: its secret would be in the state"]
+    assert violations(Deployment((*deployment.resources, key), {})) == [
+        "google_service_account_key.leak: its secret would be in the state"
+    ]
 
 
 @pytest.mark.parametrize("name", PROJECT_ROLES)
 def test_an_account_has_these_roles_on_the_project_and_no_other(name: str, deployment: Deployment) -> None:
-    given = {grant.values["role"] for grant in deployment.of("google_project_iam_member") if grant.values["member"] == account(name)}
+    given = {
+        grant.values["role"]
+        for grant in deployment.of("google_project_iam_member")
+        if grant.values["member"] == account(name)
+    }
     assert given == PROJECT_ROLES[name]
 
 
@@ -104,16 +124,24 @@ def reads(dataset: Resource) -> bool:
 
 def test_every_dataset_that_a_view_reads_lets_the_views_in(deployment: Deployment) -> None:
     views = [contract for contract in load_all().values() if contract.is_view]
-    names = {name for view in views for name in re.findall(r"{{ (\w+) }}", (view.folder / "view.sql").read_text(encoding="utf-8"))}
+    names = {
+        name
+        for view in views
+        for name in re.findall(r"{{ (\w+) }}", (view.folder / "view.sql").read_text(encoding="utf-8"))
+    }
     needed = {load_all()[name].dataset for name in names if name in load_all()} - {view.dataset for view in views}
-    open_to_views = {dataset.values["dataset_id"] for dataset in deployment.of("google_bigquery_dataset") if lets_views_in(dataset)}
+    open_to_views = {
+        dataset.values["dataset_id"] for dataset in deployment.of("google_bigquery_dataset") if lets_views_in(dataset)
+    }
     assert needed == open_to_views
 
 
 def lets_views_in(dataset: Resource) -> bool:
     """Whether the views of the marts are authorised."""
     authorised = [one for access in dataset.values["access"] for one in access.get("dataset") or []]
-    return any(one["target_types"] == ["VIEWS"] and one["dataset"][0]["dataset_id"] == "crypto_marts" for one in authorised)
+    return any(
+        one["target_types"] == ["VIEWS"] and one["dataset"][0]["dataset_id"] == "crypto_marts" for one in authorised
+    )
 
 
 def test_a_deployment_writes_releases_and_builds_alone(deployment: Deployment) -> None:

@@ -1,4 +1,6 @@
-"""The tables that Terraform makes against those that the warehouse client would make: both read the contracts, each in its own way."""
+"""The tables that Terraform makes against those that the warehouse client would make: both read the contracts, each in
+its own way.
+"""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +48,10 @@ def made(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def by_name(deployment: Deployment) -> dict[str, Mapping[str, Any]]:
-    return {f"{one.values['dataset_id']}.{one.values['table_id']}": one.values for one in deployment.of("google_bigquery_table")}
+    return {
+        f"{one.values['dataset_id']}.{one.values['table_id']}": one.values
+        for one in deployment.of("google_bigquery_table")
+    }
 
 
 def test_there_is_a_table_for_each_contract_and_no_view(deployment: Deployment) -> None:

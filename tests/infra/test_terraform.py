@@ -13,7 +13,9 @@ pytestmark = pytest.mark.xdist_group("terraform")
 def test_every_file_is_formatted() -> None:
     if executable() is None:
         pytest.skip("terraform is not on this machine")
-    done = subprocess.run(["terraform", "fmt", "-check", "-recursive", "-diff", str(INFRA)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["terraform", "fmt", "-check", "-recursive", "-diff", str(INFRA)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -23,19 +25,49 @@ def test_the_configuration_is_valid(workspace: Workspace) -> None:
 
 
 MISTAKES = {
-    "a misspelt argument": ("modules/bucket/main.tf", "public_access_prevention ", "public_access_preventions ", "Unsupported argument"),
-    "a block written as an argument": ("modules/bucket/main.tf", "  versioning {", "  versioning = {", "Unsupported argument"),
-    "a block that does not exist": ("modules/composer/main.tf", "maintenance_window {", "maintenance_hours {", "Unsupported block type"),
+    "a misspelt argument": (
+        "modules/bucket/main.tf",
+        "public_access_prevention ",
+        "public_access_preventions ",
+        "Unsupported argument",
+    ),
+    "a block written as an argument": (
+        "modules/bucket/main.tf",
+        "  versioning {",
+        "  versioning = {",
+        "Unsupported argument",
+    ),
+    "a block that does not exist": (
+        "modules/composer/main.tf",
+        "maintenance_window {",
+        "maintenance_hours {",
+        "Unsupported block type",
+    ),
     "an argument left out": (
         "modules/warehouse/main.tf",
         "  table_id                 = each.value.name\n",
         "",
         "Missing required argument",
     ),
-    "an undeclared variable": ("main.tf", "range      = var.network_range", "range      = var.network_ranges", "undeclared input variable"),
-    "an attribute that nothing has": ("modules/logs/main.tf", "pipeline.id}", "pipeline.ident}", "Unsupported attribute"),
+    "an undeclared variable": (
+        "main.tf",
+        "range      = var.network_range",
+        "range      = var.network_ranges",
+        "undeclared input variable",
+    ),
+    "an attribute that nothing has": (
+        "modules/logs/main.tf",
+        "pipeline.id}",
+        "pipeline.ident}",
+        "Unsupported attribute",
+    ),
     "a wrong type": ("modules/bucket/main.tf", "enabled = true", 'enabled = "sometimes"', "a bool is required"),
-    "an output that is gone": ("outputs.tf", "module.secret.latest_version", "module.secret.newest", "Unsupported attribute"),
+    "an output that is gone": (
+        "outputs.tf",
+        "module.secret.latest_version",
+        "module.secret.newest",
+        "Unsupported attribute",
+    ),
 }
 
 

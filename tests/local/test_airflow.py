@@ -42,7 +42,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make a program run where Airflow would; it finds Airflow's arguments in ``sys.argv``."""
 
     def install(program: str) -> None:
-        monkeypatch.setattr(orchestrator, "command", lambda *arguments: [sys.executable, "-u", "-c", program, *arguments])
+        monkeypatch.setattr(
+            orchestrator, "command", lambda *arguments: [sys.executable, "-u", "-c", program, *arguments]
+        )
 
     return install
 
@@ -115,8 +117,13 @@ def test_a_command_is_of_this_python() -> None:
     assert command("airflow", "version") == [sys.executable, "-m", "airflow", "version"]
 
 
-def test_a_run_hands_over_instant_form_and_variables(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:
-    stand_in("import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['COINBEAM_MARKET__SOURCE'], os.environ['AIRFLOW_HOME']]))")
+def test_a_run_hands_over_instant_form_and_variables(
+    settings: Settings, stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
+    stand_in(
+        "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['COINBEAM_MARKET__SOURCE'], "
+        "os.environ['AIRFLOW_HOME']]))"
+    )
     lines: list[str] = []
     log = tmp_path / "logs" / "run.log"
     assert run_dag(settings, RUN, log, lines.append) == 0
@@ -128,15 +135,22 @@ def test_a_run_hands_over_instant_form_and_variables(settings: Settings, stand_i
     assert log.read_text() == lines[0] + "\n"
 
 
-def test_runs_that_follow_are_handed_to_the_same_process(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:
+def test_runs_that_follow_are_handed_to_the_same_process(
+    settings: Settings, stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
     stand_in("import sys; print(sys.argv[2])")
     lines: list[str] = []
     marts = DagRun("2026-01-03T00:00:00Z", {}, dag_id=MARTS_DAG)
     assert run_dag(settings, RUN, tmp_path / "run.log", lines.append, [marts]) == 0
-    assert [one[:2] for one in json.loads(lines[0])] == [[SNAPSHOT_DAG, RUN.logical_date], [MARTS_DAG, "2026-01-03T00:00:00Z"]]
+    assert [one[:2] for one in json.loads(lines[0])] == [
+        [SNAPSHOT_DAG, RUN.logical_date],
+        [MARTS_DAG, "2026-01-03T00:00:00Z"],
+    ]
 
 
-def test_errors_and_odd_bytes_reach_the_log_too(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:
+def test_errors_and_odd_bytes_reach_the_log_too(
+    settings: Settings, stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
     stand_in("import os; os.write(2, b'bad \\xff byte\\n'); os.write(1, 'é\\n'.encode()); raise SystemExit(3)")
     lines: list[str] = []
     assert run_dag(settings, RUN, tmp_path / "run.log", lines.append) == 3
@@ -145,7 +159,9 @@ def test_errors_and_odd_bytes_reach_the_log_too(settings: Settings, stand_in: Ca
 
 SILENT = "import time; print('started', flush=True); time.sleep(600)"
 TALKING = "import time\nwhile True: print('still here', flush=True); time.sleep(0.02)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('started', flush=True); time.sleep(600)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('started', flush=True); time.sleep(600)"
+)
 PARENT = (
     "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
     "print(child.pid, flush=True); time.sleep(600)"
@@ -189,7 +205,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_a_reader_that_fails_leaves_no_process_behind(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:
+def test_a_reader_that_fails_leaves_no_process_behind(
+    settings: Settings, stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
     stand_in(PARENT)
     seen: list[int] = []
 
@@ -202,7 +220,9 @@ def test_a_reader_that_fails_leaves_no_process_behind(settings: Settings, stand_
     assert not alive(seen[0])
 
 
-def test_the_database_is_prepared_once_per_version(settings: Settings, stand_in: Callable[[str], None], tmp_path: Path) -> None:
+def test_the_database_is_prepared_once_per_version(
+    settings: Settings, stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
     stand_in(f"import sys; open({str(tmp_path / 'calls')!r}, 'a').write(' '.join(sys.argv[1:]) + chr(10))")
     migrate_database(settings)
     migrate_database(settings)
@@ -212,7 +232,9 @@ def test_the_database_is_prepared_once_per_version(settings: Settings, stand_in:
     assert (tmp_path / "calls").read_text().count("\n") == 2, "another version migrates again"
 
 
-def test_a_migration_that_fails_says_why_and_is_tried_again(settings: Settings, stand_in: Callable[[str], None]) -> None:
+def test_a_migration_that_fails_says_why_and_is_tried_again(
+    settings: Settings, stand_in: Callable[[str], None]
+) -> None:
     stand_in("raise SystemExit('no space left')")
     with pytest.raises(TerminalError, match=r"could not be prepared: no space left.*Delete"):
         migrate_database(settings)

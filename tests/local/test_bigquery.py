@@ -30,13 +30,17 @@ class Warehouse:
     """Bounded queries in one dataset; ``{d}`` in a query stands for it."""
 
     def __init__(self, url: str, dataset: str) -> None:
-        self.client = bigquery.Client(project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+        self.client = bigquery.Client(
+            project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": url}
+        )
         self.dataset = dataset
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of the last statement."""
         config = bigquery.QueryJobConfig(query_parameters=list(parameters))
-        job = self.client.query(sql.replace("{d}", self.dataset), job_config=config, retry=None, job_retry=None, timeout=60)
+        job = self.client.query(
+            sql.replace("{d}", self.dataset), job_config=config, retry=None, job_retry=None, timeout=60
+        )
         return [dict(row) for row in job.result(timeout=60, retry=None)]
 
 
@@ -76,16 +80,38 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _launcher_command(data: Path, port: int, grpc: int) -> list[str]:
-    return ["local.bigquery", "--port", str(port), "--grpc-port", str(grpc), "--data-dir", str(data), "--gcs-root", str(data)]
+    return [
+        "local.bigquery",
+        "--port",
+        str(port),
+        "--grpc-port",
+        str(grpc),
+        "--data-dir",
+        str(data),
+        "--gcs-root",
+        str(data),
+    ]
 
 
 def _plain_command(data: Path, port: int, grpc: int) -> list[str]:
-    return ["bqemulator", "start", "--persistent", "--data-dir", str(data), "--rest-port", str(port), "--grpc-port", str(grpc)]
+    return [
+        "bqemulator",
+        "start",
+        "--persistent",
+        "--data-dir",
+        str(data),
+        "--rest-port",
+        str(port),
+        "--grpc-port",
+        str(grpc),
+    ]
 
 
 def _copies_after_two_updates(data: Path) -> int:
     with duckdb.connect(str(data / "bqemulator.duckdb"), read_only=True) as connection:
-        return len(connection.sql("SELECT 1 FROM duckdb_tables() WHERE schema_name = '_bqemulator_snapshots'").fetchall())
+        return len(
+            connection.sql("SELECT 1 FROM duckdb_tables() WHERE schema_name = '_bqemulator_snapshots'").fetchall()
+        )
 
 
 @pytest.mark.cloud
@@ -93,7 +119,9 @@ def _copies_after_two_updates(data: Path) -> int:
     ("command", "copies"),
     [
         pytest.param(_launcher_command, 0, id="our launcher keeps no copy of a table updated twice"),
-        pytest.param(_plain_command, 3, id="plain bqemulator copies it on every write, which is why there is a launcher"),
+        pytest.param(
+            _plain_command, 3, id="plain bqemulator copies it on every write, which is why there is a launcher"
+        ),
     ],
 )
 def test_copies_of_a_table(command: Any, copies: int, tmp_path: Path) -> None:
@@ -110,7 +138,10 @@ def test_copies_of_a_table(command: Any, copies: int, tmp_path: Path) -> None:
 def test_disk_grows_with_the_change_and_not_with_the_table(tmp_path: Path) -> None:
     port, grpc = free_ports(2)
     with _emulator(_launcher_command(tmp_path, port, grpc), port) as warehouse:
-        warehouse.query("CREATE TABLE {d}.t AS SELECT x, TO_HEX(SHA256(CAST(x AS STRING))) AS s FROM UNNEST(GENERATE_ARRAY(1, 100000)) x")
+        warehouse.query(
+            "CREATE TABLE {d}.t AS SELECT x, TO_HEX(SHA256(CAST(x AS STRING))) AS s FROM UNNEST(GENERATE_ARRAY(1, "
+            "100000)) x"
+        )
         before = _size(tmp_path)
         for row in range(10):
             warehouse.query(f"UPDATE {{d}}.t SET s = 'changed' WHERE x = {row}")
@@ -155,7 +186,9 @@ def test_the_spatial_extension_installs_from_the_wheel_and_a_second_time() -> No
 def test_time_travel_is_refused_instead_of_answered_with_the_present(warehouse: Warehouse) -> None:
     warehouse.query("CREATE TABLE {d}.t (x INT64)")
     with pytest.raises(GoogleAPICallError, match="no time travel"):
-        warehouse.query("SELECT * FROM {d}.t FOR SYSTEM_TIME AS OF TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 MINUTE)")
+        warehouse.query(
+            "SELECT * FROM {d}.t FOR SYSTEM_TIME AS OF TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 MINUTE)"
+        )
 
 
 PARAMETERS = [
@@ -167,11 +200,15 @@ PARAMETERS = [
     bigquery.ScalarQueryParameter("n", "STRING", None),
     bigquery.ArrayQueryParameter("a", "STRING", ["x", "y'z"]),
 ]
-VALUES = {parameter.name: getattr(parameter, "value", None) or getattr(parameter, "values", None) for parameter in PARAMETERS}
+VALUES = {
+    parameter.name: getattr(parameter, "value", None) or getattr(parameter, "values", None) for parameter in PARAMETERS
+}
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("prefix", [pytest.param("", id="in a single statement"), pytest.param("DECLARE x INT64; ", id="in a script")])
+@pytest.mark.parametrize(
+    "prefix", [pytest.param("", id="in a single statement"), pytest.param("DECLARE x INT64; ", id="in a script")]
+)
 def test_query_parameters_arrive_exactly(warehouse: Warehouse, prefix: str) -> None:
     [row] = warehouse.query(f"{prefix}SELECT @s AS s, @d AS d, @t AS t, @i AS i, @f AS f, @n AS n, @a AS a", PARAMETERS)
     assert row == VALUES
@@ -179,7 +216,9 @@ def test_query_parameters_arrive_exactly(warehouse: Warehouse, prefix: str) -> N
 
 @pytest.mark.cloud
 def test_parameters_work_in_a_transaction_that_merges(warehouse: Warehouse) -> None:
-    warehouse.query("CREATE TABLE {d}.t (s STRING, d DATE, f FLOAT64); INSERT INTO {d}.t VALUES ('old', DATE '2026-01-02', 1.0)")
+    warehouse.query(
+        "CREATE TABLE {d}.t (s STRING, d DATE, f FLOAT64); INSERT INTO {d}.t VALUES ('old', DATE '2026-01-02', 1.0)"
+    )
     warehouse.query(
         """BEGIN TRANSACTION;
         MERGE {d}.t AS t USING (SELECT @s AS s, @f AS f) AS n ON t.s = n.s AND t.d = @d
@@ -213,15 +252,21 @@ NAMES = ['quo"te', "com,ma", "cr\r\nlf", "lf\nonly", "🚀 moon\u200b", "nbsp\u0
 
 
 @pytest.mark.cloud
-def test_a_load_from_the_bucket_keeps_every_bit_of_doubles_and_names(warehouse: Warehouse, fresh_cloud: LocalCloud) -> None:
+def test_a_load_from_the_bucket_keeps_every_bit_of_doubles_and_names(
+    warehouse: Warehouse, fresh_cloud: LocalCloud
+) -> None:
     rows = [f'"{name.replace(chr(34), chr(34) * 2)}",{value!r}' for name, value in zip(NAMES, DOUBLES, strict=True)]
     body = "\n".join(["name,value", *rows, ""])
     bucket = fresh_cloud.settings.storage.bucket
-    storage.Client(project="local").bucket(bucket).blob("batch/t.csv").upload_from_string(body.encode(), timeout=10, retry=None)
+    storage.Client(project="local").bucket(bucket).blob("batch/t.csv").upload_from_string(
+        body.encode(), timeout=10, retry=None
+    )
     schema = [bigquery.SchemaField("name", "STRING"), bigquery.SchemaField("value", "FLOAT64")]
     config = bigquery.LoadJobConfig(schema=schema, source_format="CSV", skip_leading_rows=1, allow_quoted_newlines=True)
     table = f"{warehouse.dataset}.t"
-    job = warehouse.client.load_table_from_uri(f"gs://{bucket}/batch/*.csv", table, job_config=config, retry=None, timeout=30)
+    job = warehouse.client.load_table_from_uri(
+        f"gs://{bucket}/batch/*.csv", table, job_config=config, retry=None, timeout=30
+    )
     job.result(timeout=30, retry=None)
     loaded = {row["name"]: struct.pack("<d", row["value"]) for row in warehouse.query("SELECT * FROM {d}.t")}
     assert loaded == {name: struct.pack("<d", value) for name, value in zip(NAMES, DOUBLES, strict=True)}

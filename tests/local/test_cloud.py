@@ -40,7 +40,9 @@ def run(settings: Settings) -> Command:
     def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | environment(settings) | variables
         argv = [sys.executable, "-m", "local", *arguments]
-        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=150, stdin=subprocess.DEVNULL, check=False)
+        return subprocess.run(
+            argv, env=env, capture_output=True, text=True, timeout=150, stdin=subprocess.DEVNULL, check=False
+        )
 
     return command
 
@@ -87,16 +89,29 @@ def test_up_status_up_again_down(settings: Settings, run: Command) -> None:
 
 def test_the_bucket_and_the_three_datasets_exist(local_cloud: LocalCloud) -> None:
     project, env = local_cloud.settings.google.project, local_cloud.env
-    bucket = requests.get(f"{env['STORAGE_EMULATOR_HOST']}/storage/v1/b/{local_cloud.settings.storage.bucket}", timeout=10)
-    datasets = requests.get(f"{env['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/projects/{project}/datasets", timeout=10).json()
+    bucket = requests.get(
+        f"{env['STORAGE_EMULATOR_HOST']}/storage/v1/b/{local_cloud.settings.storage.bucket}", timeout=10
+    )
+    datasets = requests.get(
+        f"{env['BIGQUERY_EMULATOR_HOST']}/bigquery/v2/projects/{project}/datasets", timeout=10
+    ).json()
     assert bucket.ok
     names = {entry["datasetReference"]["datasetId"] for entry in datasets["datasets"]}
-    assert set(local_cloud.settings.warehouse.model_dump(include={"data_dataset", "staging_dataset", "ops_dataset"}).values()) <= names
+    assert (
+        set(
+            local_cloud.settings.warehouse.model_dump(
+                include={"data_dataset", "staging_dataset", "ops_dataset"}
+            ).values()
+        )
+        <= names
+    )
 
 
 def test_every_service_listens_on_loopback_only(local_cloud: LocalCloud) -> None:
     ports = {port for service in services(local_cloud.settings) for port in service.ports.values()}
-    listening = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port in ports and c.status == psutil.CONN_LISTEN]
+    listening = [
+        c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port in ports and c.status == psutil.CONN_LISTEN
+    ]
     assert {c.laddr.port for c in listening} == ports
     assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
 
@@ -136,7 +151,10 @@ def test_a_taken_port_stops_up_before_anything_starts(settings: Settings, run: C
         holder.listen()
         result = run("up")
     assert result.returncode == 1
-    assert f"Port {settings.local.ports.storage} of the local storage service is taken by process {os.getpid()}" in result.stderr
+    assert (
+        f"Port {settings.local.ports.storage} of the local storage service is taken by process {os.getpid()}"
+        in result.stderr
+    )
     assert "COINBEAM_LOCAL__PORTS__STORAGE=" in result.stderr
     assert not state_file(settings).exists()
 
@@ -161,7 +179,9 @@ def test_a_record_of_a_process_id_that_now_belongs_to_another_is_stale(settings:
     me = psutil.Process()
     path = state_file(settings)
     path.parent.mkdir(parents=True)
-    state.write(path, state.CloudState(state.ProcessRecord(me.pid, me.create_time() - 1000), settings.local.ports.model_dump()))
+    state.write(
+        path, state.CloudState(state.ProcessRecord(me.pid, me.create_time() - 1000), settings.local.ports.model_dump())
+    )
     lines: list[str] = []
     cloud.down(settings, lines.append)
     assert lines == ["The local cloud was not running."]
@@ -182,7 +202,9 @@ def test_other_ports_than_those_that_run_are_refused(settings: Settings, run: Co
     assert "coinbeam local down" in result.stderr
 
 
-def test_a_service_that_does_not_answer_in_time_fails_up_and_leaves_nothing_running(settings: Settings, run: Command) -> None:
+def test_a_service_that_does_not_answer_in_time_fails_up_and_leaves_nothing_running(
+    settings: Settings, run: Command
+) -> None:
     result = run("up", COINBEAM_LOCAL__START_TIMEOUT_SECONDS="0.01")
     assert result.returncode == 1
     assert "does not answer" in result.stderr
@@ -191,7 +213,9 @@ def test_a_service_that_does_not_answer_in_time_fails_up_and_leaves_nothing_runn
     assert not _recorded(settings).is_running
 
 
-def test_the_services_stop_with_their_supervisor_even_when_the_state_folder_is_gone(settings: Settings, run: Command) -> None:
+def test_the_services_stop_with_their_supervisor_even_when_the_state_folder_is_gone(
+    settings: Settings, run: Command
+) -> None:
     assert run("up").returncode == 0
     record = _recorded(settings)
     supervisor = record.supervisor.find()
@@ -221,7 +245,9 @@ def test_reset_says_what_it_deletes_and_needs_a_yes(settings: Settings, run: Com
     [
         pytest.param([], {}, "up|down|status|reset", id="no command"),
         pytest.param(["sideways"], {}, "sideways", id="an unknown command"),
-        pytest.param(["status"], {"COINBEAM_LOCAL__PORTS__STORAGE": "many"}, "local.ports.storage", id="a wrong setting"),
+        pytest.param(
+            ["status"], {"COINBEAM_LOCAL__PORTS__STORAGE": "many"}, "local.ports.storage", id="a wrong setting"
+        ),
         pytest.param(["up"], {"COINBEAM_ENV": "moon"}, "COINBEAM_ENV", id="an unknown environment"),
     ],
 )

@@ -34,12 +34,19 @@ def test_google_clients_are_pointed_at_the_configured_ports(tmp_path: Path) -> N
 
 def test_airflow_gets_an_anonymous_google_connection(tmp_path: Path) -> None:
     connection = json.loads(emulators.environment(_settings(tmp_path))["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])
-    assert connection == {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "some-project"}}
+    assert connection == {
+        "conn_type": "google_cloud_platform",
+        "extra": {"is_anonymous": True, "project": "some-project"},
+    }
 
 
-def test_credentials_are_found_at_once_and_never_ask_for_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_are_found_at_once_and_never_ask_for_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     google_auth = pytest.importorskip("google.auth")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", emulators.environment(_settings(tmp_path))["GOOGLE_APPLICATION_CREDENTIALS"])
+    monkeypatch.setenv(
+        "GOOGLE_APPLICATION_CREDENTIALS", emulators.environment(_settings(tmp_path))["GOOGLE_APPLICATION_CREDENTIALS"]
+    )
     credentials, _ = google_auth.default()
     headers: dict[str, str] = {}
     credentials.before_request(_no_network, "GET", "http://127.0.0.1/", headers)
@@ -52,7 +59,9 @@ def _no_network(*_: object, **__: object) -> None:
 
 
 def test_the_credentials_file_lies_in_the_state_folder_and_survives_a_second_call(tmp_path: Path) -> None:
-    first, second = (Path(emulators.environment(_settings(tmp_path))["GOOGLE_APPLICATION_CREDENTIALS"]) for _ in range(2))
+    first, second = (
+        Path(emulators.environment(_settings(tmp_path))["GOOGLE_APPLICATION_CREDENTIALS"]) for _ in range(2)
+    )
     assert first == second
     assert first.is_relative_to(tmp_path / "state")
     assert [path.name for path in first.parent.iterdir()] == [first.name]
@@ -77,11 +86,15 @@ def test_a_child_process_reads_the_same_settings(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_passed_on(tmp_path: Path) -> None:
-    settings = _settings(tmp_path, coingecko={"api_key": "CG-hidden"}, alerts={"webhook_url": "https://example.org/hidden"})
+    settings = _settings(
+        tmp_path, coingecko={"api_key": "CG-hidden"}, alerts={"webhook_url": "https://example.org/hidden"}
+    )
     assert "hidden" not in " ".join(emulators.environment(settings).values())
 
 
-def test_a_relative_state_folder_means_the_same_folder_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_state_folder_means_the_same_folder_in_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     settings = _settings(tmp_path, local=LocalSettings(state_dir=Path("here"), ports=PORTS))
     assert emulators.environment(settings)["COINBEAM_LOCAL__STATE_DIR"] == str(tmp_path / "here")

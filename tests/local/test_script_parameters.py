@@ -23,7 +23,9 @@ def _parameter(name: str, kind: str, value: str | None) -> dict[str, object]:
         pytest.param("BOOL", "true", "true", id="a boolean"),
         pytest.param("FLOAT64", "5e-324", 'CAST("5e-324" AS FLOAT64)', id="the smallest double"),
         pytest.param("DATE", "2026-01-02", 'CAST("2026-01-02" AS DATE)', id="a date"),
-        pytest.param("TIMESTAMP", "2026-01-02 03:04:05+00:00", 'CAST("2026-01-02 03:04:05+00:00" AS TIMESTAMP)', id="a timestamp"),
+        pytest.param(
+            "TIMESTAMP", "2026-01-02 03:04:05+00:00", 'CAST("2026-01-02 03:04:05+00:00" AS TIMESTAMP)', id="a timestamp"
+        ),
         pytest.param("STRING", None, "CAST(NULL AS STRING)", id="a null keeps its type"),
     ],
 )
@@ -40,7 +42,11 @@ def test_a_scalar_becomes_a_typed_literal(kind: str, value: str | None, expected
 )
 def test_an_array_becomes_a_typed_array(items: list[str], expected: str) -> None:
     kind = {"type": "ARRAY", "arrayType": {"type": "STRING"}}
-    parameter = {"name": "p", "parameterType": kind, "parameterValue": {"arrayValues": [{"value": item} for item in items]}}
+    parameter = {
+        "name": "p",
+        "parameterType": kind,
+        "parameterValue": {"arrayValues": [{"value": item} for item in items]},
+    }
     assert inline_parameters("SELECT @p", [parameter]) == f"SELECT {expected}"
 
 

@@ -44,7 +44,9 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.cloud
 def test_objects_are_plain_files_and_survive_a_restart(tmp_path: Path, free_port: int) -> None:
     with _running(free_port, tmp_path) as client:
-        client.create_bucket("b", timeout=10, retry=None).blob("folder/name.csv").upload_from_string(b"a,b\r\n", timeout=10, retry=None)
+        client.create_bucket("b", timeout=10, retry=None).blob("folder/name.csv").upload_from_string(
+            b"a,b\r\n", timeout=10, retry=None
+        )
     assert (tmp_path / OBJECTS_FOLDER / "b" / "folder" / "name.csv").read_bytes() == b"a,b\r\n"
     with _running(free_port, tmp_path) as client:
         assert client.bucket("b").blob("folder/name.csv").download_as_bytes(timeout=10, retry=None) == b"a,b\r\n"
@@ -55,5 +57,9 @@ def test_objects_are_plain_files_and_survive_a_restart(tmp_path: Path, free_port
 def test_only_loopback_is_listened_on(tmp_path: Path, free_port: int) -> None:
     psutil = pytest.importorskip("psutil")
     with _running(free_port, tmp_path):
-        listening = [c.laddr.ip for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == free_port and c.status == "LISTEN"]
+        listening = [
+            c.laddr.ip
+            for c in psutil.net_connections("tcp")
+            if c.laddr and c.laddr.port == free_port and c.status == "LISTEN"
+        ]
     assert listening == ["127.0.0.1"]

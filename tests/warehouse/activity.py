@@ -1,4 +1,6 @@
-"""Everything that asks BigQuery and is not in a run of the snapshot DAG, done once in this process: publishes, marts, ledgers, commands."""
+"""Everything that asks BigQuery and is not in a run of the snapshot DAG, done once in this process: publishes, marts,
+ledgers, commands.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +70,11 @@ def publish_each_feed(stage: Stage) -> None:
         rejected_record=[reject_row(1)],
     )
     first = DAY.date() - timedelta(days=2)
-    history = [day_row(asset, first + timedelta(days=n), 1.0 + n, "history") for n in range(2) for asset in ("bitcoin", "early")]
+    history = [
+        day_row(asset, first + timedelta(days=n), 1.0 + n, "history")
+        for n in range(2)
+        for asset in ("bitcoin", "early")
+    ]
     for feed, name, fact, rows in (
         (HISTORY, "history", DAILY_FACT, history),
         (SENTIMENT, "index", FEAR_GREED_FACT, [index_row(first, 40)]),
@@ -130,7 +136,10 @@ def read_as_commands_do(settings: Settings, warehouse: Warehouse) -> None:
 def migrate(warehouse: Warehouse) -> None:
     """An additive migration: one contract got a column and another wording."""
     source = load_contract("source_dim")
-    wider = replace(source, columns=(*source.columns, replace(source.columns[-1], name="note", description="A note", required=False)))
+    wider = replace(
+        source,
+        columns=(*source.columns, replace(source.columns[-1], name="note", description="A note", required=False)),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(warehouse_module, "load_all", lambda: {**load_all(), source.name: wider})
         assert warehouse.ensure_schema() == [f"added column {warehouse.table(source)}.note"]

@@ -49,7 +49,9 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(local_cloud: LocalCloud, warm_airflow: WarmAirflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+def recorded(
+    local_cloud: LocalCloud, warm_airflow: WarmAirflow, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Recorded]:
     """One run of the snapshot DAG for one asset, and everything else once."""
     fresh = fresh_resources(local_cloud)
     local = fresh.settings.local

@@ -1,7 +1,8 @@
-"""Requests to BigQuery's REST API, held to Google's own description of it: the discovery document that its Python client ships.
+"""Requests to BigQuery's REST API, held to Google's own description of it: the discovery document that its Python
+client ships.
 
-An emulator takes what it understands and ignores the rest. BigQuery refuses a misspelt field, so this refuses it too, and any other
-parameter, type or enumerated value that the document does not know.
+An emulator takes what it understands and ignores the rest. BigQuery refuses a misspelt field, so this refuses it too,
+and any other parameter, type or enumerated value that the document does not know.
 """
 
 import json
@@ -64,29 +65,46 @@ class Discovery:
     def told_in_words(self) -> dict[tuple[str, str], list[str]]:
         """The values of the fields that the document enumerates in words, by schema and field."""
         return {
-            (name, f): _words(self._document["schemas"][name], f, p) for name, fields in TOLD_IN_WORDS.items() for f, p in fields.items()
+            (name, f): _words(self._document["schemas"][name], f, p)
+            for name, fields in TOLD_IN_WORDS.items()
+            for f, p in fields.items()
         }
 
     def _method(self, request: Request) -> Mapping[str, Any] | None:
-        return next((m for pattern, m in self._routes if m["httpMethod"] == request.method and pattern.fullmatch(request.path)), None)
+        return next(
+            (m for pattern, m in self._routes if m["httpMethod"] == request.method and pattern.fullmatch(request.path)),
+            None,
+        )
 
     @cached_property
     def _routes(self) -> list[tuple[re.Pattern[str], Mapping[str, Any]]]:
         service = f"/{self._document['servicePath']}"
         methods = [m for resource in self._document["resources"].values() for m in resource["methods"].values()]
         plain = [(_route(service + m["path"], m), m) for m in methods]
-        uploads = [(_route(way["path"], m), m) for m in methods if "mediaUpload" in m for way in m["mediaUpload"]["protocols"].values()]
+        uploads = [
+            (_route(way["path"], m), m)
+            for m in methods
+            if "mediaUpload" in m
+            for way in m["mediaUpload"]["protocols"].values()
+        ]
         return plain + uploads
 
     def _parameter_faults(self, method: Mapping[str, Any], request: Request) -> Iterator[str]:
-        known = {**self._document["parameters"], **{n: p for n, p in method.get("parameters", {}).items() if p["location"] == "query"}}
+        known = {
+            **self._document["parameters"],
+            **{n: p for n, p in method.get("parameters", {}).items() if p["location"] == "query"},
+        }
         for name, value in request.parameters:
             if name not in known:
                 yield f"{method['id']}: there is no parameter {name}"
             elif not _fits(known[name], value):
                 yield f"{method['id']}: parameter {name} is {value!r}"
         given = {name for name, _ in request.parameters}
-        yield from (f"{method['id']}: parameter {n} is missing" for n, p in known.items() if p.get("required") and n not in given)
+        yield from (
+            f"{method['id']}: parameter {n} is missing"
+            for n, p in known.items()
+            if p.get("required") and n not in given
+        )
 
     def _body_faults(self, method: Mapping[str, Any], request: Request) -> Iterator[str]:
         wanted, body = method.get("request"), _without_nulls(request.json)
@@ -114,7 +132,9 @@ def _route(template: str, method: Mapping[str, Any]) -> re.Pattern[str]:
     """The pattern of a path; every variable has the form that the document gives it."""
     parts = re.split(r"\{\+?(\w+)\}", template)
     forms = {name: p.get("pattern", "^[^/]+$").strip("^$") for name, p in method.get("parameters", {}).items()}
-    return re.compile("".join(forms.get(part, re.escape(part)) if odd % 2 else re.escape(part) for odd, part in enumerate(parts)))
+    return re.compile(
+        "".join(forms.get(part, re.escape(part)) if odd % 2 else re.escape(part) for odd, part in enumerate(parts))
+    )
 
 
 def _fits(parameter: Mapping[str, Any], value: str) -> bool:
@@ -143,7 +163,11 @@ def _object(described: Mapping[str, Any], told_in_words: Mapping[str, str]) -> d
     for name, pattern in told_in_words.items():
         properties[name]["enum"] = _words(described, name, pattern)
     others = described.get("additionalProperties")
-    return {"type": "object", "properties": properties, "additionalProperties": _schema(others) if isinstance(others, dict) else False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": _schema(others) if isinstance(others, dict) else False,
+    }
 
 
 def _words(described: Mapping[str, Any], field: str, pattern: str) -> list[str]:

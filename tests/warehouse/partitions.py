@@ -1,7 +1,9 @@
-"""Whether SQL bounds the partition of every partitioned table that it reads or changes, as ``require_partition_filter`` asks.
+"""Whether SQL bounds the partition of every partitioned table that it reads or changes, as ``require_partition_filter``
+asks.
 
-BigQuery refuses a statement that does not; the emulator runs it. The rule here is a little stricter than BigQuery's: the bound stands
-beside the reference, in the WHERE of its SELECT or the ON of its inner join, and not in a query around it.
+BigQuery refuses a statement that does not; the emulator runs it. The rule here is a little stricter than BigQuery's:
+the bound stands beside the reference, in the WHERE of its SELECT or the ON of its inner join, and not in a query around
+it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,10 +54,15 @@ def bounds(statement: exp.Expr, partitioned: Mapping[str, str]) -> Iterator[exp.
 
 
 def references(statement: exp.Expr, partitioned: Mapping[str, str]) -> Iterator[exp.Table]:
-    """The places where a statement reads a partitioned table, or changes rows that it has; rows that are inserted need no filter."""
+    """The places where a statement reads a partitioned table, or changes rows that it has; rows that are inserted need
+    no filter.
+    """
     for table in statement.find_all(exp.Table):
         target = table.parent.parent if isinstance(table.parent, exp.Schema) else table.parent
-        is_made = isinstance(target, exp.Insert | exp.Create | exp.Alter | exp.Drop) and table.find_ancestor(exp.Select) is None
+        is_made = (
+            isinstance(target, exp.Insert | exp.Create | exp.Alter | exp.Drop)
+            and table.find_ancestor(exp.Select) is None
+        )
         if table.name in partitioned and not is_made:
             yield table
 
@@ -73,7 +80,8 @@ def hidden_partitions(view: str, shown: str | None, partitioned: Mapping[str, st
     return [
         table.name
         for table in references(statement.expression, partitioned)
-        if not _is_bounded(table, partitioned[table.name]) and not (shown and shown == _shown_as(table, partitioned[table.name], columns))
+        if not _is_bounded(table, partitioned[table.name])
+        and not (shown and shown == _shown_as(table, partitioned[table.name], columns))
     ]
 
 
@@ -81,7 +89,11 @@ def _shown_as(table: exp.Table, column: str, names: list[str]) -> str | None:
     """Under which name of the view a column of one of its tables is shown."""
     select = table.parent_select
     selected = [one.unalias() for one in select.selects] if isinstance(select, exp.Select) else []
-    found = [names[i] for i, one in enumerate(selected) if isinstance(one, exp.Column) and one.name == column and _is_of(one, table)]
+    found = [
+        names[i]
+        for i, one in enumerate(selected)
+        if isinstance(one, exp.Column) and one.name == column and _is_of(one, table)
+    ]
     return found[0] if found else None
 
 
@@ -111,16 +123,26 @@ def _where(owner: exp.Expr) -> list[exp.Expr]:
 
 
 def _bounds(condition: exp.Expr, column: str, table: exp.Table) -> bool:
-    """Whether a condition compares the column of the reference with something that is known before the first row is read."""
+    """Whether a condition compares the column of the reference with something that is known before the first row is
+    read.
+    """
     condition = condition.unnest()
     if isinstance(condition, exp.And):
         return any(_bounds(side, column, table) for side in (condition.left, condition.right))
     if isinstance(condition, exp.Or):
         return all(_bounds(side, column, table) for side in (condition.left, condition.right))
     if isinstance(condition, exp.Between):
-        return _is_it(condition.this, column, table) and _is_known(condition.args["low"]) and _is_known(condition.args["high"])
+        return (
+            _is_it(condition.this, column, table)
+            and _is_known(condition.args["low"])
+            and _is_known(condition.args["high"])
+        )
     if isinstance(condition, exp.In):
-        return _is_it(condition.this, column, table) and bool(condition.expressions) and all(map(_is_known, condition.expressions))
+        return (
+            _is_it(condition.this, column, table)
+            and bool(condition.expressions)
+            and all(map(_is_known, condition.expressions))
+        )
     if isinstance(condition, _COMPARISONS):
         sides = (condition.left, condition.right), (condition.right, condition.left)
         return any(_is_it(one, column, table) and _is_known(other) for one, other in sides)
@@ -136,10 +158,16 @@ def _is_of(column: exp.Column, table: exp.Table) -> bool:
     if column.table:
         return column.table == table.alias_or_name
     owner = table.parent_select or table.parent
-    return isinstance(owner, exp.Select | exp.Update | exp.Delete) and not any(owner.args.get(others) for others in _OTHERS[type(owner)])
+    return isinstance(owner, exp.Select | exp.Update | exp.Delete) and not any(
+        owner.args.get(others) for others in _OTHERS[type(owner)]
+    )
 
 
-_OTHERS: dict[type[exp.Expr], tuple[str, ...]] = {exp.Select: ("joins",), exp.Update: ("from_", "from"), exp.Delete: ("using",)}
+_OTHERS: dict[type[exp.Expr], tuple[str, ...]] = {
+    exp.Select: ("joins",),
+    exp.Update: ("from_", "from"),
+    exp.Delete: ("using",),
+}
 """Where a statement names tables beside its first one."""
 
 

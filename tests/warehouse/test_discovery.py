@@ -1,4 +1,6 @@
-"""The check of requests finds what BigQuery would refuse: one deliberate mistake at a time, in a request of Google's own client."""
+"""The check of requests finds what BigQuery would refuse: one deliberate mistake at a time, in a request of Google's
+own client.
+"""
 
 import json
 from collections.abc import Callable
@@ -50,10 +52,14 @@ def new_table() -> dict[str, Any]:
 WELL_FORMED = {
     "a load job": request("POST", f"{JOBS}?prettyPrint=false", load_job()),
     "an upload": request("POST", "/upload/bigquery/v2/projects/p/jobs?uploadType=resumable", load_job()),
-    "the data of an upload": Request("PUT", "/upload/bigquery/v2/projects/p/jobs?uploadType=resumable&upload_id=1", "*/*", b"a,b"),
+    "the data of an upload": Request(
+        "PUT", "/upload/bigquery/v2/projects/p/jobs?uploadType=resumable&upload_id=1", "*/*", b"a,b"
+    ),
     "a query": request("POST", JOBS, query_job()),
     "a table": request("POST", TABLES, new_table()),
-    "rows": request("GET", "/bigquery/v2/projects/p/queries/j?maxResults=0&formatOptions.useInt64Timestamp=True&location=US"),
+    "rows": request(
+        "GET", "/bigquery/v2/projects/p/queries/j?maxResults=0&formatOptions.useInt64Timestamp=True&location=US"
+    ),
 }
 
 
@@ -80,20 +86,27 @@ MISTAKES: dict[str, tuple[Callable[[], Request], str]] = {
         "'skipLeadingRow' was unexpected",
     ),
     "a misspelt field of a column": (
-        lambda: request("POST", TABLES, mistaken(new_table(), "schema", value={"fields": [{"name": "a", "kind": "DATE"}]})),
+        lambda: request(
+            "POST", TABLES, mistaken(new_table(), "schema", value={"fields": [{"name": "a", "kind": "DATE"}]})
+        ),
         "'kind' was unexpected",
     ),
     "a disposition that is none": (
         lambda: request("POST", JOBS, mistaken(load_job(), *LOAD, "writeDisposition", value="TRUNCATE")),
         "'TRUNCATE' is not one of",
     ),
-    "a format that is none": (lambda: request("POST", JOBS, mistaken(load_job(), *LOAD, "sourceFormat", value="JSON")), "'JSON' is not"),
+    "a format that is none": (
+        lambda: request("POST", JOBS, mistaken(load_job(), *LOAD, "sourceFormat", value="JSON")),
+        "'JSON' is not",
+    ),
     "a partition by week": (
         lambda: request("POST", JOBS, mistaken(load_job(), *LOAD, "timePartitioning", value={"type": "WEEK"})),
         "'WEEK' is not one of",
     ),
     "a type that is none": (
-        lambda: request("POST", TABLES, mistaken(new_table(), "schema", value={"fields": [{"name": "a", "type": "DOUBLE"}]})),
+        lambda: request(
+            "POST", TABLES, mistaken(new_table(), "schema", value={"fields": [{"name": "a", "type": "DOUBLE"}]})
+        ),
         "'DOUBLE' is not one of",
     ),
     "a value that the document enumerates": (
@@ -112,11 +125,23 @@ MISTAKES: dict[str, tuple[Callable[[], Request], str]] = {
         lambda: request("POST", JOBS, mistaken(query_job(), *QUERY, "maximumBytesBilled", value="10GB")),
         "'10GB' is not valid",
     ),
-    "a label that is no text": (lambda: request("POST", TABLES, mistaken(new_table(), "labels", value={"owner": 1})), "1 is not of type"),
-    "an unknown parameter": (lambda: request("POST", f"{JOBS}?pretty=false", query_job()), "there is no parameter pretty"),
-    "a parameter of another type": (lambda: request("GET", "/bigquery/v2/projects/p/queries/j?maxResults=all"), "maxResults is 'all'"),
+    "a label that is no text": (
+        lambda: request("POST", TABLES, mistaken(new_table(), "labels", value={"owner": 1})),
+        "1 is not of type",
+    ),
+    "an unknown parameter": (
+        lambda: request("POST", f"{JOBS}?pretty=false", query_job()),
+        "there is no parameter pretty",
+    ),
+    "a parameter of another type": (
+        lambda: request("GET", "/bigquery/v2/projects/p/queries/j?maxResults=all"),
+        "maxResults is 'all'",
+    ),
     "a method of another resource": (lambda: request("PATCH", JOBS, query_job()), "the API has no such method"),
-    "a path of another version": (lambda: request("POST", JOBS.replace("v2", "v3"), query_job()), "the API has no such method"),
+    "a path of another version": (
+        lambda: request("POST", JOBS.replace("v2", "v3"), query_job()),
+        "the API has no such method",
+    ),
     "a body left out": (lambda: request("POST", JOBS), "a body is missing"),
     "a body too many": (lambda: request("DELETE", f"{TABLES}/t", {"force": True}), "no body to take"),
 }
@@ -130,7 +155,13 @@ def test_a_mistake_is_found_and_named(asked: Callable[[], Request], told: str) -
 
 def test_values_that_the_document_tells_in_words_are_all_understood() -> None:
     """A description that is worded anew must not empty the list that it gives."""
-    known = {"sourceFormat": "NEWLINE_DELIMITED_JSON", "type": "DAY", "mode": "REPEATED", "priority": "BATCH", "parameterMode": "NAMED"}
+    known = {
+        "sourceFormat": "NEWLINE_DELIMITED_JSON",
+        "type": "DAY",
+        "mode": "REPEATED",
+        "priority": "BATCH",
+        "parameterMode": "NAMED",
+    }
     document = bigquery().told_in_words
     assert set(document) == {(name, field) for name, fields in TOLD_IN_WORDS.items() for field in fields}
     assert all(len(values) >= 2 for values in document.values())

@@ -1,4 +1,6 @@
-"""The check of partition filters finds every statement that BigQuery would refuse: each bound of our own scripts is taken away once."""
+"""The check of partition filters finds every statement that BigQuery would refuse: each bound of our own scripts is
+taken away once.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -137,7 +139,8 @@ def test_every_rule_bounds_what_it_reads(contract: Contract, stage: Stage, idle:
 
 def test_a_rule_that_reads_a_whole_table_would_be_found(idle: Warehouse) -> None:
     sql = fill(
-        "SELECT COUNT(*) FROM {table} WHERE batch_id NOT IN (SELECT batch_id FROM {ingestion_batch})", {**idle.names(), "table": "t"}
+        "SELECT COUNT(*) FROM {table} WHERE batch_id NOT IN (SELECT batch_id FROM {ingestion_batch})",
+        {**idle.names(), "table": "t"},
     )
     assert len(unbounded(sql, PARTITIONED)) == 1
 

@@ -19,8 +19,12 @@ pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 
 CONTRACTS = list(load_all().values())
 PARTITIONED = {c.name: c.partition_column for c in CONTRACTS if c.partition_column}
-every_table = pytest.mark.parametrize("contract", [c for c in CONTRACTS if not c.is_view], ids=lambda contract: contract.name)
-every_view = pytest.mark.parametrize("contract", [c for c in CONTRACTS if c.is_view], ids=lambda contract: contract.name)
+every_table = pytest.mark.parametrize(
+    "contract", [c for c in CONTRACTS if not c.is_view], ids=lambda contract: contract.name
+)
+every_view = pytest.mark.parametrize(
+    "contract", [c for c in CONTRACTS if c.is_view], ids=lambda contract: contract.name
+)
 
 OF_GOOGLES_CLIENT = {"bigquery.jobs.get: there is no parameter projection"}
 """What google-cloud-bigquery itself sends beyond the document; BigQuery takes it from everybody who uses the client."""
@@ -48,7 +52,11 @@ def test_every_request_has_the_form_that_bigquery_takes(recorded: Recorded) -> N
 def test_the_run_used_every_method_that_the_project_needs(recorded: Recorded) -> None:
     methods = {bigquery().method_id(request) for request in recorded.requests}
     tables = {f"bigquery.tables.{verb}" for verb in ("get", "insert", "patch", "delete")}
-    assert methods >= {"bigquery.jobs.insert", "bigquery.jobs.get", "bigquery.jobs.getQueryResults", "bigquery.datasets.get"} | tables
+    assert (
+        methods
+        >= {"bigquery.jobs.insert", "bigquery.jobs.get", "bigquery.jobs.getQueryResults", "bigquery.datasets.get"}
+        | tables
+    )
 
 
 def test_every_template_of_the_warehouse_was_run(recorded: Recorded) -> None:
@@ -63,7 +71,9 @@ def test_every_statement_is_understood_as_bigquerys(recorded: Recorded) -> None:
 
 
 def test_every_reference_to_a_partitioned_table_is_bounded(recorded: Recorded) -> None:
-    found = [(table.name, s.sql("bigquery")[:300]) for s in recorded.statements for table in unbounded_tables(s, PARTITIONED)]
+    found = [
+        (table.name, s.sql("bigquery")[:300]) for s in recorded.statements for table in unbounded_tables(s, PARTITIONED)
+    ]
     assert found == []
 
 
@@ -80,30 +90,52 @@ def test_no_script_of_the_dag_may_read_without_a_limit(recorded: Recorded) -> No
     jobs = [request.json["configuration"] for request in called(recorded.dag, "bigquery.jobs.insert")]
     scripts = [job["query"] for job in jobs if "COMMIT TRANSACTION" in job.get("query", {}).get("query", "")]
     assert scripts
-    assert {int(query.get("maximumBytesBilled", 0)) for query in scripts} == {recorded.settings.warehouse.maximum_bytes_billed}
+    assert {int(query.get("maximumBytesBilled", 0)) for query in scripts} == {
+        recorded.settings.warehouse.maximum_bytes_billed
+    }
 
 
 def test_the_stock_operators_load_every_staging_table_by_the_contracts_columns(recorded: Recorded) -> None:
-    loads = {job["destinationTable"]["tableId"].partition("__")[0]: job for job in load_jobs(recorded.dag) if "sourceUris" in job}
+    loads = {
+        job["destinationTable"]["tableId"].partition("__")[0]: job
+        for job in load_jobs(recorded.dag)
+        if "sourceUris" in job
+    }
     assert set(loads) == set(SNAPSHOTS.staged)
     for name, job in loads.items():
         columns = load_contract(name).file_columns
-        found = [(field["name"], standard_type(field["type"]), field["mode"], field["description"]) for field in job["schema"]["fields"]]
+        found = [
+            (field["name"], standard_type(field["type"]), field["mode"], field["description"])
+            for field in job["schema"]["fields"]
+        ]
         assert found == [(column.name, column.type, "NULLABLE", described(column)) for column in columns]
         assert (job["writeDisposition"], job["autodetect"]) == ("WRITE_TRUNCATE", False)
         if job["sourceFormat"] == "CSV":
-            assert (job["skipLeadingRows"], job["fieldDelimiter"], job["quote"], job["allowQuotedNewlines"]) == (1, ",", '"', True)
+            assert (job["skipLeadingRows"], job["fieldDelimiter"], job["quote"], job["allowQuotedNewlines"]) == (
+                1,
+                ",",
+                '"',
+                True,
+            )
 
 
 def test_what_the_warehouse_itself_asks_is_bounded_in_bytes(recorded: Recorded) -> None:
-    jobs = [request.json["configuration"]["query"] for request in called(recorded.rest, "bigquery.jobs.insert") if request.sql]
+    jobs = [
+        request.json["configuration"]["query"]
+        for request in called(recorded.rest, "bigquery.jobs.insert")
+        if request.sql
+    ]
     assert len(jobs) > 50
     assert {job.get("maximumBytesBilled") for job in jobs} == {str(recorded.settings.warehouse.maximum_bytes_billed)}
 
 
 def made(recorded: Recorded, contract: Contract) -> dict[str, Any]:
     """The table as it was asked for."""
-    [body] = [r.json for r in called(recorded.dag, "bigquery.tables.insert") if r.json["tableReference"]["tableId"] == contract.name]
+    [body] = [
+        r.json
+        for r in called(recorded.dag, "bigquery.tables.insert")
+        if r.json["tableReference"]["tableId"] == contract.name
+    ]
     return dict(body)
 
 
@@ -112,7 +144,9 @@ def test_a_table_is_made_with_the_words_of_its_contract(recorded: Recorded, cont
     body = made(recorded, contract)
     assert (body["description"], body["labels"]) == (contract.description, labels(contract))
     assert {"owner", "contract_version"} <= set(body["labels"])
-    assert [(f["name"], f["description"]) for f in body["schema"]["fields"]] == [(c.name, described(c)) for c in contract.columns]
+    assert [(f["name"], f["description"]) for f in body["schema"]["fields"]] == [
+        (c.name, described(c)) for c in contract.columns
+    ]
 
 
 @every_table
@@ -121,7 +155,9 @@ def test_a_table_is_made_with_the_layout_of_its_contract(recorded: Recorded, con
     assert body.get("timePartitioning", {}).get("field") == contract.partition_column
     assert body.get("requirePartitionFilter", False) == bool(contract.partition_column)
     assert body.get("clustering", {}).get("fields", []) == list(contract.clustering)
-    assert [f["name"] for f in body["schema"]["fields"] if f["mode"] == "REQUIRED"] == [c.name for c in contract.columns if c.required]
+    assert [f["name"] for f in body["schema"]["fields"] if f["mode"] == "REQUIRED"] == [
+        c.name for c in contract.columns if c.required
+    ]
 
 
 def statement_of(recorded: Recorded, view: Contract) -> exp.Create:

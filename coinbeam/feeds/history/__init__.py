@@ -1,4 +1,6 @@
-"""Backfills: years of daily history in pieces, gathered in batches, planned once and worked off in as many runs as the budget takes."""
+"""Backfills: years of daily history in pieces, gathered in batches, planned once and worked off in as many runs as the
+budget takes.
+"""
 
 from coinbeam.feeds.history.batches import BackfillEstimate, BackfillPlan, HistoryBatch, describe
 from coinbeam.feeds.history.ledger import PieceLedger

@@ -107,9 +107,11 @@ def describe(plan: BackfillPlan) -> str:
     lines = [
         plan.banner,
         f"backfill  {plan.backfill_id}: {plan.what} in {plan.quote_currency}, {plan.first_date} to {plan.last_date}",
-        f"left      {costs['pieces']} pieces, at most {costs['rows']} rows, {costs['landing_bytes'] / 1e6:.1f} MB to land",
+        f"left      {costs['pieces']} pieces, at most {costs['rows']} rows, {costs['landing_bytes'] / 1e6:.1f} MB to "
+        "land",
         f"calls     {costs['calls']} ({costs['credits_left']} left this month): {costs['days_of_quota']} days of quota",
-        f"this run  {len(plan.batches)} batches, {costs['calls_today']} calls, {costs['minutes']:.1f} minutes under the rate limit",
+        f"this run  {len(plan.batches)} batches, {costs['calls_today']} calls, {costs['minutes']:.1f} minutes under "
+        "the rate limit",
         f"batches   {plan.batches_settled} done before, {plan.batches_waiting} wait for another day",
         f"cost      about ${costs['dollars']:.2f}",
     ]

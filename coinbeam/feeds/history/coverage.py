@@ -1,4 +1,6 @@
-"""Coverage of the daily history: for each asset the days that have a row, and the gaps, by whether the source was ever asked for them."""
+"""Coverage of the daily history: for each asset the days that have a row, and the gaps, by whether the source was ever
+asked for them.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -87,7 +89,9 @@ class Coverage:
             for asset in (sorted(set(assets)) or sorted(history))
         ]
 
-    def _days(self, table: str, column: str, assets: Sequence[str], currency: str, first: date, last: date) -> dict[str, set[date]]:
+    def _days(
+        self, table: str, column: str, assets: Sequence[str], currency: str, first: date, last: date
+    ) -> dict[str, set[date]]:
         name = self._warehouse.table(load_contract(table))
         if not self._warehouse.exists(name):
             return {}
@@ -120,7 +124,11 @@ class Coverage:
 
 
 def coverage(
-    asset_id: str, between: tuple[date, date], history: set[date], snapshots: set[date], asked: Iterable[tuple[date, date]]
+    asset_id: str,
+    between: tuple[date, date],
+    history: set[date],
+    snapshots: set[date],
+    asked: Iterable[tuple[date, date]],
 ) -> AssetCoverage:
     """The coverage of one asset.
 

@@ -41,7 +41,9 @@ class PieceLedger:
             return {}
         sql = f"SELECT asset_id, quote_currency, first_date, last_date, status FROM `{table}` WHERE quote_currency = @currency"
         rows = self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", quote_currency)])
-        return {HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"] for r in rows}
+        return {
+            HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"] for r in rows
+        }
 
     def enter(self, backfill_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:
         """Enter the pieces of a plan that the ledger does not know yet."""
@@ -55,7 +57,10 @@ class PieceLedger:
 
     def fail(self, one: HistoryBatch, pieces: Iterable[HistoryPiece], error: str | None) -> None:
         """Say of the pieces of a batch that its job never came to its report."""
-        self._write(self._row(piece, one.backfill_id, one.batch_id, {"status": "failed", "error_message": error}) for piece in pieces)
+        self._write(
+            self._row(piece, one.backfill_id, one.batch_id, {"status": "failed", "error_message": error})
+            for piece in pieces
+        )
 
     def settle(self, one: HistoryBatch, told: Iterable[Mapping[str, Any]], ending: Ending) -> None:
         """Say what became of the pieces of a batch.
@@ -72,7 +77,9 @@ class PieceLedger:
 
     def _settled_row(self, one: HistoryBatch, told: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
         """The row of a piece by what the job told of it."""
-        piece = HistoryPiece(told["asset_id"], one.quote_currency, date.fromisoformat(told["first"]), date.fromisoformat(told["last"]))
+        piece = HistoryPiece(
+            told["asset_id"], one.quote_currency, date.fromisoformat(told["first"]), date.fromisoformat(told["last"])
+        )
         failed = ending.status != "published" or told.get("error")
         known = {
             "status": "failed" if ending.status != "published" else "published" if told["rows_valid"] else "empty",

@@ -1,7 +1,8 @@
-"""Daily history in pieces: which calls a stretch of days takes, where each piece is landed, and how far back a plan reaches.
+"""Daily history in pieces: which calls a stretch of days takes, where each piece is landed, and how far back a plan
+reaches.
 
-A piece is what one call of ``/coins/{id}/market_chart/range`` asks for. Its place in landing depends on nothing but what was asked, so that
-whoever needs a landed piece finds it and nobody pays for it twice, for example
+A piece is what one call of ``/coins/{id}/market_chart/range`` asks for. Its place in landing depends on nothing but
+what was asked, so that whoever needs a landed piece finds it and nobody pays for it twice, for example
 ``landing/market_chart/usd-coingecko/bitcoin/2020-01-01_2020-12-31.json.gz``.
 """
 
@@ -47,7 +48,9 @@ class HistoryPiece:
 
     def __post_init__(self) -> None:
         if self.first > self.last:
-            raise SettingsError(f"A piece of {self.asset_id} starts on {self.first} and ends on {self.last}.", "Exchange the dates.")
+            raise SettingsError(
+                f"A piece of {self.asset_id} starts on {self.first} and ends on {self.last}.", "Exchange the dates."
+            )
         quoted_asset(self.asset_id)
 
     @property
@@ -104,7 +107,8 @@ class HistoryPiece:
             return cls(str(values["asset_id"]), str(values["quote_currency"]), first, last)
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(
-                f"{values!r} is no piece of history ({type(error).__name__}: {error}).", "It has asset_id, quote_currency, first and last."
+                f"{values!r} is no piece of history ({type(error).__name__}: {error}).",
+                "It has asset_id, quote_currency, first and last.",
             ) from None
 
 
@@ -123,7 +127,9 @@ def landed_piece(uri: str) -> LandedPiece | None:
         return None
     try:
         first, last = date.fromisoformat(found["first"]), date.fromisoformat(found["last"])
-        return LandedPiece(HistoryPiece(unquoted_asset(found["asset"]), found["currency"], first, last), found["source"])
+        return LandedPiece(
+            HistoryPiece(unquoted_asset(found["asset"]), found["currency"], first, last), found["source"]
+        )
     except (ValueError, SettingsError):
         return None
 
@@ -134,12 +140,15 @@ def piece_name(uri: str) -> str:
 
 
 def quoted_asset(asset_id: str) -> str:
-    """An asset id as the name of a folder, from which it can be read back: other bytes than ``a-z0-9_-`` as ``~`` and two digits.
+    """An asset id as the name of a folder, from which it can be read back: other bytes than ``a-z0-9_-`` as ``~`` and
+    two digits.
 
     Raises:
         SettingsError: the id is empty or too long for a file system.
     """
-    quoted = "".join(chr(byte) if byte in _PLAIN_IN_PATH else f"~{byte:02x}" for byte in asset_id.encode("utf-8", "surrogatepass"))
+    quoted = "".join(
+        chr(byte) if byte in _PLAIN_IN_PATH else f"~{byte:02x}" for byte in asset_id.encode("utf-8", "surrogatepass")
+    )
     if not quoted or len(quoted) > _LONGEST_QUOTED_ID:
         raise SettingsError(f"{asset_id!r} cannot be an asset id.", "Remove it from the assets.")
     return quoted
@@ -157,9 +166,9 @@ def unquoted_asset(quoted: str) -> str:
 def pieces(asset_id: str, quote_currency: str, first: date, last: date, piece_days: int) -> list[HistoryPiece]:
     """The calls that a stretch of days takes, oldest first.
 
-    Boundaries are fixed, whatever the stretch, so that a second plan gives the same pieces. From 365 days on, a piece is as many whole
-    calendar years as fit: it ends on 31 December. Shorter ones are cut from a grid of days that began long ago. Only the first and the
-    last piece are cut short.
+    Boundaries are fixed, whatever the stretch, so that a second plan gives the same pieces. From 365 days on, a piece
+    is as many whole calendar years as fit: it ends on 31 December. Shorter ones are cut from a grid of days that began
+    long ago. Only the first and the last piece are cut short.
 
     Args:
         asset_id: CoinGecko id.
@@ -207,13 +216,17 @@ def read_pieces(text: str | bytes) -> list[HistoryPiece]:
             f"The file of pieces is not JSON: {error}.", "Write it with coinbeam.feeds.history.pieces.pieces_json."
         ) from None
     if not isinstance(given, list) or not given:
-        raise SettingsError("The file of pieces holds no list of pieces.", "Write it with coinbeam.feeds.history.pieces.pieces_json.")
+        raise SettingsError(
+            "The file of pieces holds no list of pieces.", "Write it with coinbeam.feeds.history.pieces.pieces_json."
+        )
     found = sorted(HistoryPiece.from_dict(entry) for entry in given)
     if len({piece.quote_currency for piece in found}) > 1:
         raise SettingsError("The pieces have several quote currencies.", "Write one file for each currency.")
     for earlier, later in itertools.pairwise(found):
         if earlier.asset_id == later.asset_id and later.first <= earlier.last:
-            raise SettingsError(f"Pieces {earlier.name} and {later.name} of {later.asset_id} overlap.", "Plan them together.")
+            raise SettingsError(
+                f"Pieces {earlier.name} and {later.name} of {later.asset_id} overlap.", "Plan them together."
+            )
     return found
 
 
@@ -222,7 +235,8 @@ def newest_closed_day(now: datetime, history: HistorySettings) -> date:
 
     Args:
         now: the present instant, aware.
-        history: says how long after midnight the source needs. Source of its default, 35 minutes: the API's documentation of market_chart.
+        history: says how long after midnight the source needs. Source of its default, 35 minutes: the API's
+            documentation of market_chart.
     """
     return (now.astimezone(UTC) - timedelta(minutes=history.settle_minutes)).date()
 
@@ -256,13 +270,23 @@ def reach(coingecko: CoinGeckoSettings, first: date, now: datetime) -> date:
 
 def further_plan(coingecko: CoinGeckoSettings, first: date, now: datetime) -> str:
     """What to do about days that the plan does not cover: the smallest plan that does, and the free way."""
-    reaching = [(limits.history_days, name) for name, limits in coingecko.plans.items() if oldest_day(limits.history_days, now) <= first]
-    plan = f"Set coingecko.plan to {min(reaching)[1]!r}, which reaches there" if reaching else "No configured plan reaches so far"
+    reaching = [
+        (limits.history_days, name)
+        for name, limits in coingecko.plans.items()
+        if oldest_day(limits.history_days, now) <= first
+    ]
+    plan = (
+        f"Set coingecko.plan to {min(reaching)[1]!r}, which reaches there"
+        if reaching
+        else "No configured plan reaches so far"
+    )
     return f"{plan}; or ask for later days; or bring the CSV export of the CoinGecko website with --source=GLOB, which costs no call."
 
 
 def intervals(days: Iterable[date]) -> list[str]:
-    """Days in order as few texts: ``2020-11-08`` for a single one, ``2020-11-24/2020-11-26`` (ISO 8601) for a stretch."""
+    """Days in order as few texts: ``2020-11-08`` for a single one, ``2020-11-24/2020-11-26`` (ISO 8601) for a
+    stretch.
+    """
     stretches: list[list[date]] = []
     for day in days:
         if stretches and stretches[-1][1] + _DAY == day:

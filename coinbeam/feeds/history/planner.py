@@ -1,8 +1,8 @@
 """The planner of backfills: pieces, batches, and how much of them today's calls pay for.
 
-The plan of a backfill is written down when it is first made, at ``backfills/<backfill_id>/plan.json``, and every later run of the same
-request works from it: its batches have the same names and the same pieces, so that a run that was cut short at any moment and run again
-ends in the same tables as one that was not.
+The plan of a backfill is written down when it is first made, at ``backfills/<backfill_id>/plan.json``, and every later
+run of the same request works from it: its batches have the same names and the same pieces, so that a run that was cut
+short at any moment and run again ends in the same tables as one that was not.
 """
 
 import json
@@ -93,12 +93,16 @@ class BackfillPlanner:
             reach(self.settings.coingecko, request.first, self._clock())
         newest = newest_closed_day(self._clock(), self.settings.history)
         if request.last > newest:
-            raise SettingsError(f"The last day is {request.last}, but {newest} is the newest closed one.", "Choose a closed day.")
+            raise SettingsError(
+                f"The last day is {request.last}, but {newest} is the newest closed one.", "Choose a closed day."
+            )
         wanted = self._wanted(request)
         settled = self._pieces.settled(request.quote_currency)
         todo = [piece for piece in wanted if piece not in settled]
         size = self.settings.history.chunk_pieces
-        return {f"{backfill_id}-{number // size:04d}": todo[number : number + size] for number in range(0, len(todo), size)}
+        return {
+            f"{backfill_id}-{number // size:04d}": todo[number : number + size] for number in range(0, len(todo), size)
+        }
 
     def _wanted(self, request: BackfillRequest) -> list[HistoryPiece]:
         assets, days = self.assets(request), self.settings.history.piece_days
@@ -120,9 +124,12 @@ class BackfillPlanner:
         fact = self._warehouse.table(load_contract(SNAPSHOT_FACT))
         newest = self._warehouse.rows(self._newest_snapshot(fact))[0]["day"] if self._warehouse.exists(fact) else None
         if newest is None:
-            raise TerminalError("No snapshot says which assets are the largest.", "Run crypto_etl_dag first, or name the assets by id.")
+            raise TerminalError(
+                "No snapshot says which assets are the largest.", "Run crypto_etl_dag first, or name the assets by id."
+            )
         sql = (
-            f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` WHERE snapshot_date = @day AND quote_currency = @currency "
+            f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` WHERE snapshot_date = @day AND quote_currency = "
+            "@currency "
             "AND market_cap > 0 GROUP BY asset_id ORDER BY cap DESC, asset_id LIMIT @n"
         )
         parameters = [
@@ -193,12 +200,20 @@ class BackfillPlanner:
         )
 
     def _rate(self, source_id: str) -> float:
-        """Calls per minute of all batches of a backfill together: its share of the plan, so that snapshots keep theirs."""
+        """Calls per minute of all batches of a backfill together: its share of the plan, so that snapshots keep
+        theirs.
+        """
         simulated = source_id == SIMULATOR_SOURCE
-        limit = self.settings.local.simulator.calls_per_minute if simulated else self.settings.coingecko.limits.calls_per_minute
+        limit = (
+            self.settings.local.simulator.calls_per_minute
+            if simulated
+            else self.settings.coingecko.limits.calls_per_minute
+        )
         return max(1.0, math.floor(limit * self.settings.history.rate_share))
 
-    def _arguments(self, name: str, batch: Sequence[HistoryPiece], kind: str, common: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def _arguments(
+        self, name: str, batch: Sequence[HistoryPiece], kind: str, common: Mapping[str, Any]
+    ) -> dict[str, dict[str, Any]]:
         """A batch and the options of its job."""
         one = HistoryBatch(
             batch_id=name,
@@ -213,7 +228,8 @@ class BackfillPlanner:
         rate = math.floor(self._rate(str(one.source_id)) / self.settings.history.max_parallel)
         if rate < 1:
             raise SettingsError(
-                f"{self.settings.history.max_parallel} batches at a time cannot share {self._rate(str(one.source_id)):g} calls per minute.",
+                f"{self.settings.history.max_parallel} batches at a time cannot share "
+                f"{self._rate(str(one.source_id)):g} calls per minute.",
                 "Lower history.max_parallel, or choose a larger coingecko.plan.",
             )
         options = {
@@ -238,7 +254,8 @@ class BackfillPlanner:
         """One batch of everything that files hold, between the days asked for."""
         if not self.settings.is_local and not request.files.startswith(self.settings.bucket_uri):
             raise SettingsError(
-                "The files are not in the bucket of this environment.", f"Copy them below {self.settings.bucket_uri} first."
+                "The files are not in the bucket of this environment.",
+                f"Copy them below {self.settings.bucket_uri} first.",
             )
         backfill_id = request.backfill_id("files")
         one = HistoryBatch(
@@ -262,10 +279,14 @@ class BackfillPlanner:
         estimate = BackfillEstimate(0, 0, 0, 0, 0.0, days, 0, dataflow_dollars(self.settings, DATAFLOW_MINUTES), left)
         batches = [{"batch": asdict(one), "options": options}]
         dates = (str(request.first), str(request.last))
-        return BackfillPlan(backfill_id, batches, 0, 0, f"files {request.files}", *dates, request.quote_currency, asdict(estimate))
+        return BackfillPlan(
+            backfill_id, batches, 0, 0, f"files {request.files}", *dates, request.quote_currency, asdict(estimate)
+        )
 
     def write_plan(self, request: BackfillRequest) -> None:
-        """Write a plan down for all later runs, and enter its pieces into the ledger; a written plan is never changed."""
+        """Write a plan down for all later runs, and enter its pieces into the ledger; a written plan is never
+        changed.
+        """
         if request.files:
             return
         source_id = SIMULATOR_SOURCE if choose_source(self.settings).kind == "simulator" else LIVE_SOURCE
@@ -288,8 +309,14 @@ def _plan_path(backfill_id: str) -> str:
 
 
 def _cut(piece: HistoryPiece, ranges: Iterable[tuple[date, date]]) -> list[HistoryPiece]:
-    """A piece cut to the days that are wanted of it: one call from the first to the last of them; none when there are none."""
-    inside = [(max(piece.first, first), min(piece.last, last)) for first, last in ranges if first <= piece.last and last >= piece.first]
+    """A piece cut to the days that are wanted of it: one call from the first to the last of them; none when there are
+    none.
+    """
+    inside = [
+        (max(piece.first, first), min(piece.last, last))
+        for first, last in ranges
+        if first <= piece.last and last >= piece.first
+    ]
     if not inside:
         return []
     return [replace(piece, first=min(first for first, _ in inside), last=max(last for _, last in inside))]

@@ -46,7 +46,16 @@ class BackfillRequest:
     def backfill_id(self, source: str) -> str:
         """The name of the backfill, the same for every run of the same request, whatever its budget."""
         chosen = sorted(self.assets) if self.assets else [f"top-{self.top_n}"]
-        asked = (*chosen, self.quote_currency, str(self.first), str(self.last), str(self.only_gaps), self.files, self.asset_of, source)
+        asked = (
+            *chosen,
+            self.quote_currency,
+            str(self.first),
+            str(self.last),
+            str(self.only_gaps),
+            self.files,
+            self.asset_of,
+            source,
+        )
         return f"backfill-{digest(*asked, length=10)}"
 
 
@@ -64,7 +73,9 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
     newest = newest_closed_day(now, settings.history)
     last = _day("to_date", params["to_date"]) if params["to_date"] else newest
     depth = settings.coingecko.limits.history_days
-    default_first = _FIRST_DAY if params["source"] else newest - timedelta(days=min(depth, settings.history.piece_days) - 1)
+    default_first = (
+        _FIRST_DAY if params["source"] else newest - timedelta(days=min(depth, settings.history.piece_days) - 1)
+    )
     first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
     if first > last:
         raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")

@@ -26,7 +26,9 @@ class BackfillSteps(BatchSteps):
     def whole(self, plan: Mapping[str, Any]) -> Batch:
         """All days of a `BackfillPlan`, given as a dictionary, as one batch: what the calendar must cover."""
         first, last = (date.fromisoformat(plan[name]) for name in ("first_date", "last_date"))
-        return Batch(HISTORY, plan["backfill_id"], plan["backfill_id"], datetime.combine(last, time(), UTC), first, last)
+        return Batch(
+            HISTORY, plan["backfill_id"], plan["backfill_id"], datetime.combine(last, time(), UTC), first, last
+        )
 
     def prepare(self, one: HistoryBatch) -> list[str]:
         """Lay out the staging tables of a batch and write down its pieces for the job."""
@@ -65,7 +67,10 @@ class BackfillSteps(BatchSteps):
             "quote_currency": one.quote_currency,
             "runner": one.runner,
             "started_at": one.started_at,
-            **counts(report, ("pages_read", "pages_rejected", "rows_read", "rows_valid", "rows_rejected", "rows_unpriced", *_CALLS)),
+            **counts(
+                report,
+                ("pages_read", "pages_rejected", "rows_read", "rows_valid", "rows_rejected", "rows_unpriced", *_CALLS),
+            ),
             "points_superseded": int(report.get("rows_superseded") or 0),
             **counts(report, ("points_now", "points_outside", "days_missing")),
         }

@@ -1,0 +1,1 @@
+"""Snapshots: request, plan, steps and record."""

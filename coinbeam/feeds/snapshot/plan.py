@@ -1,4 +1,6 @@
-"""The plan of a run: what would be asked of the source, and what it would cost in calls, minutes, rows, bytes and dollars."""
+"""The plan of a run: what would be asked of the source, and what it would cost in calls, minutes, rows, bytes and
+dollars.
+"""
 
 import math
 import re
@@ -91,7 +93,8 @@ def estimate(
 def page_calls(settings: Settings, universe: UniverseSpec) -> int:
     """Calls for the pages of the market, without retries.
 
-    Each shard stops at its first short page, so a walk of unknown length may cost one empty page a shard; one machine walks in one shard.
+    Each shard stops at its first short page, so a walk of unknown length may cost one empty page a shard; one machine
+    walks in one shard.
     """
     market = settings.market
     shards = 1 if settings.is_local else market.fetch_shards
@@ -100,7 +103,9 @@ def page_calls(settings: Settings, universe: UniverseSpec) -> int:
 
 
 def market_pages(universe: UniverseSpec, per_page: int, assets: int = ASSETS_IN_MARKET) -> int:
-    """Pages that hold the rows of a selection; of the whole market or a category, as many as a market of so many assets has."""
+    """Pages that hold the rows of a selection; of the whole market or a category, as many as a market of so many assets
+    has.
+    """
     return math.ceil(_rows(universe, assets) / per_page)
 
 
@@ -110,7 +115,8 @@ def asset_calls(settings: Settings) -> int:
 
 
 def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
-    """Divide the plan's calls per minute between the two jobs that run at the same time, by the calls that each has to make.
+    """Divide the plan's calls per minute between the two jobs that run at the same time, by the calls that each has to
+    make.
 
     Args:
         per_minute: the plan's limit.
@@ -125,7 +131,10 @@ def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
     """
     total = math.floor(per_minute)
     if total < 2:
-        raise SettingsError(f"calls_per_minute is {per_minute:g}, but two jobs share it.", "Set the plan's calls_per_minute to at least 2.")
+        raise SettingsError(
+            f"calls_per_minute is {per_minute:g}, but two jobs share it.",
+            "Set the plan's calls_per_minute to at least 2.",
+        )
     share = min(max(round(total * assets / (pages + assets)), 1), total - 1)
     return total - share, share
 
@@ -197,10 +206,16 @@ class RunRequest:
     @property
     def batch_id(self) -> str:
         """The batch that the request names."""
-        return self.landed.batch_id if self.landed else batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
+        return (
+            self.landed.batch_id
+            if self.landed
+            else batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
+        )
 
 
-def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = (), category: str | None = None) -> UniverseSpec:
+def universe_spec(
+    kind: str, top_n: int | None = None, ids: tuple[str, ...] = (), category: str | None = None
+) -> UniverseSpec:
     """A checked selection of assets.
 
     Raises:
@@ -217,19 +232,23 @@ def universe_spec(kind: str, top_n: int | None = None, ids: tuple[str, ...] = ()
     needs = {Universe.TOP: spec.top_n, Universe.IDS: spec.ids, Universe.CATEGORY: spec.category}
     if spec.kind in needs and not needs[spec.kind]:
         raise SettingsError(
-            f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.", "Give it, or choose another universe."
+            f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.",
+            "Give it, or choose another universe.",
         )
     if spec.top_n is not None and not 0 < spec.top_n <= LARGEST_TOP:
         raise SettingsError(f"top_n is {spec.top_n}.", f"Give a number from 1 to {LARGEST_TOP}.")
     if not _SLUG.fullmatch(spec.category or "any"):
-        raise SettingsError(f"category is {spec.category!r}, which is no CoinGecko category id.", "Ids look like layer-1.")
+        raise SettingsError(
+            f"category is {spec.category!r}, which is no CoinGecko category id.", "Ids look like layer-1."
+        )
     return spec
 
 
 def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_landing: bool) -> str:
     """Whether a batch may ask the source, must replay, or is a gap: the rule of honest time.
 
-    The source answers only for now. Inside the interval of the batch it is asked; after it, today's prices are never stamped on the old
+    The source answers only for now. Inside the interval of the batch it is asked; after it, today's prices are never
+    stamped on the old
     date: the landing of that interval is replayed, and without one the batch is a gap.
 
     Raises:
@@ -240,7 +259,8 @@ def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_land
     if request.landed:
         if not has_landing:
             raise SettingsError(
-                f"{request.batch_id} was not landed as a whole, so there is nothing to replay.", "Name a batch of `coinbeam status`."
+                f"{request.batch_id} was not landed as a whole, so there is nothing to replay.",
+                "Name a batch of `coinbeam status`.",
             )
         return Mode.REPLAY
     if request.snapshot_at > now:
@@ -262,5 +282,6 @@ def refuse_foreign_source(settings: Settings, manifest: BatchManifest | None) ->
     if not settings.is_local and (manifest is None or manifest.source_id != "coingecko"):
         origin = manifest.source_id if manifest else "files without a landing manifest"
         raise SettingsError(
-            f"Pages from {origin} may only reach a local warehouse.", "Set COINBEAM_ENV=local, or replay pages landed from the live API."
+            f"Pages from {origin} may only reach a local warehouse.",
+            "Set COINBEAM_ENV=local, or replay pages landed from the live API.",
         )

@@ -114,7 +114,9 @@ class Ingestion(BatchSteps):
         mode = decide_mode(request, now, self.settings, manifest_text is not None and is_whole)
         source, source_id, banner = self._source(mode, request, landing)
         if mode == Mode.REPLAY:
-            refuse_foreign_source(self.settings, read_manifest(manifest_text) if manifest_text and not request.files else None)
+            refuse_foreign_source(
+                self.settings, read_manifest(manifest_text) if manifest_text and not request.files else None
+            )
         costs = self.estimate(request, fetches=mode == Mode.FETCH, simulated=source_id == SIMULATOR_SOURCE)
         if source_id != SIMULATOR_SOURCE:
             check_affordable(costs, self.settings)
@@ -132,7 +134,9 @@ class Ingestion(BatchSteps):
             snapshot_at=format_instant(request.snapshot_at),
             stamp=file_stamp(request.snapshot_at, self.settings.market.period),
             mode=mode,
-            reason=_reason(mode, request, now, "only a part of it was landed" if manifest_text else "nothing was landed for it"),
+            reason=_reason(
+                mode, request, now, "only a part of it was landed" if manifest_text else "nothing was landed for it"
+            ),
             universe=request.label,
             quote_currency=request.quote_currency,
             fetch_options=common | selection(request) | {"quote_currency": request.quote_currency} | fetch_rate,
@@ -146,11 +150,19 @@ class Ingestion(BatchSteps):
         )
 
     def _rates(self, request: RunRequest, source_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
-        """The shares of the rate limit for the two jobs that run at the same time, as their options; backfills have their own."""
+        """The shares of the rate limit for the two jobs that run at the same time, as their options; backfills have
+        their own.
+        """
         simulated = source_id == SIMULATOR_SOURCE
-        limit = self.settings.local.simulator.calls_per_minute if simulated else self.settings.coingecko.limits.calls_per_minute
+        limit = (
+            self.settings.local.simulator.calls_per_minute
+            if simulated
+            else self.settings.coingecko.limits.calls_per_minute
+        )
         shares = rate_shares(
-            limit * (1 - self.settings.history.rate_share), page_calls(self.settings, request.universe), asset_calls(self.settings)
+            limit * (1 - self.settings.history.rate_share),
+            page_calls(self.settings, request.universe),
+            asset_calls(self.settings),
         )
         fetch, assets = ({"calls_per_minute": str(share), "call_ledger": "on"} for share in shares)
         return fetch, assets
@@ -167,7 +179,9 @@ class Ingestion(BatchSteps):
     def estimate(self, request: RunRequest, *, fetches: bool, simulated: bool) -> Estimate:
         """What the run needs, against what the warehouse has on record for this month."""
         per_minute = self.settings.local.simulator.calls_per_minute if simulated else None
-        return estimate(self.settings, request.universe, self.calls_this_month(), fetches=fetches, per_minute=per_minute)
+        return estimate(
+            self.settings, request.universe, self.calls_this_month(), fetches=fetches, per_minute=per_minute
+        )
 
     def calls_this_month(self) -> int:
         """Calls to the live API that count against the present month, by the ledger; 0 while there is none."""
@@ -204,7 +218,10 @@ class Ingestion(BatchSteps):
         Returns:
             The row.
         """
-        fetch, assets = (self.bucket.read_json(report_path(plan.folder, job)) if job in jobs else {} for job in (FETCH_JOB, ASSETS_JOB))
+        fetch, assets = (
+            self.bucket.read_json(report_path(plan.folder, job)) if job in jobs else {}
+            for job in (FETCH_JOB, ASSETS_JOB)
+        )
         unknown = fetch.get("unknown_fields")
         row = {
             "mode": plan.mode,
@@ -254,7 +271,11 @@ def _reason(mode: str, request: RunRequest, now: datetime, lack: str) -> str:
         case Mode.FETCH:
             return f"{at} is the present interval: the source is asked."
         case Mode.REPLAY:
-            return f"Files matching {request.files} are replayed." if request.files else f"{at} is past: its landed pages are replayed."
+            return (
+                f"Files matching {request.files} are replayed."
+                if request.files
+                else f"{at} is past: its landed pages are replayed."
+            )
     return (
         f"{at} is past (now is {format_instant(now)}) and {lack}. The source answers only for now, so the batch is "
         "recorded as a gap; today's prices are never stamped on an old date."

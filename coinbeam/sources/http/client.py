@@ -23,7 +23,9 @@ from coinbeam.sources.rate import CallCap, RateLimiter
 _LOGGER = logging.getLogger(__name__)
 
 _FIRST_WAIT_SECONDS = 1.0
-_FIRST_THROTTLED_WAIT_SECONDS = 15.0  # the window of the limit is a minute: five tries in fifteen seconds would all fall into it
+_FIRST_THROTTLED_WAIT_SECONDS = (
+    15.0  # the window of the limit is a minute: five tries in fifteen seconds would all fall into it
+)
 _LONGEST_WAIT_SECONDS = 60.0
 
 Parameter = str | int | bool | Sequence[str] | None
@@ -128,7 +130,8 @@ class CoinGeckoClient:
     def get(self, path: str, params: Mapping[str, Parameter] | None = None) -> ApiAnswer:
         """Ask for a path, again and again while that may help.
 
-        Attempts are bounded by ``coingecko.max_attempts``, and the waits between them, taken together, by ``coingecko.max_wait_seconds``.
+        Attempts are bounded by ``coingecko.max_attempts``, and the waits between them, taken together, by
+        ``coingecko.max_wait_seconds``.
         ``Retry-After`` is honoured in full or, where that bound is shorter, not waited for at all.
 
         Args:
@@ -148,7 +151,9 @@ class CoinGeckoClient:
         last = self._retrying(url, tally)(self._attempt, url, tally)
         if last.verdict.kind is not None:
             raise self._error(last.verdict.kind, last.verdict, url, tally)
-        return ApiAnswer(last.body, url, last.received_at, tally.calls, tally.throttled, tally.bytes_received, last.verdict.problem)
+        return ApiAnswer(
+            last.body, url, last.received_at, tally.calls, tally.throttled, tally.bytes_received, last.verdict.problem
+        )
 
     def ping(self) -> ApiAnswer:
         """``/ping``: whether the API answers."""
@@ -168,7 +173,8 @@ class CoinGeckoClient:
         return self.get("/coins/list", {"include_platform": include_platform, "status": status})
 
     def coin(self, asset_id: str) -> ApiAnswer:
-        """``/coins/{id}``: categories, launch date, platforms and links of one coin, without prices, tickers and translations.
+        """``/coins/{id}``: categories, launch date, platforms and links of one coin, without prices, tickers and
+        translations.
 
         Raises:
             ApiTerminalError: the id cannot be part of a path, or there is no such coin.
@@ -213,10 +219,11 @@ class CoinGeckoClient:
         )
 
     def market_chart_range(self, asset_id: str, quote_currency: str, start: datetime, end: datetime) -> ApiAnswer:
-        """``/coins/{id}/market_chart/range``: price, market cap and volume of one coin over a stretch of time, in full precision.
+        """``/coins/{id}/market_chart/range``: price, market cap and volume of one coin over a stretch of time, in full
+        precision.
 
-        The API chooses the distance of the points by the length of the stretch: up to a day 5 minutes, up to 90 days an hour, above it a
-        day, at 00:00 UTC. A stretch that reaches into the present ends with a point for "now".
+        The API chooses the distance of the points by the length of the stretch: up to a day 5 minutes, up to 90 days an
+        hour, above it a day, at 00:00 UTC. A stretch that reaches into the present ends with a point for "now".
 
         Args:
             asset_id: CoinGecko id.
@@ -228,17 +235,24 @@ class CoinGeckoClient:
             ApiTerminalError: the id cannot be part of a path, there is no such coin, or the plan does not reach so far.
         """
         seconds = {"from": int(start.timestamp()), "to": int(end.timestamp())}
-        return self.get(f"{_coin_path(asset_id)}/market_chart/range", {"vs_currency": quote_currency, "precision": "full", **seconds})
+        return self.get(
+            f"{_coin_path(asset_id)}/market_chart/range",
+            {"vs_currency": quote_currency, "precision": "full", **seconds},
+        )
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
     def _url(self, path: str, params: Mapping[str, Parameter]) -> str:
-        query = urlencode([(name, _text(value)) for name, value in sorted(params.items()) if value not in (None, (), [])], safe=",")
+        query = urlencode(
+            [(name, _text(value)) for name, value in sorted(params.items()) if value not in (None, (), [])], safe=","
+        )
         url = f"{self._base_url}{path}" + (f"?{query}" if query else "")
         if self._redact(url) != url:
-            raise ApiTerminalError("The API key does not belong in a URL, where every proxy logs it.", "Give it to the client as api_key.")
+            raise ApiTerminalError(
+                "The API key does not belong in a URL, where every proxy logs it.", "Give it to the client as api_key."
+            )
         return url
 
     def _attempt(self, url: str, tally: _Tally) -> _Attempt:
@@ -256,21 +270,29 @@ class CoinGeckoClient:
         return _Attempt(verdict, now, answer.body)
 
     def _judge(self, answer: Received, now: datetime) -> Verdict:
-        """The verdict on an answer, in which nothing repeats the key, even if the server does: in its bytes, or in escapes of JSON."""
+        """The verdict on an answer, in which nothing repeats the key, even if the server does: in its bytes, or in
+        escapes of JSON.
+        """
         key = self._key.get_secret_value().encode() if self._key else b""
         repeats_key = bool(key) and key in answer.body
         shown = answer.body.replace(key, MASK.encode()) if repeats_key else answer.body
         verdict = inspect(answer.status, answer.headers, shown, now, answer.cut_short)
         if repeats_key and verdict.kind is None:
-            return Verdict(ApiTerminalError, "the answer repeats the API key and is not landed", "Check base_url of plan {plan!r}.")
+            return Verdict(
+                ApiTerminalError, "the answer repeats the API key and is not landed", "Check base_url of plan {plan!r}."
+            )
         return replace(verdict, problem=self._redact(verdict.problem)) if verdict.problem else verdict
 
     def _retrying(self, url: str, tally: _Tally) -> tenacity.Retrying:
-        """The loop around the attempts of one call; it ends with the last attempt and never with an exception of its own."""
+        """The loop around the attempts of one call; it ends with the last attempt and never with an exception of its
+        own.
+        """
 
         def out_of_patience(state: tenacity.RetryCallState) -> bool:
             if tally.calls >= self._settings.max_attempts:
-                tally.gave_up = f"; gave up after {tally.calls} calls (coingecko.max_attempts)" if tally.calls > 1 else ""
+                tally.gave_up = (
+                    f"; gave up after {tally.calls} calls (coingecko.max_attempts)" if tally.calls > 1 else ""
+                )
             elif tally.waited_seconds + state.upcoming_sleep > self._settings.max_wait_seconds:
                 limit = f"coingecko.max_wait_seconds ({self._settings.max_wait_seconds:g})"
                 tally.gave_up = f"; gave up, since the next wait of {state.upcoming_sleep:.0f} s would exceed {limit}"
@@ -282,7 +304,12 @@ class CoinGeckoClient:
             tally.waited_seconds += state.upcoming_sleep
             problem = _last(state).verdict.problem
             _LOGGER.warning(
-                "GET %s: %s; call %d of %d in %.1f s", url, problem, tally.calls + 1, self._settings.max_attempts, state.upcoming_sleep
+                "GET %s: %s; call %d of %d in %.1f s",
+                url,
+                problem,
+                tally.calls + 1,
+                self._settings.max_attempts,
+                state.upcoming_sleep,
             )
 
         return tenacity.Retrying(

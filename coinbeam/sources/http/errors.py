@@ -34,7 +34,15 @@ class ApiError(CoinbeamError):
         self.throttled = throttled
 
     def __reduce__(self) -> tuple[type["ApiError"], tuple[object, ...]]:  # type: ignore[override]  # more arguments than the base
-        return type(self), (self.message, self.remedy, self.status, self.code, self.retry_after, self.calls, self.throttled)
+        return type(self), (
+            self.message,
+            self.remedy,
+            self.status,
+            self.code,
+            self.retry_after,
+            self.calls,
+            self.throttled,
+        )
 
 
 class ApiTerminalError(ApiError, TerminalError):
@@ -70,17 +78,33 @@ class Refusal:
 
 _OUTAGE = "Try again later; status.coingecko.com tells of outages."
 _BLOCKED = "Cloudflare blocks this network: run from another address, or use a plan with a key. Trying again prolongs the block."
-_SLOWER = "Lower calls_per_minute of plan {plan!r}, run nothing else from this address, or choose a larger coingecko.plan."
+_SLOWER = (
+    "Lower calls_per_minute of plan {plan!r}, run nothing else from this address, or choose a larger coingecko.plan."
+)
 
 REFUSALS: dict[int, Refusal] = {
     400: Refusal(ApiTerminalError, "bad request", "Check market.ids, market.category and market.quote_currency."),
-    401: Refusal(ApiTerminalError, "not authorised", "Check COINGECKO_API_KEY and that coingecko.plan ({plan}) is the plan of that key."),
-    403: Refusal(
-        ApiTerminalError, "access blocked", "Check that this network may reach CoinGecko, and that coingecko.plan is not {plan} by mistake."
+    401: Refusal(
+        ApiTerminalError,
+        "not authorised",
+        "Check COINGECKO_API_KEY and that coingecko.plan ({plan}) is the plan of that key.",
     ),
-    404: Refusal(ApiTerminalError, "not found", "CoinGecko drops ids over time: remove it from market.ids, or check market.category."),
+    403: Refusal(
+        ApiTerminalError,
+        "access blocked",
+        "Check that this network may reach CoinGecko, and that coingecko.plan is not {plan} by mistake.",
+    ),
+    404: Refusal(
+        ApiTerminalError,
+        "not found",
+        "CoinGecko drops ids over time: remove it from market.ids, or check market.category.",
+    ),
     408: Refusal(ApiTransientError, "request timed out", "Check the speed of this network and try again."),
-    422: Refusal(ApiTerminalError, "a parameter is missing or wrong", "Check market.quote_currency, market.ids and market.category."),
+    422: Refusal(
+        ApiTerminalError,
+        "a parameter is missing or wrong",
+        "Check market.quote_currency, market.ids and market.category.",
+    ),
     429: Refusal(ThrottledError, "rate limit exceeded", _SLOWER),
     500: Refusal(ApiTransientError, "internal server error", _OUTAGE),
     502: Refusal(ApiTransientError, "bad gateway", _OUTAGE),
@@ -94,7 +118,11 @@ REFUSALS: dict[int, Refusal] = {
     1012: Refusal(ApiTerminalError, "access denied by Cloudflare", _BLOCKED),
     1015: Refusal(ThrottledError, "rate limit of Cloudflare exceeded", _SLOWER),
     1020: Refusal(ApiTerminalError, "blocked by a Cloudflare firewall rule", _BLOCKED),
-    10002: Refusal(ApiTerminalError, "API key missing", "Set COINGECKO_API_KEY (or coingecko.api_key_secret) to the key of plan {plan!r}."),
+    10002: Refusal(
+        ApiTerminalError,
+        "API key missing",
+        "Set COINGECKO_API_KEY (or coingecko.api_key_secret) to the key of plan {plan!r}.",
+    ),
     10005: Refusal(
         ApiTerminalError,
         "endpoint not in the plan",
@@ -108,7 +136,8 @@ REFUSALS: dict[int, Refusal] = {
     10010: Refusal(
         ApiTerminalError,
         "a pro key on the public host, or an invalid key",
-        "Set coingecko.plan to the paid plan of this key (basic or analyst, not {plan}), or set COINGECKO_API_KEY to a demo key.",
+        "Set coingecko.plan to the paid plan of this key (basic or analyst, not {plan}), or set COINGECKO_API_KEY to "
+        "a demo key.",
     ),
     10011: Refusal(
         ApiTerminalError,
@@ -123,18 +152,23 @@ REFUSALS: dict[int, Refusal] = {
 }
 """By HTTP status, Cloudflare code (1xxx) or CoinGecko code (100xx).
 
-Sources: https://docs.coingecko.com/docs/errors-and-rate-limits; 10006 and 10012 as seen in answers; Cloudflare's list of 1xxx errors.
+Sources: https://docs.coingecko.com/docs/errors-and-rate-limits; 10006 and 10012 as seen in answers; Cloudflare's list
+of 1xxx errors.
 """
 
 
 def refusal(number: int) -> Refusal:
-    """The entry of a code or HTTP status; unknown ones by their class: 5xx are transient, everything else is terminal."""
+    """The entry of a code or HTTP status; unknown ones by their class: 5xx are transient, everything else is
+    terminal.
+    """
     if number in REFUSALS:
         return REFUSALS[number]
     if 500 <= number < 600:  # Cloudflare adds 520 to 530
         return Refusal(ApiTransientError, "server error", _OUTAGE)
     if number >= 10_000:
         return Refusal(
-            ApiTerminalError, "refused", "Check COINGECKO_API_KEY and coingecko.plan ({plan}) on the CoinGecko developer dashboard."
+            ApiTerminalError,
+            "refused",
+            "Check COINGECKO_API_KEY and coingecko.plan ({plan}) on the CoinGecko developer dashboard.",
         )
     return Refusal(ApiTerminalError, "refused", "Check coingecko.plan ({plan}) and the base_url of that plan.")

@@ -1,4 +1,6 @@
-"""What an HTTP answer really is, decided from its shape before anything parses it. Pure: no network, no clock, no key."""
+"""What an HTTP answer really is, decided from its shape before anything parses it. Pure: no network, no clock, no
+key.
+"""
 
 import json
 import re
@@ -58,11 +60,13 @@ class Verdict:
         return self.problem is not None and (self.kind is None or issubclass(self.kind, ApiTransientError))
 
 
-def inspect(status: int, headers: Mapping[str, str], body: bytes, now: datetime, cut_short: str | None = None) -> Verdict:
+def inspect(
+    status: int, headers: Mapping[str, str], body: bytes, now: datetime, cut_short: str | None = None
+) -> Verdict:
     """Decide what an answer is.
 
-    The status is not believed alone: a 200 may carry the body of a 429, an HTML page, or half of a page of data. Errors win over
-    malformed bodies, since a malformed page may be set aside and a refusal may not.
+    The status is not believed alone: a 200 may carry the body of a 429, an HTML page, or half of a page of data. Errors
+    win over malformed bodies, since a malformed page may be set aside and a refusal may not.
 
     Args:
         status: HTTP status.
@@ -75,12 +79,21 @@ def inspect(status: int, headers: Mapping[str, str], body: bytes, now: datetime,
     wait = retry_after_seconds(lowered.get("retry-after"), _server_time(lowered) or now)
     if 300 <= status < 400:
         return Verdict(
-            ApiTerminalError, f"HTTP {status}, a redirect, which is never followed with a key", refusal(status).remedy, status, None, wait
+            ApiTerminalError,
+            f"HTTP {status}, a redirect, which is never followed with a key",
+            refusal(status).remedy,
+            status,
+            None,
+            wait,
         )
     payload, text = _parse(body)
     if text is None:
         refused = _refused_json(status, payload)
-        shape = None if isinstance(payload, list | dict) else f"the body is a bare {type(payload).__name__}, not an array or an object"
+        shape = (
+            None
+            if isinstance(payload, list | dict)
+            else f"the body is a bare {type(payload).__name__}, not an array or an object"
+        )
     else:
         refused = _refused_text(status, text)
         shape = f"not JSON: {excerpt(text)!r}" if text.strip() else "the body is empty"
@@ -88,7 +101,9 @@ def inspect(status: int, headers: Mapping[str, str], body: bytes, now: datetime,
         number, code, said = refused
         entry = refusal(number) if number >= 400 else None  # a 200 with an error of no known code
         kind, remedy = (entry.kind, entry.remedy) if entry else (ApiTransientError, refusal(500).remedy)
-        return Verdict(kind, _describe(status, number, entry.meaning if entry else "an error", said), remedy, status, code, wait)
+        return Verdict(
+            kind, _describe(status, number, entry.meaning if entry else "an error", said), remedy, status, code, wait
+        )
     problem = cut_short or shape
     return Verdict(problem=problem and f"HTTP {status}, {problem}", status=status, retry_after=wait)
 
@@ -96,7 +111,8 @@ def inspect(status: int, headers: Mapping[str, str], body: bytes, now: datetime,
 def _parse(body: bytes) -> tuple[Any, str | None]:
     """The parsed body and ``None``, or ``None`` and the text of a body that is not JSON.
 
-    The standard parser is the second try, as in the pipeline: it takes NaN and Infinity, which cost one row there and not the page.
+    The standard parser is the second try, as in the pipeline: it takes NaN and Infinity, which cost one row there and
+    not the page.
     """
     try:
         return orjson.loads(body), None
@@ -123,7 +139,8 @@ def _refused_json(status: int, payload: Any) -> Refused | None:
 
 
 def _error_in(payload: dict[str, Any]) -> tuple[int | None, str | None]:
-    """Code and text of the error that an object carries, in any of the forms that CoinGecko uses; ``(None, None)`` for data.
+    """Code and text of the error that an object carries, in any of the forms that CoinGecko uses; ``(None, None)`` for
+    data.
 
     ``{"error": text}``, ``{"status": 500, "error": text}``, ``{"status": {"error_code", "error_message"}}``,
     ``{"error": {"status": {...}}}`` and ``{"error_code", "status": {"error_message"}}``.

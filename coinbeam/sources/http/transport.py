@@ -1,4 +1,6 @@
-"""One HTTP exchange, bounded in time, whose failures are values: an exception of the HTTP stack holds the request, and so the key."""
+"""One HTTP exchange, bounded in time, whose failures are values: an exception of the HTTP stack holds the request, and
+so the key.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -58,7 +60,8 @@ class Patience:
 
     Attributes:
         connect_seconds: to connect.
-        read_seconds: for the whole body, and for any silence of the server; together an exchange takes at most twice as long.
+        read_seconds: for the whole body, and for any silence of the server; together an exchange takes at most twice as
+            long.
         monotonic: seconds of a clock that never goes back.
     """
 
@@ -100,20 +103,26 @@ def exchange(session: requests.Session, url: str, auth: AuthBase, patience: Pati
             body, cut_short = _read(response.raw, patience)
             return Received(response.status_code, dict(response.headers), body, cut_short)
     except _TooSlowError as error:
-        return Verdict(UnreachableError, str(error), "Check the speed of this network, or raise coingecko.read_timeout_seconds.")
+        return Verdict(
+            UnreachableError, str(error), "Check the speed of this network, or raise coingecko.read_timeout_seconds."
+        )
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         return _failure(error, url)
 
 
 def _read(raw: _Raw, patience: Patience) -> tuple[bytes, str | None]:
-    """The body, and how it ended too early if it did. ``read1`` returns what has come, so that a trickle meets the deadline."""
+    """The body, and how it ended too early if it did. ``read1`` returns what has come, so that a trickle meets the
+    deadline.
+    """
     body = bytearray()
     deadline = patience.monotonic() + patience.read_seconds
     try:
         while chunk := raw.read1(_CHUNK_BYTES, decode_content=True):
             body += chunk
             if patience.monotonic() > deadline:
-                raise _TooSlowError(f"the body was not complete after {patience.read_seconds:g} s ({len(body)} bytes came)")
+                raise _TooSlowError(
+                    f"the body was not complete after {patience.read_seconds:g} s ({len(body)} bytes came)"
+                )
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError) as error:
         return bytes(body), f"cut short after {len(body)} bytes ({_root_cause(error)})"
     return bytes(body), None
@@ -127,9 +136,15 @@ def _failure(error: Exception, url: str) -> Verdict:
         return Verdict(ApiTerminalError, f"{host} shows a certificate that is not trusted ({cause})", remedy)
     if isinstance(error, ValueError):  # requests' classes for a URL or a header that is not one
         return Verdict(
-            ApiTerminalError, f"the request is not valid ({type(error).__name__})", "Check base_url of the configured plan ({plan})."
+            ApiTerminalError,
+            f"the request is not valid ({type(error).__name__})",
+            "Check base_url of the configured plan ({plan}).",
         )
-    remedy = "Start the local cloud: coinbeam local up." if is_loopback(url) else "Check the network and the proxy of this machine."
+    remedy = (
+        "Start the local cloud: coinbeam local up."
+        if is_loopback(url)
+        else "Check the network and the proxy of this machine."
+    )
     return Verdict(UnreachableError, f"no answer from {host} ({cause})", remedy)
 
 

@@ -27,7 +27,8 @@ GOOD = {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin", "platforms": {}}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "symbol", "name", "platforms", "links"]) | st.text(), inner)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["id", "symbol", "name", "platforms", "links"]) | st.text(), inner)
     ),
     max_leaves=12,
 )
@@ -61,7 +62,8 @@ def test_platforms_have_one_form(value: Any, text: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, None), ([], None), ([None, ""], None), (["b", "a", "b", None], '["a","b"]'), (["a\r\nb"], '["a\\r\\nb"]')]
+    ("value", "text"),
+    [(None, None), ([], None), ([None, ""], None), (["b", "a", "b", None], '["a","b"]'), (["a\r\nb"], '["a\\r\\nb"]')],
 )
 def test_categories_have_one_form(value: Any, text: str | None) -> None:
     assert list_json(value) == text
@@ -100,7 +102,12 @@ def test_a_bad_element_costs_only_itself(element: Any, reason: str, column: str 
     result = batch([{**GOOD, "id": "aave"}, element])
     [reject] = result.rejects
     record = reject.to_dict()
-    assert (record["reason"], record["column_name"], record["row_number"], record["level"]) == (reason, column, 1, "row")
+    assert (record["reason"], record["column_name"], record["row_number"], record["level"]) == (
+        reason,
+        column,
+        1,
+        "row",
+    )
     assert set(record) == {entry.name for entry in load_contract("rejected_record").file_columns}
     assert result.table["asset_id"].to_pylist() == ["aave"]
     assert (result.report.rows_read, result.report.rows_rejected) == (2, 1)
@@ -125,7 +132,9 @@ def test_details_fill_their_columns() -> None:
         links={"homepage": ["", "https://bitcoin.org", None], "blockchain_site": [None]},
         description={"en": "two\r\nlines"},
     )
-    assert found == AssetDetails("bitcoin", '["A","B"]', None, "SHA-256", None, date(2009, 1, 3), "https://bitcoin.org", AT)
+    assert found == AssetDetails(
+        "bitcoin", '["A","B"]', None, "SHA-256", None, date(2009, 1, 3), "https://bitcoin.org", AT
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +188,12 @@ def test_no_body_breaks_the_kernel_and_every_element_is_accounted_for(elements: 
         json.loads(reject.to_line())
 
 
-KNOWN = {"known-new": None, "fresh": datetime(2026, 1, 1, tzinfo=UTC), "old": datetime(2020, 1, 1, tzinfo=UTC), "gone": None}
+KNOWN = {
+    "known-new": None,
+    "fresh": datetime(2026, 1, 1, tzinfo=UTC),
+    "old": datetime(2020, 1, 1, tzinfo=UTC),
+    "gone": None,
+}
 
 
 def test_need_is_never_fetched_first_then_the_oldest() -> None:
@@ -201,7 +215,8 @@ def test_what_was_landed_counts_towards_the_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "id\n", "asset_id,details_at\nbitcoin\n", "asset_id,details_at\na,b,c\n", "asset_id,details_at\na,never\n"]
+    "text",
+    ["", "id\n", "asset_id,details_at\nbitcoin\n", "asset_id,details_at\na,b,c\n", "asset_id,details_at\na,never\n"],
 )
 def test_a_damaged_file_of_known_assets_is_named(text: str) -> None:
     with pytest.raises((SettingsError,), match=r"--known_assets|ISO 8601"):

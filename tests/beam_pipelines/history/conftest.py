@@ -32,7 +32,9 @@ def batch() -> BatchManifest:
 @pytest.fixture(scope="session")
 def piece() -> PieceBody:
     """Ten days of bitcoin, landed."""
-    return PieceBody("bitcoin", "coingecko", FIRST, LAST, "landing/market_chart/usd-coingecko/bitcoin/2026-01-01_2026-01-10.json.gz")
+    return PieceBody(
+        "bitcoin", "coingecko", FIRST, LAST, "landing/market_chart/usd-coingecko/bitcoin/2026-01-01_2026-01-10.json.gz"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,9 @@ def foreign() -> PieceBody:
 def land() -> Callable[..., LandedBody]:
     """Lands a body, or the chart of points ``(instant, price, cap, volume)``, instants as ISO 8601 without a zone."""
 
-    def landed(body: bytes | dict[str, Any] | list[tuple[Any, ...]], landed_at: datetime = LANDED_AT, uri: str = "body") -> LandedBody:
+    def landed(
+        body: bytes | dict[str, Any] | list[tuple[Any, ...]], landed_at: datetime = LANDED_AT, uri: str = "body"
+    ) -> LandedBody:
         if isinstance(body, list):
             names = ("prices", "market_caps", "total_volumes")
             body = {name: [[ms(point[0]), point[index]] for point in body] for index, name in enumerate(names, 1)}

@@ -72,14 +72,17 @@ def test_of_several_points_of_a_day_the_earliest_accepted_one_stands_for_it_in_a
 
 
 def test_now_is_no_day(read: Read) -> None:
-    chart = read([("2026-01-10", 1.0, 1.0, 1.0), ("2026-01-11T00:00:00", 2.0, 1.0, 1.0), ("2026-01-11T00:06:00", 3.0, 1.0, 1.0)])
+    chart = read(
+        [("2026-01-10", 1.0, 1.0, 1.0), ("2026-01-11T00:00:00", 2.0, 1.0, 1.0), ("2026-01-11T00:06:00", 3.0, 1.0, 1.0)]
+    )
     assert dates(chart) == ["2026-01-10"]
     assert counted(chart) == {"points_outside": 1, "points_now": 1}
 
 
 def test_the_only_point_of_an_unsettled_day_is_now(read: Read) -> None:
     chart = read(
-        [("2026-01-09", 1.0, 1.0, 1.0), ("2026-01-10T00:00:00", 2.0, 1.0, 1.0)], landed_at=datetime(2026, 1, 10, 0, 34, tzinfo=UTC)
+        [("2026-01-09", 1.0, 1.0, 1.0), ("2026-01-10T00:00:00", 2.0, 1.0, 1.0)],
+        landed_at=datetime(2026, 1, 10, 0, 34, tzinfo=UTC),
     )
     assert (dates(chart), counted(chart)) == (["2026-01-09"], {"points_now": 1})
 
@@ -110,7 +113,11 @@ def test_series_are_joined_by_stamp(read: Read) -> None:
 
 
 def test_a_wrapped_chart_is_a_chart(read: Read) -> None:
-    chart = {"prices": [[1767225600000, 1.0]], "market_caps": [[1767225600000, 2]], "total_volumes": [[1767225600000, None]]}
+    chart = {
+        "prices": [[1767225600000, 1.0]],
+        "market_caps": [[1767225600000, 2]],
+        "total_volumes": [[1767225600000, None]],
+    }
     assert read({"data": chart}).values[:2].tolist() == [[1.0], [2.0]]
 
 
@@ -181,7 +188,10 @@ EXPORT = b"snapped_at,price,market_cap,total_volume\n"
 
 
 def test_an_export_has_its_empty_cells_as_null(read: Read, foreign: PieceBody) -> None:
-    body = EXPORT + b"2013-04-28 00:00:00 UTC,135.3,,0\r\n2013-04-29 00:05:18 UTC,9.7e-10,1.5,\n\n2013-04-30 00:00:00 UTC,,1,1\n"
+    body = (
+        EXPORT
+        + b"2013-04-28 00:00:00 UTC,135.3,,0\r\n2013-04-29 00:05:18 UTC,9.7e-10,1.5,\n\n2013-04-30 00:00:00 UTC,,1,1\n"
+    )
     chart = read(b"\xef\xbb\xbf" + body, foreign)
     np.testing.assert_array_equal(chart.values, [[135.3, 9.7e-10], [np.nan, 1.5], [0.0, np.nan]])
     assert counted(chart) == {"rows_unpriced": 1}
@@ -200,7 +210,9 @@ def test_an_export_has_its_empty_cells_as_null(read: Read, foreign: PieceBody) -
         ("2013-04-28 00:00:00 UTC,1,2,-3", "below_minimum", "total_volume"),
     ],
 )
-def test_a_bad_line_of_an_export_costs_only_itself(read: Read, foreign: PieceBody, line: str, reason: str, column: str | None) -> None:
+def test_a_bad_line_of_an_export_costs_only_itself(
+    read: Read, foreign: PieceBody, line: str, reason: str, column: str | None
+) -> None:
     chart = read(EXPORT + f"{line}\n2013-05-01 00:00:00 UTC,1,2,3\n".encode(), foreign)
     assert [(reject.reason, reject.column_name) for reject in chart.rejects] == [(reason, column)]
     assert dates(chart) == ["2013-05-01"]

@@ -1,4 +1,6 @@
-"""The columnar path and the point-by-point specification are one rule: same days, same values bit for bit, same refusals."""
+"""The columnar path and the point-by-point specification are one rule: same days, same values bit for bit, same
+refusals.
+"""
 
 import json
 import struct
@@ -23,7 +25,9 @@ stamps = st.one_of(
     st.integers(0, 14).map(lambda day: START + day * DAY_MS),
     st.integers(0, 14 * DAY_MS).map(lambda offset: START + offset),
     st.integers(0, 14 * DAY_MS).map(lambda offset: float(START + offset)),
-    st.sampled_from([None, True, "x", 0, -1, 1767225600, 1767225600000.5, 2**53, 2**64, 10**400, float("inf"), float("nan"), [1]]),
+    st.sampled_from(
+        [None, True, "x", 0, -1, 1767225600, 1767225600000.5, 2**53, 2**64, 10**400, float("inf"), float("nan"), [1]]
+    ),
 )
 values = st.one_of(
     st.floats(),
@@ -39,9 +43,13 @@ def charts(draw: st.DrawFn) -> dict[str, Any]:
     """Mostly charts as the API sends them; some with odd values, some with series that do not fit together."""
     kind = draw(st.integers(0, 3))
     size = draw(st.integers(0, 12))
-    own_stamps = [draw(stamps if kind else st.integers(0, 14 * DAY_MS).map(lambda offset: START + offset)) for _ in range(size)]
+    own_stamps = [
+        draw(stamps if kind else st.integers(0, 14 * DAY_MS).map(lambda offset: START + offset)) for _ in range(size)
+    ]
     names = ("prices", "market_caps", "total_volumes")
-    chart: dict[str, Any] = {name: [[stamp, draw(values if kind > 1 else usual_values)] for stamp in own_stamps] for name in names}
+    chart: dict[str, Any] = {
+        name: [[stamp, draw(values if kind > 1 else usual_values)] for stamp in own_stamps] for name in names
+    }
     if kind == 3:
         for name in names:
             if draw(st.booleans()):
@@ -71,13 +79,17 @@ def raw_points(body: bytes) -> list[RawPoint]:
     return points
 
 
-def by_specification(body: bytes, rules: HistoryRules, window: Window, is_foreign: bool) -> tuple[Any, Counter[str], list[Any]]:
+def by_specification(
+    body: bytes, rules: HistoryRules, window: Window, is_foreign: bool
+) -> tuple[Any, Counter[str], list[Any]]:
     """Rows, counts and rejects of a body by the specification alone."""
     points = raw_points(body)
     if is_foreign:
         readable = [int(point.stamp) for point in points if point.is_point and stamp_fault(point.stamp, window) is None]
         newest = max(readable, default=0)
-        window = Window(window.first, window.last, window.last_settled, window.latest, newest if newest % DAY_MS else None)
+        window = Window(
+            window.first, window.last, window.last_settled, window.latest, newest if newest % DAY_MS else None
+        )
     accepted, counts, rejects = [], Counter(points_read=len(points)), []
     for number, point in enumerate(points):
         match judge_point(point, rules, window):
@@ -101,7 +113,9 @@ def bits(value: float | None) -> bytes | None:
 
 @settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(chart=charts(), is_foreign=st.booleans(), compact=st.booleans())
-def test_both_paths_agree_on_any_chart(chart: Any, is_foreign: bool, compact: bool, rules: HistoryRules, batch: BatchManifest) -> None:
+def test_both_paths_agree_on_any_chart(
+    chart: Any, is_foreign: bool, compact: bool, rules: HistoryRules, batch: BatchManifest
+) -> None:
     body = json.dumps(chart, separators=(",", ":") if compact else None).encode()
     range_ = (None, None) if is_foreign else (date(2026, 1, 1), date(2026, 1, 10))
     piece = PieceBody("bitcoin", "file" if is_foreign else "coingecko", *range_, "body")
@@ -109,13 +123,20 @@ def test_both_paths_agree_on_any_chart(chart: Any, is_foreign: bool, compact: bo
     rows, counts, rejects = by_specification(body, rules, piece.window(landed, rules), is_foreign)
     found = read_chart(landed, piece, batch, rules)
     assert [(reject.row_number, reject.reason, reject.column_name) for reject in found.rejects] == rejects
-    assert [(stamp, *map(bits, values)) for stamp, *values in zip(found.stamps.tolist(), *found.values.tolist(), strict=True)] == rows
+    assert [
+        (stamp, *map(bits, values))
+        for stamp, *values in zip(found.stamps.tolist(), *found.values.tolist(), strict=True)
+    ] == rows
     assert +counts == Counter({name: count for name, count in (+found.counts).items() if name != "values_unmatched"})
 
 
 @settings(max_examples=200)
 @given(
-    cells=st.lists(st.tuples(st.integers(0, 14 * 86_400), *[st.sampled_from(["", "0", "1.5", "9.7e-10", "-1", "x", "1e999", " 2 "])] * 3))
+    cells=st.lists(
+        st.tuples(
+            st.integers(0, 14 * 86_400), *[st.sampled_from(["", "0", "1.5", "9.7e-10", "-1", "x", "1e999", " 2 "])] * 3
+        )
+    )
 )
 def test_both_paths_agree_on_any_export(cells: list[Any], rules: HistoryRules, batch: BatchManifest) -> None:
     start = datetime.fromtimestamp(START / 1_000, UTC)
@@ -131,5 +152,8 @@ def test_both_paths_agree_on_any_export(cells: list[Any], rules: HistoryRules, b
         rows, counts, rejects = by_specification(chart, rules, window, True)
         found = read_chart(landed, piece, batch, rules)
         assert [(reject.row_number, reject.reason, reject.column_name) for reject in found.rejects] == rejects
-        assert [(stamp, *map(bits, given)) for stamp, *given in zip(found.stamps.tolist(), *found.values.tolist(), strict=True)] == rows
+        assert [
+            (stamp, *map(bits, given))
+            for stamp, *given in zip(found.stamps.tolist(), *found.values.tolist(), strict=True)
+        ] == rows
         assert +counts == +found.counts

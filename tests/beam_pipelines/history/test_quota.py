@@ -21,7 +21,9 @@ CALLS_PER_WINDOW = 16
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Simulator]:
-    """A simulator that refuses the seventeenth call of any window; it and the limiter of the job count in short windows."""
+    """A simulator that refuses the seventeenth call of any window; it and the limiter of the job count in short
+    windows.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coinbeam.sources.rate, "WINDOW_SECONDS", WINDOW_SECONDS)
         patch.setattr(local.simulator.traffic, "WINDOW_SECONDS", WINDOW_SECONDS)

@@ -1,4 +1,6 @@
-"""A batch of history as one file: sorted, each day once, the same bytes for the same bodies, and every point in the report."""
+"""A batch of history as one file: sorted, each day once, the same bytes for the same bodies, and every point in the
+report.
+"""
 
 import csv
 import io
@@ -89,26 +91,43 @@ def test_of_overlapping_bodies_the_one_landed_last_has_the_day(write: Write, lan
         piece("bitcoin", 2, 5, "old"): land(points(2, 3, 4, 5, price=1.0)),
     }
     lines, _, report, _ = write(given)
-    assert [(line["date"][-1], float(line["price"])) for line in lines] == [("1", 2.0), ("2", 2.0), ("3", 1.0), ("4", 2.0), ("5", 1.0)]
-    assert [(entry.rows_valid, entry.rows_superseded, entry.days_missing) for entry in report.pieces] == [(3, 0, 1), (2, 2, 0)]
+    assert [(line["date"][-1], float(line["price"])) for line in lines] == [
+        ("1", 2.0),
+        ("2", 2.0),
+        ("3", 1.0),
+        ("4", 2.0),
+        ("5", 1.0),
+    ]
+    assert [(entry.rows_valid, entry.rows_superseded, entry.days_missing) for entry in report.pieces] == [
+        (3, 0, 1),
+        (2, 2, 0),
+    ]
 
 
 def test_a_piece_without_a_body_is_a_gap_with_its_reason(write: Write, land: Callable[..., LandedBody]) -> None:
     absent = PieceBody("nobody", "coingecko", date(2026, 1, 1), date(2026, 1, 2), None, calls=1, error="HTTP 404")
     _, _, report, _ = write({absent: None, piece("bitcoin", 1, 1, "a"): land(points(1))})
     assert (report.totals()["pieces_missing"], report.totals()["days_missing"]) == (1, 2)
-    assert (report.pieces[1].error, report.pieces[1].calls, report.pieces[1].missing_days) == ("HTTP 404", 1, ("2026-01-01/2026-01-02",))
+    assert (report.pieces[1].error, report.pieces[1].calls, report.pieces[1].missing_days) == (
+        "HTTP 404",
+        1,
+        ("2026-01-01/2026-01-02",),
+    )
 
 
 def test_a_batch_of_nothing_is_a_header(write: Write, land: Callable[..., LandedBody]) -> None:
     lines, rejects, report, raw = write({piece("bitcoin", 1, 2, "a"): land(b"Throttled")})
     assert (lines, raw.count(b"\n")) == ([], 1)
-    assert [(reject["level"], reject["reason"], reject["estimated_rows"]) for reject in rejects] == [("page", "not_json", 2)]
+    assert [(reject["level"], reject["reason"], reject["estimated_rows"]) for reject in rejects] == [
+        ("page", "not_json", 2)
+    ]
     assert (report.pages_rejected, report.rows_lost, report.first_date) == (1, 2, None)
 
 
 def test_all_missing_days_are_named_as_stretches(write: Write, land: Callable[..., LandedBody]) -> None:
-    _, _, report, _ = write({PieceBody("x", "coingecko", date(2025, 1, 1), date(2025, 12, 31), "a"): land([("2025-01-01", 1.0, 1.0, 1.0)])})
+    _, _, report, _ = write(
+        {PieceBody("x", "coingecko", date(2025, 1, 1), date(2025, 12, 31), "a"): land([("2025-01-01", 1.0, 1.0, 1.0)])}
+    )
     assert (report.pieces[0].days_missing, report.pieces[0].missing_days) == (364, ("2025-01-02/2025-12-31",))
 
 
@@ -119,7 +138,9 @@ def exports(captures: Path) -> dict[PieceBody, LandedBody]:
     assert len(found) == 9
     landed_at = datetime(2026, 11, 20, tzinfo=UTC)
     return {
-        PieceBody(path.stem, "coingecko_export", None, None, str(path)): LandedBody(str(path), path.read_bytes(), landed_at)
+        PieceBody(path.stem, "coingecko_export", None, None, str(path)): LandedBody(
+            str(path), path.read_bytes(), landed_at
+        )
         for path in found
     }
 

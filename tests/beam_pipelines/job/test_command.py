@@ -31,18 +31,24 @@ def fail(kind: type[Exception]) -> Any:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        pytest.param(SettingsError("--x is wrong.", "Mend it."), 2, "SettingsError: --x is wrong. Mend it.\n", id="misuse is 2"),
+        pytest.param(
+            SettingsError("--x is wrong.", "Mend it."), 2, "SettingsError: --x is wrong. Mend it.\n", id="misuse is 2"
+        ),
         pytest.param(TerminalError("It broke."), 3, "TerminalError: It broke.\n", id="a failure that stays is 3"),
         pytest.param(TransientError("It shook."), 1, "TransientError: It shook.\n", id="a transient failure is 1"),
         pytest.param(
-            RuntimeError("Traceback...\ncoinbeam.errors.TransientError: It shook. [while running 'Fetch/Step']\n\nmore"),
+            RuntimeError(
+                "Traceback...\ncoinbeam.errors.TransientError: It shook. [while running 'Fetch/Step']\n\nmore"
+            ),
             1,
             "TransientError: It shook.\n",
             id="a failure told by a worker keeps its class",
         ),
     ],
 )
-def test_a_failure_has_its_exit_code_and_one_line(error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_has_its_exit_code_and_one_line(
+    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert execute(raising(error), []) == code
     assert capsys.readouterr().err == line
 
@@ -59,7 +65,9 @@ def test_an_unexpected_error_keeps_its_traceback() -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [(TerminalError, 3), (TransientError, 1)])
-def test_the_runner_hands_on_the_class_of_a_worker_error(kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_runner_hands_on_the_class_of_a_worker_error(
+    kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(_: Sequence[str]) -> dict[str, Any]:
         with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
             _ = pipeline | beam.Create([7]) | beam.Map(fail(kind))

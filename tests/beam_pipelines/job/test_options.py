@@ -29,7 +29,8 @@ def local(make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.mark.parametrize(
-    "given", [[], ["--runner=DirectRunner"], ["--runner=direct"], ["--runner=FnApiRunner"], ["--runner", "DirectRunner"]]
+    "given",
+    [[], ["--runner=DirectRunner"], ["--runner=direct"], ["--runner=FnApiRunner"], ["--runner", "DirectRunner"]],
 )
 def test_the_local_runner_is_one_runner_by_name_whatever_it_is_called(given: list[str]) -> None:
     options = o.beam_options(given, OURS)
@@ -38,7 +39,9 @@ def test_the_local_runner_is_one_runner_by_name_whatever_it_is_called(given: lis
 
 
 def test_dataflow_and_its_options_pass_through_without_the_main_session() -> None:
-    options = o.beam_options(["--runner=DataflowRunner", "--project=p", "--region=r", "--labels=a=b", "--no_use_public_ips"], OURS)
+    options = o.beam_options(
+        ["--runner=DataflowRunner", "--project=p", "--region=r", "--labels=a=b", "--no_use_public_ips"], OURS
+    )
     assert options.view_as(StandardOptions).runner == "DataflowRunner"
     assert options.view_as(GoogleCloudOptions).project == "p"
     assert options.view_as(SetupOptions).save_main_session is False
@@ -101,7 +104,9 @@ def test_a_wrong_market_option_is_named(local: Settings, argv: list[str], named:
         market(local, *argv)
 
 
-@pytest.mark.parametrize("argv", [["--snapshotat=2026-01-02"], ["--snapshot=2026-01-02"], ["--max_details=3"], ["stray"]])
+@pytest.mark.parametrize(
+    "argv", [["--snapshotat=2026-01-02"], ["--snapshot=2026-01-02"], ["--max_details=3"], ["stray"]]
+)
 def test_an_unknown_option_is_refused_and_not_dropped(argv: list[str]) -> None:
     with pytest.raises(SettingsError, match=argv[0].partition("=")[0]):
         o.beam_options(argv, OURS)
@@ -114,7 +119,9 @@ def test_each_universe_keeps_its_selection(local: Settings) -> None:
 
 
 @pytest.mark.parametrize("source", ["simulator", "auto"])
-def test_a_simulated_source_is_refused_where_the_warehouse_is_shared(make_settings: Callable[..., Settings], source: str) -> None:
+def test_a_simulated_source_is_refused_where_the_warehouse_is_shared(
+    make_settings: Callable[..., Settings], source: str
+) -> None:
     with pytest.raises(SettingsError, match="--source"):
         job(make_settings(environment=Environment.PRODUCTION), f"--source={source}")
 
@@ -128,7 +135,9 @@ def test_the_calendar_ends_with_the_fifth_year_ahead() -> None:
     assert o.read_dates(o.beam_options([], (o.DateOptions,)), NOW) == (date(2013, 1, 1), date(2031, 12, 31))
 
 
-@pytest.mark.parametrize("argv", [["--from_date=2013"], ["--to_date=0001-01-01"], ["--from_date=2026-02-30"], ["--from_date=2099-01-01"]])
+@pytest.mark.parametrize(
+    "argv", [["--from_date=2013"], ["--to_date=0001-01-01"], ["--from_date=2026-02-30"], ["--from_date=2099-01-01"]]
+)
 def test_a_wrong_date_is_named(argv: list[str]) -> None:
     with pytest.raises(SettingsError, match=argv[0].partition("=")[0]):
         o.read_dates(o.beam_options(argv, (o.DateOptions,)), NOW)

@@ -50,15 +50,28 @@ def stems(*numbers: int) -> frozenset[str]:
         pytest.param(UniverseSpec(Universe.TOP, top_n=500), 1, stems(), 2, id="two pages"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=500), 1, stems(1), 1, id="one of them landed"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=500), 1, stems(1, 2), 0, id="both landed"),
-        pytest.param(UniverseSpec(Universe.TOP, top_n=1000), 2, stems(1, 3), 4, id="all that is left is of one shard, and shares are even"),
+        pytest.param(
+            UniverseSpec(Universe.TOP, top_n=1000),
+            2,
+            stems(1, 3),
+            4,
+            id="all that is left is of one shard, and shares are even",
+        ),
         pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 1, stems(), 1, id="two ids"),
     ],
 )
-def test_the_calls_of_a_walk_are_known_before_it(universe: UniverseSpec, shards: int, landed: frozenset[str], calls: int) -> None:
+def test_the_calls_of_a_walk_are_known_before_it(
+    universe: UniverseSpec, shards: int, landed: frozenset[str], calls: int
+) -> None:
     assert plan(universe, shards).calls_needed(landed, 18_000) == calls
 
 
-@given(top_n=st.integers(1, 5_000), per_page=st.integers(1, 250), shards=st.integers(1, 16), missing=st.sets(st.integers(1, 5_000)))
+@given(
+    top_n=st.integers(1, 5_000),
+    per_page=st.integers(1, 250),
+    shards=st.integers(1, 16),
+    missing=st.sets(st.integers(1, 5_000)),
+)
 def test_no_shard_needs_more_than_its_share(top_n: int, per_page: int, shards: int, missing: set[int]) -> None:
     walk = plan(UniverseSpec(Universe.TOP, top_n=top_n), shards, per_page)
     everything = [number for shard in range(shards) for number in walk.pages(shard)]
@@ -100,7 +113,13 @@ class Market:
     def run(self, calls_per_month: int, *argv: str, job: Callable[..., Any] = run) -> int:
         """One attempt of a job; its exit code."""
         given = self.settings(calls_per_month)
-        options = ["--snapshot_at=2026-01-02T00:00:00Z", f"--output={self.output}", "--source=simulator", "--call_ledger=on", *argv]
+        options = [
+            "--snapshot_at=2026-01-02T00:00:00Z",
+            f"--output={self.output}",
+            "--source=simulator",
+            "--call_ledger=on",
+            *argv,
+        ]
         return execute(lambda line: job(line, given, lambda: NOW), options)
 
     @property
@@ -158,7 +177,9 @@ def test_the_last_calls_of_a_month_are_enough_for_a_walk_without_retries(market:
 
 
 @pytest.mark.cloud
-def test_retries_stop_at_the_bound_and_the_next_month_goes_on(market: Market, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retries_stop_at_the_bound_and_the_next_month_goes_on(
+    market: Market, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Two answers are refused, so that nine calls are needed, and the month has seven: the eighth is never made."""
     market.simulator.order(profile="server_error", limit=2)
     assert market.run(NEEDED, PAGES) == REFUSED
@@ -190,7 +211,9 @@ def test_the_assets_job_reserves_too(market: Market) -> None:
 @pytest.mark.cloud
 def test_a_simulated_run_by_hand_and_a_replay_leave_the_ledger_alone(market: Market) -> None:
     assert market.run(1, PAGES, "--call_ledger=auto") == DONE
-    assert market.run(1, PAGES, f"--source={market.output}/landing/markets/*/*", f"--output={market.output}/again") == DONE
+    assert (
+        market.run(1, PAGES, f"--source={market.output}/landing/markets/*/*", f"--output={market.output}/again") == DONE
+    )
     assert market.entries() == []
 
 
@@ -211,7 +234,9 @@ def order(settings: Settings, kind: Any = "simulator", runner: str = "") -> tupl
         pytest.param("", KeyboardInterrupt(), None, id="interrupted: calls may still be made"),
     ],
 )
-def test_calls_that_nobody_counted_count_in_full(market: Market, runner: str, error: BaseException, spent: int | None) -> None:
+def test_calls_that_nobody_counted_count_in_full(
+    market: Market, runner: str, error: BaseException, spent: int | None
+) -> None:
     settings = market.settings(1_000)
     asked, job, options = order(settings, runner=runner)
 
@@ -257,5 +282,8 @@ def test_history_reserves_only_the_pieces_that_were_not_landed(market: Market) -
     days = ["--from_date=2025-12-01", "--to_date=2025-12-10"]
     assert market.run(1_000, "--assets=bitcoin", *days, job=fetch_market_history.run) == DONE
     assert market.entries() == [(1 + 1 + 3, 1)]
-    assert market.run(3, "--assets=bitcoin,ethereum,tether", *days, "--fetch_shards=1", job=fetch_market_history.run) == DONE
+    assert (
+        market.run(3, "--assets=bitcoin,ethereum,tether", *days, "--fetch_shards=1", job=fetch_market_history.run)
+        == DONE
+    )
     assert market.used() == market.calls == 3

@@ -55,7 +55,9 @@ def test_a_landed_body_knows_its_moment_and_a_foreign_one_takes_that_of_the_file
     write_atomically(f"{tmp_path}/page-00001.json.gz", pack(b"[]", NOW))
     write_atomically(f"{tmp_path}/foreign.json", b"[]")
     assert read_landed(f"{tmp_path}/page-00001.json.gz").landed_at == NOW
-    assert read_landed(f"{tmp_path}/foreign.json").landed_at.timestamp() == int((tmp_path / "foreign.json").stat().st_mtime)
+    assert read_landed(f"{tmp_path}/foreign.json").landed_at.timestamp() == int(
+        (tmp_path / "foreign.json").stat().st_mtime
+    )
 
 
 def test_a_body_that_is_gone_is_a_terminal_error(tmp_path: Path) -> None:

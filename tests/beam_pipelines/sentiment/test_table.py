@@ -34,7 +34,10 @@ def read() -> Read:
     """Reads entries, or a body as it is, and checks that each is accounted for."""
 
     def reading(*bodies: Any, landed_at: datetime = LANDED_AT) -> IndexBatch:
-        raws = [body if isinstance(body, bytes) else json.dumps({"data": body, "metadata": {"error": None}}).encode() for body in bodies]
+        raws = [
+            body if isinstance(body, bytes) else json.dumps({"data": body, "metadata": {"error": None}}).encode()
+            for body in bodies
+        ]
         landed = [LandedBody(str(number), raw, landed_at + timedelta(hours=number)) for number, raw in enumerate(raws)]
         index = read_index(landed, BATCH, CONTRACT, 300)
         report = index.report
@@ -46,7 +49,9 @@ def read() -> Read:
 
 
 def test_texts_become_integers_dates_and_instants(read: Read) -> None:
-    index = read([entry("2026-01-10", "72", "Greed", time_until_update="2661"), entry("2026-01-09", "20", "Extreme Fear")])
+    index = read(
+        [entry("2026-01-10", "72", "Greed", time_until_update="2661"), entry("2026-01-09", "20", "Extreme Fear")]
+    )
     assert index.table.to_pylist() == [
         {
             "date": date(2026, 1, day),
@@ -67,7 +72,9 @@ def test_texts_become_integers_dates_and_instants(read: Read) -> None:
         pytest.param("x", "wrong_type", None, id="no object"),
         pytest.param({"value": "5"}, "missing_field", "observed_at", id="no stamp"),
         pytest.param({"timestamp": "1767225600"}, "missing_field", "value", id="no value"),
-        pytest.param(entry("2026-01-02", "26", "Extreme Fear"), "classification_mismatch", "classification", id="another band"),
+        pytest.param(
+            entry("2026-01-02", "26", "Extreme Fear"), "classification_mismatch", "classification", id="another band"
+        ),
         pytest.param(entry("2026-01-02", "50", None), "classification_mismatch", "classification", id="no class"),
         pytest.param(entry("2026-01-02", "101", "Extreme Greed"), "above_maximum", "value", id="above a hundred"),
         pytest.param(entry("2026-01-02", "-1", "Extreme Fear"), "below_minimum", "value", id="below zero"),
@@ -114,7 +121,10 @@ def test_an_unreadable_body_is_one_reject(read: Read, body: bytes, reason: str) 
 
 
 def test_a_day_counts_once_and_the_newest_body_has_it(read: Read) -> None:
-    old, new = [entry("2026-01-01", "50"), entry("2026-01-02", "50")], [entry("2026-01-02", "51"), entry("2026-01-02", "52")]
+    old, new = (
+        [entry("2026-01-01", "50"), entry("2026-01-02", "50")],
+        [entry("2026-01-02", "51"), entry("2026-01-02", "52")],
+    )
     index = read(old, new)
     assert index.table["value"].to_pylist() == [50, 51]
     assert index.report.rows_duplicate == 2
@@ -129,7 +139,12 @@ def test_days_that_were_never_published_are_no_gaps(read: Read) -> None:
 def test_the_real_index_has_exactly_its_four_known_gaps(read: Read, captures: Path) -> None:
     [path] = (captures / "fng").glob("*.csv")
     report = read(path.read_bytes(), landed_at=datetime(2026, 2, 14, tzinfo=UTC)).report
-    assert (report.rows_valid, report.rows_rejected, report.days_missing, report.days_never_published) == (2_931, 0, 0, 4)
+    assert (report.rows_valid, report.rows_rejected, report.days_missing, report.days_never_published) == (
+        2_931,
+        0,
+        0,
+        4,
+    )
     assert (report.first_date, report.last_date) == ("2018-02-01", "2026-02-13")
 
 

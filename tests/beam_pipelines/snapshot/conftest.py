@@ -44,7 +44,9 @@ def good_row() -> Callable[..., Row]:
 def land() -> Callable[..., LandedBody]:
     """Lands rows as a bare array, or a body as it is."""
 
-    def landed(body: bytes | list[Any], uri: str = "landing/markets/b/page-00001.json.gz", landed_at: datetime = LANDED_AT) -> LandedBody:
+    def landed(
+        body: bytes | list[Any], uri: str = "landing/markets/b/page-00001.json.gz", landed_at: datetime = LANDED_AT
+    ) -> LandedBody:
         return LandedBody(uri, body if isinstance(body, bytes) else json.dumps(body).encode(), landed_at)
 
     return landed

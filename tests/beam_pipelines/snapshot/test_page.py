@@ -32,9 +32,17 @@ def read(land: Callable[..., LandedBody], batch: BatchManifest, rules: MarketRul
         pytest.param(b'[{"id": "bitcoin", "symb', "not_json", id="a truncated page"),
         pytest.param(b"\xff\xfe\x00", "not_json", id="bytes that are no text"),
         pytest.param(b"[" * 200_000, "not_json", id="brackets nested deeper than any parser goes"),
-        pytest.param(b'{"status":{"error_code":429,"error_message":"You\'ve exceeded the Rate Limit"}}', "error_body", id="a 429 body"),
+        pytest.param(
+            b'{"status":{"error_code":429,"error_message":"You\'ve exceeded the Rate Limit"}}',
+            "error_body",
+            id="a 429 body",
+        ),
         pytest.param(b'{"error":"Missing parameter vs_currency"}', "error_body", id="an error object"),
-        pytest.param(b'{"error":{"status":{"error_code":10012}}, "x": NaN}', "error_body", id="an error object that only Python reads"),
+        pytest.param(
+            b'{"error":{"status":{"error_code":10012}}, "x": NaN}',
+            "error_body",
+            id="an error object that only Python reads",
+        ),
         pytest.param(b'{"data": {"id": "bitcoin"}}', "not_a_page", id="data that is no array"),
         pytest.param(b"{}", "not_a_page", id="an empty object"),
         pytest.param(b"null", "not_a_page", id="null"),
@@ -66,8 +74,15 @@ FAULTS = [
     pytest.param({"name": 5}, "wrong_type", "name", id="a number in a text"),
     pytest.param({"last_updated": None}, "null_value", "observed_at", id="a null last_updated"),
     pytest.param({"last_updated": "soon"}, "wrong_type", "observed_at", id="a timestamp that is none"),
-    pytest.param({"last_updated": "2026-02-30T00:00:00.000Z"}, "wrong_type", "observed_at", id="a day that does not exist"),
-    pytest.param({"last_updated": "2026-01-02T00:10:30.001Z"}, "future_observation", "observed_at", id="later than landing and clock skew"),
+    pytest.param(
+        {"last_updated": "2026-02-30T00:00:00.000Z"}, "wrong_type", "observed_at", id="a day that does not exist"
+    ),
+    pytest.param(
+        {"last_updated": "2026-01-02T00:10:30.001Z"},
+        "future_observation",
+        "observed_at",
+        id="later than landing and clock skew",
+    ),
     pytest.param({"ath_date": 1700000000}, "wrong_type", "ath_date", id="an epoch where ISO 8601 belongs"),
     pytest.param({"current_price": "1.5"}, "wrong_type", "current_price", id="a string where a number belongs"),
     pytest.param({"current_price": True}, "wrong_type", "current_price", id="a bool as a price"),
@@ -87,10 +102,18 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "reason", "column"), FAULTS)
-def test_a_bad_row_costs_only_itself(fault: Row, reason: str, column: str, read: Read, good_row: Callable[..., Row]) -> None:
+def test_a_bad_row_costs_only_itself(
+    fault: Row, reason: str, column: str, read: Read, good_row: Callable[..., Row]
+) -> None:
     page = read([good_row(id="a"), good_row(**{"id": "bad", **fault}), good_row(id="c")])
     [reject] = page.rejects
-    assert (reject.level, reject.reason, reject.column_name, reject.row_number, reject.estimated_rows) == ("row", reason, column, 1, 1)
+    assert (reject.level, reject.reason, reject.column_name, reject.row_number, reject.estimated_rows) == (
+        "row",
+        reason,
+        column,
+        1,
+        1,
+    )
     assert reject.asset_id == (None if "id" in fault else "bad")
     assert page.table["asset_id"].to_pylist() == ["a", "c"]
 
@@ -105,7 +128,9 @@ def test_a_bad_row_costs_only_itself(fault: Row, reason: str, column: str, read:
         pytest.param("x" * 5_000, '"' + "x" * 999, id="a long text, cut"),
     ],
 )
-def test_a_reject_shows_the_offending_value_and_the_whole_row(value: Any, shown: str, read: Read, good_row: Callable[..., Row]) -> None:
+def test_a_reject_shows_the_offending_value_and_the_whole_row(
+    value: Any, shown: str, read: Read, good_row: Callable[..., Row]
+) -> None:
     row = good_row(market_cap=value)
     [reject] = read([row]).rejects
     assert reject.value == shown
@@ -113,9 +138,13 @@ def test_a_reject_shows_the_offending_value_and_the_whole_row(value: Any, shown:
 
 
 @pytest.mark.parametrize("row", [[], "bitcoin", 5, None], ids=["an array", "a text", "a number", "null"])
-def test_an_element_that_is_no_object_is_a_reject_without_column(row: Any, read: Read, good_row: Callable[..., Row]) -> None:
+def test_an_element_that_is_no_object_is_a_reject_without_column(
+    row: Any, read: Read, good_row: Callable[..., Row]
+) -> None:
     page = read([row, good_row()])
-    assert [(reject.reason, reject.column_name, reject.row_number) for reject in page.rejects] == [("wrong_type", None, 0)]
+    assert [(reject.reason, reject.column_name, reject.row_number) for reject in page.rejects] == [
+        ("wrong_type", None, 0)
+    ]
     assert page.table.num_rows == 1
 
 
@@ -149,7 +178,9 @@ def test_a_field_that_no_row_has_is_null(read: Read, good_row: Callable[..., Row
 
 
 @pytest.mark.parametrize("field", ["id", "symbol", "name", "current_price", "last_updated"])
-def test_no_row_may_lack_what_every_answer_has_even_if_all_do(field: str, read: Read, good_row: Callable[..., Row]) -> None:
+def test_no_row_may_lack_what_every_answer_has_even_if_all_do(
+    field: str, read: Read, good_row: Callable[..., Row]
+) -> None:
     rows = [good_row(), good_row()]
     for row in rows:
         del row[field]
@@ -178,10 +209,18 @@ def test_texts_are_kept_exactly_and_empty_ones_are_null(read: Read, good_row: Ca
     ("text", "expected"),
     [
         pytest.param("2026-01-01T23:59:59Z", datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC), id="whole seconds"),
-        pytest.param("2026-01-01T23:59:59.123Z", datetime(2026, 1, 1, 23, 59, 59, 123_000, tzinfo=UTC), id="milliseconds"),
-        pytest.param("2026-01-01T23:59:59.123456Z", datetime(2026, 1, 1, 23, 59, 59, 123_456, tzinfo=UTC), id="microseconds"),
-        pytest.param("2026-01-02T05:29:59.5+05:30", datetime(2026, 1, 1, 23, 59, 59, 500_000, tzinfo=UTC), id="another offset"),
-        pytest.param("2026-01-01 23:59:59-00:00", datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC), id="a space and a zero offset"),
+        pytest.param(
+            "2026-01-01T23:59:59.123Z", datetime(2026, 1, 1, 23, 59, 59, 123_000, tzinfo=UTC), id="milliseconds"
+        ),
+        pytest.param(
+            "2026-01-01T23:59:59.123456Z", datetime(2026, 1, 1, 23, 59, 59, 123_456, tzinfo=UTC), id="microseconds"
+        ),
+        pytest.param(
+            "2026-01-02T05:29:59.5+05:30", datetime(2026, 1, 1, 23, 59, 59, 500_000, tzinfo=UTC), id="another offset"
+        ),
+        pytest.param(
+            "2026-01-01 23:59:59-00:00", datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC), id="a space and a zero offset"
+        ),
     ],
 )
 @pytest.mark.parametrize(
@@ -220,14 +259,34 @@ def test_only_fields_that_nobody_knows_are_named(read: Read, good_row: Callable[
 
 @pytest.mark.parametrize(
     "sparkline",
-    [{"price": [1.0] * 167 + ["2"]}, {"price": [1.0] * 167 + [None]}, {"price": [[1.0]] * 168}, {"price": {}}, {}, "x", [1.0]],
-    ids=["a string among prices", "a null among prices", "nested arrays", "prices as object", "no prices", "a text", "a bare array"],
+    [
+        {"price": [1.0] * 167 + ["2"]},
+        {"price": [1.0] * 167 + [None]},
+        {"price": [[1.0]] * 168},
+        {"price": {}},
+        {},
+        "x",
+        [1.0],
+    ],
+    ids=[
+        "a string among prices",
+        "a null among prices",
+        "nested arrays",
+        "prices as object",
+        "no prices",
+        "a text",
+        "a bare array",
+    ],
 )
-@pytest.mark.parametrize("oddity", [None, float("inf"), 2**64], ids=["read by simdjson", "read by json", "read by orjson"])
+@pytest.mark.parametrize(
+    "oddity", [None, float("inf"), 2**64], ids=["read by simdjson", "read by json", "read by orjson"]
+)
 def test_a_malformed_sparkline_costs_the_statistics_not_the_price(
     sparkline: Any, oddity: Any, read: Read, good_row: Callable[..., Row]
 ) -> None:
-    page = read([good_row(id="good"), good_row(id="odd", sparkline_in_7d=sparkline), good_row(id="parser", total_supply=oddity)])
+    page = read(
+        [good_row(id="good"), good_row(id="odd", sparkline_in_7d=sparkline), good_row(id="parser", total_supply=oddity)]
+    )
     rows = {row["asset_id"]: row for row in page.table.to_pylist()}
     assert page.sparkline_unusable == 1
     assert rows["odd"]["volatility_7d"] is None
@@ -244,7 +303,9 @@ def test_brackets_in_a_name_do_not_spoil_a_sparkline(read: Read, good_row: Calla
 @pytest.mark.parametrize(
     ("given", "stored"), [(7.0, 7), (2**63 - 1, 2**63 - 1), (None, None)], ids=["a whole double", "the largest", "null"]
 )
-def test_a_whole_number_is_a_rank_however_it_is_spelt(given: Any, stored: Any, read: Read, good_row: Callable[..., Row]) -> None:
+def test_a_whole_number_is_a_rank_however_it_is_spelt(
+    given: Any, stored: Any, read: Read, good_row: Callable[..., Row]
+) -> None:
     assert read([good_row(market_cap_rank=given)]).table["market_cap_rank"].to_pylist() == [stored]
 
 

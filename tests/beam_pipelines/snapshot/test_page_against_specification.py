@@ -1,4 +1,6 @@
-"""The columnar path and the row-by-row specification are one rule: same rows, same values bit for bit, same refusals."""
+"""The columnar path and the row-by-row specification are one rule: same rows, same values bit for bit, same
+refusals.
+"""
 
 import json
 import struct
@@ -28,7 +30,9 @@ numbers = st.one_of(
     st.floats(),
     st.integers(),
     st.integers(-(2**65), 2**65),
-    st.sampled_from([0, -0.0, 1.5, 7.0, 2**53 + 1, 2**63, 2**63 - 1, 2**64, 10**400, 5e-324, 1.797e308, 3.57e38, 9.9e-14, -1e-9]),
+    st.sampled_from(
+        [0, -0.0, 1.5, 7.0, 2**53 + 1, 2**63, 2**63 - 1, 2**64, 10**400, 5e-324, 1.797e308, 3.57e38, 9.9e-14, -1e-9]
+    ),
 )
 instants = st.one_of(
     st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
@@ -58,9 +62,13 @@ instants = st.one_of(
 )
 texts = st.one_of(
     st.text(max_size=8),
-    st.sampled_from(["", " ", "a\u0000b", "\ud800", "\u200bzero", "nbsp\u00a0", "\u3000", "[x]", "e" * 600, "é" * 300, "l" * 4097]),
+    st.sampled_from(
+        ["", " ", "a\u0000b", "\ud800", "\u200bzero", "nbsp\u00a0", "\u3000", "[x]", "e" * 600, "é" * 300, "l" * 4097]
+    ),
 )
-anything = st.one_of(numbers, instants, texts, st.none(), st.booleans(), st.just([]), st.just({"a": [1]}), st.lists(numbers, max_size=3))
+anything = st.one_of(
+    numbers, instants, texts, st.none(), st.booleans(), st.just([]), st.just({"a": [1]}), st.lists(numbers, max_size=3)
+)
 prices = st.one_of(
     st.lists(st.floats(1e-12, 1e12), min_size=0, max_size=4),
     st.integers(158, 170).map(lambda n: [1 + index % 7 * 0.25 for index in range(n)]),
@@ -76,11 +84,23 @@ prices = st.one_of(
         ]
     ),
     st.sampled_from(
-        [[1.0] * 166 + [[1.0, 2.0], []], [float("inf")] * 168, [10**400] * 168, [2**64] * 168, [5e-324, 1e300] * 84, [1e-200, 3e-200] * 84]
+        [
+            [1.0] * 166 + [[1.0, 2.0], []],
+            [float("inf")] * 168,
+            [10**400] * 168,
+            [2**64] * 168,
+            [5e-324, 1e300] * 84,
+            [1e-200, 3e-200] * 84,
+        ]
     ),
 )
 sparklines = st.one_of(
-    st.none(), prices.map(lambda p: {"price": p}), st.just({}), st.just({"price": None}), st.just({"price": "x"}), anything
+    st.none(),
+    prices.map(lambda p: {"price": p}),
+    st.just({}),
+    st.just({"price": None}),
+    st.just({"price": "x"}),
+    anything,
 )
 
 
@@ -89,7 +109,11 @@ def rows(draw: st.DrawFn, good: dict[str, Any]) -> Any:
     """Mostly good rows with a few faults; now and then something that is no row."""
     if draw(st.integers(0, 30)) == 0:
         return draw(anything)
-    row = {**good, "id": draw(st.sampled_from(["bitcoin", "ethereum", "x"])), "current_price": draw(st.floats(1e-300, 1e300))}
+    row = {
+        **good,
+        "id": draw(st.sampled_from(["bitcoin", "ethereum", "x"])),
+        "current_price": draw(st.floats(1e-300, 1e300)),
+    }
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
         field = draw(st.sampled_from(FIELDS))
         match draw(st.integers(0, 5)):
@@ -107,7 +131,12 @@ def rows(draw: st.DrawFn, good: dict[str, Any]) -> Any:
 def _usual(field: str) -> st.SearchStrategy[Any]:
     """Values of about the right type."""
     column = next((c for c in CONTRACT.source_columns if c.source == field), None)
-    kinds: dict[str, st.SearchStrategy[Any]] = {"FLOAT64": numbers, "INT64": numbers, "STRING": texts, "TIMESTAMP": instants}
+    kinds: dict[str, st.SearchStrategy[Any]] = {
+        "FLOAT64": numbers,
+        "INT64": numbers,
+        "STRING": texts,
+        "TIMESTAMP": instants,
+    }
     return sparklines if field == SPARKLINE_FIELD else kinds[column.type] if column else anything
 
 
@@ -117,7 +146,9 @@ def compare(rules: MarketRules, batch: BatchManifest, land: Callable[..., Landed
 
     def check(body: bytes) -> None:
         landed = land(body)
-        expected_rows, expected_rejects, unpriced, unusable = _by_specification(body, rules, to_micros(landed.landed_at))
+        expected_rows, expected_rejects, unpriced, unusable = _by_specification(
+            body, rules, to_micros(landed.landed_at)
+        )
         page = read_page(landed, batch, rules)
         assert [(reject.row_number, reject.reason, reject.column_name) for reject in page.rejects] == expected_rejects
         assert (page.rows_unpriced, page.sparkline_unusable) == (unpriced, unusable)
@@ -126,7 +157,9 @@ def compare(rules: MarketRules, batch: BatchManifest, land: Callable[..., Landed
     return check
 
 
-def _by_specification(body: bytes, rules: MarketRules, landed_micros: int) -> tuple[list[dict[str, Any]], list[Any], int, int]:
+def _by_specification(
+    body: bytes, rules: MarketRules, landed_micros: int
+) -> tuple[list[dict[str, Any]], list[Any], int, int]:
     page = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= 400 else float(digits))
     page = page["data"] if isinstance(page, dict) else page
     objects = [row for row in page if isinstance(row, dict)]
@@ -139,7 +172,10 @@ def _by_specification(body: bytes, rules: MarketRules, landed_micros: int) -> tu
                 statistics, malformed = sparkline_statistics([prices_of(row)])
                 unusable += malformed
                 by_name = {rules.column_of_field[field].name: _bit(value) for field, value in values.items()}
-                accepted.append(by_name | {"volatility_7d": _bit(statistics[0, 0]), "realized_volatility_7d": _bit(statistics[1, 0])})
+                accepted.append(
+                    by_name
+                    | {"volatility_7d": _bit(statistics[0, 0]), "realized_volatility_7d": _bit(statistics[1, 0])}
+                )
             case Unpriced():
                 unpriced += 1
             case Refused(reason, column, _):
@@ -159,9 +195,14 @@ def _bits(page: PageColumns, rules: MarketRules) -> list[dict[str, Any]]:
     assert table.schema == rules.schema
     table.validate(full=True)
     wanted = [c.name for c in rules.file_columns if c.source or c.name.endswith("volatility_7d")]
-    columns = [table[name].cast(pa.int64()) if pa.types.is_timestamp(table[name].type) else table[name] for name in wanted]
+    columns = [
+        table[name].cast(pa.int64()) if pa.types.is_timestamp(table[name].type) else table[name] for name in wanted
+    ]
     return (
-        [dict(zip(wanted, map(_bit, row), strict=True)) for row in zip(*(column.to_pylist() for column in columns), strict=True)]
+        [
+            dict(zip(wanted, map(_bit, row), strict=True))
+            for row in zip(*(column.to_pylist() for column in columns), strict=True)
+        ]
         if wanted
         else []
     )
@@ -174,7 +215,9 @@ def test_both_paths_agree_on_any_page(
 ) -> None:
     page = data.draw(st.lists(rows(good_row()), max_size=8))
     wrapped = data.draw(st.booleans())
-    body = json.dumps({"data": page} if wrapped else page, ensure_ascii=data.draw(st.booleans())).encode(errors="replace")
+    body = json.dumps({"data": page} if wrapped else page, ensure_ascii=data.draw(st.booleans())).encode(
+        errors="replace"
+    )
     compare(body)
 
 
@@ -222,6 +265,9 @@ def test_a_field_given_twice_counts_as_the_last_one_wherever_it_stands(
 def test_generated_pages_reach_all_three_parsers(good_row: Callable[..., dict[str, Any]]) -> None:
     from beam_pipelines.snapshot import bodies
 
-    kinds = [type(bodies.read_body(json.dumps([good_row(ath=value)]).encode()).rows[0]).__name__ for value in (1, 2**64, float("inf"))]  # type: ignore[union-attr]
+    kinds = [
+        type(bodies.read_body(json.dumps([good_row(ath=value)]).encode()).rows[0]).__name__
+        for value in (1, 2**64, float("inf"))
+    ]  # type: ignore[union-attr]
     assert kinds == ["Object", "dict", "dict"]
     assert not isinstance(read_body(b"[]"), bodies.PageFault)

@@ -38,9 +38,13 @@ def test_an_exclusive_minimum_refuses_the_bound_and_nothing_above_it() -> None:
     assert smallest_number(column) == 5e-324
 
 
-@pytest.mark.parametrize("change", [{"type": "BOOL"}, {"accepted": ("usd",)}], ids=["a type without converter", "a list of values"])
+@pytest.mark.parametrize(
+    "change", [{"type": "BOOL"}, {"accepted": ("usd",)}], ids=["a type without converter", "a list of values"]
+)
 def test_a_contract_that_the_kernel_cannot_keep_is_refused_at_launch(change: dict[str, object]) -> None:
     contract = load_contract("crypto_market_snapshot_fact")
-    columns = tuple(dataclasses.replace(column, **change) if column.name == "ath" else column for column in contract.columns)  # type: ignore[arg-type]
+    columns = tuple(
+        dataclasses.replace(column, **change) if column.name == "ath" else column for column in contract.columns
+    )  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="cannot fill ath"):
         MarketRules.from_contract(dataclasses.replace(contract, columns=columns), 300)

@@ -41,7 +41,9 @@ def write(land: Callable[..., LandedBody], batch: BatchManifest, rules: MarketRu
 
 
 def _table(csv: bytes, rules: MarketRules) -> pa.Table:
-    """The CSV as a strict reader sees it: columns by name, types of the contract, nulls only where a field is empty and unquoted."""
+    """The CSV as a strict reader sees it: columns by name, types of the contract, nulls only where a field is empty and
+    unquoted.
+    """
     convert = pyarrow.csv.ConvertOptions(
         column_types=rules.schema,
         null_values=[""],
@@ -49,7 +51,9 @@ def _table(csv: bytes, rules: MarketRules) -> pa.Table:
         quoted_strings_can_be_null=False,
         include_columns=rules.schema.names,
     )
-    return pyarrow.csv.read_csv(io.BytesIO(csv), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True), convert_options=convert)
+    return pyarrow.csv.read_csv(
+        io.BytesIO(csv), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True), convert_options=convert
+    )
 
 
 def _bits(value: Any) -> bytes | None:
@@ -79,17 +83,35 @@ def test_a_capture_loses_no_row_and_no_bit(path: Any, write: Write, rules: Marke
 
 @settings(max_examples=200, deadline=None)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
-def test_every_double_survives_to_the_csv(values: list[float], write: Write, rules: MarketRules, good_row: Callable[..., Row]) -> None:
+def test_every_double_survives_to_the_csv(
+    values: list[float], write: Write, rules: MarketRules, good_row: Callable[..., Row]
+) -> None:
     _, csv, _ = write([good_row(id=f"asset-{index}", price_change_24h=value) for index, value in enumerate(values)])
-    assert [_bits(value) for value in _table(csv, rules)["price_change_24h"].to_pylist()] == [_bits(value) for value in values]
+    assert [_bits(value) for value in _table(csv, rules)["price_change_24h"].to_pylist()] == [
+        _bits(value) for value in values
+    ]
 
 
 @pytest.mark.parametrize(
     "value",
-    [5e-324, 2.2250738585072014e-308, 1.797e308, 1.7976931348623157e308, -0.0, 3.57e38, 9.9e-14, 2.4e-10, 0.1 + 0.2, 2**53 + 1, 2**64],
+    [
+        5e-324,
+        2.2250738585072014e-308,
+        1.797e308,
+        1.7976931348623157e308,
+        -0.0,
+        3.57e38,
+        9.9e-14,
+        2.4e-10,
+        0.1 + 0.2,
+        2**53 + 1,
+        2**64,
+    ],
     ids=str,
 )
-def test_a_difficult_number_survives_to_the_csv(value: float, write: Write, rules: MarketRules, good_row: Callable[..., Row]) -> None:
+def test_a_difficult_number_survives_to_the_csv(
+    value: float, write: Write, rules: MarketRules, good_row: Callable[..., Row]
+) -> None:
     _, csv, _ = write([good_row(atl_change_percentage=value)])
     assert _bits(_table(csv, rules)["atl_change_percentage"][0].as_py()) == _bits(float(value))
 
@@ -101,23 +123,34 @@ def test_the_header_is_the_contract(write: Write, rules: MarketRules) -> None:
 
 
 @pytest.mark.parametrize("second", [1, 0], ids=["on another page", "on the same page"])
-def test_the_newest_of_two_rows_of_an_asset_is_written(second: int, write: Write, rules: MarketRules, good_row: Callable[..., Row]) -> None:
+def test_the_newest_of_two_rows_of_an_asset_is_written(
+    second: int, write: Write, rules: MarketRules, good_row: Callable[..., Row]
+) -> None:
     older, newer = (good_row(current_price=price, last_updated=f"2026-01-02T00:0{price}:00Z") for price in (1, 2))
     other = good_row(id="other")
     pages = [[newer, other], [older]] if second else [[older, other, newer]]
     report, csv, _ = write(*pages)
     table = _table(csv, rules)
-    assert dict(zip(table["asset_id"].to_pylist(), table["current_price"].to_pylist(), strict=True)) == {"bitcoin": 2.0, "other": 123456.78}
+    assert dict(zip(table["asset_id"].to_pylist(), table["current_price"].to_pylist(), strict=True)) == {
+        "bitcoin": 2.0,
+        "other": 123456.78,
+    }
     assert (report.rows_duplicate, report.rows_valid) == (1, 2)
 
 
-def test_of_two_equally_new_rows_the_first_is_written(write: Write, rules: MarketRules, good_row: Callable[..., Row]) -> None:
+def test_of_two_equally_new_rows_the_first_is_written(
+    write: Write, rules: MarketRules, good_row: Callable[..., Row]
+) -> None:
     _, csv, _ = write([good_row(current_price=1)], [good_row(current_price=2)])
     assert _table(csv, rules)["current_price"].to_pylist() == [1.0]
 
 
-def test_a_rejected_newer_row_does_not_hide_a_good_older_one(write: Write, rules: MarketRules, good_row: Callable[..., Row]) -> None:
-    _, csv, rejects = write([good_row(current_price=1), good_row(current_price=-1, last_updated="2026-01-02T00:05:00Z")])
+def test_a_rejected_newer_row_does_not_hide_a_good_older_one(
+    write: Write, rules: MarketRules, good_row: Callable[..., Row]
+) -> None:
+    _, csv, rejects = write(
+        [good_row(current_price=1), good_row(current_price=-1, last_updated="2026-01-02T00:05:00Z")]
+    )
     assert _table(csv, rules)["current_price"].to_pylist() == [1.0]
     assert len(rejects) == 1
 
@@ -155,7 +188,9 @@ def test_the_same_pages_give_the_same_bytes(write: Write, good_row: Callable[...
     assert write(*pages)[1] == write(*pages)[1]
 
 
-def test_a_snapshot_larger_than_one_block_is_written_whole(write: Write, rules: MarketRules, good_row: Callable[..., Row]) -> None:
+def test_a_snapshot_larger_than_one_block_is_written_whole(
+    write: Write, rules: MarketRules, good_row: Callable[..., Row]
+) -> None:
     rows = [good_row(id=str(number), sparkline_in_7d=None) for number in range(9_000)]
     report, csv, _ = write(*(rows[start : start + 250] for start in range(0, 9_000, 250)))
     assert report.rows_valid == 9_000

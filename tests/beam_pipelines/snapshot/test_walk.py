@@ -67,7 +67,14 @@ class ScriptedClient:
         category: str | None = None,
     ) -> ApiAnswer:
         self.asked.append(
-            {"currency": quote_currency, "page": page, "per_page": per_page, "order": order, "ids": ids, "category": category}
+            {
+                "currency": quote_currency,
+                "page": page,
+                "per_page": per_page,
+                "order": order,
+                "ids": ids,
+                "category": category,
+            }
         )
         body = self.pages.get(page, b"[]")
         problem = None if body.startswith(b"[") else "not JSON"
@@ -127,14 +134,20 @@ def test_the_transform_lands_every_page_and_counts(tmp_path: Path) -> None:
         fetched = pipeline | beam.Create([0, 1]) | FetchPages(plan(tmp_path, shards=2), Script(FIVE), lambda: NOW)
         names = fetched.pages | beam.Map(lambda found: found.uri.rpartition("/")[2])
         assert_that(names, equal_to([f"page-0000{n}.json.gz" for n in (1, 2, 3, 4)]))
-        totals = fetched[STATS] | beam.Map(lambda stats: (stats.api_calls, stats.api_retries, stats.api_throttled, stats.bodies_landed))
+        totals = fetched[STATS] | beam.Map(
+            lambda stats: (stats.api_calls, stats.api_retries, stats.api_throttled, stats.bodies_landed)
+        )
         assert_that(totals, equal_to([(4, 2, 2, 2), (4, 2, 2, 2)]), label="stats")
     landed = unpack((tmp_path / "page-00001.json.gz").read_bytes(), "u", NOW)
     assert (landed.body, landed.landed_at) == (FIVE[1], NOW)
 
 
-@pytest.mark.parametrize(("shard", "shards", "numbers"), [(0, 1, [1, 2, 3]), (0, 2, [1, 3]), (1, 2, [2, 4]), (2, 3, [3])])
-def test_a_shard_walks_its_pages_until_one_is_not_full(tmp_path: Path, shard: int, shards: int, numbers: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("shard", "shards", "numbers"), [(0, 1, [1, 2, 3]), (0, 2, [1, 3]), (1, 2, [2, 4]), (2, 3, [3])]
+)
+def test_a_shard_walks_its_pages_until_one_is_not_full(
+    tmp_path: Path, shard: int, shards: int, numbers: list[int]
+) -> None:
     assert walk(plan(tmp_path, shards=shards), FIVE, shard) == numbers
 
 
@@ -151,10 +164,19 @@ def test_ids_are_asked_for_in_groups_always_as_the_first_page(tmp_path: Path) ->
 
 def test_a_category_is_passed_on_and_the_order_is_stable(tmp_path: Path) -> None:
     walk(plan(tmp_path, UniverseSpec(Universe.CATEGORY, category="layer-1")), {})
-    assert ScriptedClient.asked[0] == {"currency": "usd", "page": 1, "per_page": 2, "order": "id_asc", "ids": (), "category": "layer-1"}
+    assert ScriptedClient.asked[0] == {
+        "currency": "usd",
+        "page": 1,
+        "per_page": 2,
+        "order": "id_asc",
+        "ids": (),
+        "category": "layer-1",
+    }
 
 
-@pytest.mark.parametrize(("top", "size"), [(1, 1), (100, 100), (250, 250), (251, 126), (300, 150), (500, 250), (1000, 250)])
+@pytest.mark.parametrize(
+    ("top", "size"), [(1, 1), (100, 100), (250, 250), (251, 126), (300, 150), (500, 250), (1000, 250)]
+)
 def test_the_pages_of_a_top_n_are_few_and_even(top: int, size: int) -> None:
     assert page_size(UniverseSpec(Universe.TOP, top_n=top), 250) == size
     assert page_size(ALL, 250) == 250
@@ -177,7 +199,11 @@ def test_a_landed_page_is_not_asked_for_again_but_a_malformed_or_cut_one_is(tmp_
     (tmp_path / "page-00003.json.gz").write_bytes(pack(FIVE[3], NOW)[:-9])
     outputs = list(FetchPagesFn(plan(tmp_path), Script(FIVE), lambda: NOW).process(0))
     assert [asked["page"] for asked in ScriptedClient.asked] == [2, 3]
-    assert [out.uri.rpartition("/")[2] for out in outputs[:3]] == ["page-00001.json.gz", "page-00002.r2.json.gz", "page-00003.r2.json.gz"]
+    assert [out.uri.rpartition("/")[2] for out in outputs[:3]] == [
+        "page-00001.json.gz",
+        "page-00002.r2.json.gz",
+        "page-00003.r2.json.gz",
+    ]
     assert (outputs[3].value.bodies_reused, outputs[3].value.bodies_landed) == (1, 2)
 
 
@@ -226,7 +252,9 @@ def demo(make_settings: Callable[..., Settings], **changes: Any) -> Settings:
 
 def test_no_key_travels_with_the_pipeline(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = demo(make_settings)
-    launch = prepare("fetch_crypto_data", [f"--output={tmp_path}", "--source=live"], (MarketOptions,), settings, lambda: NOW)
+    launch = prepare(
+        "fetch_crypto_data", [f"--output={tmp_path}", "--source=live"], (MarketOptions,), settings, lambda: NOW
+    )
     work = prepare_fetch(launch, read_market(launch.options, settings))
     assert KEY.encode() not in pickle.dumps(work.clients)
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -241,7 +269,9 @@ def test_a_worker_takes_the_key_of_its_own_environment(monkeypatch: pytest.Monke
     assert found.get_secret_value() == KEY
 
 
-def test_a_key_that_dataflow_workers_could_not_read_is_refused_at_launch(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_a_key_that_dataflow_workers_could_not_read_is_refused_at_launch(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
     settings = demo(make_settings, environment=Environment.PRODUCTION)
     options = beam_options([f"--output={tmp_path}", "--runner=DataflowRunner"], (CoinbeamOptions, MarketOptions))
     job = read_job(options, settings, lambda: NOW)
@@ -249,11 +279,15 @@ def test_a_key_that_dataflow_workers_could_not_read_is_refused_at_launch(make_se
         make_clients(job, RuntimeSource("live", "https://x"), settings, options, None)
 
 
-def test_dataflow_divides_the_quota_and_one_machine_does_not(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_dataflow_divides_the_quota_and_one_machine_does_not(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
     settings, source = make_settings(), RuntimeSource("live", "https://x")
     shards = {}
     for runner in ("DirectRunner", "DataflowRunner"):
-        options = beam_options([f"--output={tmp_path}", f"--runner={runner}", "--source=live"], (CoinbeamOptions, MarketOptions))
+        options = beam_options(
+            [f"--output={tmp_path}", f"--runner={runner}", "--source=live"], (CoinbeamOptions, MarketOptions)
+        )
         shards[runner] = make_clients(read_job(options, settings, lambda: NOW), source, settings, options, None)
     assert shards["DirectRunner"].shards == 1
     assert 1 <= shards["DataflowRunner"].shards <= settings.market.fetch_shards

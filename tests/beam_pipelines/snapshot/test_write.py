@@ -1,4 +1,6 @@
-"""The Beam shell: whole files or none, the same bytes as without Beam, and counters that say what became of the rows."""
+"""The Beam shell: whole files or none, the same bytes as without Beam, and counters that say what became of the
+rows.
+"""
 
 import io
 import json
@@ -23,7 +25,9 @@ Row = dict[str, Any]
 
 
 @pytest.fixture
-def snapshot(tmp_path: Path, batch: BatchManifest, good_row: Callable[..., Row], land: Callable[..., Any]) -> SnapshotInput:
+def snapshot(
+    tmp_path: Path, batch: BatchManifest, good_row: Callable[..., Row], land: Callable[..., Any]
+) -> SnapshotInput:
     """Three landed pages: good rows, a bad and an unpriced one, and one that is HTML."""
     bodies = [
         [good_row(id="a"), good_row(id="b")],
@@ -36,7 +40,9 @@ def snapshot(tmp_path: Path, batch: BatchManifest, good_row: Callable[..., Row],
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pack(page, land(page).landed_at))
         uris.append(str(path))
-    return SnapshotInput(batch, tuple(uris), str(tmp_path / "out" / "crypto.csv"), str(tmp_path / "out" / "rejected.ndjson"))
+    return SnapshotInput(
+        batch, tuple(uris), str(tmp_path / "out" / "crypto.csv"), str(tmp_path / "out" / "rejected.ndjson")
+    )
 
 
 def _run(snapshot: SnapshotInput, rules: MarketRules) -> Any:
@@ -97,6 +103,10 @@ def test_a_damaged_gzip_page_is_refused_and_the_rest_is_written(snapshot: Snapsh
 
 
 def test_a_top_n_is_cut_after_repeated_assets_are_dropped(snapshot: SnapshotInput, rules: MarketRules) -> None:
-    counters = _run(replace(snapshot, limit=1), rules).metrics().query(MetricsFilter().with_namespace(METRICS_NAMESPACE))["counters"]
+    counters = (
+        _run(replace(snapshot, limit=1), rules)
+        .metrics()
+        .query(MetricsFilter().with_namespace(METRICS_NAMESPACE))["counters"]
+    )
     found = {counter.key.metric.name: counter.committed for counter in counters}
     assert (found["rows_valid"], found["rows_surplus"], found["rows_duplicate"]) == (1, 1, 1)

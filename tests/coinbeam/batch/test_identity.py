@@ -1,4 +1,6 @@
-"""A batch is identified by what it is: the same input is the same batch, on any machine, in any order, in any time zone."""
+"""A batch is identified by what it is: the same input is the same batch, on any machine, in any order, in any time
+zone.
+"""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -70,8 +72,12 @@ def test_now_may_only_be_stamped_within_its_own_interval(period: Period, elapsed
     [
         pytest.param(UniverseSpec(), "20260102T0300Z-usd-all", id="the whole market"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=100), "20260102T0300Z-usd-top-100", id="the largest"),
-        pytest.param(UniverseSpec(Universe.CATEGORY, category="layer-1"), "20260102T0300Z-usd-category-layer-1", id="a category"),
-        pytest.param(UniverseSpec(Universe.IDS, ids=("bitcoin",)), f"20260102T0300Z-usd-ids-{digest('bitcoin')}", id="ids"),
+        pytest.param(
+            UniverseSpec(Universe.CATEGORY, category="layer-1"), "20260102T0300Z-usd-category-layer-1", id="a category"
+        ),
+        pytest.param(
+            UniverseSpec(Universe.IDS, ids=("bitcoin",)), f"20260102T0300Z-usd-ids-{digest('bitcoin')}", id="ids"
+        ),
     ],
 )
 def test_the_identifier_says_what_the_batch_is(universe: UniverseSpec, expected: str) -> None:
@@ -86,13 +92,19 @@ def test_the_order_and_the_repetition_of_ids_do_not_matter(ids: list[str], rando
     assert one == other
 
 
-@given(st.sets(st.tuples(st.sampled_from(["usd", "eur"]), st.integers(1, 5), st.sampled_from(["", "a", "b"])), min_size=2))
+@given(
+    st.sets(st.tuples(st.sampled_from(["usd", "eur"]), st.integers(1, 5), st.sampled_from(["", "a", "b"])), min_size=2)
+)
 def test_different_batches_have_different_identifiers(batches: set[tuple[str, int, str]]) -> None:
     names = {batch_id(AT, currency, UniverseSpec(Universe.TOP, top_n=n), source) for currency, n, source in batches}
     assert len(names) == len(batches)
 
 
-@given(st.sets(st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 5), timezones=st.just(UTC)), min_size=2, max_size=6))  # noqa: DTZ001 - hypothesis wants naive bounds
+@given(
+    st.sets(
+        st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 5), timezones=st.just(UTC)), min_size=2, max_size=6
+    )
+)
 def test_different_instants_are_different_batches_even_within_a_minute(moments: set[datetime]) -> None:
     assert len({batch_id(moment, "usd", UniverseSpec()) for moment in moments}) == len(moments)
 
@@ -146,11 +158,15 @@ def test_a_manifest_is_ready_for_json() -> None:
         st.just(UniverseSpec()),
         st.builds(UniverseSpec, st.just(Universe.TOP), st.integers(1, 50_000)),
         st.builds(UniverseSpec, st.just(Universe.IDS), ids=st.lists(st.text(min_size=1), min_size=1).map(tuple)),
-        st.builds(UniverseSpec, st.just(Universe.CATEGORY), category=st.from_regex("[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)),
+        st.builds(
+            UniverseSpec, st.just(Universe.CATEGORY), category=st.from_regex("[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
+        ),
     ),
     source=st.sampled_from(["", "captures/*.json"]),
 )
-def test_the_identifier_of_a_batch_can_be_read_again(moment: datetime, currency: str, universe: UniverseSpec, source: str) -> None:
+def test_the_identifier_of_a_batch_can_be_read_again(
+    moment: datetime, currency: str, universe: UniverseSpec, source: str
+) -> None:
     name = batch_id(moment, currency, universe, source)
     read = parse_batch_id(name)
     assert (read.batch_id, read.snapshot_at, read.quote_currency) == (name, moment, currency)
@@ -159,7 +175,15 @@ def test_the_identifier_of_a_batch_can_be_read_again(moment: datetime, currency:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "batch", "20260102T0000Z-usd-", "20261302T0000Z-usd-all", "20260102T0000Z-USD-all", "20260102T0000Z-usd-a/../b", "daily-usd-1a2b"],
+    [
+        "",
+        "batch",
+        "20260102T0000Z-usd-",
+        "20261302T0000Z-usd-all",
+        "20260102T0000Z-USD-all",
+        "20260102T0000Z-usd-a/../b",
+        "daily-usd-1a2b",
+    ],
 )
 def test_what_names_no_snapshot_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="names no snapshot"):

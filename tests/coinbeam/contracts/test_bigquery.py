@@ -1,4 +1,6 @@
-"""Schema, DDL and table objects that are derived from the contracts; the DDL is held to the API's table by parsing it as BigQuery."""
+"""Schema, DDL and table objects that are derived from the contracts; the DDL is held to the API's table by parsing it
+as BigQuery.
+"""
 
 import json
 from dataclasses import replace
@@ -26,13 +28,19 @@ from coinbeam.contracts.model import COLUMN_TYPES
 
 CONTRACTS = list(load_all().values())
 every_contract = pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.name)
-every_table = pytest.mark.parametrize("contract", [c for c in CONTRACTS if not c.is_view], ids=lambda contract: contract.name)
-every_view = pytest.mark.parametrize("contract", [c for c in CONTRACTS if c.is_view], ids=lambda contract: contract.name)
+every_table = pytest.mark.parametrize(
+    "contract", [c for c in CONTRACTS if not c.is_view], ids=lambda contract: contract.name
+)
+every_view = pytest.mark.parametrize(
+    "contract", [c for c in CONTRACTS if c.is_view], ids=lambda contract: contract.name
+)
 
 
 def parsed(contract: Contract) -> exp.Create:
     """The DDL as sqlglot reads it; nothing may fall back to an opaque command."""
-    statement = sqlglot.parse_one(ddl(contract, "project.crypto"), dialect="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
+    statement = sqlglot.parse_one(
+        ddl(contract, "project.crypto"), dialect="bigquery", error_level=sqlglot.ErrorLevel.RAISE
+    )
     assert isinstance(statement, exp.Create)
     return statement
 
@@ -126,7 +134,9 @@ def test_staging_takes_every_null_and_leaves_the_judgement_to_the_audit(contract
 
 @every_contract
 def test_the_schema_says_what_may_be_null(contract: Contract) -> None:
-    assert {f.name for f in schema(contract.columns) if f.mode == "REQUIRED"} == {c.name for c in contract.columns if c.required}
+    assert {f.name for f in schema(contract.columns) if f.mode == "REQUIRED"} == {
+        c.name for c in contract.columns if c.required
+    }
 
 
 @every_contract
@@ -158,6 +168,10 @@ def test_a_view_names_its_columns_in_the_order_of_its_contract(contract: Contrac
     statement = parsed(contract)
     assert statement.kind == "VIEW"
     assert [column.name for column in statement.this.expressions] == [column.name for column in contract.columns]
-    shown = statement.expression.selects if isinstance(statement.expression, exp.Select) else statement.expression.left.selects
+    shown = (
+        statement.expression.selects
+        if isinstance(statement.expression, exp.Select)
+        else statement.expression.left.selects
+    )
     assert [column.alias_or_name for column in shown] == [column.name for column in contract.columns]
     assert option(statement, "description") is not None

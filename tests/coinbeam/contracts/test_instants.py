@@ -1,4 +1,6 @@
-"""Instants that no hypothesis needs to find twice; what both paths make of any text is compared in ``test_page_against_specification``."""
+"""Instants that no hypothesis needs to find twice; what both paths make of any text is compared in
+``test_page_against_specification``.
+"""
 
 from coinbeam.contracts.instants import parse_column
 

@@ -88,12 +88,18 @@ def test_the_same_name_means_the_same_type_everywhere(contract: Contract) -> Non
 
 def test_the_facts_prices_are_doubles() -> None:
     fact = load_contract("crypto_market_snapshot_fact")
-    assert {fact.by_name[name].type for name in ("current_price", "ath", "atl", "atl_change_percentage", "volatility_7d")} == {"FLOAT64"}
+    assert {
+        fact.by_name[name].type for name in ("current_price", "ath", "atl", "atl_change_percentage", "volatility_7d")
+    } == {"FLOAT64"}
 
 
 def test_only_the_columns_that_publishing_fills_are_missing_from_files() -> None:
     assets = load_contract("crypto_asset_dim")
-    assert {c.name for c in assets.columns} - {c.name for c in assets.file_columns} == {"valid_from", "valid_to", "is_current"}
+    assert {c.name for c in assets.columns} - {c.name for c in assets.file_columns} == {
+        "valid_from",
+        "valid_to",
+        "is_current",
+    }
 
 
 def test_an_unknown_table_is_refused_with_those_that_exist() -> None:
@@ -179,7 +185,9 @@ def staged(document: dict[str, Any], stage: str) -> None:
 
 def promised(document: dict[str, Any], hours: float = 26, limit: float | None = None, element: str = "coin") -> None:
     """Promise freshness."""
-    document["slaProperties"] = [{"property": "freshness", "value": hours, "valueExt": limit, "unit": "h", "element": element}]
+    document["slaProperties"] = [
+        {"property": "freshness", "value": hours, "valueExt": limit, "unit": "h", "element": element}
+    ]
     if element == "coin":
         column(document).update(physicalType="DATE", partitioned=True)
 
@@ -195,7 +203,9 @@ def test_a_rule_names_tables_literals_and_its_stage(tmp_path: Path) -> None:
     assert found.placeholders == {"now", "table", "coin", "first_date"}
     assert (found.runs_on(Stage.STAGING), found.runs_on(Stage.PUBLISHED)) == (True, True)
     filled = module.fill(found.query, {"table": "`t`", "coin": "`{now}`", "now": "1"})
-    assert filled == "SELECT COUNTIF(REGEXP_CONTAINS(id, r'a{2}') AND seen > 1) FROM `t`, `{now}` WHERE d >= {first_date}"
+    assert (
+        filled == "SELECT COUNTIF(REGEXP_CONTAINS(id, r'a{2}') AND seen > 1) FROM `t`, `{now}` WHERE d >= {first_date}"
+    )
 
 
 def test_freshness_has_two_bounds_and_a_column(tmp_path: Path) -> None:
@@ -207,7 +217,12 @@ def test_freshness_has_two_bounds_and_a_column(tmp_path: Path) -> None:
 
 def test_a_valid_contract_is_read_as_it_is_written(tmp_path: Path) -> None:
     contract = read_contract(written(tmp_path))
-    assert (contract.dataset, contract.name, contract.version, contract.owner) == ("crypto_data", "coin", "1.0.0", "someone")
+    assert (contract.dataset, contract.name, contract.version, contract.owner) == (
+        "crypto_data",
+        "coin",
+        "1.0.0",
+        "someone",
+    )
     assert contract.primary_key == ("id",)
     assert contract.by_name["price"].exclusive_minimum == 0
     assert contract.rules[0].operator == ">"
@@ -217,18 +232,38 @@ def test_a_valid_contract_is_read_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        pytest.param(lambda d: column(d).pop("description"), "column price has no description", id="a column without description"),
-        pytest.param(lambda d: column(d).pop("customProperties"), "column price has no unit", id="a column without unit"),
-        pytest.param(lambda d: column(d).update(physicalType="NUMERIC"), "column price has type 'NUMERIC'", id="a type we do not use"),
+        pytest.param(
+            lambda d: column(d).pop("description"), "column price has no description", id="a column without description"
+        ),
+        pytest.param(
+            lambda d: column(d).pop("customProperties"), "column price has no unit", id="a column without unit"
+        ),
+        pytest.param(
+            lambda d: column(d).update(physicalType="NUMERIC"),
+            "column price has type 'NUMERIC'",
+            id="a type we do not use",
+        ),
         pytest.param(lambda d: column(d).pop("physicalType"), "column price has type ''", id="no type"),
         pytest.param(lambda d: column(d).update(name="id"), "column id is described twice", id="a column twice"),
-        pytest.param(lambda d: column(d).update(name="Current Price"), "'Current Price'", id="a name that SQL needs quoted"),
+        pytest.param(
+            lambda d: column(d).update(name="Current Price"), "'Current Price'", id="a name that SQL needs quoted"
+        ),
         pytest.param(lambda d: column(d, 0).pop("primaryKey"), "there is no primary_key", id="no key"),
-        pytest.param(lambda d: column(d, 0).update(required=False), "key column id is not required", id="a key that may be null"),
-        pytest.param(lambda d: column(d).update(partitioned=True), "partition column price is FLOAT64", id="a partition that is no date"),
+        pytest.param(
+            lambda d: column(d, 0).update(required=False), "key column id is not required", id="a key that may be null"
+        ),
+        pytest.param(
+            lambda d: column(d).update(partitioned=True),
+            "partition column price is FLOAT64",
+            id="a partition that is no date",
+        ),
         pytest.param(lambda d: d.pop("team"), "there is no owner", id="no owner"),
-        pytest.param(lambda d: d["schema"][0].pop("description"), "there is no description", id="a table without description"),
-        pytest.param(lambda d: d["schema"][0].update(name="other"), "named 'other', its folder 'coin'", id="another folder"),
+        pytest.param(
+            lambda d: d["schema"][0].pop("description"), "there is no description", id="a table without description"
+        ),
+        pytest.param(
+            lambda d: d["schema"][0].update(name="other"), "named 'other', its folder 'coin'", id="another folder"
+        ),
         pytest.param(lambda d: d["schema"].append(d["schema"][0]), "describes 2 tables", id="two tables in one file"),
         pytest.param(lambda d: d.pop("schema"), "describes 0 tables", id="no table"),
         pytest.param(lambda d: d.update(schema="coin"), "not a valid ODCS v3 contract", id="a text for the schema"),
@@ -242,13 +277,19 @@ def test_a_valid_contract_is_read_as_it_is_written(tmp_path: Path) -> None:
             "unsupported options .'multipleOf'",
             id="an option nobody checks",
         ),
-        pytest.param(lambda d: rule(d).pop("mustBeGreaterThan"), "rule 'some' is incomplete", id="a rule that compares nothing"),
+        pytest.param(
+            lambda d: rule(d).pop("mustBeGreaterThan"), "rule 'some' is incomplete", id="a rule that compares nothing"
+        ),
         pytest.param(lambda d: rule(d).update(mustBe=1), "rule 'some' is incomplete", id="a rule with two comparisons"),
         pytest.param(lambda d: rule(d).pop("severity"), "rule 'some' is incomplete", id="a rule without severity"),
         pytest.param(lambda d: rule(d).update(severity="fatal"), "rule 'some' is incomplete", id="an unknown severity"),
         pytest.param(lambda d: rule(d).update(type="text"), "rule 'some' is incomplete", id="a rule in prose"),
         pytest.param(lambda d: rule(d).pop("query"), "rule 'some' is incomplete", id="a rule without a query"),
-        pytest.param(lambda d: rule(d).update(query="SELECT 1"), "rule some does not read {table}", id="a rule that reads something else"),
+        pytest.param(
+            lambda d: rule(d).update(query="SELECT 1"),
+            "rule some does not read {table}",
+            id="a rule that reads something else",
+        ),
         pytest.param(
             lambda d: rule(d).update(query="SELECT COUNT(*) FROM {table}, {coins}"),
             "rule some names {coins}, which is neither a table nor a placeholder",
@@ -260,10 +301,22 @@ def test_a_valid_contract_is_read_as_it_is_written(tmp_path: Path) -> None:
             "rule some names {batch_id}, but published tables are also checked without a batch",
             id="a published rule that needs a batch",
         ),
-        pytest.param(lambda d: promised(d, 26, 25), "freshness warns after 26 hours and fails after 25", id="an error before its warning"),
-        pytest.param(lambda d: promised(d, element="coin.price"), "freshness is judged by 'price'", id="freshness by a price"),
-        pytest.param(lambda d: promised(d, element="coin.seen_at"), "freshness is judged by 'seen_at'", id="freshness by nothing"),
-        pytest.param(lambda d: d["schema"][0]["quality"].append(rule(d)), "rule some is described twice", id="two rules of one name"),
+        pytest.param(
+            lambda d: promised(d, 26, 25),
+            "freshness warns after 26 hours and fails after 25",
+            id="an error before its warning",
+        ),
+        pytest.param(
+            lambda d: promised(d, element="coin.price"), "freshness is judged by 'price'", id="freshness by a price"
+        ),
+        pytest.param(
+            lambda d: promised(d, element="coin.seen_at"), "freshness is judged by 'seen_at'", id="freshness by nothing"
+        ),
+        pytest.param(
+            lambda d: d["schema"][0]["quality"].append(rule(d)),
+            "rule some is described twice",
+            id="two rules of one name",
+        ),
         pytest.param(
             lambda d: column(d).update(relationships=[{"type": "foreignKey", "to": "nowhere"}]),
             "column price refers to 'nowhere'",

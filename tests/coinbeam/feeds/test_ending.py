@@ -78,9 +78,16 @@ def plan(mode: str = Mode.FETCH, **values: Any) -> BatchPlan:
 @pytest.mark.parametrize(
     ("period", "named", "expected"),
     [
-        pytest.param(Period.DAILY, {}, datetime(2026, 1, 2, tzinfo=UTC), id="an empty form means the day of the schedule"),
+        pytest.param(
+            Period.DAILY, {}, datetime(2026, 1, 2, tzinfo=UTC), id="an empty form means the day of the schedule"
+        ),
         pytest.param(Period.HOURLY, {}, datetime(2026, 1, 2, 3, tzinfo=UTC), id="or its hour"),
-        pytest.param(Period.DAILY, {"replay_date": "2025-12-24"}, datetime(2025, 12, 24, tzinfo=UTC), id="a replay date is a midnight"),
+        pytest.param(
+            Period.DAILY,
+            {"replay_date": "2025-12-24"},
+            datetime(2025, 12, 24, tzinfo=UTC),
+            id="a replay date is a midnight",
+        ),
         pytest.param(
             Period.HOURLY,
             {"snapshot_at": "2025-12-24T07:00:00+02:00"},
@@ -94,7 +101,9 @@ def test_the_form_names_the_snapshot(period: Period, named: dict[str, str], expe
 
 
 def test_the_form_names_the_universe_and_the_currency() -> None:
-    request = request_from(FORM | {"universe": "ids", "ids": " bitcoin, ethereum ,,", "quote_currency": "eur"}, SCHEDULED, settings())
+    request = request_from(
+        FORM | {"universe": "ids", "ids": " bitcoin, ethereum ,,", "quote_currency": "eur"}, SCHEDULED, settings()
+    )
     assert request.universe == UniverseSpec(Universe.IDS, ids=("bitcoin", "ethereum"))
     assert request.quote_currency == "eur"
     assert request.batch_id.startswith("20260102T0000Z-eur-ids-")
@@ -109,9 +118,15 @@ def test_files_are_a_batch_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        pytest.param({"replay_date": "2026-01-01", "snapshot_at": "2026-01-01"}, "replay_date and snapshot_at", id="two instants"),
+        pytest.param(
+            {"replay_date": "2026-01-01", "snapshot_at": "2026-01-01"}, "replay_date and snapshot_at", id="two instants"
+        ),
         pytest.param({"snapshot_at": "noon"}, "'noon'", id="no instant"),
-        pytest.param({"snapshot_at": "2026-01-01T12:34:00Z"}, "start of a daily interval.*2026-01-01T00:00:00Z", id="within an interval"),
+        pytest.param(
+            {"snapshot_at": "2026-01-01T12:34:00Z"},
+            "start of a daily interval.*2026-01-01T00:00:00Z",
+            id="within an interval",
+        ),
         pytest.param({"universe": "moon"}, "'moon'", id="an unknown universe"),
         pytest.param({"universe": "top", "top_n": None}, "top_n", id="the largest without a number"),
         pytest.param({"universe": "ids", "ids": " , "}, "ids is empty", id="only commas for ids"),
@@ -135,7 +150,9 @@ def test_the_same_type_and_instant_is_the_same_run() -> None:
     assert names == {"manual__2026-01-02T03:04:05Z"}
 
 
-@pytest.mark.parametrize("other", [run_identity("scheduled", SCHEDULED, "x"), run_identity("manual", SCHEDULED + timedelta(days=1), "x")])
+@pytest.mark.parametrize(
+    "other", [run_identity("scheduled", SCHEDULED, "x"), run_identity("manual", SCHEDULED + timedelta(days=1), "x")]
+)
 def test_another_type_or_instant_is_another_run(other: str) -> None:
     assert other != run_identity("manual", SCHEDULED, "x")
 
@@ -147,7 +164,15 @@ def test_a_run_without_an_instant_keeps_its_own_name() -> None:
 def test_the_plan_in_words_holds_what_a_person_asks() -> None:
     text = describe(plan(banner="### SIMULATED ###"))
     assert text.splitlines()[0] == "### SIMULATED ###"
-    for part in ("20260102T0000Z-usd-all", "fetch: because", "127 (9000 left this month)", "4.2 minutes", "18000", "77.0 MB", "$0.00"):
+    for part in (
+        "20260102T0000Z-usd-all",
+        "fetch: because",
+        "127 (9000 left this month)",
+        "4.2 minutes",
+        "18000",
+        "77.0 MB",
+        "$0.00",
+    ):
         assert part in text
 
 
@@ -167,19 +192,41 @@ def ended(**states: str) -> list[Ended]:
 @pytest.mark.parametrize(
     ("mode", "states", "status", "error"),
     [
-        pytest.param(Mode.FETCH, {"audit": "success", "verify": "success"}, "published", None, id="a verified batch is published"),
         pytest.param(
-            Mode.FETCH, {"audit": "failed", "verify": "upstream_failed"}, "failed", "audit: bad rows", id="a failed task is named"
+            Mode.FETCH, {"audit": "success", "verify": "success"}, "published", None, id="a verified batch is published"
         ),
-        pytest.param(Mode.FETCH, {"load": "failed"}, "failed", "load: see its log", id="without its words it points at the log"),
-        pytest.param(Mode.FETCH, {"load": "failed", "audit": "failed"}, "failed", "audit: bad rows; load: see its log", id="all are named"),
-        pytest.param(Mode.FETCH, {"audit": "success"}, "failed", "stopped before", id="a run stopped before its end failed"),
-        pytest.param(Mode.FETCH, {"verify": "skipped"}, "failed", "stopped before", id="a skipped verification proves nothing"),
+        pytest.param(
+            Mode.FETCH,
+            {"audit": "failed", "verify": "upstream_failed"},
+            "failed",
+            "audit: bad rows",
+            id="a failed task is named",
+        ),
+        pytest.param(
+            Mode.FETCH, {"load": "failed"}, "failed", "load: see its log", id="without its words it points at the log"
+        ),
+        pytest.param(
+            Mode.FETCH,
+            {"load": "failed", "audit": "failed"},
+            "failed",
+            "audit: bad rows; load: see its log",
+            id="all are named",
+        ),
+        pytest.param(
+            Mode.FETCH, {"audit": "success"}, "failed", "stopped before", id="a run stopped before its end failed"
+        ),
+        pytest.param(
+            Mode.FETCH, {"verify": "skipped"}, "failed", "stopped before", id="a skipped verification proves nothing"
+        ),
         pytest.param(Mode.GAP, {"choose_jobs": "success", "verify": "skipped"}, "gap", "because", id="a gap says why"),
-        pytest.param(Mode.GAP, {"ensure_schema": "failed"}, "failed", "ensure_schema", id="a gap whose schema failed has failed"),
+        pytest.param(
+            Mode.GAP, {"ensure_schema": "failed"}, "failed", "ensure_schema", id="a gap whose schema failed has failed"
+        ),
     ],
 )
-def test_the_states_of_the_tasks_judge_the_run(mode: str, states: dict[str, str], status: str, error: str | None) -> None:
+def test_the_states_of_the_tasks_judge_the_run(
+    mode: str, states: dict[str, str], status: str, error: str | None
+) -> None:
     judged = outcome(plan(mode), ended(**states), {"audit": "bad rows"})
     assert judged.status == status
     assert judged.error == error if error is None else error in (judged.error or "")
@@ -192,7 +239,9 @@ def test_the_seconds_of_skipped_tasks_are_not_told() -> None:
 
 @pytest.mark.parametrize(("state", "counts"), [("success", True), ("skipped", False), ("failed", False)])
 def test_a_job_counts_only_when_it_succeeded(state: str, counts: bool) -> None:
-    assert ("populate_crypto_asset_dim" in outcome(plan(), ended(populate_crypto_asset_dim=state), {}).succeeded) is counts
+    assert (
+        "populate_crypto_asset_dim" in outcome(plan(), ended(populate_crypto_asset_dim=state), {}).succeeded
+    ) is counts
 
 
 def test_a_long_error_is_cut() -> None:
@@ -205,14 +254,18 @@ def test_results_are_counted_by_status() -> None:
     assert count_by_status(results) == {"passed": 2, "warning": 1}
 
 
-@pytest.mark.parametrize(("period", "expected"), [(Period.DAILY, "2026-01-02T00:00:00Z"), (Period.HOURLY, "2026-01-02T03:00:00Z")])
+@pytest.mark.parametrize(
+    ("period", "expected"), [(Period.DAILY, "2026-01-02T00:00:00Z"), (Period.HOURLY, "2026-01-02T03:00:00Z")]
+)
 def test_now_belongs_to_one_snapshot(period: Period, expected: str) -> None:
     assert present_instant(SCHEDULED, settings(period=period)) == expected
 
 
 def test_a_landed_batch_is_asked_for_by_its_name() -> None:
     name = "20251224T0000Z-eur-ids-1a2b3c4d"
-    request = request_from(FORM | {"replay_batch": name, "universe": "top", "snapshot_at": "2025-12-24"}, SCHEDULED, settings())
+    request = request_from(
+        FORM | {"replay_batch": name, "universe": "top", "snapshot_at": "2025-12-24"}, SCHEDULED, settings()
+    )
     assert (request.batch_id, request.label, request.quote_currency) == (name, "ids-1a2b3c4d", "eur")
     assert request.snapshot_at == datetime(2025, 12, 24, tzinfo=UTC)
 
@@ -222,9 +275,13 @@ def test_a_landed_batch_is_asked_for_by_its_name() -> None:
     [
         pytest.param({"replay_batch": "yesterday"}, "names no snapshot", id="no name"),
         pytest.param(
-            {"replay_batch": "20251224T0000Z-usd-all", "replay_date": "2025-12-25"}, "another source or instant", id="two instants"
+            {"replay_batch": "20251224T0000Z-usd-all", "replay_date": "2025-12-25"},
+            "another source or instant",
+            id="two instants",
         ),
-        pytest.param({"replay_batch": "20251224T0000Z-usd-all", "source": "x/*"}, "another source or instant", id="files too"),
+        pytest.param(
+            {"replay_batch": "20251224T0000Z-usd-all", "source": "x/*"}, "another source or instant", id="files too"
+        ),
         pytest.param({"replay_batch": "20251224T0000Z-usd-all-files-1a2b3c4d"}, "never landed", id="a batch of files"),
     ],
 )

@@ -39,7 +39,11 @@ def published(stage: Stage, values: dict[date, int], now: datetime = NOW) -> Ind
     made = steps(stage, now)
     plan = made.plan(now, "run", "local")
     made.lay_out(plan.batch)
-    stage.fill(plan.batch_id, plan.batch.feed.staged, **{FEAR_GREED_FACT: [index_row(d, v, plan) for d, v in values.items()], REJECTS: []})
+    stage.fill(
+        plan.batch_id,
+        plan.batch.feed.staged,
+        **{FEAR_GREED_FACT: [index_row(d, v, plan) for d, v in values.items()], REJECTS: []},
+    )
     report = {"rows_read": len(values), "rows_valid": len(values), "rows_rejected": 0, "pages_read": 1, "api_calls": 1}
     made.bucket.write_text(f"{plan.batch.folder}/report_fetch_fear_greed.json", json.dumps(report))
     made.audit(plan.batch)
@@ -58,7 +62,11 @@ def calendar(stage: Stage) -> list[date]:
 
 def test_a_plan_names_its_day_and_whom_it_asks(stage: Stage) -> None:
     plan = steps(stage).plan(NOW, "run", "local")
-    assert (plan.batch_id, plan.instant, plan.source_id) == ("fear-greed-20260310", "2026-03-10T00:00:00Z", "alternative_me_simulator")
+    assert (plan.batch_id, plan.instant, plan.source_id) == (
+        "fear-greed-20260310",
+        "2026-03-10T00:00:00Z",
+        "alternative_me_simulator",
+    )
     assert plan.options["source"] == "simulator"
     assert (plan.batch.first_date, plan.batch.last_date) == (date(2018, 2, 1), date(2026, 3, 10))
     assert IndexPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
@@ -91,7 +99,9 @@ def test_nothing_new_queues_nothing(stage: Stage, calendar: list[date]) -> None:
 
 def test_a_value_that_did_not_arrive_is_noticed(stage: Stage, calendar: list[date]) -> None:
     plan = published(stage, dict.fromkeys(calendar, 30))
-    stage.warehouse.query(f"DELETE FROM `{stage.warehouse.table(load_contract(FEAR_GREED_FACT))}` WHERE date = '{calendar[1]}'")
+    stage.warehouse.query(
+        f"DELETE FROM `{stage.warehouse.table(load_contract(FEAR_GREED_FACT))}` WHERE date = '{calendar[1]}'"
+    )
     with pytest.raises(PublishBlockedError, match="row_count"):
         steps(stage).verify(plan.batch)
 

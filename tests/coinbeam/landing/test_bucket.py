@@ -85,7 +85,9 @@ def test_a_bucket_that_is_down_is_told_at_once(call: Callable[[Bucket], Any], tm
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_bucket_that_hangs_is_given_up_in_time(call: Callable[[Bucket], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_hangs_is_given_up_in_time(
+    call: Callable[[Bucket], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.3)
     started = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(TransientError):

@@ -90,14 +90,22 @@ class Bench:
     @property
     def marts(self) -> Marts:
         """The marts of this warehouse."""
-        return Marts(self.warehouse, self.warehouse.settings, lambda: datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=next(_SERIAL)))
+        return Marts(
+            self.warehouse,
+            self.warehouse.settings,
+            lambda: datetime(2026, 1, 2, tzinfo=UTC) + timedelta(seconds=next(_SERIAL)),
+        )
 
     def put(self, table: str, batch: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Leave exactly these rows of a batch in a fact, taking over rows of the same key, and queue it for the marts."""
+        """Leave exactly these rows of a batch in a fact, taking over rows of the same key, and queue it for the
+        marts.
+        """
         name, key = self.warehouse.table(load_contract(table)), load_contract(table).primary_key
         if any(known == table for _, known in self.queue):
             taken = [" AND ".join(f"{column} = '{row[column]}'" for column in key) for row in rows]
-            self.warehouse.query(f"DELETE FROM `{name}` WHERE batch_id = '{batch}'{''.join(f' OR ({keys})' for keys in taken)}")
+            self.warehouse.query(
+                f"DELETE FROM `{name}` WHERE batch_id = '{batch}'{''.join(f' OR ({keys})' for keys in taken)}"
+            )
         if rows:
             self.warehouse.append(name, "\n".join(json.dumps(row) for row in rows).encode())
         self.enqueue(table, batch, [row[_DATE[table]] for row in rows])
@@ -111,7 +119,13 @@ class Bench:
         name = self.warehouse.names()["publication"]
         if before:
             self.warehouse.query(f"DELETE FROM {name} WHERE batch_id = '{batch}' AND table_name = '{table}'")
-        row = {"batch_id": batch, "table_name": table, "first_date": first, "last_date": last, "rows_published": len(days)}
+        row = {
+            "batch_id": batch,
+            "table_name": table,
+            "first_date": first,
+            "last_date": last,
+            "rows_published": len(days),
+        }
         self.warehouse.append(name.strip("`"), json.dumps({**row, "published_at": at.isoformat()}).encode())
 
     def refresh(self) -> Refresh:

@@ -1,4 +1,6 @@
-"""The marts written straight from their definitions: one row at a time, nothing incremental, in decimal arithmetic of 100 digits."""
+"""The marts written straight from their definitions: one row at a time, nothing incremental, in decimal arithmetic of
+100 digits.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Thresholds:
 
 
 def market_daily(
-    days: Iterable[Mapping[str, Any]], sentiment: Mapping[date, tuple[int, str]] | None = None, thresholds: Thresholds = Thresholds()
+    days: Iterable[Mapping[str, Any]],
+    sentiment: Mapping[date, tuple[int, str]] | None = None,
+    thresholds: Thresholds = Thresholds(),
 ) -> dict[tuple[str, str, date], Row]:
     """Every row of the mart by key; ``days`` are the observations that stand for the days of all assets."""
     series: dict[Key, dict[date, Mapping[str, Any]]] = {}
@@ -41,9 +45,13 @@ def market_daily(
     return rows
 
 
-def _asset(by_date: Mapping[date, Mapping[str, Any]], sentiment: Mapping[date, tuple[int, str]], limits: Thresholds) -> list[Row]:
+def _asset(
+    by_date: Mapping[date, Mapping[str, Any]], sentiment: Mapping[date, tuple[int, str]], limits: Thresholds
+) -> list[Row]:
     prices = {day: Decimal(row["price"]) for day, row in by_date.items()}
-    returns = {day: (price / before).ln() for day, price in prices.items() if (before := prices.get(day - timedelta(1)))}
+    returns = {
+        day: (price / before).ln() for day, price in prices.items() if (before := prices.get(day - timedelta(1)))
+    }
     rows: list[Row] = []
     wilder: tuple[Decimal, Decimal] | None = None
     run: list[Decimal] = []  # changes of the unbroken run that ends today
@@ -72,9 +80,14 @@ def _asset(by_date: Mapping[date, Mapping[str, Any]], sentiment: Mapping[date, t
             **_sums(by_date, known),
             **_changes(prices, day),
             **_windows(prices, returns, by_date, day),
-            **{name: source.get(name) for name in ("market_cap", "total_volume", "price_source", "source_id", "batch_id")},
+            **{
+                name: source.get(name)
+                for name in ("market_cap", "total_volume", "price_source", "source_id", "batch_id")
+            },
         }
-        row["running_maximum_drawdown_percentage"] = min(row["drawdown_percentage"], *(r["drawdown_percentage"] for r in rows), Decimal(0))
+        row["running_maximum_drawdown_percentage"] = min(
+            row["drawdown_percentage"], *(r["drawdown_percentage"] for r in rows), Decimal(0)
+        )
         rows.append({**row, **_signals(row, sentiment.get(day), limits)})
     return rows
 
@@ -101,10 +114,18 @@ def _sums(by_date: Mapping[date, Mapping[str, Any]], known: list[date]) -> Row:
 
 def _changes(prices: Mapping[date, Decimal], day: date) -> Row:
     earlier = {n: prices.get(day - timedelta(n)) for n in (1, 7, 30)}
-    return {f"price_change_percentage_{n}d": None if old is None else (prices[day] / old - 1) * 100 for n, old in earlier.items()}
+    return {
+        f"price_change_percentage_{n}d": None if old is None else (prices[day] / old - 1) * 100
+        for n, old in earlier.items()
+    }
 
 
-def _windows(prices: Mapping[date, Decimal], returns: Mapping[date, Decimal], by_date: Mapping[date, Mapping[str, Any]], day: date) -> Row:
+def _windows(
+    prices: Mapping[date, Decimal],
+    returns: Mapping[date, Decimal],
+    by_date: Mapping[date, Mapping[str, Any]],
+    day: date,
+) -> Row:
     row: Row = {}
     for n in (7, 30):
         span = [day - timedelta(k) for k in range(n)]
@@ -190,7 +211,9 @@ def _stats(rows: list[Row]) -> Row:
         }
 
 
-def market_overview(daily: Mapping[tuple[str, str, date], Row], limits: Thresholds = Thresholds()) -> dict[tuple[date, str], Row]:
+def market_overview(
+    daily: Mapping[tuple[str, str, date], Row], limits: Thresholds = Thresholds()
+) -> dict[tuple[date, str], Row]:
     """One row for each day and quote currency, from all assets of the day."""
     days: dict[tuple[date, str], dict[str, Row]] = {}
     for (asset, quote, day), row in daily.items():
@@ -202,9 +225,15 @@ def _overview(assets: Mapping[str, Row], limits: Thresholds) -> Row:
     caps = [Decimal(row["market_cap"]) for row in assets.values() if row["market_cap"] is not None]
     volumes = [Decimal(row["total_volume"]) for row in assets.values() if row["total_volume"] is not None]
     total = sum(caps, Decimal(0)) if caps else None
-    changes = {asset: row["price_change_percentage_1d"] for asset, row in assets.items() if row["price_change_percentage_1d"] is not None}
+    changes = {
+        asset: row["price_change_percentage_1d"]
+        for asset, row in assets.items()
+        if row["price_change_percentage_1d"] is not None
+    }
     full = [row for row in assets.values() if row["sma_30d"] is not None]
-    large = sorted(assets, key=lambda a: (assets[a]["market_cap"] is None, -(assets[a]["market_cap"] or 0), a))[: limits.movers_among]
+    large = sorted(assets, key=lambda a: (assets[a]["market_cap"] is None, -(assets[a]["market_cap"] or 0), a))[
+        : limits.movers_among
+    ]
     moved = {asset: changes[asset] for asset in large if asset in changes}
     share = {name: assets[name]["market_cap"] if name in assets else None for name in ("bitcoin", "ethereum")}
     some = next(iter(assets.values()))
@@ -212,11 +241,16 @@ def _overview(assets: Mapping[str, Row], limits: Thresholds) -> Row:
         "assets": len(assets),
         "total_market_cap": total,
         "total_volume": sum(volumes, Decimal(0)) if volumes else None,
-        **{f"{name}_dominance_percentage": 100 * Decimal(cap) / total if cap and total else None for name, cap in share.items()},
+        **{
+            f"{name}_dominance_percentage": 100 * Decimal(cap) / total if cap and total else None
+            for name, cap in share.items()
+        },
         "advancers": sum(change > 0 for change in changes.values()),
         "decliners": sum(change < 0 for change in changes.values()),
         "unchanged": sum(change == 0 for change in changes.values()),
-        "above_sma_30d_percentage": Decimal(100 * sum(r["ma30_signal"] == "ABOVE" for r in full)) / len(full) if full else None,
+        "above_sma_30d_percentage": Decimal(100 * sum(r["ma30_signal"] == "ABOVE" for r in full)) / len(full)
+        if full
+        else None,
         "gainers": sorted((a for a in moved if moved[a] > 0), key=lambda a: (-moved[a], a))[: limits.movers],
         "losers": sorted((a for a in moved if moved[a] < 0), key=lambda a: (moved[a], a))[: limits.movers],
         "fear_greed_value": some["fear_greed_value"],

@@ -34,7 +34,9 @@ def walk(seed: int, start: float, spread: float, days: int = DAYS) -> Iterator[f
 
 
 def series() -> dict[str, list[float | None]]:
-    """Prices by asset, None on days without a row: ordinary, constant, tiny, huge, jumping, broken off and sparse ones."""
+    """Prices by asset, None on days without a row: ordinary, constant, tiny, huge, jumping, broken off and sparse
+    ones.
+    """
     gaps = random.Random(7)
     made: dict[str, list[float | None]] = {
         "bitcoin": list(walk(1, 60_000.0, 0.03)),
@@ -54,7 +56,9 @@ def series() -> dict[str, list[float | None]]:
         "returned": [3.0 + n % 5 if n < 17 or n > 58 else None for n in range(DAYS)],
     }
     for number in range(6):
-        made[f"random-{number}"] = [None if gaps.random() < 0.02 else price for price in walk(10 + number, 10.0 ** (number - 3), 0.1)]
+        made[f"random-{number}"] = [
+            None if gaps.random() < 0.02 else price for price in walk(10 + number, 10.0 ** (number - 3), 0.1)
+        ]
     return made
 
 
@@ -74,7 +78,11 @@ def observations(batch: str = "history") -> list[dict[str, Any]]:
 def index() -> dict[date, dict[str, Any]]:
     """A Fear & Greed index that visits every band and its bounds, with days without a value."""
     values = [0, 24, 25, 26, 46, 47, 54, 55, 75, 76, 100]
-    return {START + timedelta(n): index_row(START + timedelta(n), values[(n * 7) % len(values)]) for n in range(DAYS) if n % 13}
+    return {
+        START + timedelta(n): index_row(START + timedelta(n), values[(n * 7) % len(values)])
+        for n in range(DAYS)
+        if n % 13
+    }
 
 
 def day_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +122,11 @@ def test_every_figure_agrees_with_the_definitions(bench: Bench, thresholds: Thre
     assert report.rows["market_daily"] == len(rows)
     assert {row["signal"] for row in found["market_daily"].values()} == {"BUY", "SELL", "WAIT"}
     assert {row["ma30_signal"] for row in found["market_daily"].values()} == {"ABOVE", "AT", "BELOW", None}
-    assert {row["combined_signal"] for row in found["market_daily"].values()} == {"POTENTIAL_BUY", "POTENTIAL_SELL", "HOLD"}
+    assert {row["combined_signal"] for row in found["market_daily"].values()} == {
+        "POTENTIAL_BUY",
+        "POTENTIAL_SELL",
+        "HOLD",
+    }
     assert {row["sentiment_score"] for row in found["market_daily"].values()} == {1, 2, 3, 4, 5, None}
     for row in (row for key, row in found["market_daily"].items() if key[0].startswith("constant")):
         assert {row["volatility_7d"], row["volatility_30d"], row["realized_volatility_7d"]} <= {0.0, None}
@@ -149,7 +161,12 @@ def exports() -> dict[str, list[tuple[date, datetime, float, float | None, float
 
 
 WINDOWED = ("sma", "volatility", "realized_volatility", "price_change_percentage")
-NUMPY_FIGURES = [*(f"{name}_{n}d" for n in (7, 30) for name in WINDOWED), "running_high", "drawdown_percentage", "rsi_14d"]
+NUMPY_FIGURES = [
+    *(f"{name}_{n}d" for n in (7, 30) for name in WINDOWED),
+    "running_high",
+    "drawdown_percentage",
+    "rsi_14d",
+]
 
 
 def numpy_figures(days: list[date], prices: np.ndarray) -> dict[str, np.ndarray]:
@@ -213,7 +230,9 @@ def test_the_real_histories_agree_with_numpy(bench: Bench) -> None:
         for name, expected in figures.items():
             values = np.array([found[asset, "usd", day][name] for day in days], dtype=float)
             assert np.array_equal(np.isnan(values), np.isnan(expected)), (asset, name)
-            scale = 1e-12 if name == "drawdown_percentage" else 0  # numpy's own p / high - 1 loses digits near 0; the SQL does not
+            scale = (
+                1e-12 if name == "drawdown_percentage" else 0
+            )  # numpy's own p / high - 1 loses digits near 0; the SQL does not
             np.testing.assert_allclose(values, expected, rtol=1e-12, atol=scale, err_msg=f"{asset} {name}")
         row = stats[asset, "usd"]
         assert (row["first_date"], row["last_date"], row["days_tracked"]) == (days[0], days[-1], len(days))

@@ -1,4 +1,6 @@
-"""The refresh as a whole: what it reads, that any order of publishes ends in the same marts, and that a failure leaves no trace."""
+"""The refresh as a whole: what it reads, that any order of publishes ends in the same marts, and that a failure leaves
+no trace.
+"""
 
 import json
 import random
@@ -12,7 +14,16 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import CoinbeamError, TerminalError, WriteConflictError
 from coinbeam.marts import MartPlan, Marts
 from local.temporary import LocalCloud
-from tests.coinbeam.marts.conftest import MARTS, START, Bench, assert_same_marts, day_row, index_row, make_bench, snapshot_row
+from tests.coinbeam.marts.conftest import (
+    MARTS,
+    START,
+    Bench,
+    assert_same_marts,
+    day_row,
+    index_row,
+    make_bench,
+    snapshot_row,
+)
 
 pytestmark = pytest.mark.cloud
 
@@ -46,7 +57,11 @@ def publish(bench: Bench, step: int, source: random.Random) -> None:
             bench.put(SNAPSHOT_FACT, name, rows)
     else:
         days = source.sample(range(60), 10)
-        bench.put(FEAR_GREED_FACT, f"i{step}", [index_row(START + timedelta(d), source.randrange(101), f"i{step}") for d in days])
+        bench.put(
+            FEAR_GREED_FACT,
+            f"i{step}",
+            [index_row(START + timedelta(d), source.randrange(101), f"i{step}") for d in days],
+        )
 
 
 def copied(bench: Bench, cloud: LocalCloud) -> Bench:
@@ -63,7 +78,9 @@ def copied(bench: Bench, cloud: LocalCloud) -> Bench:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_any_order_of_publishes_ends_as_one_refresh_of_everything(bench: Bench, local_cloud: LocalCloud, seed: int) -> None:
+def test_any_order_of_publishes_ends_as_one_refresh_of_everything(
+    bench: Bench, local_cloud: LocalCloud, seed: int
+) -> None:
     source = random.Random(seed)
     for step in range(10):
         publish(bench, step, source)
@@ -83,11 +100,25 @@ def test_days_one_by_one_cut_into_slices_or_at_once_are_the_same(
     bench: Bench, local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = random.Random(5)
-    gaps = {"bitcoin": {17}, "ethereum": set(), "third": set(range(5, 48))}  # the last one returns after more than the look-back
-    batches = [range(20), [47], range(20, 46), [46], [48], [49]]  # a day too early in the middle, then the days that it waits for
+    gaps = {
+        "bitcoin": {17},
+        "ethereum": set(),
+        "third": set(range(5, 48)),
+    }  # the last one returns after more than the look-back
+    batches = [
+        range(20),
+        [47],
+        range(20, 46),
+        [46],
+        [48],
+        [49],
+    ]  # a day too early in the middle, then the days that it waits for
     for number, days in enumerate(batches):
         rows = [
-            day_row(a, START + timedelta(d), source.lognormvariate(0, 0.3), f"b{number}") for d in days for a in ASSETS if d not in gaps[a]
+            day_row(a, START + timedelta(d), source.lognormvariate(0, 0.3), f"b{number}")
+            for d in days
+            for a in ASSETS
+            if d not in gaps[a]
         ]
         bench.put(DAILY_FACT, f"b{number}", rows)
         bench.refresh()
@@ -122,16 +153,24 @@ def test_a_later_price_changes_no_earlier_row(bench: Bench) -> None:
     bench.refresh()
     after = bench.rows("market_daily")
     split = START + 40 * DAY
-    assert {key: row for key, row in after.items() if key[2] < split} == {key: row for key, row in before.items() if key[2] < split}
+    assert {key: row for key, row in after.items() if key[2] < split} == {
+        key: row for key, row in before.items() if key[2] < split
+    }
     assert all(row != before[key] for key, row in after.items() if key[2] >= split)
-    assert {k: v for k, v in bench.rows("market_overview").items() if k[0] < split} == {k: v for k, v in overview.items() if k[0] < split}
+    assert {k: v for k, v in bench.rows("market_overview").items() if k[0] < split} == {
+        k: v for k, v in overview.items() if k[0] < split
+    }
 
 
-def test_a_refresh_that_fails_half_way_leaves_everything_as_it_was(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refresh_that_fails_half_way_leaves_everything_as_it_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.put(DAILY_FACT, "first", [day_row("bitcoin", START + timedelta(d), 1.0 + d, "first") for d in range(9)])
     bench.refresh()
     before = bench.everything()
-    bench.put(DAILY_FACT, "second", [day_row("bitcoin", START + timedelta(d), 29.0 - d, "second") for d in range(5, 12)])
+    bench.put(
+        DAILY_FACT, "second", [day_row("bitcoin", START + timedelta(d), 29.0 - d, "second") for d in range(5, 12)]
+    )
     queue = bench.marts.pending()
     whole = Marts.script
     for marker in ("DELETE FROM {asset_stats}", "COMMIT TRANSACTION;"):  # after the first mart, and after everything
@@ -168,7 +207,9 @@ def test_a_publish_between_plan_and_refresh_is_noticed(bench: Bench) -> None:
     bench.put(DAILY_FACT, "new", [day_row("bitcoin", START + timedelta(d), 3.0, "new") for d in (40, 41)])
     stale = marts.plan()
     assert stale is not None
-    narrow = stale.model_copy(update={"touched": stale.touched and stale.touched.model_copy(update={"last_date": START + 40 * DAY})})
+    narrow = stale.model_copy(
+        update={"touched": stale.touched and stale.touched.model_copy(update={"last_date": START + 40 * DAY})}
+    )
     with pytest.raises(WriteConflictError, match="between the plan"):
         marts._run(narrow)
     blind = stale.model_copy(update={"touched": None})
@@ -218,16 +259,32 @@ def test_a_snapshot_later_in_a_day_recomputes_no_day(bench: Bench) -> None:
 def test_latest_prices_follow_snapshots_retractions_and_history(bench: Bench) -> None:
     def latest() -> dict[str, tuple[Any, ...]]:
         bench.refresh()
-        return {key[0]: (row["price"], row["kind"], row["batch_id"]) for key, row in bench.rows("latest_prices").items()}
+        return {
+            key[0]: (row["price"], row["kind"], row["batch_id"]) for key, row in bench.rows("latest_prices").items()
+        }
 
     bench.put(DAILY_FACT, "h", [day_row("old", START - 90 * DAY, 7.0, "h"), day_row("bitcoin", START, 8.0, "h")])
     assert latest() == {"old": (7.0, "daily", "h"), "bitcoin": (8.0, "daily", "h")}
     bench.put(SNAPSHOT_FACT, "a", [snapshot_row("bitcoin", at(0), 1.0, "a"), snapshot_row("ethereum", at(0), 2.0, "a")])
-    assert latest() == {"old": (7.0, "daily", "h"), "bitcoin": (1.0, "snapshot", "a"), "ethereum": (2.0, "snapshot", "a")}
-    bench.put(SNAPSHOT_FACT, "b", [snapshot_row("bitcoin", at(50, 3), 3.0, "b"), snapshot_row("old", at(50, 3), 4.0, "b")])
-    assert latest() == {"old": (4.0, "snapshot", "b"), "bitcoin": (3.0, "snapshot", "b"), "ethereum": (2.0, "snapshot", "a")}
+    assert latest() == {
+        "old": (7.0, "daily", "h"),
+        "bitcoin": (1.0, "snapshot", "a"),
+        "ethereum": (2.0, "snapshot", "a"),
+    }
+    bench.put(
+        SNAPSHOT_FACT, "b", [snapshot_row("bitcoin", at(50, 3), 3.0, "b"), snapshot_row("old", at(50, 3), 4.0, "b")]
+    )
+    assert latest() == {
+        "old": (4.0, "snapshot", "b"),
+        "bitcoin": (3.0, "snapshot", "b"),
+        "ethereum": (2.0, "snapshot", "a"),
+    }
     bench.put(SNAPSHOT_FACT, "b", [])
-    assert latest() == {"old": (7.0, "daily", "h"), "bitcoin": (1.0, "snapshot", "a"), "ethereum": (2.0, "snapshot", "a")}
+    assert latest() == {
+        "old": (7.0, "daily", "h"),
+        "bitcoin": (1.0, "snapshot", "a"),
+        "ethereum": (2.0, "snapshot", "a"),
+    }
     bench.put(SNAPSHOT_FACT, "a", [])
     assert latest() == {"old": (7.0, "daily", "h"), "bitcoin": (8.0, "daily", "h")}
     bench.put(DAILY_FACT, "h", [])
@@ -262,7 +319,11 @@ def test_sentiment_that_comes_late_changes_its_own_days_alone(bench: Bench) -> N
     bench.put(FEAR_GREED_FACT, "index", [index_row(START + 33 * DAY, 10), index_row(START + 2 * DAY, 90)])
     report = bench.refresh()
     after = bench.rows("market_daily")
-    changed = {key[2]: {name for name in row if row[name] != before[key][name]} for key, row in after.items() if row != before[key]}
+    changed = {
+        key[2]: {name for name in row if row[name] != before[key][name]}
+        for key, row in after.items()
+        if row != before[key]
+    }
     sentiment = {"fear_greed_value", "fear_greed_classification", "sentiment_score"}
     assert changed == {START + 2 * DAY: sentiment, START + 33 * DAY: sentiment | {"combined_signal"}}
     assert after["bitcoin", "usd", START + 33 * DAY]["combined_signal"] == "POTENTIAL_BUY"
@@ -275,9 +336,17 @@ def test_sentiment_that_comes_late_changes_its_own_days_alone(bench: Bench) -> N
 
 def test_thresholds_come_from_the_settings(bench: Bench) -> None:
     settings = bench.warehouse.settings
-    signals = settings.signals.model_copy(update={"min_volatility": 1e6, "fear_below": 95, "movers": 1, "movers_among": 2})
+    signals = settings.signals.model_copy(
+        update={"min_volatility": 1e6, "fear_below": 95, "movers": 1, "movers_among": 2}
+    )
     bench.put(
-        DAILY_FACT, "b", [day_row(f"c{n}", START + timedelta(d), 100.0 - d * n, "b", market_cap=n) for d in range(31) for n in (1, 2, 3)]
+        DAILY_FACT,
+        "b",
+        [
+            day_row(f"c{n}", START + timedelta(d), 100.0 - d * n, "b", market_cap=n)
+            for d in range(31)
+            for n in (1, 2, 3)
+        ],
     )
     bench.put(FEAR_GREED_FACT, "index", [index_row(START + 30 * DAY, 94)])
     Marts(bench.warehouse, settings.model_copy(update={"signals": signals})).refresh()
@@ -290,14 +359,36 @@ def test_thresholds_come_from_the_settings(bench: Bench) -> None:
 
 def test_views_show_history_and_the_fate_of_rows(bench: Bench) -> None:
     bench.put(DAILY_FACT, "h", [day_row("bitcoin", START, 1.0, "h")])
-    bench.put(SNAPSHOT_FACT, "s", [snapshot_row("bitcoin", at(0), 2.0, "s"), snapshot_row("bitcoin", at(0, 1), 3.0, "s")])
+    bench.put(
+        SNAPSHOT_FACT, "s", [snapshot_row("bitcoin", at(0), 2.0, "s"), snapshot_row("bitcoin", at(0, 1), 3.0, "s")]
+    )
     name = bench.warehouse.table(load_contract("price_history"))
-    rows = bench.warehouse.rows(f"SELECT price_at, kind, price FROM `{name}` WHERE date = DATE '{START}' ORDER BY price_at, kind")
-    assert [tuple(row.values()) for row in rows] == [(at(0), "daily", 1.0), (at(0), "snapshot", 2.0), (at(0, 1), "snapshot", 3.0)]
+    rows = bench.warehouse.rows(
+        f"SELECT price_at, kind, price FROM `{name}` WHERE date = DATE '{START}' ORDER BY price_at, kind"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        (at(0), "daily", 1.0),
+        (at(0), "snapshot", 2.0),
+        (at(0, 1), "snapshot", 3.0),
+    ]
     contract = load_contract("ingestion_batch")
-    sample = {"STRING": "x", "INT64": 0, "DATE": "2026-01-02", "TIMESTAMP": "2026-01-02T00:00:00Z", "FLOAT64": 0.0, "BOOL": True}
+    sample = {
+        "STRING": "x",
+        "INT64": 0,
+        "DATE": "2026-01-02",
+        "TIMESTAMP": "2026-01-02T00:00:00Z",
+        "FLOAT64": 0.0,
+        "BOOL": True,
+    }
     row = {column.name: sample[column.type] for column in contract.columns if column.required}
-    counts = {"rows_read": 200, "rows_duplicate": 10, "rows_surplus": 20, "rows_unpriced": 30, "rows_rejected": 40, "rows_published": 100}
+    counts = {
+        "rows_read": 200,
+        "rows_duplicate": 10,
+        "rows_surplus": 20,
+        "rows_unpriced": 30,
+        "rows_rejected": 40,
+        "rows_published": 100,
+    }
     bench.warehouse.merge_rows(contract, [{**row, **counts}, {**row, "run_id": "gap"}])
     found = bench.rows("deduplication_stats")
     shares = ("duplicate", "surplus", "unpriced", "rejected", "published")

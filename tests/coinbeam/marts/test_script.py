@@ -1,4 +1,6 @@
-"""The text of a refresh: BigQuery's SQL, one transaction, and a literal range wherever a partitioned table is read or changed."""
+"""The text of a refresh: BigQuery's SQL, one transaction, and a literal range wherever a partitioned table is read or
+changed.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -11,7 +13,19 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from coinbeam.contracts import load_all
-from coinbeam.marts import LOOK_BACK_DAYS, MOST_SLICES, SLICE_DAYS, SLICE_ROWS, MartPlan, Marts, Publication, Range, Touched, hull, joined
+from coinbeam.marts import (
+    LOOK_BACK_DAYS,
+    MOST_SLICES,
+    SLICE_DAYS,
+    SLICE_ROWS,
+    MartPlan,
+    Marts,
+    Publication,
+    Range,
+    Touched,
+    hull,
+    joined,
+)
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import temporary_settings
 
@@ -71,7 +85,9 @@ def literal_ranges(scope: exp.Expr | None) -> set[str]:
     conditions = scope.this.flatten() if isinstance(scope.this, exp.And) else [scope.this]
     plain = (exp.Cast, exp.Date, exp.DateSub)
     return {
-        c.this.name for c in conditions if isinstance(c, exp.Between) and all(isinstance(c.args[bound], plain) for bound in ("low", "high"))
+        c.this.name
+        for c in conditions
+        if isinstance(c, exp.Between) and all(isinstance(c.args[bound], plain) for bound in ("low", "high"))
     }
 
 
@@ -121,14 +137,22 @@ def test_a_script_is_one_transaction(idle: Marts, plan: MartPlan) -> None:
 
 
 def test_only_the_publications_of_the_plan_are_marked(idle: Marts) -> None:
-    [update] = [s for s in statements(idle.script(PLANS["the index alone"])) if isinstance(s, exp.Update) and s.this.name == "publication"]
+    [update] = [
+        s
+        for s in statements(idle.script(PLANS["the index alone"]))
+        if isinstance(s, exp.Update) and s.this.name == "publication"
+    ]
     text = update.sql(dialect="bigquery")
     assert text.count("2026-01-02T03:04:05.678901Z") == 3  # refreshed_at, and published_at of either
     assert "refreshed_at IS NULL" in text
 
 
 dates = st.dates(date(2013, 1, 1), date(2027, 1, 1))
-ranges = st.lists(st.tuples(dates, st.integers(0, 400)).map(lambda pair: (pair[0], pair[0] + timedelta(pair[1]))), min_size=1, max_size=8)
+ranges = st.lists(
+    st.tuples(dates, st.integers(0, 400)).map(lambda pair: (pair[0], pair[0] + timedelta(pair[1]))),
+    min_size=1,
+    max_size=8,
+)
 
 
 @given(ranges)
@@ -142,7 +166,9 @@ def test_joined_ranges_hold_every_date_and_lie_apart(given_ranges: list[Range]) 
 
 @given(dates, st.integers(0, 6_000), st.integers(1, 20_000))
 def test_slices_cover_every_day_once_within_their_bounds(first: date, days: int, assets: int) -> None:
-    touched = Touched(assets=assets, first_date=first, last_date=first + timedelta(days), last_changed=first, look_back_from=first)
+    touched = Touched(
+        assets=assets, first_date=first, last_date=first + timedelta(days), last_changed=first, look_back_from=first
+    )
     slices = touched.slices
     covered = [a + timedelta(n) for a, b in slices for n in range((b - a).days + 1)]
     assert covered == [first + timedelta(n) for n in range(days + 1)]

@@ -49,7 +49,9 @@ def test_an_alert_without_a_link_has_no_empty_line() -> None:
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 500])
-def test_a_webhook_that_refuses_is_logged_and_never_raised(status: int, webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_webhook_that_refuses_is_logged_and_never_raised(
+    status: int, webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
     webhook.status = status
     with caplog.at_level(logging.INFO):
         assert send(ALERT, settings(webhook.url)) is False

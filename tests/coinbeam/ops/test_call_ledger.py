@@ -29,7 +29,9 @@ NOW = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
 def limited(given: Settings, calls_per_month: int) -> Settings:
     """Settings of a plan of so many calls."""
     plan = given.coingecko.limits.model_copy(update={"calls_per_month": calls_per_month})
-    return given.model_copy(update={"coingecko": given.coingecko.model_copy(update={"plans": {"tiny": plan}, "plan": "tiny"})})
+    return given.model_copy(
+        update={"coingecko": given.coingecko.model_copy(update={"plans": {"tiny": plan}, "plan": "tiny"})}
+    )
 
 
 def ledger(warehouse: Warehouse, limit: int = 100, clock: Clock = lambda: NOW) -> CallLedger:
@@ -52,14 +54,22 @@ def test_a_reservation_counts_in_full_until_it_is_settled(stage: Stage) -> None:
     used = book.usage(LIVE_SOURCE)
     assert (used.spent, used.reserved, used.today, used.left) == (31, 0, 31, 69)
     (row,) = entries(stage)
-    assert (row["calls_reserved"], row["calls_spent"], row["calls_per_month"], row["run_label"]) == (40, 31, 100, "manual__1")
+    assert (row["calls_reserved"], row["calls_spent"], row["calls_per_month"], row["run_label"]) == (
+        40,
+        31,
+        100,
+        "manual__1",
+    )
     assert row["settled_at"] == NOW
 
 
 def test_an_attempt_that_was_killed_counts_in_full_for_ever(stage: Stage) -> None:
     ledger(stage.warehouse).reserve("fetch", "batch", 60, LIVE_SOURCE)
     later = ledger(stage.warehouse, clock=lambda: NOW + timedelta(minutes=10))
-    with pytest.raises(BudgetExceededError, match=r"fetch needs 50 calls for batch, but 40 of 100 are left this month\. .*coingecko\.plan"):
+    with pytest.raises(
+        BudgetExceededError,
+        match=r"fetch needs 50 calls for batch, but 40 of 100 are left this month\. .*coingecko\.plan",
+    ):
         later.reserve("fetch", "batch", 50, LIVE_SOURCE)
     assert [row["calls_reserved"] for row in entries(stage)] == [60], "the refused one left nothing"
 
@@ -111,8 +121,15 @@ def test_sources_have_plans_of_their_own(stage: Stage) -> None:
         pytest.param(0, 5, 1, 5, id="nothing needed, a little for surprises"),
     ],
 )
-def test_headroom_is_what_the_month_has_left(stage: Stage, calls: int, headroom: int, multiple: int, granted: int) -> None:
-    assert ledger(stage.warehouse).reserve("fetch", "batch", calls, LIVE_SOURCE, headroom=headroom, multiple=multiple).calls == granted
+def test_headroom_is_what_the_month_has_left(
+    stage: Stage, calls: int, headroom: int, multiple: int, granted: int
+) -> None:
+    assert (
+        ledger(stage.warehouse)
+        .reserve("fetch", "batch", calls, LIVE_SOURCE, headroom=headroom, multiple=multiple)
+        .calls
+        == granted
+    )
 
 
 def test_calls_that_fit_only_without_even_shards_are_refused(stage: Stage) -> None:
@@ -122,13 +139,17 @@ def test_calls_that_fit_only_without_even_shards_are_refused(stage: Stage) -> No
 
 @pytest.mark.parametrize("threads", [4, 20])
 def test_parallel_reservations_never_exceed_the_month(stage: Stage, threads: int) -> None:
-    """Every thread reserves at the same moment, with a client of its own; what is granted is what fits, and not one call more."""
+    """Every thread reserves at the same moment, with a client of its own; what is granted is what fits, and not one
+    call more.
+    """
     limit, calls, start = 100, 7, threading.Barrier(threads)
 
     def reserve(number: int) -> list[int]:
         book = ledger(Warehouse(stage.warehouse.settings), limit)
         start.wait(30)
-        return [attempt for turn in range(20 // threads) if (attempt := _try_to_reserve(book, f"b{number}-{turn}", calls))]
+        return [
+            attempt for turn in range(20 // threads) if (attempt := _try_to_reserve(book, f"b{number}-{turn}", calls))
+        ]
 
     with ThreadPoolExecutor(threads) as pool:
         granted = [count for counts in pool.map(reserve, range(threads)) for count in counts]
@@ -145,7 +166,9 @@ def _try_to_reserve(book: CallLedger, batch: str, calls: int) -> int:
 
 
 def test_every_reservation_updates_the_row_that_makes_them_take_turns(stage: Stage) -> None:
-    """In BigQuery only an update conflicts with another statement, so without this the bound would hold on the emulator alone."""
+    """In BigQuery only an update conflicts with another statement, so without this the bound would hold on the emulator
+    alone.
+    """
     ledger(stage.warehouse, clock=lambda: NOW - timedelta(hours=1)).reserve("fetch", "a", 1, LIVE_SOURCE)
     ledger(stage.warehouse).reserve("fetch", "b", 1, LIVE_SOURCE)
     (lock,) = (row for row in stage.contents(LEDGER) if row["job"] == "lock")
@@ -169,7 +192,9 @@ class Overtaken(Warehouse):
             self.asked += 1
             if self.asked <= self.times:
                 with self.answering():
-                    raise BadRequest("Could not serialize access to table p:ops.api_call_budget due to concurrent update")  # type: ignore[no-untyped-call]
+                    raise BadRequest(
+                        "Could not serialize access to table p:ops.api_call_budget due to concurrent update"
+                    )  # type: ignore[no-untyped-call]
         return super().query(sql, parameters)
 
 
@@ -190,7 +215,9 @@ def test_a_reservation_that_is_overtaken_again_and_again_gives_up_and_may_be_ret
 
 
 def test_a_statement_whose_answer_was_lost_is_safe_to_repeat(stage: Stage) -> None:
-    """The first try did its work, and its answer never came: the second must neither add a row nor count the first against itself."""
+    """The first try did its work, and its answer never came: the second must neither add a row nor count the first
+    against itself.
+    """
 
     class Lost(Warehouse):
         lost = False
@@ -227,8 +254,14 @@ _months = iter(range(10**6))
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(1, 5), st.sampled_from(["settle", "kill"]))))
-def test_whatever_is_asked_the_sum_stays_within_the_plan(module_stage: Warehouse, steps: list[tuple[int, int, int, str]]) -> None:
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(1, 5), st.sampled_from(["settle", "kill"]))
+    )
+)
+def test_whatever_is_asked_the_sum_stays_within_the_plan(
+    module_stage: Warehouse, steps: list[tuple[int, int, int, str]]
+) -> None:
     number = next(_months)
     now = datetime(2000 + number // 12, number % 12 + 1, 1, tzinfo=UTC)
     book, used = ledger(module_stage, clock=lambda: now), 0

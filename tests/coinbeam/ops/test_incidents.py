@@ -15,7 +15,9 @@ from tests.coinbeam.conftest import DAY, Stage
 pytestmark = pytest.mark.cloud
 
 
-def failure(task: str = "audit", kind: str = "PublishBlockedError", run: str = "r1", dag: str = "etl", message: str = "5 rules") -> Failure:
+def failure(
+    task: str = "audit", kind: str = "PublishBlockedError", run: str = "r1", dag: str = "etl", message: str = "5 rules"
+) -> Failure:
     """A failure of a task."""
     return Failure(dag, task, kind, f"Coinbeam: {dag}.{task} failed", message, run)
 

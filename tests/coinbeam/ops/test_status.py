@@ -32,7 +32,9 @@ def record(stage: Stage, batch: str, table: str | None, hour: int) -> None:
     """A row of ``ingestion_batch``."""
     contract = load_contract("ingestion_batch")
     row: dict[str, Any] = {c.name: 0 if c.type == "INT64" else "x" for c in contract.columns if c.required}
-    instants = {name: (DAY + timedelta(hours=hour)).isoformat() for name in ("snapshot_at", "started_at", "finished_at")}
+    instants = {
+        name: (DAY + timedelta(hours=hour)).isoformat() for name in ("snapshot_at", "started_at", "finished_at")
+    }
     row |= instants | {"snapshot_date": f"{DAY:%Y-%m-%d}", "batch_id": batch, "table_name": table}
     stage.warehouse.merge_rows(contract, [row])
 
@@ -62,7 +64,9 @@ def test_every_kind_of_batch_shows_its_last_runs(stage: Stage) -> None:
         record(stage, f"snapshot-{hour}", None if hour < 2 else SNAPSHOT_FACT, hour)
     record(stage, "history", DAILY_FACT, 0)
     batches = [row["batch_id"] for row in last_batches(stage.warehouse, limit=3)]
-    assert batches == ["history", "snapshot-6", "snapshot-5", "snapshot-4"], "an older row of another kind is not crowded out"
+    assert batches == ["history", "snapshot-6", "snapshot-5", "snapshot-4"], (
+        "an older row of another kind is not crowded out"
+    )
 
 
 def test_rejects_are_counted_by_batch_and_reason(stage: Stage) -> None:
@@ -87,11 +91,19 @@ def test_the_quota_is_what_the_ledger_says(stage: Stage) -> None:
 
 
 def test_open_incidents_and_backfills_are_shown(stage: Stage) -> None:
-    Incidents(stage.warehouse, lambda: DAY).report(Failure("etl", "audit", "PublishBlockedError", "audit failed", "5 rules", "r"))
+    Incidents(stage.warehouse, lambda: DAY).report(
+        Failure("etl", "audit", "PublishBlockedError", "audit failed", "5 rules", "r")
+    )
     contract = load_contract("history_piece")
     for number, state in enumerate(["planned", "published", "published", "failed"]):
         row: dict[str, Any] = {c.name: 0 if c.type == "INT64" else "x" for c in contract.columns if c.required}
-        row |= {"asset_id": f"a{number}", "first_date": "2025-01-01", "last_date": "2025-12-31", "status": state, "backfill_id": "b"}
+        row |= {
+            "asset_id": f"a{number}",
+            "first_date": "2025-01-01",
+            "last_date": "2025-12-31",
+            "status": state,
+            "backfill_id": "b",
+        }
         row |= {c.name: DAY.isoformat() for c in contract.columns if c.type == "TIMESTAMP"}
         stage.warehouse.merge_rows(contract, [row])
     blocks = {block.title: block.rows for block in status(stage).blocks()}

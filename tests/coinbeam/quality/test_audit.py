@@ -1,4 +1,6 @@
-"""The audit on the emulator: every rule is broken on purpose once, and must say so with the right number and the right keys."""
+"""The audit on the emulator: every rule is broken on purpose once, and must say so with the right number and the right
+keys.
+"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -83,7 +85,11 @@ def breaks(column: Column) -> dict[str, list[Any]]:
         column.maximum + step if column.maximum is not None else None,
     ]
     outside = [int(b) if column.type == "INT64" else float(b) for b in bounds if b is not None]
-    return found | ({"in_range": outside} if outside else {}) | ({"accepted": ["nonsense", "it's"]} if column.accepted else {})
+    return (
+        found
+        | ({"in_range": outside} if outside else {})
+        | ({"accepted": ["nonsense", "it's"]} if column.accepted else {})
+    )
 
 
 @pytest.mark.cloud
@@ -156,7 +162,9 @@ def test_the_share_of_rejects(rows: int, rejects: list[int], share: float, statu
 @pytest.mark.cloud
 @pytest.mark.parametrize(("expected", "status"), [(2, Status.PASSED), (1, Status.FAILED), (3, Status.FAILED)])
 def test_every_row_of_the_job_arrives_once(expected: int, status: Status, stage: Stage) -> None:
-    (result,) = auditor(stage).check(load_contract(FACT), loaded(stage, FACT, f"count_{expected}", VALID[FACT]), [row_count(expected)])
+    (result,) = auditor(stage).check(
+        load_contract(FACT), loaded(stage, FACT, f"count_{expected}", VALID[FACT]), [row_count(expected)]
+    )
     assert (result.status, result.value) == (status, 2)
 
 
@@ -200,7 +208,9 @@ def own_rule(query: str, sample: str = "", severity: Severity = Severity.WARNING
         pytest.param("SELECT COUNTIF(nothing > 1) FROM {table}", id="it names a column that is not there"),
         pytest.param("SELEC COUNT(*) FROM {table}", id="it is no SQL"),
         pytest.param("SELECT MAX(x) FROM {table} WHERE FALSE", id="it finds no number"),
-        pytest.param("SELECT IF(COUNT(*) > 0, CAST('NaN' AS FLOAT64), 0) FROM {table}", id="it finds what is not a number"),
+        pytest.param(
+            "SELECT IF(COUNT(*) > 0, CAST('NaN' AS FLOAT64), 0) FROM {table}", id="it finds what is not a number"
+        ),
         pytest.param("SELECT x FROM {table}", id="it finds two numbers"),
         pytest.param("SELECT 'many' FROM {table} LIMIT 1", id="it finds a text"),
         pytest.param("SELECT COUNT(*) FROM {tabel}", id="it misspells its placeholder"),
@@ -255,13 +265,16 @@ def stage_down(tmp_path: Path) -> Warehouse:
 def results_of(stage: Stage, batch: str) -> list[dict[str, Any]]:
     """What is recorded of a batch."""
     return stage.warehouse.rows(
-        f"SELECT * FROM `{stage.warehouse.table(load_contract('quality_result'))}` WHERE batch_id = '{batch}' ORDER BY run_id, rule, value"
+        f"SELECT * FROM `{stage.warehouse.table(load_contract('quality_result'))}` WHERE batch_id = '{batch}' ORDER "
+        "BY run_id, rule, value"
     )
 
 
 def result(status: Status, value: float | None, name: str = "own", sample: tuple[str, ...] = ()) -> Result:
     """A made-up result."""
-    return Result(FACT, Rule(name, "q", "<=", 0.05, Severity.ERROR, "Protects.", "current_price"), status, value, "Words.", sample)
+    return Result(
+        FACT, Rule(name, "q", "<=", 0.05, Severity.ERROR, "Protects.", "current_price"), status, value, "Words.", sample
+    )
 
 
 @pytest.mark.cloud
@@ -283,7 +296,14 @@ def test_results_are_appended_and_the_same_finding_only_once(stage: Stage) -> No
 @pytest.mark.cloud
 def test_an_age_that_grew_meanwhile_is_no_news_until_its_status_changes(stage: Stage) -> None:
     def aged(status: Status, hours: float) -> Result:
-        rule = Rule("age", "SELECT TIMESTAMP_DIFF({now}, MAX(snapshot_at), HOUR) FROM {table}", "<=", 26, Severity.ERROR, "Protects.")
+        rule = Rule(
+            "age",
+            "SELECT TIMESTAMP_DIFF({now}, MAX(snapshot_at), HOUR) FROM {table}",
+            "<=",
+            26,
+            Severity.ERROR,
+            "Protects.",
+        )
         return Result(FACT, rule, status, hours, "Words.")
 
     for found in (aged(Status.PASSED, 1.5), aged(Status.PASSED, 2.5), aged(Status.FAILED, 27.0)):

@@ -1,7 +1,8 @@
 """A mutation for every rule: data made to break exactly this rule, and a clean twin on which it passes.
 
-Rules that the contracts write are listed by table and name; a rule without a mutation fails the suite. Those that follow from columns and
-keys are broken one by one in ``test_audit.py``, shapes in ``test_published.py``; those over a report, references and freshness at the end.
+Rules that the contracts write are listed by table and name; a rule without a mutation fails the suite. Those that
+follow from columns and keys are broken one by one in ``test_audit.py``, shapes in ``test_published.py``; those over a
+report, references and freshness at the end.
 """
 
 import inspect
@@ -73,7 +74,9 @@ def day(offset: int = 0) -> date:
 
 def snapshot(asset: str = "a", **changes: Any) -> Row:
     """A snapshot that breaks no rule."""
-    return fact_row(asset, batch=BATCH, **{"current_price": 2.0, "market_cap": 20.0, "circulating_supply": 10.0, **changes})
+    return fact_row(
+        asset, batch=BATCH, **{"current_price": 2.0, "market_cap": 20.0, "circulating_supply": 10.0, **changes}
+    )
 
 
 def daily(asset: str = "a", on: date = TODAY, price: float = 100.0, **changes: Any) -> Row:
@@ -93,14 +96,22 @@ def daily(asset: str = "a", on: date = TODAY, price: float = 100.0, **changes: A
 
 
 def wavering(asset: str = "a", last: float = 100.0, days: int = 32) -> list[Row]:
-    """A month of prices that move by a hundredth up and down, and the last one: 30 log returns of about 0.01 before it."""
+    """A month of prices that move by a hundredth up and down, and the last one: 30 log returns of about 0.01 before
+    it.
+    """
     prices = [100.0 if n % 2 else 101.0 for n in range(days - 1)]
     return [daily(asset, day(n + 1 - days), price) for n, price in enumerate([*prices, last])]
 
 
 def index(on: date = TODAY, value: int = 50, classification: str = "Neutral", **changes: Any) -> Row:
     """A value of the index that breaks no rule."""
-    return {"date": on, "value": value, "classification": classification, "observed_at": f"{on}T00:00:00+00:00", **changes}
+    return {
+        "date": on,
+        "value": value,
+        "classification": classification,
+        "observed_at": f"{on}T00:00:00+00:00",
+        **changes,
+    }
 
 
 def version(asset: str = "a", begins: int = -9, ends: int | None = None, **changes: Any) -> Row:
@@ -160,8 +171,8 @@ class Mutation:
         broken: rows on which it does not.
         value: the number that it finds in the broken ones.
         sample: the keys that it names.
-        tables: rows of the other tables that it reads, by contract; all others are empty. An entry for the table itself stands for
-            all that is published of it, where the rule looks beyond the rows in question.
+        tables: rows of the other tables that it reads, by contract; all others are empty. An entry for the table itself
+            stands for all that is published of it, where the rule looks beyond the rows in question.
         broken_tables: those that differ when it is broken.
         passing_value: the number that it finds in the clean rows, where that is not 0.
     """
@@ -207,10 +218,16 @@ def indexes(count: int) -> list[Row]:
 RULES: dict[tuple[str, str], Mutation] = {
     (FACT, "rows_present"): Mutation([snapshot()], [], 0, passing_value=1),
     (FACT, "snapshot_date_matches_snapshot_at"): Mutation(
-        [snapshot()], [snapshot(), snapshot("day", snapshot_date="2026-01-03"), snapshot("minute", time_id=5)], 2, ("day", "minute")
+        [snapshot()],
+        [snapshot(), snapshot("day", snapshot_date="2026-01-03"), snapshot("minute", time_id=5)],
+        2,
+        ("day", "minute"),
     ),
     (FACT, "observed_not_after_ingested"): Mutation(
-        [snapshot(observed_at=at(minutes=6))], [snapshot("future", observed_at=at(minutes=6, seconds=1))], 1, ("future",)
+        [snapshot(observed_at=at(minutes=6))],
+        [snapshot("future", observed_at=at(minutes=6, seconds=1))],
+        1,
+        ("future",),
     ),
     (FACT, "low_not_above_high"): Mutation([snapshot()], [snapshot("odd", low_24h=3.0, high_24h=2.0)], 1, ("odd",)),
     (FACT, "supply_not_negative"): Mutation(
@@ -220,7 +237,9 @@ RULES: dict[tuple[str, str], Mutation] = {
         ("x-circulating", "x-max", "x-total"),
     ),
     (FACT, "stale_observations"): Mutation(
-        [snapshot(), snapshot("b")], [snapshot(), snapshot("old", observed_at=at(days=-2)), snapshot("c"), snapshot("d")], 0.25
+        [snapshot(), snapshot("b")],
+        [snapshot(), snapshot("old", observed_at=at(days=-2)), snapshot("c"), snapshot("d")],
+        0.25,
     ),
     (FACT, "not_in_future"): Mutation(
         [snapshot(snapshot_at=at(minutes=5))], [snapshot("soon", snapshot_at=at(minutes=5, seconds=1))], 1, ("soon",)
@@ -236,7 +255,12 @@ RULES: dict[tuple[str, str], Mutation] = {
     ),
     (FACT, "supply_in_order"): Mutation(
         [snapshot(circulating_supply=10.0, total_supply=9.95, max_supply=9.9), snapshot("none", total_supply=None)],
-        [snapshot(), snapshot("circulates", total_supply=9.0), snapshot("over", total_supply=20.0, max_supply=19.0), snapshot("d")],
+        [
+            snapshot(),
+            snapshot("circulates", total_supply=9.0),
+            snapshot("over", total_supply=20.0, max_supply=19.0),
+            snapshot("d"),
+        ],
         0.5,
         ("circulates", "over"),
     ),
@@ -247,7 +271,12 @@ RULES: dict[tuple[str, str], Mutation] = {
         ("odd",),
     ),
     (FACT, "price_jump"): Mutation(
-        [snapshot(current_price=105.0), snapshot("unknown"), snapshot("short", current_price=900.0), snapshot("flat", current_price=3.0)],
+        [
+            snapshot(current_price=105.0),
+            snapshot("unknown"),
+            snapshot("short", current_price=900.0),
+            snapshot("flat", current_price=3.0),
+        ],
         [snapshot(current_price=105.0), snapshot("jumped", current_price=115.0), snapshot("fell", current_price=85.0)],
         2,
         ("fell", "jumped"),
@@ -266,7 +295,9 @@ RULES: dict[tuple[str, str], Mutation] = {
         [snapshot(f"a{n}") for n in range(8)],
         0.2,
         ("a8", "a9"),
-        tables={ASSETS: [*(version(f"a{n}") for n in range(10)), version("gone", status="inactive"), version("a0", -20, -9)]},
+        tables={
+            ASSETS: [*(version(f"a{n}") for n in range(10)), version("gone", status="inactive"), version("a0", -20, -9)]
+        },
         passing_value=0.1,
     ),
     (DAILY_FACT, "rows_present"): Mutation([daily()], [], 0, passing_value=1),
@@ -274,7 +305,13 @@ RULES: dict[tuple[str, str], Mutation] = {
     (DAILY_FACT, "not_in_future"): one_row(daily, ("a 2026-01-03",), on=day(1)),
     (DAILY_FACT, "observed_not_after_ingested"): one_row(daily, ("a 2026-01-02",), ingested_at=at(minutes=-6)),
     (DAILY_FACT, "agrees_with_snapshots"): Mutation(
-        [daily(price=2.05), daily(on=day(-2), price=9.0), daily("b", price=9.0), daily("c", price=9.0), daily("d", price=9.0)],
+        [
+            daily(price=2.05),
+            daily(on=day(-2), price=9.0),
+            daily("b", price=9.0),
+            daily("c", price=9.0),
+            daily("d", price=9.0),
+        ],
         [daily(price=2.05), daily("e", price=2.2)],
         0.5,
         ("e 2026-01-02",),
@@ -294,7 +331,16 @@ RULES: dict[tuple[str, str], Mutation] = {
         3,
         ("a usd", "b usd"),
         tables={DAILY_FACT: [daily(), daily(on=day(-1)), daily(on=day(-40)), daily("other", day(-9)), daily("other")]},
-        broken_tables={DAILY_FACT: [daily(), daily(on=day(-2)), daily("b", day(-3)), daily("b"), daily("other", day(-9)), daily("other")]},
+        broken_tables={
+            DAILY_FACT: [
+                daily(),
+                daily(on=day(-2)),
+                daily("b", day(-3)),
+                daily("b"),
+                daily("other", day(-9)),
+                daily("other"),
+            ]
+        },
     ),
     (DAILY_FACT, "price_jump"): Mutation(
         [daily(), daily("short"), daily("gap")],
@@ -356,7 +402,13 @@ RULES: dict[tuple[str, str], Mutation] = {
     ),
     (ASSETS, "versions_do_not_overlap"): Mutation(
         [version(), version(begins=-20, ends=-9)],
-        [version("back", -9, -10), version("over"), version("over", -20, -8), version("hole"), version("hole", -20, -10)],
+        [
+            version("back", -9, -10),
+            version("over"),
+            version("over", -20, -8),
+            version("hole"),
+            version("hole", -20, -10),
+        ],
         3,
         ("back", "hole", "over"),
     ),
@@ -433,7 +485,9 @@ def test_columns_that_only_the_publish_fills_are_held_to_their_contract(warehous
     twice = [version(), version()]
     clean = checked(warehouse, ASSETS, rules, [version()], {ASSETS: [version()]})
     assert {r.status for r in clean} == {Status.PASSED}
-    broken = checked(warehouse, ASSETS, rules, [version(is_current=None), version("b") | {"valid_from": None}], {ASSETS: twice})
+    broken = checked(
+        warehouse, ASSETS, rules, [version(is_current=None), version("b") | {"valid_from": None}], {ASSETS: twice}
+    )
     assert {r.rule.name: (r.value, r.sample) for r in broken} == {
         "valid_from_not_null": (1, ("b",)),
         "is_current_not_null": (1, ("a",)),
@@ -452,10 +506,14 @@ def checked(warehouse: Warehouse, table: str, rules: list[Rule], rows: list[Row]
     """The results of rules on made-up rows, with made-up neighbours."""
     contract = load_contract(table)
     words = {word for rule in rules for word in re.findall(r"\w+", f"{rule.query} {rule.sample}")}
-    names = {name: inline(other, tables.get(name, ()), words) for name, other in CONTRACTS.items() if name in named(rules)}
+    names = {
+        name: inline(other, tables.get(name, ()), words) for name, other in CONTRACTS.items() if name in named(rules)
+    }
     first = min([row["date"] for row in rows if isinstance(row.get("date"), date)], default=TODAY)
     audit = Audit(BATCH, "run", DAY, AuditStage.STAGING, first, TODAY, DAY)
-    return Auditor(warehouse, audit, names).check(contract, inline(contract, rows, words | {contract.columns[0].name}), rules)
+    return Auditor(warehouse, audit, names).check(
+        contract, inline(contract, rows, words | {contract.columns[0].name}), rules
+    )
 
 
 def named(rules: Iterable[Rule]) -> set[str]:
@@ -474,7 +532,9 @@ def blocks(results: list[Result], stage: AuditStage = AuditStage.STAGING) -> boo
 
 @pytest.mark.cloud
 @pytest.mark.parametrize("key", RULES, ids=ids)
-def test_a_rule_finds_what_was_made_to_break_it_and_nothing_in_its_clean_twin(key: tuple[str, str], warehouse: Warehouse) -> None:
+def test_a_rule_finds_what_was_made_to_break_it_and_nothing_in_its_clean_twin(
+    key: tuple[str, str], warehouse: Warehouse
+) -> None:
     mutation, rule = RULES[key], WRITTEN[key]
     (clean,) = checked(warehouse, key[0], [rule], mutation.clean, mutation.tables)
     assert (clean.status, clean.value, clean.sample) == (Status.PASSED, mutation.passing_value, ())
@@ -534,7 +594,9 @@ def test_who_promises_freshness_says_by_which_column_and_when_it_fails(contract:
 
 @pytest.mark.cloud
 @pytest.mark.parametrize("contract", PROMISING, ids=lambda contract: contract.name)
-def test_an_old_table_is_warned_of_then_refused_but_never_because_of_a_replay(contract: Contract, warehouse: Warehouse) -> None:
+def test_an_old_table_is_warned_of_then_refused_but_never_because_of_a_replay(
+    contract: Contract, warehouse: Warehouse
+) -> None:
     column, warn, fail = (
         contract.by_name[contract.freshness_column or ""],
         contract.freshness_hours or 0,
@@ -575,7 +637,12 @@ def test_the_rules_over_the_report_of_a_job_are_broken_once(warehouse: Warehouse
     made: list[tuple[Contract, Rule, list[Row], list[Row]]] = [
         (fact, row_count(2), snapshots(2), snapshots(3)),
         (fact, batch_complete(report), snapshots(2), snapshots(1)),
-        (assets, listed_share("known", 0.8), [version(f"a{n}") for n in range(4)], [version(f"a{n}") for n in range(3)]),
+        (
+            assets,
+            listed_share("known", 0.8),
+            [version(f"a{n}") for n in range(4)],
+            [version(f"a{n}") for n in range(3)],
+        ),
         (fact, reject_share(fact, "rejects", 0.1), snapshots(9), snapshots(8)),
     ]
     sources = {
@@ -625,7 +692,10 @@ def test_a_rule_reads_partitioned_tables_only_by_their_dates(contract: Contract)
     for rule in every_rule(contract):
         for name in rule.placeholders & set(CONTRACTS):
             partition = CONTRACTS[name].partition_column
-            assert partition is None or f"{partition} BETWEEN " in rule.query or f"{partition} >= " in rule.query, (rule.name, name)
+            assert partition is None or f"{partition} BETWEEN " in rule.query or f"{partition} >= " in rule.query, (
+                rule.name,
+                name,
+            )
 
 
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=lambda contract: contract.name)
@@ -633,6 +703,10 @@ def test_names_of_rules_are_unique_within_a_table_and_stage(contract: Contract) 
     for stage in (AuditStage.STAGING, AuditStage.PUBLISHED):
         names = [
             rule.name
-            for rule in [*rules_of(contract, contract.columns, stage), *foreign_keys(contract), *freshness(contract, enforced=True)]
+            for rule in [
+                *rules_of(contract, contract.columns, stage),
+                *foreign_keys(contract),
+                *freshness(contract, enforced=True),
+            ]
         ]
         assert len(names) == len(set(names))

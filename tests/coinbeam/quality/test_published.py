@@ -47,19 +47,36 @@ def shapes(contract: Contract, columns: Columns | None) -> dict[str, Result]:
 def test_a_table_like_its_contract_passes_and_a_missing_one_blocks(contract: Contract) -> None:
     assert {r.status for r in shapes(contract, as_written(contract)).values()} == {Status.PASSED}
     (missing,) = shapes(contract, None).values()
-    assert (missing.rule.name, missing.status, missing.value, missing.blocks) == ("table_exists", Status.FAILED, 1, True)
+    assert (missing.rule.name, missing.status, missing.value, missing.blocks) == (
+        "table_exists",
+        Status.FAILED,
+        1,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        pytest.param({"current_price": ("NUMERIC", True)}, "current_price: NUMERIC REQUIRED, not FLOAT64 REQUIRED", id="another type"),
-        pytest.param({"current_price": ("FLOAT64", False)}, "current_price: FLOAT64 NULLABLE, not FLOAT64 REQUIRED", id="another mode"),
+        pytest.param(
+            {"current_price": ("NUMERIC", True)},
+            "current_price: NUMERIC REQUIRED, not FLOAT64 REQUIRED",
+            id="another type",
+        ),
+        pytest.param(
+            {"current_price": ("FLOAT64", False)},
+            "current_price: FLOAT64 NULLABLE, not FLOAT64 REQUIRED",
+            id="another mode",
+        ),
         pytest.param({"current_price": None}, "current_price: missing, not FLOAT64 REQUIRED", id="a column is missing"),
-        pytest.param({"price": ("FLOAT64", False)}, "price: FLOAT64 NULLABLE, not missing", id="a column that nobody described"),
+        pytest.param(
+            {"price": ("FLOAT64", False)}, "price: FLOAT64 NULLABLE, not missing", id="a column that nobody described"
+        ),
     ],
 )
-def test_a_schema_that_differs_blocks_and_names_the_difference(change: dict[str, tuple[str, bool] | None], difference: str) -> None:
+def test_a_schema_that_differs_blocks_and_names_the_difference(
+    change: dict[str, tuple[str, bool] | None], difference: str
+) -> None:
     fact = load_contract(FACT)
     columns = {name: column for name, column in {**as_written(fact), **change}.items() if column is not None}
     result = shapes(fact, columns)["schema_matches"]
@@ -72,7 +89,9 @@ def test_modes_of_a_view_are_not_judged() -> None:
     view = load_contract("price_history")
     columns = {name: (kind, False) for name, (kind, _) in as_written(view).items()}
     assert shapes(view, columns)["schema_matches"].status is Status.PASSED
-    assert shapes(view, columns | {"price": ("STRING", False)})["schema_matches"].sample == ("price: STRING, not FLOAT64",)
+    assert shapes(view, columns | {"price": ("STRING", False)})["schema_matches"].sample == (
+        "price: STRING, not FLOAT64",
+    )
 
 
 def audit(first: date, last: date, now: datetime = DAY) -> Audit:
@@ -134,7 +153,10 @@ def by_name(results: list[Result]) -> dict[tuple[str, str], Result]:
 def test_a_check_of_what_readers_see(filled: Stage) -> None:
     warehouse, contracts = filled.warehouse, [load_contract(name) for name in (FACT, ASSETS, DATES, "price_history")]
     today, now = (DAY + timedelta(days=1)).date(), DAY + timedelta(days=1, hours=1)
-    assert newest_dates(warehouse, load_contract(FACT), 2, today + timedelta(days=5)) == (DAY.date(), today + timedelta(days=5))
+    assert newest_dates(warehouse, load_contract(FACT), 2, today + timedelta(days=5)) == (
+        DAY.date(),
+        today + timedelta(days=5),
+    )
     assert newest_dates(warehouse, load_contract("market_daily"), 1, today) == (today, today)
 
     sound = check_published(warehouse, contracts, audit(today, today, now))
@@ -148,7 +170,9 @@ def test_a_check_of_what_readers_see(filled: Stage) -> None:
     )
     found = by_name(check_published(warehouse, contracts, audit(today, today, now)))
     broken = {name for name, result in found.items() if result.blocks}
-    assert {(FACT, "unique_key"), (FACT, "current_price_in_range")} <= broken, "rows of other batches count on these dates"
+    assert {(FACT, "unique_key"), (FACT, "current_price_in_range")} <= broken, (
+        "rows of other batches count on these dates"
+    )
     assert {name for name in broken if name[0] in {ASSETS, DATES}} == set()
     before = by_name(check_published(warehouse, contracts[:1], audit(DAY.date(), DAY.date(), now)))
     assert not any(result.blocks for result in before.values()), "another day is not in question"
@@ -158,7 +182,8 @@ def test_a_check_of_what_readers_see(filled: Stage) -> None:
     month_later = DAY + timedelta(days=31, hours=1)
     stale = check_published(warehouse, contracts[:1], audit(month_later.date(), month_later.date(), month_later))
     with pytest.raises(
-        PublishBlockedError, match=r"1 rule.* refuse what was published: crypto_market_snapshot_fact\.freshness_limit = 721\.0"
+        PublishBlockedError,
+        match=r"1 rule.* refuse what was published: crypto_market_snapshot_fact\.freshness_limit = 721\.0",
     ):
         refuse_if_blocked(stale, AuditStage.PUBLISHED)
     recorded = filled.contents("quality_result")

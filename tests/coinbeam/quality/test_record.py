@@ -37,7 +37,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def result(rule: str, status: Status, value: float | None, sample: tuple[str, ...] = (), table: str = FACT) -> Result:
     """A made-up result."""
     severity = Severity.WARNING if status is Status.WARNING else Severity.ERROR
-    return Result(table, Rule(rule, "q", "<=", 5, severity, "Protects."), status, value, f"{rule} says {value}.", sample)
+    return Result(
+        table, Rule(rule, "q", "<=", 5, severity, "Protects."), status, value, f"{rule} says {value}.", sample
+    )
 
 
 def record(stage: Stage, number: int, *results: Result) -> None:
@@ -48,7 +50,9 @@ def record(stage: Stage, number: int, *results: Result) -> None:
 
 
 @pytest.mark.cloud
-def test_the_history_of_a_rule_is_its_last_result_its_trend_and_its_last_failure(stage: Stage, command: Command) -> None:
+def test_the_history_of_a_rule_is_its_last_result_its_trend_and_its_last_failure(
+    stage: Stage, command: Command
+) -> None:
     for number in range(10):
         record(stage, number, result("steady", Status.PASSED, float(number)))
     record(stage, 10, result("odd", Status.WARNING, 9.0, ("old",)))
@@ -56,7 +60,12 @@ def test_the_history_of_a_rule_is_its_last_result_its_trend_and_its_last_failure
     record(stage, 12, result("odd", Status.PASSED, 0.1 + 0.2), result("odd", Status.FAILED, 6.0, table=ASSETS))
 
     rows = rule_histories(stage.warehouse, Selection())
-    assert [(row["table_name"], row["rule"]) for row in rows] == [(ASSETS, "odd"), (FACT, "odd"), (FACT, "broken"), (FACT, "steady")]
+    assert [(row["table_name"], row["rule"]) for row in rows] == [
+        (ASSETS, "odd"),
+        (FACT, "odd"),
+        (FACT, "broken"),
+        (FACT, "steady"),
+    ]
     assert all(tuple(row) == COLUMNS for row in rows)
     failed, odd, broken, steady = rows
     assert (odd["last_status"], odd["last_value"], odd["threshold"]) == ("passed", 0.1 + 0.2, "<= 5")
@@ -96,7 +105,9 @@ def test_a_check_now_says_what_fails_by_its_exit_code_and_appends_its_results(st
     assert text.startswith("manual__")
     assert "passed" in text
     first = stage.contents("quality_result")
-    stage.warehouse.query(f"UPDATE `{stage.warehouse.dataset('crypto_data')}.{ASSETS}` SET is_current = FALSE WHERE TRUE")
+    stage.warehouse.query(
+        f"UPDATE `{stage.warehouse.dataset('crypto_data')}.{ASSETS}` SET is_current = FALSE WHERE TRUE"
+    )
     code, text = command("check", "--table", ASSETS, "--format", "json")
     assert code == 1
     found = {row["rule"]: row for row in json.loads(text)}

@@ -41,11 +41,15 @@ def simulator(faults):
 def walk(base_url, fake_time):
     """Ask for every page, as the fetch job does."""
     limiter = RateLimiter(1e9, monotonic=fake_time.monotonic, sleep=fake_time.sleep)
-    client = CoinGeckoClient(CoinGeckoSettings(), base_url, limiter, clock=fake_time.now, sleep=fake_time.sleep, rng=random.Random(1))
+    client = CoinGeckoClient(
+        CoinGeckoSettings(), base_url, limiter, clock=fake_time.now, sleep=fake_time.sleep, rng=random.Random(1)
+    )
     return [client.markets_page("usd", page) for page in range(1, 4)]
 
 
-@pytest.mark.parametrize("faults", ["none", "throttle", "server_error", "unavailable", "html", "truncated", "error_in_200"])
+@pytest.mark.parametrize(
+    "faults", ["none", "throttle", "server_error", "unavailable", "html", "truncated", "error_in_200"]
+)
 def test_the_whole_market_comes_through_a_profile_that_passes(fake_time, faults):
     with simulator(faults) as base_url:
         answers = walk(base_url, fake_time)

@@ -30,7 +30,11 @@ def make_settings(api, monkeypatch):
 
     def make(source=MarketSource.AUTO, environment=Environment.LOCAL, key_header=None, live_url=None, **coingecko):
         limits = PlanLimits(
-            base_url=HttpUrl(live_url or api.base_url), key_header=key_header, calls_per_minute=30, calls_per_month=10_000, history_days=365
+            base_url=HttpUrl(live_url or api.base_url),
+            key_header=key_header,
+            calls_per_minute=30,
+            calls_per_month=10_000,
+            history_days=365,
         )
         return Settings(
             environment=environment,

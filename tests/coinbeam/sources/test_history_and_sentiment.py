@@ -19,12 +19,19 @@ def test_history_is_asked_for_in_epoch_seconds_and_full_precision(api):
     client.market_chart_range("a/b", "usd", START, END)
     asked = urlsplit(api.paths[0])
     assert asked.path == "/api/v3/coins/a%2Fb/market_chart/range"
-    assert parse_qs(asked.query) == {"vs_currency": ["usd"], "from": ["1735689600"], "to": ["1767225599"], "precision": ["full"]}
+    assert parse_qs(asked.query) == {
+        "vs_currency": ["usd"],
+        "from": ["1735689600"],
+        "to": ["1767225599"],
+        "precision": ["full"],
+    }
 
 
 def test_an_id_that_leaves_its_path_is_refused(api):
     with pytest.raises(ApiTerminalError, match="not an asset id"):
-        CoinGeckoClient(CoinGeckoSettings(), api.base_url, RateLimiter(6_000)).market_chart_range("..", "usd", START, END)
+        CoinGeckoClient(CoinGeckoSettings(), api.base_url, RateLimiter(6_000)).market_chart_range(
+            "..", "usd", START, END
+        )
     assert api.paths == []
 
 
@@ -32,7 +39,9 @@ def test_an_id_that_leaves_its_path_is_refused(api):
 def index(api, fake_time):
     """A client of the index that has a CoinGecko key in its settings."""
     settings = CoinGeckoSettings(plan="demo", api_key="CG-secret-of-somebody", max_attempts=2)
-    client = FearGreedClient(settings, f"http://127.0.0.1:{api.server_port}/fng/", clock=fake_time.now, sleep=fake_time.sleep)
+    client = FearGreedClient(
+        settings, f"http://127.0.0.1:{api.server_port}/fng/", clock=fake_time.now, sleep=fake_time.sleep
+    )
     yield client
     client.close()
 

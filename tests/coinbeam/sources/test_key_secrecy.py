@@ -34,7 +34,10 @@ def answers(key):
     return {
         "400 in json": {"status": 400, "body": b'{"error":"bad key %s"}' % echo, "headers": headers},
         "401 with a code": {"status": 401, "body": b'{"status":{"error_code":10002,"error_message":"key %s"}}' % echo},
-        "key in json escapes": {"status": 400, "body": b'{"status":{"error_code":10011,"error_message":"key %s"}}' % spelled},
+        "key in json escapes": {
+            "status": 400,
+            "body": b'{"status":{"error_code":10011,"error_message":"key %s"}}' % spelled,
+        },
         "403 in plain text": {"status": 403, "body": b"error code: 1020 " + echo},
         "404 in html": {"status": 404, "body": b"<html>" + echo + b"</html>", "headers": headers},
         "429": {"status": 429, "body": echo, "headers": headers},
@@ -104,7 +107,9 @@ def test_an_answer_that_repeats_the_key_is_never_handed_out_for_landing(api, fak
     assert "is not landed" in str(error)
 
 
-@pytest.mark.parametrize("params", [{"x_cg_demo_api_key": KEY}, {"ids": ("bitcoin", KEY)}], ids=["as its parameter", "in a list"])
+@pytest.mark.parametrize(
+    "params", [{"x_cg_demo_api_key": KEY}, {"ids": ("bitcoin", KEY)}], ids=["as its parameter", "in a list"]
+)
 def test_a_key_in_a_url_is_refused_before_the_call(api, params):
     client = CoinGeckoClient(CoinGeckoSettings(plan="demo"), api.base_url, RateLimiter(60), api_key=KEY)
     with pytest.raises(ApiTerminalError, match="does not belong in a URL") as caught:

@@ -55,7 +55,9 @@ def test_the_first_call_waits_for_nothing_and_the_next_for_its_interval():
 @settings(deadline=None)
 @given(
     calls_per_minute=st.integers(1, 6),
-    journeys=st.lists(st.tuples(st.sampled_from([0.0, 0.3, 20.0]), st.sampled_from([0.0, 5.0])), min_size=14, max_size=40),
+    journeys=st.lists(
+        st.tuples(st.sampled_from([0.0, 0.3, 20.0]), st.sampled_from([0.0, 5.0])), min_size=14, max_size=40
+    ),
 )
 def test_arrivals_keep_the_bound_however_long_each_call_travels(calls_per_minute, journeys):
     clock = FakeTime()
@@ -84,7 +86,8 @@ def test_no_minute_over_all_shards_holds_more_calls_than_the_plan(calls_per_minu
         late = data.draw(st.lists(lateness, min_size=1, max_size=5), label=f"oversleep of shard {shard}")
         turns = iter(range(10**9))
         clock = FakeTime(
-            start + data.draw(st.floats(0, 90), label="joins after"), lambda late=late, turns=turns: late[next(turns) % len(late)]
+            start + data.draw(st.floats(0, 90), label="joins after"),
+            lambda late=late, turns=turns: late[next(turns) % len(late)],
         )
         limiter = RateLimiter(calls_per_minute, shards, clock.monotonic, clock.sleep)
         count = min(80, 2 * math.ceil(calls_per_minute / shards) + 2)
@@ -143,7 +146,8 @@ def test_a_quota_that_makes_no_sense_is_a_settings_error(calls, shards):
 
 
 @pytest.mark.parametrize(
-    ("calls", "wanted", "count"), [(5, 4, 1), (30, 4, 3), (250, 4, 4), (500, 4, 4), (0.2, 4, 1), (5, 1, 1), (60_000, 16, 16)]
+    ("calls", "wanted", "count"),
+    [(5, 4, 1), (30, 4, 3), (250, 4, 4), (500, 4, 4), (0.2, 4, 1), (5, 1, 1), (60_000, 16, 16)],
 )
 def test_shards_are_as_many_as_the_plan_feeds(calls, wanted, count):
     assert shard_count(calls, wanted) == count

@@ -1,4 +1,6 @@
-"""The warehouse on the emulator: created from nothing, migrated additively, refused in any other case, and clear when it fails."""
+"""The warehouse on the emulator: created from nothing, migrated additively, refused in any other case, and clear when
+it fails.
+"""
 
 import socket
 import time
@@ -53,7 +55,11 @@ def test_new_nullable_columns_are_found_in_the_order_of_the_contract() -> None:
             "ath is FLOAT64 in the warehouse, INT64 in the contract",
             id="another type",
         ),
-        pytest.param(replace(FACT, columns=FACT.columns[:-1]), "batch_id is in the warehouse and not in the contract", id="a column gone"),
+        pytest.param(
+            replace(FACT, columns=FACT.columns[:-1]),
+            "batch_id is in the warehouse and not in the contract",
+            id="a column gone",
+        ),
         pytest.param(
             replace(FACT, columns=(*FACT.columns, replace(NEW, required=True))),
             "new_column is new and required",
@@ -62,7 +68,9 @@ def test_new_nullable_columns_are_found_in_the_order_of_the_contract() -> None:
     ],
 )
 def test_any_other_change_is_refused_and_named(contract: Contract, named: str) -> None:
-    with pytest.raises(ContractError, match=r"crypto_market_snapshot_fact cannot be migrated.*Only nullable columns") as caught:
+    with pytest.raises(
+        ContractError, match=r"crypto_market_snapshot_fact cannot be migrated.*Only nullable columns"
+    ) as caught:
         additive_columns(contract, present(FACT))
     assert named in str(caught.value)
 
@@ -79,25 +87,35 @@ def test_everything_is_created_from_nothing_and_then_left_alone(fresh_cloud: Loc
     warehouse = Warehouse(fresh_cloud.settings)
     changes = warehouse.ensure_schema()
     tables, views = ([c for c in CONTRACTS if c.is_view is kind] for kind in (False, True))
-    assert [line for line in changes if line.startswith("created table")] == [f"created table {warehouse.table(c)}" for c in tables]
-    assert changes[-len(views) :] == [f"created view {warehouse.table(c)}" for c in views], "after the tables that they read"
+    assert [line for line in changes if line.startswith("created table")] == [
+        f"created table {warehouse.table(c)}" for c in tables
+    ]
+    assert changes[-len(views) :] == [f"created view {warehouse.table(c)}" for c in views], (
+        "after the tables that they read"
+    )
     assert warehouse.ensure_schema() == []
 
 
 @pytest.mark.cloud
 def test_a_view_whose_query_changed_is_replaced(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     view = next(contract for contract in CONTRACTS if contract.is_view)
-    monkeypatch.setattr("coinbeam.warehouse.client.view_ddl", lambda *given: view_ddl(*given).replace("\nAS\n", "\nAS\n-- newer\n"))
+    monkeypatch.setattr(
+        "coinbeam.warehouse.client.view_ddl", lambda *given: view_ddl(*given).replace("\nAS\n", "\nAS\n-- newer\n")
+    )
     assert f"replaced view {stage.warehouse.table(view)}" in stage.warehouse.ensure_schema()
     assert stage.warehouse.ensure_schema() == []
 
 
 @pytest.mark.cloud
 def test_missing_datasets_are_created(fresh_cloud: LocalCloud) -> None:
-    names = WarehouseSettings(data_dataset="made_data", staging_dataset="made_staging", ops_dataset="made_ops", marts_dataset="made_marts")
+    names = WarehouseSettings(
+        data_dataset="made_data", staging_dataset="made_staging", ops_dataset="made_ops", marts_dataset="made_marts"
+    )
     warehouse = Warehouse(fresh_cloud.settings.model_copy(update={"warehouse": names}))
     try:
-        assert warehouse.ensure_schema()[:4] == [f"created dataset made_{kind}" for kind in ("data", "marts", "ops", "staging")]
+        assert warehouse.ensure_schema()[:4] == [
+            f"created dataset made_{kind}" for kind in ("data", "marts", "ops", "staging")
+        ]
         assert warehouse.exists("made_data.date_dim")
     finally:
         for kind in ("data", "marts", "ops", "staging"):
@@ -130,7 +148,9 @@ def test_no_view_drifts_from_its_contract(contract: Contract, stage: Stage) -> N
 @pytest.mark.cloud
 def test_no_table_exists_that_no_contract_describes(stage: Stage) -> None:
     for logical in ("crypto_data", "crypto_marts", "crypto_ops"):
-        found = {table.table_id for table in stage.warehouse.client.list_tables(stage.warehouse.dataset(logical), retry=None)}
+        found = {
+            table.table_id for table in stage.warehouse.client.list_tables(stage.warehouse.dataset(logical), retry=None)
+        }
         assert found == {contract.name for contract in CONTRACTS if contract.dataset == logical}
 
 
@@ -138,12 +158,18 @@ def test_no_table_exists_that_no_contract_describes(stage: Stage) -> None:
 def test_a_new_nullable_column_is_added_and_can_be_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     source = load_contract("source_dim")
     name = stage.warehouse.table(source)
-    stage.warehouse.query(f"INSERT INTO `{name}` (source_id, name, kind, description) VALUES ('a', 'A', 'file', 'old row')")
-    wider = changed(monkeypatch, replace(source, columns=(*source.columns, NEW, replace(NEW, name="noted_at", type="TIMESTAMP"))))
+    stage.warehouse.query(
+        f"INSERT INTO `{name}` (source_id, name, kind, description) VALUES ('a', 'A', 'file', 'old row')"
+    )
+    wider = changed(
+        monkeypatch, replace(source, columns=(*source.columns, NEW, replace(NEW, name="noted_at", type="TIMESTAMP")))
+    )
     assert stage.warehouse.ensure_schema() == [f"added column {name}.new_column", f"added column {name}.noted_at"]
     assert stage.warehouse.ensure_schema() == []
     columns = "source_id, name, kind, description, new_column"
-    stage.warehouse.query(f"INSERT INTO `{name}` ({columns}) VALUES ('b', 'B', 'file', 'new row', CAST('0.1' AS FLOAT64))")
+    stage.warehouse.query(
+        f"INSERT INTO `{name}` ({columns}) VALUES ('b', 'B', 'file', 'new row', CAST('0.1' AS FLOAT64))"
+    )
     rows = stage.warehouse.rows(f"SELECT source_id, new_column, noted_at FROM `{name}` ORDER BY source_id")
     assert rows == [
         {"source_id": "a", "new_column": None, "noted_at": None},
@@ -154,7 +180,9 @@ def test_a_new_nullable_column_is_added_and_can_be_used(stage: Stage, monkeypatc
 
 
 @pytest.mark.cloud
-def test_the_release_before_an_added_column_works_on_the_table_that_has_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_release_before_an_added_column_works_on_the_table_that_has_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = load_contract("source_dim")
     name = stage.warehouse.table(source)
     changed(monkeypatch, replace(source, version="9.0.0", columns=(*source.columns, NEW)))
@@ -195,13 +223,19 @@ def test_words_that_a_contract_changed_reach_the_table_once(stage: Stage, monkey
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        pytest.param(lambda c: replace(c, columns=c.columns[:-1]), "description is in the warehouse", id="a removed column"),
+        pytest.param(
+            lambda c: replace(c, columns=c.columns[:-1]), "description is in the warehouse", id="a removed column"
+        ),
         pytest.param(
             lambda c: replace(c, columns=(replace(c.columns[0], type="INT64"), *c.columns[1:])),
             "source_id is STRING in the warehouse, INT64 in the contract",
             id="another type",
         ),
-        pytest.param(lambda c: replace(c, columns=(*c.columns, replace(NEW, required=True))), "new_column is new", id="a required column"),
+        pytest.param(
+            lambda c: replace(c, columns=(*c.columns, replace(NEW, required=True))),
+            "new_column is new",
+            id="a required column",
+        ),
         pytest.param(
             lambda c: replace(c, columns=tuple(replace(x, required=False) for x in c.columns)),
             "source_id is REQUIRED in the warehouse, NULLABLE in the contract",
@@ -214,7 +248,9 @@ def test_words_that_a_contract_changed_reach_the_table_once(stage: Stage, monkey
         ),
     ],
 )
-def test_a_drifted_table_stops_the_migration_and_stays_as_it_is(change, named, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_drifted_table_stops_the_migration_and_stays_as_it_is(
+    change, named, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     source = load_contract("source_dim")
     before = stage.warehouse.client.get_table(f"local.{stage.warehouse.table(source)}", retry=None).schema
     changed(monkeypatch, change(source))
@@ -230,7 +266,9 @@ def test_staging_names_are_of_the_alphabet_of_tables(idle: LocalCloud) -> None:
 
 
 def test_two_batches_never_share_a_staging_table(idle: LocalCloud) -> None:
-    names = {StagingTables(idle.settings, f"20260102T0000Z-usd-category-{c}").name(FACT) for c in ("layer-1", "layer_1")}
+    names = {
+        StagingTables(idle.settings, f"20260102T0000Z-usd-category-{c}").name(FACT) for c in ("layer-1", "layer_1")
+    }
     assert len(names) == 2
 
 
@@ -267,7 +305,9 @@ def test_a_query_that_fails_says_why(sql: str, named: str, stage: Stage) -> None
 
 @pytest.mark.cloud
 def test_parameters_reach_the_query(stage: Stage) -> None:
-    rows = stage.warehouse.rows("SELECT @text AS text", [bigquery.ScalarQueryParameter("text", "STRING", 'it\'s "1" -- ;')])
+    rows = stage.warehouse.rows(
+        "SELECT @text AS text", [bigquery.ScalarQueryParameter("text", "STRING", 'it\'s "1" -- ;')]
+    )
     assert rows == [{"text": 'it\'s "1" -- ;'}]
 
 

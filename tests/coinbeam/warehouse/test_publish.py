@@ -1,4 +1,6 @@
-"""Publishing: all SQL is BigQuery's and prunes by partition, a batch is visible as a whole or not at all, and assets keep their history."""
+"""Publishing: all SQL is BigQuery's and prunes by partition, a batch is visible as a whole or not at all, and assets
+keep their history.
+"""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -22,8 +24,14 @@ from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
 
 HOUR = timedelta(hours=1)
-PUBLISHED = [(feed, load_contract(name)) for feed in FEEDS for name in (*feed.published, *((REJECTS, QUEUE) if feed.feeds_marts else ()))]
-each_statement = pytest.mark.parametrize(("feed", "contract"), PUBLISHED, ids=[f"{feed.job}-{c.name}" for feed, c in PUBLISHED])
+PUBLISHED = [
+    (feed, load_contract(name))
+    for feed in FEEDS
+    for name in (*feed.published, *((REJECTS, QUEUE) if feed.feeds_marts else ()))
+]
+each_statement = pytest.mark.parametrize(
+    ("feed", "contract"), PUBLISHED, ids=[f"{feed.job}-{c.name}" for feed, c in PUBLISHED]
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +48,9 @@ def statements(sql: str) -> list[exp.Expr]:
 
 def rendered(idle: Warehouse, contract: Contract, feed: Feed = SNAPSHOTS) -> str:
     """The publish statements of a table."""
-    return statement(idle, contract, Batch(feed, "20260102T0000Z-usd-all", "run", DAY, DAY.date() - timedelta(days=400), DAY.date()))
+    return statement(
+        idle, contract, Batch(feed, "20260102T0000Z-usd-all", "run", DAY, DAY.date() - timedelta(days=400), DAY.date())
+    )
 
 
 @each_statement
@@ -50,13 +60,19 @@ def test_every_publish_statement_is_bigquery(feed: Feed, contract: Contract, idl
 
 
 @each_statement
-def test_every_change_of_a_partitioned_table_names_its_partition(feed: Feed, contract: Contract, idle: Warehouse) -> None:
+def test_every_change_of_a_partitioned_table_names_its_partition(
+    feed: Feed, contract: Contract, idle: Warehouse
+) -> None:
     for parsed in statements(rendered(idle, contract, feed)):
         if contract.partition_column and isinstance(parsed, exp.Merge | exp.Delete):
             condition = parsed.args["on"] if isinstance(parsed, exp.Merge) else parsed.args["where"]
             equal = [e.expression for e in condition.find_all(exp.EQ) if e.this.name == contract.partition_column]
-            between = [b.args["low"] for b in condition.find_all(exp.Between) if b.this.name == contract.partition_column]
-            assert any(isinstance(bound, exp.Cast | exp.Date | exp.Literal) for bound in equal + between), parsed.sql()[:200]
+            between = [
+                b.args["low"] for b in condition.find_all(exp.Between) if b.this.name == contract.partition_column
+            ]
+            assert any(isinstance(bound, exp.Cast | exp.Date | exp.Literal) for bound in equal + between), parsed.sql()[
+                :200
+            ]
 
 
 @each_statement
@@ -65,7 +81,11 @@ def test_columns_are_named_wherever_rows_are_written(feed: Feed, contract: Contr
     for parsed in statements(sql):
         for insert in parsed.find_all(exp.Insert):
             named = insert.this.expressions if isinstance(insert.this, exp.Schema | exp.Tuple) else []
-            columns = load_contract(insert.this.this.name).columns if isinstance(insert.this, exp.Schema) else contract.columns
+            columns = (
+                load_contract(insert.this.this.name).columns
+                if isinstance(insert.this, exp.Schema)
+                else contract.columns
+            )
             found = [column.name for column in named]
             assert found == [column.name for column in columns if column.name in found]
             assert {column.name for column in columns if column.required} <= set(found)
@@ -139,7 +159,11 @@ def test_doubles_keep_their_bits_from_staging_to_the_fact(stage: Stage) -> None:
 @pytest.mark.cloud
 def test_a_rerun_with_fewer_rows_removes_exactly_its_own(stage: Stage) -> None:
     other_day = DAY - timedelta(days=1)
-    stage.publish("yesterday", other_day, **{FACT: [fact_row("bitcoin", other_day, "yesterday"), fact_row("gone", other_day, "yesterday")]})
+    stage.publish(
+        "yesterday",
+        other_day,
+        **{FACT: [fact_row("bitcoin", other_day, "yesterday"), fact_row("gone", other_day, "yesterday")]},
+    )
     stage.publish("small", **{FACT: [fact_row("dogecoin", batch="small")]})
     stage.publish("euro", **{FACT: [fact_row("gone", batch="euro", quote_currency="eur")]})
     stage.publish("batch", **{FACT: [fact_row("bitcoin"), fact_row("gone")]})
@@ -174,7 +198,11 @@ def test_the_rejects_of_a_batch_are_those_of_its_latest_run(stage: Stage) -> Non
     stage.publish("other", **{REJECTS: [reject_row(9, "other")]})
     stage.publish("batch", **{REJECTS: [reject_row(1), reject_row(2)]})
     stage.publish("batch", **{REJECTS: [reject_row(2), reject_row(3)]})
-    assert [(row["batch_id"], row["rejected_id"]) for row in stage.contents(REJECTS)] == [("batch", "r2"), ("batch", "r3"), ("other", "r9")]
+    assert [(row["batch_id"], row["rejected_id"]) for row in stage.contents(REJECTS)] == [
+        ("batch", "r2"),
+        ("batch", "r3"),
+        ("other", "r9"),
+    ]
 
 
 @pytest.mark.cloud
@@ -266,7 +294,11 @@ A = asset_row("a")
 B = asset_row("b")
 HISTORIES = {
     "a new asset opens its first version": ([Listed(0, [A])], ["name"], [(0, None, "A")]),
-    "an unchanged asset keeps its version": ([Listed(0, [A]), Listed(1, [A]), Listed(2, [A])], ["batch_id"], [(0, None, "day0")]),
+    "an unchanged asset keeps its version": (
+        [Listed(0, [A]), Listed(1, [A]), Listed(2, [A])],
+        ["batch_id"],
+        [(0, None, "day0")],
+    ),
     "a renamed asset gets a second version": (
         [Listed(0, [A]), Listed(2, [{**A, "name": "A2"}])],
         ["name", "is_current"],
@@ -283,7 +315,11 @@ HISTORIES = {
         [(0, 1, None), (1, None, '["x"]')],
     ),
     "details that were not refreshed are kept": (
-        [Listed(0, [{**A, **details(0, homepage="h", hashing_algorithm="z")}]), Listed(1, [A]), Listed(2, [{**A, "name": "A2"}])],
+        [
+            Listed(0, [{**A, **details(0, homepage="h", hashing_algorithm="z")}]),
+            Listed(1, [A]),
+            Listed(2, [{**A, "name": "A2"}]),
+        ],
         ["name", "homepage", "hashing_algorithm"],
         [(0, 2, "A", "h", "z"), (2, None, "A2", "h", "z")],
     ),
@@ -313,7 +349,11 @@ HISTORIES = {
         [(0, 1, "active"), (1, 2, "inactive"), (2, None, "active")],
     ),
     "without a list nothing vanishes": ([Listed(0, [A]), Listed(1, None, ["a"])], ["status"], [(0, None, "active")]),
-    "an asset only the snapshot knows is inferred": ([Listed(0, [B], ["a"])], ["status", "name"], [(0, None, "inferred", "A")]),
+    "an asset only the snapshot knows is inferred": (
+        [Listed(0, [B], ["a"])],
+        ["status", "name"],
+        [(0, None, "inferred", "A")],
+    ),
     "an inferred asset stays so until it is listed": (
         [Listed(0, [B], ["a"]), Listed(1, [B], ["a"]), Listed(2, [A, B], ["a"])],
         ["status"],
@@ -354,7 +394,9 @@ HISTORIES = {
 
 @pytest.mark.cloud
 @pytest.mark.parametrize(("batches", "columns", "expected"), HISTORIES.values(), ids=HISTORIES)
-def test_assets_keep_their_history(batches: list[Listed], columns: list[str], expected: list[tuple[Any, ...]], history: Stage) -> None:
+def test_assets_keep_their_history(
+    batches: list[Listed], columns: list[str], expected: list[tuple[Any, ...]], history: Stage
+) -> None:
     play(history, *batches)
     assert versions(history, "a", *columns) == expected
     check_history(history)
@@ -364,7 +406,9 @@ def test_assets_keep_their_history(batches: list[Listed], columns: list[str], ex
 
 
 def check_history(stage: Stage) -> set[str]:
-    """Exactly one current version of each asset, and versions that neither overlap nor leave a hole; returns the assets."""
+    """Exactly one current version of each asset, and versions that neither overlap nor leave a hole; returns the
+    assets.
+    """
     assets = set()
     for asset, rows in groupby(stage.contents(ASSETS), key=lambda row: row["asset_id"]):
         known = list(rows)
@@ -388,7 +432,9 @@ def random_history(seed: int) -> Iterator[Listed]:
             for asset in "abcdef"
             if chance.random() < 0.7
         ]
-        yield Listed(day, listed if chance.random() < 0.8 else None, [asset for asset in "abcdefgh" if chance.random() < 0.4])
+        yield Listed(
+            day, listed if chance.random() < 0.8 else None, [asset for asset in "abcdefgh" if chance.random() < 0.4]
+        )
 
 
 @pytest.mark.cloud

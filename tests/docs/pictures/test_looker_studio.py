@@ -24,10 +24,16 @@ def filled(fresh_cloud: LocalCloud) -> Bench:
     stage = Stage(Warehouse(fresh_cloud.settings, clock=lambda: DAY))
     stage.warehouse.ensure_schema()
     bench = Bench(stage.warehouse)
-    prices = [day_row(asset, day, 10.0 + n % 7, "history") for asset in ("bitcoin", "ethereum") for n, day in enumerate(DAYS)]
+    prices = [
+        day_row(asset, day, 10.0 + n % 7, "history") for asset in ("bitcoin", "ethereum") for n, day in enumerate(DAYS)
+    ]
     bench.put(DAILY_FACT, "history", prices)
     bench.put(FEAR_GREED_FACT, "index", [index_row(day, 40) for day in DAYS])
-    stage.publish("batch", crypto_market_snapshot_fact=[fact_row("bitcoin", market_cap_rank=1)], crypto_asset_dim=[asset_row("bitcoin")])
+    stage.publish(
+        "batch",
+        crypto_market_snapshot_fact=[fact_row("bitcoin", market_cap_rank=1)],
+        crypto_asset_dim=[asset_row("bitcoin")],
+    )
     bench.refresh()
     return bench
 
@@ -58,7 +64,11 @@ def test_the_command_writes_the_picture(filled: Bench, tmp_path: Path, capsys: p
 def charts() -> list[list[str]]:
     """The rows of the table of charts, cell by cell."""
     table = GUIDE.read_text(encoding="utf-8").partition("## Charts")[2].partition("\n## ")[0]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if re.match(r"\| \d", line)]
+    return [
+        [cell.strip() for cell in line.strip("| ").split(" | ")]
+        for line in table.splitlines()
+        if re.match(r"\| \d", line)
+    ]
 
 
 @pytest.mark.parametrize("chart", charts(), ids=lambda chart: chart[0])

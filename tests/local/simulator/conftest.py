@@ -22,7 +22,9 @@ def start() -> Iterator[Start]:
     """Start a simulator with some options; 600 coins at noon unless told otherwise."""
     with ExitStack() as stack:
 
-        def build(monotonic: Callable[[], float] = lambda: 0.0, faults: dict[str, Any] | None = None, **options: Any) -> TestClient:
+        def build(
+            monotonic: Callable[[], float] = lambda: 0.0, faults: dict[str, Any] | None = None, **options: Any
+        ) -> TestClient:
             chosen = {"seed": 7, "coins": 600, "at": NOON, "order": FaultOrder(**(faults or {})), **options}
             api = SimulatedApi(SimulatorOptions(**chosen), monotonic=monotonic)
             return stack.enter_context(TestClient(create_app(api)))

@@ -67,11 +67,22 @@ def test_control_and_health_are_outside_the_limit(start, stopwatch: Stopwatch):
 
 def test_stats_count_calls_by_path_statuses_and_faults(start, stopwatch: Stopwatch):
     client = start(calls_per_minute=8, monotonic=stopwatch, faults={"profile": "throttle"})
-    paths = ["/api/v3/ping", "/api/v3/coins/bitcoin", "/api/v3/coins/tether", "/api/v3/coins/tether/market_chart?vs_currency=usd&days=1"]
+    paths = [
+        "/api/v3/ping",
+        "/api/v3/coins/bitcoin",
+        "/api/v3/coins/tether",
+        "/api/v3/coins/tether/market_chart?vs_currency=usd&days=1",
+    ]
     for path in [*paths, MARKETS, MARKETS, "/fng/", "/fng", "/api/v3/ping"]:
         client.get(path)
     stats = client.get("/_control/stats").json()
-    assert stats["calls"] == {"/ping": 2, "/coins/{id}": 2, "/coins/{id}/market_chart": 1, "/coins/markets": 2, "/fng": 2}
+    assert stats["calls"] == {
+        "/ping": 2,
+        "/coins/{id}": 2,
+        "/coins/{id}/market_chart": 1,
+        "/coins/markets": 2,
+        "/fng": 2,
+    }
     assert stats["total_calls"] == 9
     assert stats["faults"]["throttle"] >= 1
     assert stats["too_many_requests"] == stats["faults"]["throttle"] + 1
@@ -115,7 +126,9 @@ def test_a_wrong_order_is_refused_and_changes_nothing(client, order):
     ("at", "seen"),
     [
         pytest.param("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), id="an instant in UTC"),
-        pytest.param("2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC), id="an instant with an offset"),
+        pytest.param(
+            "2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC), id="an instant with an offset"
+        ),
         pytest.param("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC), id="a date"),
     ],
 )

@@ -15,7 +15,9 @@ TRANSIENT = ["throttle", "server_error", "unavailable", "html", "truncated", "sl
 
 
 def page(client: TestClient, number: int = 1, **query: Any) -> Any:
-    return client.get(MARKETS, params={"vs_currency": "usd", "per_page": 50, "order": "id_asc", "page": number, **query})
+    return client.get(
+        MARKETS, params={"vs_currency": "usd", "per_page": 50, "order": "id_asc", "page": number, **query}
+    )
 
 
 def walk(client: TestClient, pages: int, **query: Any) -> list[list[dict[str, Any]]]:
@@ -137,7 +139,11 @@ def test_the_page_that_is_html_for_ever_can_be_chosen(start):
 
 
 def test_shifting_pages_repeat_and_lose_coins_by_market_cap(start):
-    shifted = [row["id"] for rows in walk(start(faults={"profile": "shifting_pages"}), 12, order="market_cap_desc") for row in rows]
+    shifted = [
+        row["id"]
+        for rows in walk(start(faults={"profile": "shifting_pages"}), 12, order="market_cap_desc")
+        for row in rows
+    ]
     assert len(shifted) > len(set(shifted)), "some coins are seen twice"
     assert len(set(shifted)) < 600, "some coins are lost"
 
@@ -193,12 +199,18 @@ def corrupt_row(client: TestClient, kind: str) -> dict[str, Any]:
         pytest.param("negative_price", lambda row: row["current_price"] < 0, id="a negative price"),
         pytest.param("null_id", lambda row: row["id"] is None, id="a null id"),
         pytest.param("infinity", lambda row: math.isinf(row["current_price"]), id="an Infinity token"),
-        pytest.param("future_last_updated", lambda row: row["last_updated"] == FUTURE, id="a last_updated in the future"),
+        pytest.param(
+            "future_last_updated", lambda row: row["last_updated"] == FUTURE, id="a last_updated in the future"
+        ),
         pytest.param("missing_field", lambda row: "last_updated" not in row, id="a missing field"),
         pytest.param("unknown_field", lambda row: row["moon_phase"] == "waxing", id="an unknown field"),
         pytest.param("bool_as_number", lambda row: row["current_price"] is True, id="a bool as a number"),
-        pytest.param("integer_above_64_bits", lambda row: row["market_cap_rank"] == 2**70, id="an integer above 64 bits"),
-        pytest.param("huge_supply", lambda row: row["total_supply"] == 2**70, id="an integer above 64 bits in a double"),
+        pytest.param(
+            "integer_above_64_bits", lambda row: row["market_cap_rank"] == 2**70, id="an integer above 64 bits"
+        ),
+        pytest.param(
+            "huge_supply", lambda row: row["total_supply"] == 2**70, id="an integer above 64 bits in a double"
+        ),
     ],
 )
 def test_a_kind_of_corruption(start, kind, is_so):

@@ -1,4 +1,6 @@
-"""The granularity rules of market_chart: what lies between two points, what the last one is, how far back a plan may look."""
+"""The granularity rules of market_chart: what lies between two points, what the last one is, how far back a plan may
+look.
+"""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -84,14 +86,18 @@ def test_the_midnight_point_is_ready_at(start, minute, ready):
 
 def test_the_last_point_has_the_present_price(client):
     chart = client.get(CHART, params={"vs_currency": "usd", "days": 1}).json()
-    row = client.get("/api/v3/coins/markets", params={"vs_currency": "usd", "ids": "bitcoin", "precision": "full"}).json()[0]
+    row = client.get(
+        "/api/v3/coins/markets", params={"vs_currency": "usd", "ids": "bitcoin", "precision": "full"}
+    ).json()[0]
     assert chart["prices"][-1][1] == pytest.approx(row["current_price"], rel=1e-12)
     assert chart["market_caps"][-1][1] == pytest.approx(row["market_cap"], rel=1e-6)
 
 
 def test_the_three_series_have_the_same_stamps(client):
     chart = client.get(CHART, params={"vs_currency": "usd", "days": 2}).json()
-    assert [list(part) for part in {tuple(s for s, _ in series) for series in chart.values()}] == [[s for s, _ in chart["prices"]]]
+    assert [list(part) for part in {tuple(s for s, _ in series) for series in chart.values()}] == [
+        [s for s, _ in chart["prices"]]
+    ]
 
 
 def test_prices_of_charts_have_the_decimals_asked_for(client):
@@ -143,7 +149,9 @@ def test_a_range_has_the_points_between_its_ends(client):
     assert start * 1000 <= found[0] <= found[-1] <= end * 1000
 
 
-@pytest.mark.parametrize(("days", "step"), [(1, 300_000), (30, 3_600_000), (120, DAY_MS)], ids=["a day", "a month", "four months"])
+@pytest.mark.parametrize(
+    ("days", "step"), [(1, 300_000), (30, 3_600_000), (120, DAY_MS)], ids=["a day", "a month", "four months"]
+)
 def test_the_granularity_of_a_range(client, days, step):
     found = stamps(client, f"{CHART}/range", **{"from": epoch(days=days + 2), "to": epoch(days=2)})
     assert (found[-1] - found[0]) / (len(found) - 1) == pytest.approx(step, rel=0.05)

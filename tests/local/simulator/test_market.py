@@ -40,7 +40,9 @@ def test_the_bytes_of_a_seed_never_change_between_processes_or_versions():
     assert uniforms(7, "stream", np.array([0, 1])).tolist() == [0.20368769079449323, 0.6318758090637097]
 
 
-@pytest.mark.parametrize("minutes", [1, 60, 1440, 100_000], ids=["in a minute", "in an hour", "in a day", "in two months"])
+@pytest.mark.parametrize(
+    "minutes", [1, 60, 1440, 100_000], ids=["in a minute", "in an hour", "in a day", "in two months"]
+)
 def test_prices_move(minutes):
     market = Market(7, 300)
     before, after = market.snapshot(NOON), market.snapshot(NOON + timedelta(minutes=minutes))
@@ -109,7 +111,9 @@ def test_ids_are_unique_and_every_slot_keeps_one_over_the_years():
 
 def test_surviving_coins_change_their_names():
     coins = build_catalogue(7, 5_000)
-    (old_ids, old), (new_ids, new) = (coins.identities(int(datetime(y, 1, 1, tzinfo=UTC).timestamp())) for y in (2026, 2031))
+    (old_ids, old), (new_ids, new) = (
+        coins.identities(int(datetime(y, 1, 1, tzinfo=UTC).timestamp())) for y in (2026, 2031)
+    )
     kept = [(a, b) for a, b, x, y in zip(old, new, old_ids, new_ids, strict=True) if x == y]
     assert any(a != b for a, b in kept)
 

@@ -35,7 +35,10 @@ def json_schema(node: Any) -> Any:
 def violations(spec: dict[str, Any], path: str, body: Any) -> list[str]:
     content = spec["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
     schema = json_schema({**content["schema"], "components": spec["components"]})
-    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in Draft4Validator(schema).iter_errors(body)]
+    return [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in Draft4Validator(schema).iter_errors(body)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -57,15 +60,22 @@ def violations(spec: dict[str, Any], path: str, body: Any) -> list[str]:
         pytest.param("/coins/{id}", "/coins/tether?market_data=false&tickers=false", id="details without market data"),
         pytest.param("/coins/{id}", "/coins/matic-network?sparkline=true", id="details of a renamed coin"),
         pytest.param(CHART, "/coins/bitcoin/market_chart?vs_currency=usd&days=30", id="chart"),
-        pytest.param(CHART, "/coins/unpriced-coin/market_chart?vs_currency=usd&days=30", id="chart of an unpriced coin"),
-        pytest.param(f"{CHART}/range", "/coins/bitcoin/market_chart/range?vs_currency=usd&from=1792000000&to=1793000000", id="range"),
+        pytest.param(
+            CHART, "/coins/unpriced-coin/market_chart?vs_currency=usd&days=30", id="chart of an unpriced coin"
+        ),
+        pytest.param(
+            f"{CHART}/range",
+            "/coins/bitcoin/market_chart/range?vs_currency=usd&from=1792000000&to=1793000000",
+            id="range",
+        ),
     ],
 )
 def test_an_answer_keeps_to_the_description(client, spec, path, url):
     body = client.get(f"/api/v3{url}").json()
     assert body
     found = violations(spec, path, body)
-    # Real answers hold nulls among the explorers, which the description does not allow; the simulator keeps to reality there.
+    # Real answers hold nulls among the explorers, which the description does not allow; the simulator keeps to reality
+    # there.
     assert [text for text in found if not text.startswith("links.blockchain_site")] == []
 
 

@@ -241,7 +241,9 @@ def test_the_key_endpoint_is_for_pro_keys(client):
     refused = client.get("/api/v3/key")
     assert (refused.status_code, refused.json()["status"]["error_code"]) == (401, 10002)
     usage = client.get("/api/v3/key", headers={"x-cg-pro-api-key": "CG-simulated"}).json()
-    assert usage["monthly_call_credit"] - usage["current_total_monthly_calls"] == usage["current_remaining_monthly_calls"]
+    assert (
+        usage["monthly_call_credit"] - usage["current_total_monthly_calls"] == usage["current_remaining_monthly_calls"]
+    )
     assert usage["rate_limit_request_per_minute"] == 60_000
 
 

@@ -52,7 +52,18 @@ def test_the_whole_market_is_served_in_72_pages_at_little_cost():
 
 
 def test_options_reach_the_market():
-    options = ("--seed", "7", "--coins", "50", "--at", "2026-01-02T03:04:05Z", "--faults", "throttle", "--retry-after", "4")
+    options = (
+        "--seed",
+        "7",
+        "--coins",
+        "50",
+        "--at",
+        "2026-01-02T03:04:05Z",
+        "--faults",
+        "throttle",
+        "--retry-after",
+        "4",
+    )
     with running(*options, "--calls-per-minute", "3") as (base, _):
         url = f"{base}/coins/markets?vs_currency=usd&per_page=250&order=id_asc"
         throttled = requests.get(url, timeout=30)

@@ -22,7 +22,9 @@ def test_an_all_time_low_with_twenty_fraction_digits(rows):
     assert f"{rows['deep-atl']['atl']:.20f}" == "0.00000000000009912345"
 
 
-@pytest.mark.parametrize("field", ["current_price", "circulating_supply", "max_supply", "market_cap_change_24h", "high_24h"])
+@pytest.mark.parametrize(
+    "field", ["current_price", "circulating_supply", "max_supply", "market_cap_change_24h", "high_24h"]
+)
 def test_a_field_that_is_an_integer_in_one_coin_and_a_float_in_the_next(rows, field):
     assert {type(row[field]) for row in rows.values()} >= {int, float}
 
@@ -60,7 +62,10 @@ def test_a_coin_without_a_price_has_nothing_but_its_name(rows):
 
 def test_a_coin_with_nothing_but_a_price(rows):
     coin = rows["price-only"]
-    assert {field for field, value in coin.items() if value is not None} == FILLED | {"sparkline_in_7d", "current_price"}
+    assert {field for field, value in coin.items() if value is not None} == FILLED | {
+        "sparkline_in_7d",
+        "current_price",
+    }
 
 
 def test_every_nullable_field_is_null_somewhere_and_filled_elsewhere(rows):
@@ -97,7 +102,9 @@ def test_an_empty_symbol(rows):
     assert rows["empty-symbol"]["symbol"] == ""
 
 
-@pytest.mark.parametrize(("coin", "sign"), [("roi-holder", 1), ("roi-loser", -1), ("ethereum", 1)], ids=["a gain", "a loss", "ethereum"])
+@pytest.mark.parametrize(
+    ("coin", "sign"), [("roi-holder", 1), ("roi-loser", -1), ("ethereum", 1)], ids=["a gain", "a loss", "ethereum"]
+)
 def test_roi_is_an_object(rows, coin, sign):
     roi = rows[coin]["roi"]
     assert set(roi) == {"times", "currency", "percentage"}
@@ -142,7 +149,9 @@ def test_explorers_can_be_null_and_descriptions_have_crlf(client):
 
 
 def test_details_have_null_facts_in_one_coin_and_filled_ones_in_the_next(client):
-    bodies = [client.get(f"/api/v3/coins/{coin}").json() for coin in ("bitcoin", "tether", "unpriced-coin", "quoted-name")]
+    bodies = [
+        client.get(f"/api/v3/coins/{coin}").json() for coin in ("bitcoin", "tether", "unpriced-coin", "quoted-name")
+    ]
     for field in ("genesis_date", "hashing_algorithm", "asset_platform_id", "market_cap_rank"):
         assert {body[field] is None for body in bodies} == {True, False}, field
 
@@ -151,7 +160,10 @@ def test_otherwise_no_value_breaks_a_sensible_rule(rows):
     for row in rows.values():
         assert row["current_price"] is None or row["current_price"] > 0
         assert datetime.fromisoformat(row["last_updated"]) < NOON
-        assert all(row[field] is None or row[field] >= 0 for field in ("market_cap", "total_volume", "high_24h", "low_24h", "ath", "atl"))
+        assert all(
+            row[field] is None or row[field] >= 0
+            for field in ("market_cap", "total_volume", "high_24h", "low_24h", "ath", "atl")
+        )
         assert row["low_24h"] is None or row["low_24h"] <= row["current_price"] <= row["high_24h"]
         assert all(point > 0 for point in row["sparkline_in_7d"]["price"])
         assert all(datetime.fromisoformat(row[field]) < NOON for field in ("ath_date", "atl_date") if row[field])

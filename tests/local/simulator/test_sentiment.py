@@ -40,7 +40,13 @@ def test_values_stay_in_bounds_and_agree_with_their_class(client):
     data = client.get("/fng/", params={"limit": 0}).json()["data"]
     assert all(0 <= int(entry["value"]) <= 100 for entry in data)
     assert all(entry["value_classification"] == classification(int(entry["value"])) for entry in data)
-    assert {entry["value_classification"] for entry in data} == {"Extreme Fear", "Fear", "Neutral", "Greed", "Extreme Greed"}
+    assert {entry["value_classification"] for entry in data} == {
+        "Extreme Fear",
+        "Fear",
+        "Neutral",
+        "Greed",
+        "Extreme Greed",
+    }
 
 
 @pytest.mark.parametrize(
@@ -61,5 +67,7 @@ def test_bands(value, name):
 
 
 def test_a_past_day_keeps_its_value(start):
-    early, late = (start(at=datetime(2026, 11, day, 9, tzinfo=UTC)).get("/fng/?limit=3").json()["data"] for day in (19, 20))
+    early, late = (
+        start(at=datetime(2026, 11, day, 9, tzinfo=UTC)).get("/fng/?limit=3").json()["data"] for day in (19, 20)
+    )
     assert early[0]["value"] == late[1]["value"]

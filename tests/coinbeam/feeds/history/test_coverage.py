@@ -16,7 +16,11 @@ DAYS = [FIRST + timedelta(n) for n in range(12)]
 some_days = st.sets(st.sampled_from(DAYS))
 
 
-@given(history=some_days, snapshots=some_days, asked=st.lists(st.tuples(st.sampled_from(DAYS), st.integers(0, 5)), max_size=3))
+@given(
+    history=some_days,
+    snapshots=some_days,
+    asked=st.lists(st.tuples(st.sampled_from(DAYS), st.integers(0, 5)), max_size=3),
+)
 def test_every_day_is_history_or_snapshot_or_in_exactly_one_gap(
     history: set[date], snapshots: set[date], asked: list[tuple[date, int]]
 ) -> None:
@@ -31,7 +35,9 @@ def test_every_day_is_history_or_snapshot_or_in_exactly_one_gap(
             assert gap.is_known == any(start <= day <= end for start, end in stretches)
     for one, other in zip(found.gaps, found.gaps[1:], strict=False):
         assert one.last < other.first
-        assert one.is_known != other.is_known or one.last + timedelta(1) < other.first, "neighbours of one kind are one gap"
+        assert one.is_known != other.is_known or one.last + timedelta(1) < other.first, (
+            "neighbours of one kind are one gap"
+        )
 
 
 def test_days_outside_of_the_range_do_not_count() -> None:
@@ -49,7 +55,13 @@ def test_the_warehouse_is_read_by_asset_and_day(stage: Stage) -> None:
         crypto_asset_dim=[asset_row("bitcoin", "b")],
         date_dim=[date_row(DAY)],
     )
-    piece = {"asset_id": "bitcoin", "quote_currency": "usd", "first_date": str(DAYS[3]), "last_date": str(DAYS[3]), "status": "empty"}
+    piece = {
+        "asset_id": "bitcoin",
+        "quote_currency": "usd",
+        "first_date": str(DAYS[3]),
+        "last_date": str(DAYS[3]),
+        "status": "empty",
+    }
     piece |= {"backfill_id": "x", "batch_id": "x", "updated_at": DAY.isoformat()}
     stage.warehouse.merge_rows(load_contract("history_piece"), [piece])
     bitcoin, ethereum = Coverage(stage.warehouse).read((), "usd", DAYS[0], DAYS[4])

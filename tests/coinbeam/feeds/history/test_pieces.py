@@ -1,4 +1,6 @@
-"""Pieces have fixed boundaries and a place in landing that tells them whole; the reach of a plan is said before any call."""
+"""Pieces have fixed boundaries and a place in landing that tells them whole; the reach of a plan is said before any
+call.
+"""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -32,11 +34,19 @@ def names(first: date, last: date, piece_days: int = 365) -> list[str]:
 
 
 def test_pieces_are_calendar_years_and_only_the_ends_are_cut() -> None:
-    assert names(date(2018, 5, 4), date(2020, 3, 1)) == ["2018-05-04_2018-12-31", "2019-01-01_2019-12-31", "2020-01-01_2020-03-01"]
+    assert names(date(2018, 5, 4), date(2020, 3, 1)) == [
+        "2018-05-04_2018-12-31",
+        "2019-01-01_2019-12-31",
+        "2020-01-01_2020-03-01",
+    ]
 
 
 def test_two_years_a_piece_end_with_a_year_too() -> None:
-    assert names(date(2017, 1, 1), date(2020, 12, 31), 730) == ["2017-01-01_2017-12-31", "2018-01-01_2019-12-31", "2020-01-01_2020-12-31"]
+    assert names(date(2017, 1, 1), date(2020, 12, 31), 730) == [
+        "2017-01-01_2017-12-31",
+        "2018-01-01_2019-12-31",
+        "2020-01-01_2020-12-31",
+    ]
 
 
 def test_a_leap_year_is_one_piece() -> None:
@@ -45,12 +55,17 @@ def test_a_leap_year_is_one_piece() -> None:
 
 
 @given(first=days, length=st.integers(0, 2_000), piece_days=st.integers(1, 1_500))
-def test_pieces_cover_every_day_once_and_a_wider_plan_cuts_at_the_same_days(first: date, length: int, piece_days: int) -> None:
+def test_pieces_cover_every_day_once_and_a_wider_plan_cuts_at_the_same_days(
+    first: date, length: int, piece_days: int
+) -> None:
     last = first + timedelta(days=length)
     found = pieces("bitcoin", "usd", first, last, piece_days)
     assert [found[0].first, found[-1].last] == [first, last]
     assert all(earlier.last + timedelta(days=1) == later.first for earlier, later in pairwise(found))
-    wider = {piece.last for piece in pieces("bitcoin", "usd", first - timedelta(days=40), last + timedelta(days=40), piece_days)}
+    wider = {
+        piece.last
+        for piece in pieces("bitcoin", "usd", first - timedelta(days=40), last + timedelta(days=40), piece_days)
+    }
     assert {piece.last for piece in found[:-1]} <= wider
     assert all(piece.days <= max(piece_days, 366 * (piece_days // 365)) for piece in found)
 
@@ -80,7 +95,10 @@ def test_the_place_of_a_piece_tells_the_piece(asset: str, first: date) -> None:
 
 def test_the_place_of_a_plain_id_is_readable() -> None:
     piece = HistoryPiece("usd-coin", "eur", date(2020, 1, 1), date(2020, 12, 31))
-    assert piece.uri("/data", "coingecko") == "/data/landing/market_chart/eur-coingecko/usd-coin/2020-01-01_2020-12-31.json.gz"
+    assert (
+        piece.uri("/data", "coingecko")
+        == "/data/landing/market_chart/eur-coingecko/usd-coin/2020-01-01_2020-12-31.json.gz"
+    )
     assert landed_piece(piece.uri("/data", "coingecko").replace(".json.gz", ".r3.json.gz")) is not None
 
 
@@ -126,7 +144,11 @@ PIECE = {"asset_id": "bitcoin", "quote_currency": "usd", "first": "2026-01-01", 
         pytest.param(json.dumps([{**PIECE, "first": "yesterday"}]), "no piece of history", id="a date that is none"),
         pytest.param(json.dumps([{**PIECE, "first": "2026-01-10"}]), "starts on", id="dates exchanged"),
         pytest.param(json.dumps([PIECE, {**PIECE, "first": "2026-01-09"}]), "overlap", id="a day twice"),
-        pytest.param(json.dumps([PIECE, {**PIECE, "asset_id": "x", "quote_currency": "eur"}]), "several quote currencies", id="currencies"),
+        pytest.param(
+            json.dumps([PIECE, {**PIECE, "asset_id": "x", "quote_currency": "eur"}]),
+            "several quote currencies",
+            id="currencies",
+        ),
     ],
 )
 def test_a_damaged_file_of_pieces_is_refused(text: str, said: str) -> None:
@@ -134,13 +156,17 @@ def test_a_damaged_file_of_pieces_is_refused(text: str, said: str) -> None:
         read_pieces(text)
 
 
-@pytest.mark.parametrize(("at", "newest"), [("00:34", date(2026, 11, 20)), ("00:35", date(2026, 11, 21)), ("23:59", date(2026, 11, 21))])
+@pytest.mark.parametrize(
+    ("at", "newest"), [("00:34", date(2026, 11, 20)), ("00:35", date(2026, 11, 21)), ("23:59", date(2026, 11, 21))]
+)
 def test_a_day_is_closed_when_its_midnight_is_settled(at: str, newest: date) -> None:
     assert newest_closed_day(datetime.fromisoformat(f"2026-11-21T{at}:00+00:00"), HistorySettings()) == newest
 
 
 def test_the_day_is_that_of_utc() -> None:
-    assert newest_closed_day(datetime.fromisoformat("2026-11-21T01:00:00+02:00"), HistorySettings()) == date(2026, 11, 20)
+    assert newest_closed_day(datetime.fromisoformat("2026-11-21T01:00:00+02:00"), HistorySettings()) == date(
+        2026, 11, 20
+    )
 
 
 def test_the_oldest_day_has_its_midnight_within_the_plan() -> None:

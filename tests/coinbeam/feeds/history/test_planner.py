@@ -27,7 +27,9 @@ REQUEST = BackfillRequest(("bitcoin", "ethereum"), None, "usd", date(2025, 11, 1
 def steps(stage: Stage, now: datetime = NOW, **history: Any) -> BackfillSteps:
     """The steps with a clock that stands still, and batches of two pieces."""
     settings = stage.warehouse.settings
-    changed = settings.model_copy(update={"history": HistorySettings(**{"chunk_pieces": 2, "max_parallel": 1, **history})})
+    changed = settings.model_copy(
+        update={"history": HistorySettings(**{"chunk_pieces": 2, "max_parallel": 1, **history})}
+    )
     return BackfillSteps(changed, stage.warehouse, clock=lambda: now)
 
 
@@ -46,10 +48,19 @@ def ledger(stage: Stage) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["asset_id"], str(row["first_date"])): row for row in stage.contents("history_piece")}
 
 
-def end(made: BackfillSteps, one: HistoryBatch, status: str = "published", error: str | None = None, **told: Any) -> None:
+def end(
+    made: BackfillSteps, one: HistoryBatch, status: str = "published", error: str | None = None, **told: Any
+) -> None:
     """End a batch with the report that its job would leave."""
     pieces = read_pieces(made.bucket.read_text(f"{one.batch.folder}/pieces.json") or "")
-    counts = {"points_read": 5, "rows_valid": 3, "rows_rejected": 1, "days_missing": 2, "missing_days": ["2026-01-02"], "calls": 1}
+    counts = {
+        "points_read": 5,
+        "rows_valid": 3,
+        "rows_rejected": 1,
+        "days_missing": 2,
+        "missing_days": ["2026-01-02"],
+        "calls": 1,
+    }
     report = {
         "source_id": SOURCE,
         "pages_read": len(pieces),
@@ -103,7 +114,9 @@ def test_the_rate_of_all_batches_at_a_time_is_the_share_of_backfills(stage: Stag
 def test_a_written_plan_is_that_of_every_later_run(stage: Stage) -> None:
     first = planned(steps(stage))
     later = steps(stage, NOW + timedelta(days=3), chunk_pieces=1)
-    assert [b.batch_id for b in batches(later.planner.plan(REQUEST, "again", "local"))] == [b.batch_id for b in batches(first)]
+    assert [b.batch_id for b in batches(later.planner.plan(REQUEST, "again", "local"))] == [
+        b.batch_id for b in batches(first)
+    ]
     assert {row["status"] for row in stage.contents("history_piece")} == {"planned"}
 
 
@@ -150,7 +163,12 @@ def test_the_record_of_a_batch_accounts_for_every_point(stage: Stage) -> None:
     made.prepare(one)
     end(made, one, "failed")
     (row,) = stage.contents("ingestion_batch")
-    assert (row["table_name"], row["mode"], row["rows_read"], row["rows_valid"]) == ("crypto_market_daily_fact", "fetch", 10, 6)
+    assert (row["table_name"], row["mode"], row["rows_read"], row["rows_valid"]) == (
+        "crypto_market_daily_fact",
+        "fetch",
+        10,
+        6,
+    )
     assert (row["pages_read"], row["api_calls"], row["universe"]) == (2, 2, one.backfill_id)
 
 
@@ -164,7 +182,12 @@ def test_landed_pieces_cost_no_call(stage: Stage) -> None:
 def test_only_as_many_batches_run_as_the_day_pays_for(stage: Stage) -> None:
     made = steps(stage)
     plan = made.planner.plan(replace(REQUEST, calls_per_day=3), "run", "local")
-    assert (len(plan.batches), plan.batches_waiting, plan.estimate["calls_today"], plan.estimate["days_of_quota"]) == (1, 1, 2, 2)
+    assert (len(plan.batches), plan.batches_waiting, plan.estimate["calls_today"], plan.estimate["days_of_quota"]) == (
+        1,
+        1,
+        2,
+        2,
+    )
     spend(stage, 2)
     with pytest.raises(TerminalError, match="backfills spent 2 of 3 today"):
         made.planner.plan(replace(REQUEST, calls_per_day=3), "run", "local")
@@ -190,7 +213,9 @@ def test_the_depth_of_the_plan_is_told_before_any_call(stage: Stage) -> None:
     made = steps(stage)
     live = made.settings.model_copy(update={"market": MarketSettings(source=MarketSource.LIVE)})
     with pytest.raises(SettingsError, match="'analyst', which reaches there"):
-        BackfillSteps(live, stage.warehouse, clock=lambda: NOW).planner.plan(replace(REQUEST, first=date(2014, 1, 1)), "run", "local")
+        BackfillSteps(live, stage.warehouse, clock=lambda: NOW).planner.plan(
+            replace(REQUEST, first=date(2014, 1, 1)), "run", "local"
+        )
 
 
 def test_a_day_that_is_not_closed_is_refused(stage: Stage) -> None:
@@ -233,7 +258,9 @@ def test_only_gaps_asks_from_the_first_to_the_last_missing_day_of_each_piece(sta
     assert [(str(p.first), str(p.last)) for p in pieces] == [("2025-11-11", "2025-11-13"), ("2026-02-09", "2026-02-09")]
     end(made, one)
     other = replace(request, last=date(2026, 2, 28))
-    assert steps(stage).planner.plan(other, "run", "local").batches == [], "the source was asked for these days and has none"
+    assert steps(stage).planner.plan(other, "run", "local").batches == [], (
+        "the source was asked for these days and has none"
+    )
 
 
 def load_history(stage: Stage, days: dict[str, list[date]]) -> None:
@@ -252,7 +279,9 @@ def load_history(stage: Stage, days: dict[str, list[date]]) -> None:
         for asset, known in days.items()
         for day in known
     ]
-    stage.warehouse.append(stage.warehouse.table(load_contract("crypto_market_daily_fact")), "\n".join(map(json.dumps, rows)).encode())
+    stage.warehouse.append(
+        stage.warehouse.table(load_contract("crypto_market_daily_fact")), "\n".join(map(json.dumps, rows)).encode()
+    )
 
 
 def test_files_are_one_batch_without_calls(stage: Stage) -> None:
@@ -265,7 +294,9 @@ def test_files_are_one_batch_without_calls(stage: Stage) -> None:
     assert plan.estimate["calls"] == 0
     production = stage.warehouse.settings.model_copy(update={"environment": Environment.PRODUCTION})
     with pytest.raises(SettingsError, match="not in the bucket"):
-        BackfillSteps(production, stage.warehouse, steps(stage).bucket, lambda: NOW).planner.plan(request, "run", "local")
+        BackfillSteps(production, stage.warehouse, steps(stage).bucket, lambda: NOW).planner.plan(
+            request, "run", "local"
+        )
 
 
 def test_the_calendar_is_laid_out_when_it_does_not_cover_the_days(stage: Stage) -> None:

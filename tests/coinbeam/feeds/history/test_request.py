@@ -61,7 +61,9 @@ def test_files_are_read_whole_unless_days_are_named(settings: Settings) -> None:
     [
         pytest.param({"from_date": "yesterday"}, "from_date is 'yesterday'", id="a word for a date"),
         pytest.param({"to_date": "2026-13-01"}, "to_date is '2026-13-01'", id="a month that does not exist"),
-        pytest.param({"from_date": "2026-02-01", "to_date": "2026-01-01"}, "Exchange them", id="an end before the start"),
+        pytest.param(
+            {"from_date": "2026-02-01", "to_date": "2026-01-01"}, "Exchange them", id="an end before the start"
+        ),
     ],
 )
 def test_a_wrong_field_is_named(settings: Settings, given: dict[str, Any], message: str) -> None:
@@ -73,8 +75,16 @@ def test_the_name_of_a_backfill_depends_on_what_is_asked_and_not_on_what_is_spen
     name = asked(settings).backfill_id("coingecko")
     assert asked(settings, calls_per_day=7).backfill_id("coingecko") == name
     assert asked(settings, assets="b,a").backfill_id("x") == asked(settings, assets="a,b").backfill_id("x")
-    others = [{"top_n": 11}, {"from_date": "2026-01-01"}, {"quote_currency": "eur"}, {"only_gaps": True}, {"source": "*.csv"}]
-    names = {asked(settings, **other).backfill_id("coingecko") for other in others} | {asked(settings).backfill_id("coingecko_simulator")}
+    others = [
+        {"top_n": 11},
+        {"from_date": "2026-01-01"},
+        {"quote_currency": "eur"},
+        {"only_gaps": True},
+        {"source": "*.csv"},
+    ]
+    names = {asked(settings, **other).backfill_id("coingecko") for other in others} | {
+        asked(settings).backfill_id("coingecko_simulator")
+    }
     assert len(names) == 6
     assert name not in names
 
@@ -82,7 +92,9 @@ def test_the_name_of_a_backfill_depends_on_what_is_asked_and_not_on_what_is_spen
 def test_the_plan_in_words_says_what_a_person_asks() -> None:
     costs = {"pieces": 6, "rows": 1095, "landing_bytes": 131_400, "calls": 6, "credits_left": 9_000, "days_of_quota": 2}
     costs |= {"calls_today": 4, "minutes": 4.0, "dollars": 0.25}
-    text = describe(BackfillPlan("backfill-1", [{}, {}], 1, 3, "3 assets", "2025-01-01", "2026-01-01", "usd", costs, "BANNER"))
+    text = describe(
+        BackfillPlan("backfill-1", [{}, {}], 1, 3, "3 assets", "2025-01-01", "2026-01-01", "usd", costs, "BANNER")
+    )
     assert text.startswith("BANNER")
     for words in (
         "3 assets",

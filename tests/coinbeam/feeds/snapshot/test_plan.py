@@ -67,17 +67,32 @@ def request(files: str = "", at: datetime = DAY) -> RunRequest:
 @pytest.mark.parametrize(
     ("period", "now", "files", "landed", "nothing"),
     [
-        pytest.param(Period.DAILY, timedelta(0), "", Mode.FETCH, Mode.FETCH, id="the first instant of the day asks the source"),
-        pytest.param(Period.DAILY, timedelta(hours=23, minutes=59), "", Mode.FETCH, Mode.FETCH, id="its last minute does too"),
+        pytest.param(
+            Period.DAILY, timedelta(0), "", Mode.FETCH, Mode.FETCH, id="the first instant of the day asks the source"
+        ),
+        pytest.param(
+            Period.DAILY, timedelta(hours=23, minutes=59), "", Mode.FETCH, Mode.FETCH, id="its last minute does too"
+        ),
         pytest.param(Period.DAILY, timedelta(days=1), "", Mode.REPLAY, Mode.GAP, id="the next midnight never asks"),
         pytest.param(Period.DAILY, timedelta(days=400), "", Mode.REPLAY, Mode.GAP, id="a year later never asks"),
         pytest.param(Period.HOURLY, timedelta(minutes=59), "", Mode.FETCH, Mode.FETCH, id="the present hour asks"),
         pytest.param(Period.HOURLY, timedelta(minutes=60), "", Mode.REPLAY, Mode.GAP, id="the next hour never asks"),
-        pytest.param(Period.DAILY, timedelta(hours=1), "x/*.json", Mode.REPLAY, Mode.REPLAY, id="files are replayed in the present"),
-        pytest.param(Period.DAILY, timedelta(days=9), "x/*.json", Mode.REPLAY, Mode.REPLAY, id="files are replayed for the past"),
+        pytest.param(
+            Period.DAILY,
+            timedelta(hours=1),
+            "x/*.json",
+            Mode.REPLAY,
+            Mode.REPLAY,
+            id="files are replayed in the present",
+        ),
+        pytest.param(
+            Period.DAILY, timedelta(days=9), "x/*.json", Mode.REPLAY, Mode.REPLAY, id="files are replayed for the past"
+        ),
     ],
 )
-def test_honest_time_decides(period: Period, now: timedelta, files: str, landed: str, nothing: str, has_landing: bool) -> None:
+def test_honest_time_decides(
+    period: Period, now: timedelta, files: str, landed: str, nothing: str, has_landing: bool
+) -> None:
     mode = decide_mode(request(files), DAY + now, local(period=period), has_landing)
     assert mode == (landed if has_landing else nothing)
 
@@ -100,7 +115,12 @@ def test_todays_prices_are_never_stamped_on_an_old_date(late: timedelta, has_lan
         pytest.param(UniverseSpec(Universe.TOP, top_n=251), 251, 2 + 1 + 50, id="251 assets are two pages"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=250), 250, 1 + 1 + 50, id="250 assets are one"),
         pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 2, 1 + 1 + 50, id="two ids are one page"),
-        pytest.param(UniverseSpec(Universe.CATEGORY, category="c"), 18_000, 72 + 1 + 1 + 50, id="a category may be the whole market"),
+        pytest.param(
+            UniverseSpec(Universe.CATEGORY, category="c"),
+            18_000,
+            72 + 1 + 1 + 50,
+            id="a category may be the whole market",
+        ),
     ],
 )
 def test_a_run_is_estimated_before_its_first_call(universe: UniverseSpec, rows: int, calls: int) -> None:
@@ -120,7 +140,9 @@ def test_in_the_cloud_every_shard_may_meet_a_short_page() -> None:
 
 
 @given(st.floats(2, 10_000), st.integers(1, 5_000), st.integers(1, 5_000))
-def test_the_shares_of_two_jobs_never_exceed_the_limit_and_leave_each_a_call(per_minute: float, pages: int, assets: int) -> None:
+def test_the_shares_of_two_jobs_never_exceed_the_limit_and_leave_each_a_call(
+    per_minute: float, pages: int, assets: int
+) -> None:
     shares = rate_shares(per_minute, pages, assets)
     assert sum(shares) <= per_minute < sum(shares) + 1
     assert min(shares) >= 1
@@ -156,12 +178,15 @@ def test_a_run_that_the_month_cannot_pay_is_refused(left: int, affordable: bool)
     if affordable:
         check_affordable(plan, local())
         return
-    with pytest.raises(BudgetExceededError, match=rf"about 124 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"):
+    with pytest.raises(
+        BudgetExceededError, match=rf"about 124 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"
+    ):
         check_affordable(plan, local())
 
 
 MANIFESTS = {
-    source: BatchManifest("b", "markets", source, DAY, "usd", 250, "all") for source in ("coingecko", "coingecko_simulator", "file")
+    source: BatchManifest("b", "markets", source, DAY, "usd", 250, "all")
+    for source in ("coingecko", "coingecko_simulator", "file")
 }
 
 
@@ -186,10 +211,22 @@ def test_only_live_pages_reach_a_warehouse_that_is_not_local(manifest: BatchMani
 @pytest.mark.parametrize(
     ("kind", "values", "expected"),
     [
-        pytest.param("all", {"top_n": 5, "ids": ("a",)}, UniverseSpec(), id="the whole market ignores the other fields"),
-        pytest.param("top", {"top_n": 5, "category": "x"}, UniverseSpec(Universe.TOP, top_n=5), id="the largest take only their number"),
+        pytest.param(
+            "all", {"top_n": 5, "ids": ("a",)}, UniverseSpec(), id="the whole market ignores the other fields"
+        ),
+        pytest.param(
+            "top",
+            {"top_n": 5, "category": "x"},
+            UniverseSpec(Universe.TOP, top_n=5),
+            id="the largest take only their number",
+        ),
         pytest.param("ids", {"ids": ("a", "b")}, UniverseSpec(Universe.IDS, ids=("a", "b")), id="ids take their list"),
-        pytest.param("category", {"category": "layer-1"}, UniverseSpec(Universe.CATEGORY, category="layer-1"), id="a category its id"),
+        pytest.param(
+            "category",
+            {"category": "layer-1"},
+            UniverseSpec(Universe.CATEGORY, category="layer-1"),
+            id="a category its id",
+        ),
     ],
 )
 def test_a_selection_keeps_only_what_its_kind_needs(kind: str, values: dict[str, Any], expected: UniverseSpec) -> None:
@@ -205,8 +242,15 @@ def test_a_selection_keeps_only_what_its_kind_needs(kind: str, values: dict[str,
         pytest.param("top", {"top_n": 1_000_000}, "top_n is 1000000", id="more than any market has"),
         pytest.param("ids", {}, "ids is empty", id="ids without ids"),
         pytest.param("category", {}, "category is empty", id="a category without its id"),
-        pytest.param("category", {"category": "x' OR '1"}, "no CoinGecko category id", id="a category that would break out of SQL"),
-        pytest.param("category", {"category": "../x"}, "no CoinGecko category id", id="a category that would leave its folder"),
+        pytest.param(
+            "category",
+            {"category": "x' OR '1"},
+            "no CoinGecko category id",
+            id="a category that would break out of SQL",
+        ),
+        pytest.param(
+            "category", {"category": "../x"}, "no CoinGecko category id", id="a category that would leave its folder"
+        ),
         pytest.param("everything", {}, "universe is 'everything'", id="an unknown kind"),
     ],
 )

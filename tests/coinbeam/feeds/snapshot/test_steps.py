@@ -1,4 +1,6 @@
-"""The steps of a batch on the emulator: a fixed clock, rows loaded as the DAG loads them, and reports written as the jobs write them."""
+"""The steps of a batch on the emulator: a fixed clock, rows loaded as the DAG loads them, and reports written as the
+jobs write them.
+"""
 
 import json
 from collections.abc import Mapping
@@ -98,7 +100,12 @@ def runs(stage: Stage) -> list[dict[str, Any]]:
 def test_the_present_interval_is_fetched_and_the_jobs_are_told_all(stage: Stage) -> None:
     plan = ingestion(stage).plan(request(), RUN, "local")
     bucket = stage.warehouse.settings.bucket_uri
-    assert (plan.batch_id, plan.mode, plan.stamp, plan.source_id) == (BATCH, Mode.FETCH, "2026-01-02", "coingecko_simulator")
+    assert (plan.batch_id, plan.mode, plan.stamp, plan.source_id) == (
+        BATCH,
+        Mode.FETCH,
+        "2026-01-02",
+        "coingecko_simulator",
+    )
     assert plan.output == f"{bucket}/batches/{BATCH}"
     assert plan.started_at == "2026-01-02T01:00:00Z"
     told = {
@@ -158,7 +165,9 @@ def test_a_simulated_landing_never_reaches_production(source_id: str, allowed: b
     local_steps = ingestion(stage, NOW + timedelta(days=3))
     landed(local_steps, source_id=source_id)
     market = stage.warehouse.settings.market.model_copy(update={"source": MarketSource.LIVE})
-    settings: Settings = stage.warehouse.settings.model_copy(update={"environment": Environment.PRODUCTION, "market": market})
+    settings: Settings = stage.warehouse.settings.model_copy(
+        update={"environment": Environment.PRODUCTION, "market": market}
+    )
     steps = Ingestion(settings, stage.warehouse, local_steps.bucket, clock=lambda: NOW + timedelta(days=3))
     if allowed:
         assert steps.plan(request(), RUN, "dataflow").mode == Mode.REPLAY
@@ -200,7 +209,9 @@ def test_a_live_run_that_the_month_cannot_pay_is_refused_and_a_simulated_one_is_
         pytest.param(UniverseSpec(), {"universe": "all"}, id="the whole market"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=5), {"universe": "top", "top_n": "5"}, id="the largest"),
         pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), {"universe": "ids", "ids": "a,b"}, id="ids"),
-        pytest.param(UniverseSpec(Universe.CATEGORY, category="c"), {"universe": "category", "category": "c"}, id="a category"),
+        pytest.param(
+            UniverseSpec(Universe.CATEGORY, category="c"), {"universe": "category", "category": "c"}, id="a category"
+        ),
     ],
 )
 def test_a_selection_becomes_options_of_the_job(universe: UniverseSpec, options: dict[str, str]) -> None:
@@ -234,18 +245,26 @@ def test_before_the_first_run_no_call_was_made(fresh_cloud: LocalCloud) -> None:
 def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud: LocalCloud) -> None:
     steps = Ingestion(fresh_cloud.settings, clock=lambda: NOW)
     plan = steps.plan(request(), RUN, "local")
-    assert len([line for line in steps.prepare(plan) if line.startswith(("created table", "created view"))]) == len(load_all())
+    assert len([line for line in steps.prepare(plan) if line.startswith(("created table", "created view"))]) == len(
+        load_all()
+    )
     staging = StagingTables(fresh_cloud.settings, plan.batch_id)
     for name in SNAPSHOTS.staged:
         table = steps.warehouse.client.get_table(f"local.{staging.name(load_contract(name))}", retry=None)
-        assert csv_header(load_contract(name).file_columns).decode().strip() == ",".join(f'"{field.name}"' for field in table.schema)
+        assert csv_header(load_contract(name).file_columns).decode().strip() == ",".join(
+            f'"{field.name}"' for field in table.schema
+        )
     assert steps.bucket.read_text(f"{plan.folder}/known_assets.csv") == "asset_id,details_at\n"
     assert steps.prepare(plan) == [], "again changes nothing"
 
 
 @pytest.mark.cloud
 def test_the_list_of_known_assets_names_those_with_details(stage: Stage) -> None:
-    rows = [asset_row("b", details_at="2026-01-01T05:00:00Z"), asset_row("a", details_at="2025-12-31T00:00:00Z"), asset_row("without")]
+    rows = [
+        asset_row("b", details_at="2026-01-01T05:00:00Z"),
+        asset_row("a", details_at="2025-12-31T00:00:00Z"),
+        asset_row("without"),
+    ]
     stage.publish("batch", **{ASSETS: rows})
     steps = ingestion(stage)
     plan = steps.plan(request(), RUN, "local")
@@ -275,7 +294,9 @@ def test_without_a_fetch_no_list_of_known_assets_is_written(mode: str, stage: St
         pytest.param(0, 900, False, id="a calendar that begins with the batch"),
     ],
 )
-def test_the_calendar_is_extended_only_when_its_end_is_near(first: int | None, last: int | None, needed: bool, stage: Stage) -> None:
+def test_the_calendar_is_extended_only_when_its_end_is_near(
+    first: int | None, last: int | None, needed: bool, stage: Stage
+) -> None:
     if first is not None and last is not None:
         stage.publish("batch", **{DATES: [date_row(DAY + timedelta(days=day)) for day in (first, last)]})
     assert ingestion(stage).needs_calendar(ingestion(stage).plan(request(), RUN, "local").batch) is needed
@@ -287,7 +308,11 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
     plan = published(stage, steps, **{REJECTS: []})
     results = steps.verify(plan.batch)
     assert {result.status for result in results} == {Status.PASSED}
-    assert {result.rule.name for result in results} >= {"row_count", "asset_id_foreign_key", "snapshot_date_foreign_key"}
+    assert {result.rule.name for result in results} >= {
+        "row_count",
+        "asset_id_foreign_key",
+        "snapshot_date_foreign_key",
+    }
     row = steps.record(plan, Ending("published", None, {"audit": 1.5}), jobs={FETCH_JOB, ASSETS_JOB})
     (recorded,) = runs(stage)
     assert {name: recorded[name] for name in row if name.startswith(("rows_", "pages_"))} == {
@@ -297,11 +322,18 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
     }
     assert (recorded["api_calls"], recorded["bytes_landed"]) == (6, 1_010), "both jobs"
     assert (recorded["assets_listed"], recorded["details_waiting"]) == (2, 7)
-    assert (recorded["status"], recorded["mode"], recorded["source_id"]) == ("published", "fetch", "coingecko_simulator")
+    assert (recorded["status"], recorded["mode"], recorded["source_id"]) == (
+        "published",
+        "fetch",
+        "coingecko_simulator",
+    )
     assert json.loads(recorded["unknown_fields"]) == ["new_field"]
     assert json.loads(recorded["task_seconds"]) == {"audit": 1.5}
     assert recorded["error_message"] is None
-    assert not any(stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(name))) for name in SNAPSHOTS.staged)
+    assert not any(
+        stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(name)))
+        for name in SNAPSHOTS.staged
+    )
 
 
 @pytest.mark.cloud
@@ -362,11 +394,20 @@ def test_a_run_that_failed_before_any_report_is_recorded_too(stage: Stage) -> No
         pytest.param({}, {"rows_read": 9}, "batch_complete", id="a row that nobody accounts for"),
         pytest.param({FACT: []}, {"rows_valid": 0}, "rows_present", id="an empty batch"),
         pytest.param({REJECTS: [reject_row(1, BATCH)]}, {}, "reject_share", id="a third of the rows refused"),
-        pytest.param({ASSETS: [asset_row("a", BATCH), asset_row("a", BATCH)]}, {}, "unique_key", id="an asset twice in the list"),
-        pytest.param({DATES: [date_row(DAY), date_row(DAY + timedelta(days=2))]}, {}, "no_date_missing", id="a hole in the calendar"),
+        pytest.param(
+            {ASSETS: [asset_row("a", BATCH), asset_row("a", BATCH)]}, {}, "unique_key", id="an asset twice in the list"
+        ),
+        pytest.param(
+            {DATES: [date_row(DAY), date_row(DAY + timedelta(days=2))]},
+            {},
+            "no_date_missing",
+            id="a hole in the calendar",
+        ),
     ],
 )
-def test_a_bad_batch_is_refused_and_its_results_are_kept(tables: dict[str, Any], report: dict[str, Any], rule: str, stage: Stage) -> None:
+def test_a_bad_batch_is_refused_and_its_results_are_kept(
+    tables: dict[str, Any], report: dict[str, Any], rule: str, stage: Stage
+) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps, REPORT | report, **tables)
     with pytest.raises(PublishBlockedError, match=rule):
@@ -394,16 +435,26 @@ def test_an_audit_without_the_report_of_the_job_is_refused(stage: Stage) -> None
 @pytest.mark.parametrize(
     ("damage", "rule"),
     [
-        pytest.param("DELETE FROM `{fact}` WHERE snapshot_date = '2026-01-02' AND asset_id = 'a'", "row_count", id="a row is missing"),
+        pytest.param(
+            "DELETE FROM `{fact}` WHERE snapshot_date = '2026-01-02' AND asset_id = 'a'",
+            "row_count",
+            id="a row is missing",
+        ),
         pytest.param("DELETE FROM `{dates}` WHERE TRUE", "snapshot_date_foreign_key", id="a date is missing"),
-        pytest.param("UPDATE `{assets}` SET is_current = FALSE WHERE asset_id = 'b'", "asset_id_foreign_key", id="an asset has no version"),
+        pytest.param(
+            "UPDATE `{assets}` SET is_current = FALSE WHERE asset_id = 'b'",
+            "asset_id_foreign_key",
+            id="an asset has no version",
+        ),
     ],
 )
 def test_verification_looks_at_what_readers_see(damage: str, rule: str, stage: Stage) -> None:
     steps = ingestion(stage)
     plan = published(stage, steps)
     names = {"fact": FACT, "dates": DATES, "assets": ASSETS}
-    stage.warehouse.query(damage.format(**{key: stage.warehouse.table(load_contract(name)) for key, name in names.items()}))
+    stage.warehouse.query(
+        damage.format(**{key: stage.warehouse.table(load_contract(name)) for key, name in names.items()})
+    )
     with pytest.raises(PublishBlockedError, match=rule):
         steps.verify(plan.batch)
 

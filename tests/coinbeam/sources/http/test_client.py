@@ -191,7 +191,9 @@ def test_the_bytes_of_failed_attempts_are_counted_and_the_body_is_the_last_one(a
     assert answer.bytes_received == 5 + len(PAGE)
 
 
-@pytest.mark.parametrize("body", [b"Throttled", b"error code: 1015", THROTTLED_BODY], ids=["Throttled", "1015", "429 in a 200"])
+@pytest.mark.parametrize(
+    "body", [b"Throttled", b"error code: 1015", THROTTLED_BODY], ids=["Throttled", "1015", "429 in a 200"]
+)
 def test_every_disguise_of_a_429_is_counted_as_throttled(api, make_client, body):
     api.play(api.Answer(body=body), api.Answer(body=body), api.Answer(body=PAGE))
     answer = make_client().ping()
@@ -206,7 +208,10 @@ def test_retry_after_in_seconds_is_waited_for_in_full(api, make_client, fake_tim
 
 
 def test_retry_after_as_a_date_counts_from_the_clock_of_the_server(api, make_client, fake_time):
-    api.play(api.Answer(status=503, body=b"", headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"}), api.Answer(body=PAGE))
+    api.play(
+        api.Answer(status=503, body=b"", headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"}),
+        api.Answer(body=PAGE),
+    )
     with pytest.raises(ApiTransientError, match="max_wait_seconds"):
         make_client().ping()
     assert waits(fake_time) == []
@@ -230,7 +235,9 @@ def test_without_retry_after_a_throttled_client_waits_longer_than_the_minute_of_
 
 def test_attempts_are_bounded_and_the_error_says_by_what(api, make_client):
     api.play(api.Answer(status=503, body=b"down"))
-    with pytest.raises(ApiTransientError, match=r"HTTP 503.*'down'.*gave up after 3 calls \(coingecko.max_attempts\)") as caught:
+    with pytest.raises(
+        ApiTransientError, match=r"HTTP 503.*'down'.*gave up after 3 calls \(coingecko.max_attempts\)"
+    ) as caught:
         make_client(max_attempts=3).ping()
     assert len(api.paths) == 3
     assert (caught.value.status, caught.value.calls, caught.value.throttled) == (503, 3, 0)
@@ -238,7 +245,9 @@ def test_attempts_are_bounded_and_the_error_says_by_what(api, make_client):
 
 def test_a_wait_beyond_the_bound_is_not_begun(api, make_client, fake_time):
     api.play(api.Answer(status=429, headers={"Retry-After": "3600"}))
-    with pytest.raises(ThrottledError, match=r"next wait of 360\d s would exceed coingecko.max_wait_seconds \(900\)") as caught:
+    with pytest.raises(
+        ThrottledError, match=r"next wait of 360\d s would exceed coingecko.max_wait_seconds \(900\)"
+    ) as caught:
         make_client().ping()
     assert waits(fake_time) == []
     assert (caught.value.calls, caught.value.throttled, caught.value.retry_after) == (1, 1, 3600)
@@ -253,7 +262,11 @@ def test_the_waits_are_bounded_in_sum(api, make_client, fake_time):
 
 
 def test_every_attempt_passes_the_limiter(api, make_client, fake_time):
-    api.play(api.Answer(status=500, headers={"Retry-After": "0"}), api.Answer(status=500, headers={"Retry-After": "0"}), api.Answer())
+    api.play(
+        api.Answer(status=500, headers={"Retry-After": "0"}),
+        api.Answer(status=500, headers={"Retry-After": "0"}),
+        api.Answer(),
+    )
     limiter = RateLimiter(6, monotonic=fake_time.monotonic, sleep=fake_time.sleep)
     make_client(limiter=limiter).ping()
     assert fake_time.seconds >= 20
@@ -280,7 +293,11 @@ def test_a_body_that_stays_malformed_is_returned_with_its_problem(api, make_clie
 
 @pytest.mark.parametrize(
     ("body", "kind"),
-    [(b"Throttled", ThrottledError), (THROTTLED_BODY, ThrottledError), (b'{"error":"something odd"}', ApiTransientError)],
+    [
+        (b"Throttled", ThrottledError),
+        (THROTTLED_BODY, ThrottledError),
+        (b'{"error":"something odd"}', ApiTransientError),
+    ],
     ids=["Throttled", "429 in a 200", "an unknown error in a 200"],
 )
 def test_an_error_in_the_disguise_of_a_200_raises_when_it_stays(api, make_client, body, kind):
@@ -303,7 +320,12 @@ def test_an_error_in_the_disguise_of_a_200_raises_when_it_stays(api, make_client
         (401, b'{"status":{"error_code":10005,"error_message":"Pro only"}}', 10005, "coingecko.plan"),
         (429, b'{"status":{"error_code":10006,"error_message":"calls limit"}}', 10006, "first of the month"),
         (400, b'{"error_code":10010,"status":{"error_message":"pro key"}}', 10010, "coingecko.plan to the paid plan"),
-        (400, b'{"status":{"error_code":10011,"error_message":"demo key"}}', 10011, "Set coingecko.plan to demo (it is analyst)"),
+        (
+            400,
+            b'{"status":{"error_code":10011,"error_message":"demo key"}}',
+            10011,
+            "Set coingecko.plan to demo (it is analyst)",
+        ),
         (401, b'{"error":{"status":{"error_code":10012,"error_message":"365 days"}}}', 10012, "later date"),
         (401, b'{"status":{"error_code":10099,"error_message":"new"}}', 10099, "developer dashboard"),
     ],
@@ -347,7 +369,9 @@ def test_a_refused_connection_says_what_to_start(make_client):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/api/v3"
-        with pytest.raises(UnreachableError, match=r"Connection refused.*gave up after 2 calls.*coinbeam local up") as caught:
+        with pytest.raises(
+            UnreachableError, match=r"Connection refused.*gave up after 2 calls.*coinbeam local up"
+        ) as caught:
             make_client(base_url=url, max_attempts=2).ping()
     assert (caught.value.status, caught.value.calls) == (None, 2)
 

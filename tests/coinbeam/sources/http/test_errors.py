@@ -39,6 +39,8 @@ def test_codes_that_pass_are_transient(number):
     assert issubclass(refusal(number).kind, TransientError)
 
 
-@pytest.mark.parametrize("number", [400, 401, 403, 404, 405, 410, 418, 422, 1020, 10_002, 10_005, 10_006, 10_010, 10_011, 10_012, 10_999])
+@pytest.mark.parametrize(
+    "number", [400, 401, 403, 404, 405, 410, 418, 422, 1020, 10_002, 10_005, 10_006, 10_010, 10_011, 10_012, 10_999]
+)
 def test_codes_that_stay_are_terminal(number):
     assert issubclass(refusal(number).kind, TerminalError)
