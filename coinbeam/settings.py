@@ -236,7 +236,8 @@ class LineageSettings(_Section):
     namespace: str = Field("coinbeam", min_length=1, description="OpenLineage namespace of our jobs")
     transport: SecretStr | None = Field(
         None,
-        description='OpenLineage transport, a JSON object such as {"type": "http", "url": "https://..."}; it may hold a key. '
+        description='OpenLineage transport, a JSON object such as {"type": "http", "url": "https://..."}; it may '
+        "hold a key. "
         "Unset: a file below local.state_dir on one machine, none elsewhere",
     )
 

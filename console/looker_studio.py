@@ -72,7 +72,8 @@ class ReportLink:
         sources = {
             f"ds.{table}.{name}": value for table in self.tables for name, value in self._source(mart(table)).items()
         }
-        return f"{ENDPOINT}?{urlencode({name: value for name, value in {**report, **sources}.items() if value is not None})}"
+        given = {name: value for name, value in {**report, **sources}.items() if value is not None}
+        return f"{ENDPOINT}?{urlencode(given)}"
 
     def _source(self, contract: Contract) -> dict[str, str | None]:
         """The parameters of one data source; of a partitioned table the partition is the date range, as BigQuery

@@ -211,7 +211,8 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
 
 
 NEXT_COMMANDS = (
-    '.venv/bin/coinbeam query "SELECT * FROM crypto_data.crypto_market_snapshot_fact WHERE snapshot_date = CURRENT_DATE() LIMIT 5"',
+    '.venv/bin/coinbeam query "SELECT * FROM crypto_data.crypto_market_snapshot_fact WHERE snapshot_date = '
+    'CURRENT_DATE() LIMIT 5"',
     '.venv/bin/coinbeam query "SELECT * FROM crypto_marts.market_overview WHERE date = CURRENT_DATE()"',
     ".venv/bin/coinbeam backfill --assets bitcoin,ethereum    # a year of daily history: shows the plan first",
     ".venv/bin/coinbeam fear-greed    # the Fear & Greed index",

@@ -17,15 +17,18 @@ DOC = """
 ### What this does
 Brings **daily history** into `crypto_data.crypto_market_daily_fact`: one row for each asset and closed UTC day.
 
-1. `plan_backfill` cuts the request into **pieces** (an asset and the days of one call), gathers them in **batches**, and shows calls, days
-   of quota, minutes, rows and dollars. **Dry run is the default: it stops here.** Take *Dry run* off to go on.
+1. `plan_backfill` cuts the request into **pieces** (an asset and the days of one call), gathers them in **batches**,
+   and shows calls, days of quota, minutes, rows and dollars. **Dry run is the default: it stops here.** Take *Dry
+   run* off to go on.
 2. `write_plan` writes the plan down and enters each piece into the ledger `crypto_ops.history_piece`.
-3. Each batch lands its pieces, stages them, passes the audit and is published as a whole, at most `history.max_parallel` batches at a time.
+3. Each batch lands its pieces, stages them, passes the audit and is published as a whole, at most
+   `history.max_parallel` batches at a time.
 
-Only as many batches run as today's *calls per day* pay for. **Trigger it again with the same form** tomorrow, or after any failure: it goes
-on where it stopped, and no landed piece is asked for again.
+Only as many batches run as today's *calls per day* pay for. **Trigger it again with the same form** tomorrow, or
+after any failure: it goes on where it stopped, and no landed piece is asked for again.
 
-`Files to read` takes CSV exports of the CoinGecko website (`snapped_at,price,market_cap,total_volume`): years of history that cost no call.
+`Files to read` takes CSV exports of the CoinGecko website (`snapped_at,price,market_cap,total_volume`): years of
+history that cost no call.
 
 ### It failed. What now?
 - **plan_backfill**: the message names the field, or the plan that reaches further back. Nothing was changed.
@@ -94,7 +97,8 @@ def selection_params(settings: Settings) -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Assets of the files",
-            description="file=asset pairs, separated by commas, e.g. btc-usd-max.csv=bitcoin. Only for files that do not tell.",
+            description="file=asset pairs, separated by commas, e.g. btc-usd-max.csv=bitcoin. Only for files that do "
+            "not tell.",
         ),
     }
 

@@ -12,19 +12,23 @@ from dags.tasks import currency_param, dag_arguments, fact_asset, load_task, run
 
 DOC = """
 ### What this does
-Takes one **snapshot** of the crypto market and publishes it as one **batch** of `crypto_data.crypto_market_snapshot_fact`. Readers see the
-whole batch or none of it.
+Takes one **snapshot** of the crypto market and publishes it as one **batch** of
+`crypto_data.crypto_market_snapshot_fact`. Readers see the whole batch or none of it.
 
-1. `plan_batch` decides: **fetch** (the interval is the present one), **replay** (it is past, and its pages were landed), or **gap** (it is
-   past and nothing was landed; today's prices are never stamped on an old date). `dry_run` stops here.
+1. `plan_batch` decides: **fetch** (the interval is the present one), **replay** (it is past, and its pages were
+   landed), or **gap** (it is past and nothing was landed; today's prices are never stamped on an old date). `dry_run`
+   stops here.
 2. `ensure_schema` creates what is missing and adds new nullable columns. Nothing else is ever changed automatically.
-3. The Beam jobs land the exact bytes of the API and write batch files. A retry reuses what was landed and spends no call twice.
-4. The files are loaded into staging tables of this batch; rejects are recorded; `audit` runs every rule of the contracts.
-5. `publish` is one transaction. `verify` looks at what readers see. `record_batch` writes a row of `crypto_ops.ingestion_batch`, always.
+3. The Beam jobs land the exact bytes of the API and write batch files. A retry reuses what was landed and spends no
+   call twice.
+4. The files are loaded into staging tables of this batch; rejects are recorded; `audit` runs every rule of the
+   contracts.
+5. `publish` is one transaction. `verify` looks at what readers see. `record_batch` writes a row of
+   `crypto_ops.ingestion_batch`, always.
 
 ### It failed. What now?
-- **audit**: nothing was published. Its log names each rule with its number; `coinbeam rejects` shows the refused rows. Mend the
-  cause, then clear the task.
+- **audit**: nothing was published. Its log names each rule with its number; `coinbeam rejects` shows the refused
+  rows. Mend the cause, then clear the task.
 - **fetch_crypto_data**: the log ends with the cause and the remedy. Clearing it continues where it stopped.
 - **ensure_schema**: a table differs from its contract in a way that needs a person; the message names the column.
 - Clearing any task, or the whole run, is always safe: the same batch gives the same tables.
@@ -94,13 +98,15 @@ def run_params(runner: Runner) -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Replay batch",
-            description="A landed batch by its id, e.g. 20260102T0000Z-usd-all. It decides instant, currency and assets.",
+            description="A landed batch by its id, e.g. 20260102T0000Z-usd-all. It decides instant, currency and "
+            "assets.",
         ),
         "snapshot_at": Param(
             None,
             type=["null", "string"],
             title="Snapshot instant",
-            description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the schedule.",
+            description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the "
+            "schedule.",
         ),
         "source": Param(
             None,

@@ -14,11 +14,13 @@ from dags.tasks import dag_arguments, fact_asset, script_task
 
 DOC = """
 ### What this does
-Recomputes `crypto_marts` for what publishes touched since the last time. It is started by the **assets** that the publish tasks update.
+Recomputes `crypto_marts` for what publishes touched since the last time. It is started by the **assets** that the
+publish tasks update.
 
-1. `plan_refresh` reads the queue `crypto_ops.publication` and finds the touched assets and dates with their look-back; it ends when nothing
-   waits.
-2. `refresh` is one transaction: every mart, and the mark that its publications were seen. A failure leaves all as it was.
+1. `plan_refresh` reads the queue `crypto_ops.publication` and finds the touched assets and dates with their
+   look-back; it ends when nothing waits.
+2. `refresh` is one transaction: every mart, and the mark that its publications were seen. A failure leaves all as it
+   was.
 3. `verify` runs the rules of the marts' contracts on what was recomputed.
 
 ### It failed. What now?

@@ -15,11 +15,13 @@ from dags.tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner
 
 DOC = """
 ### What this does
-Brings the **Fear & Greed index** of alternative.me into `crypto_data.fear_greed_fact`: one row for each day since 2018-02-01. One call
-brings all of it; only days that are new or were revised change, and only those are recomputed in the marts.
+Brings the **Fear & Greed index** of alternative.me into `crypto_data.fear_greed_fact`: one row for each day since
+2018-02-01. One call brings all of it; only days that are new or were revised change, and only those are recomputed in
+the marts.
 
 ### It failed. What now?
-- **fetch_fear_greed**: the log ends with the cause and the remedy. The next run brings what this one missed: the index always comes whole.
+- **fetch_fear_greed**: the log ends with the cause and the remedy. The next run brings what this one missed: the
+  index always comes whole.
 - **audit**: nothing was published; its log names each rule with its number.
 """
 

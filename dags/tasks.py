@@ -57,7 +57,8 @@ def runner_param(runner: Runner) -> Param:
         runner.value,
         type="string",
         title="Beam runner",
-        description="local: in a process of the worker. dataflow: on Google Cloud, by Flex Templates. The setting `runner` decides.",
+        description="local: in a process of the worker. dataflow: on Google Cloud, by Flex Templates. The setting "
+        "`runner` decides.",
         enum=[runner.value],
     )
 

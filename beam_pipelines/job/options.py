@@ -48,12 +48,14 @@ class CoinbeamOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--source",
-            help="live, simulator, auto, or a glob of landed or foreign API bodies to replay. Default: market.source of the settings. "
+            help="live, simulator, auto, or a glob of landed or foreign API bodies to replay. Default: market.source "
+            "of the settings. "
             "The calendar job asks nobody and ignores it.",
         )
         parser.add_argument(
             "--snapshot_at",
-            help="Scheduled instant, ISO 8601, UTC where no offset is given, e.g. 2026-01-02T00:00:00Z. Default: start of the present "
+            help="Scheduled instant, ISO 8601, UTC where no offset is given, e.g. 2026-01-02T00:00:00Z. Default: "
+            "start of the present "
             "interval; in a replay: what the manifest of the landed batch says.",
         )
         parser.add_argument(
@@ -71,12 +73,14 @@ class CoinbeamOptions(PipelineOptions):
         )
         parser.add_argument(
             "--calls_per_minute",
-            help="Share of the plan's calls per minute that this job may use; the shares of jobs that run together must not exceed the "
+            help="Share of the plan's calls per minute that this job may use; the shares of jobs that run together "
+            "must not exceed the "
             "plan. Default: the whole plan.",
         )
         parser.add_argument(
             "--call_ledger",
-            help="on: reserve the calls in crypto_ops.api_call_budget before the first one, and make none beyond. off: do not. auto, the "
+            help="on: reserve the calls in crypto_ops.api_call_budget before the first one, and make none beyond. "
+            "off: do not. auto, the "
             "default: on for the live API, off for the simulator. A replay makes no call.",
         )
 
@@ -104,7 +108,8 @@ class ShardOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--fetch_shards",
-            help="Parallel walks that divide the calls per minute among them. Default: market.fetch_shards on Dataflow; 1 on one machine, "
+            help="Parallel walks that divide the calls per minute among them. Default: market.fetch_shards on "
+            "Dataflow; 1 on one machine, "
             "where walks would only wait for each other.",
         )
 
@@ -119,7 +124,8 @@ class AssetOptions(PipelineOptions):
         )
         parser.add_argument(
             "--known_assets",
-            help="CSV with header asset_id,details_at of what the warehouse has. Assets without details come first, in the order of this "
+            help="CSV with header asset_id,details_at of what the warehouse has. Assets without details come first, "
+            "in the order of this "
             "file; then the oldest details. Default: nothing is known.",
         )
 
@@ -131,11 +137,13 @@ class DateOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--from_date",
-            help="First date, ISO 8601. Default of the calendar: 2013-01-01, the year in which CoinGecko's history begins.",
+            help="First date, ISO 8601. Default of the calendar: 2013-01-01, the year in which CoinGecko's history "
+            "begins.",
         )
         parser.add_argument(
             "--to_date",
-            help="Last date, ISO 8601. Default of the calendar: 31 December of the fifth year after --snapshot_at; of history: the newest "
+            help="Last date, ISO 8601. Default of the calendar: 31 December of the fifth year after --snapshot_at; "
+            "of history: the newest "
             "closed day.",
         )
 
@@ -147,14 +155,16 @@ class HistoryOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
             "--assets",
-            help="CoinGecko ids, comma separated, e.g. bitcoin,ethereum. In a replay: only these; or the asset of a single file.",
+            help="CoinGecko ids, comma separated, e.g. bitcoin,ethereum. In a replay: only these; or the asset of a "
+            "single file.",
         )
         parser.add_argument(
             "--pieces", help="JSON file of the pieces to ask for, instead of --assets, --from_date and --to_date."
         )
         parser.add_argument(
             "--asset_of",
-            help="In a replay, which asset a file holds: NAME=ID, comma separated, e.g. btc-usd-max.csv=bitcoin,eth-usd-max.csv=ethereum.",
+            help="In a replay, which asset a file holds: NAME=ID, comma separated, e.g. "
+            "btc-usd-max.csv=bitcoin,eth-usd-max.csv=ethereum.",
         )
 
 

@@ -128,7 +128,7 @@ def _judge_values(row: Mapping[str, Any], rules: MarketRules, landed_micros: int
             values[field] = convert(given, column)
         except _Fault as fault:
             return Refused(str(fault), column.name, given)
-        if column.name == OBSERVED_COLUMN and values[field] > latest_observation(rules, landed_micros):  # type: ignore[operator]  # required
+        if column.name == OBSERVED_COLUMN and values[field] > latest_observation(rules, landed_micros):  # type: ignore[operator]
             return Refused("future_observation", column.name, given)
     return Accepted(values)
 

@@ -70,7 +70,8 @@ def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec,
 
 
 _BATCH_ID = re.compile(
-    r"(?P<moment>\d{8}T\d{4}(?:\d{2}(?:\d{6})?)?)Z-(?P<currency>[a-z]{2,5})-(?P<universe>[a-z0-9_-]+?)(?P<files>-files-[0-9a-f]{8})?"
+    r"(?P<moment>\d{8}T\d{4}(?:\d{2}(?:\d{6})?)?)Z-(?P<currency>[a-z]{2,5})"
+    r"-(?P<universe>[a-z0-9_-]+?)(?P<files>-files-[0-9a-f]{8})?"
 )
 _MOMENTS = {13: "%Y%m%dT%H%M", 15: "%Y%m%dT%H%M%S", 21: "%Y%m%dT%H%M%S%f"}
 

@@ -73,7 +73,10 @@ def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
     if constraints:
         lines.append(f"PRIMARY KEY ({', '.join(contract.primary_key)}) NOT ENFORCED")
     body = ",\n  ".join(lines)
-    return f"CREATE TABLE IF NOT EXISTS `{dataset}.{contract.name}` (\n  {body}\n){_layout(contract)}\nOPTIONS ({_options(contract)});"
+    return (
+        f"CREATE TABLE IF NOT EXISTS `{dataset}.{contract.name}` (\n  {body}\n){_layout(contract)}\nOPTIONS "
+        f"({_options(contract)});"
+    )
 
 
 def view_ddl(contract: Contract, dataset: str, query: str) -> str:
@@ -86,7 +89,10 @@ def view_ddl(contract: Contract, dataset: str, query: str) -> str:
     """
     columns = ",\n  ".join(f"{c.name} OPTIONS (description = {literal(described(c))})" for c in contract.columns)
     options = f"description = {literal(contract.description)}, labels = {_labels_ddl(contract)}"
-    return f"CREATE OR REPLACE VIEW `{dataset}.{contract.name}` (\n  {columns}\n)\nOPTIONS ({options})\nAS\n{query.strip()};"
+    return (
+        f"CREATE OR REPLACE VIEW `{dataset}.{contract.name}` (\n  {columns}\n)\nOPTIONS "
+        f"({options})\nAS\n{query.strip()};"
+    )
 
 
 def _column_ddl(column: Column) -> str:

@@ -9,7 +9,8 @@ DICTIONARY = ROOT / "docs" / "data_dictionary.md"
 
 _HEADER = """# Data dictionary
 
-Generated from the contracts under `sql/` by `coinbeam contracts dictionary --write`; a test holds it to them. Do not edit by hand.
+Generated from the contracts under `sql/` by `coinbeam contracts dictionary --write`; a test holds it to them.
+Do not edit by hand.
 """
 
 
@@ -49,4 +50,7 @@ def _row(column: Column) -> str:
     ]
     meaning = "; ".join([column.description, *filter(None, bounds)]).replace("|", "\\|")
     source = f"`{column.source}`" if column.source else ""
-    return f"| `{column.name}` | {column.type} | {'no' if column.required else 'yes'} | {column.unit} | {meaning} | {source} |"
+    return (
+        f"| `{column.name}` | {column.type} | {'no' if column.required else 'yes'} | {column.unit} | {meaning} | "
+        f"{source} |"
+    )

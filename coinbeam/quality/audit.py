@@ -262,5 +262,7 @@ _REMEDY = {
         "Nothing was published. See `coinbeam rejects` and `coinbeam quality`; mend the source or the rule, and run "
         "the batch again."
     ),
-    Stage.PUBLISHED: "Readers see these rows. See `coinbeam quality`; mend the cause, and publish the batches of those dates again.",
+    Stage.PUBLISHED: (
+        "Readers see these rows. See `coinbeam quality`; mend the cause, and publish the batches of those dates again."
+    ),
 }

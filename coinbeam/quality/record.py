@@ -80,7 +80,9 @@ _HISTORY = """
 WITH numbered AS (
   SELECT *,
     ROW_NUMBER() OVER (PARTITION BY table_name, rule, stage ORDER BY checked_at DESC, result_id) AS age,
-    ROW_NUMBER() OVER (PARTITION BY table_name, rule, stage, status = 'passed' ORDER BY checked_at DESC, result_id) AS age_of_kind
+    ROW_NUMBER() OVER (
+      PARTITION BY table_name, rule, stage, status = 'passed' ORDER BY checked_at DESC, result_id
+    ) AS age_of_kind
   FROM `{results}`
   WHERE checked_date >= '2010-01-01' AND (@table IS NULL OR table_name = @table) AND (@rule IS NULL OR rule = @rule)
     AND (@batch IS NULL OR batch_id = @batch)

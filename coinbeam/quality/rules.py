@@ -177,7 +177,10 @@ def foreign_key(column: Column) -> Rule:
     parent, _, parent_column = (column.references or "").partition(".")
     scope = " WHERE is_current" if "is_current" in load_contract(parent).by_name else ""
     known = f"SELECT {parent_column} FROM {{{parent}}}{scope}"
-    orphan = f"SELECT DISTINCT {column.name} AS k FROM {{table}} WHERE {column.name} IS NOT NULL AND {column.name} NOT IN ({known})"
+    orphan = (
+        f"SELECT DISTINCT {column.name} AS k FROM {{table}} WHERE {column.name} IS NOT NULL AND {column.name} NOT IN "
+        f"({known})"
+    )
     return Rule(
         name=f"{column.name}_foreign_key",
         query=f"SELECT COUNT(*) FROM ({orphan})",

@@ -66,8 +66,14 @@ class Marts:
     def attributions(self) -> list[str]:
         """The lines that must stand beside the data."""
         names = self._warehouse.names()
-        sources = f"SELECT source_id FROM {names['latest_prices']} UNION DISTINCT SELECT source_id FROM {names['fear_greed_fact']}"
-        shown = f"SELECT DISTINCT attribution FROM {names['source_dim']} WHERE source_id IN ({sources}) ORDER BY attribution"
+        sources = (
+            f"SELECT source_id FROM {names['latest_prices']} UNION DISTINCT SELECT source_id FROM "
+            f"{names['fear_greed_fact']}"
+        )
+        shown = (
+            f"SELECT DISTINCT attribution FROM {names['source_dim']} WHERE source_id IN ({sources}) ORDER BY "
+            "attribution"
+        )
         return [str(row["attribution"]) for row in self._warehouse.rows(shown) if row["attribution"]]
 
     def _rows(self, table: str, where: str, order: str) -> Rows:

@@ -76,19 +76,20 @@ KNOWN_COINS: tuple[KnownCoin, ...] = (
 
 # fmt: off
 _FIRST = (
-    "Aero", "Alpha", "Apex", "Arc", "Astro", "Atlas", "Aura", "Axon", "Basalt", "Beacon", "Bit", "Blaze", "Block", "Bright", "Cedar",
-    "Chain", "Cipher", "Cloud", "Coral", "Cosmo", "Crypto", "Delta", "Dragon", "Echo", "Ember", "Ether", "Falcon", "Fire", "Flux",
-    "Frost", "Galaxy", "Giga", "Glacier", "Gold", "Harbor", "Helio", "Hyper", "Iron", "Jade", "Kite", "Lunar", "Lumen", "Mango",
-    "Meta", "Mint", "Moon", "Neon", "Nova", "Ocean", "Omni", "Onyx", "Orbit", "Pepe", "Pixel", "Polar", "Prime", "Pulse", "Quantum",
-    "Raven", "Ruby", "Safe", "Shadow", "Silver", "Solar", "Spark", "Star", "Stellar", "Storm", "Terra", "Thunder", "Titan", "Turbo",
-    "Ultra", "Vault", "Velvet", "Vertex", "Volt", "Wave", "Wolf", "Zen",
+    "Aero", "Alpha", "Apex", "Arc", "Astro", "Atlas", "Aura", "Axon", "Basalt", "Beacon", "Bit", "Blaze", "Block",
+    "Bright", "Cedar", "Chain", "Cipher", "Cloud", "Coral", "Cosmo", "Crypto", "Delta", "Dragon", "Echo", "Ember",
+    "Ether", "Falcon", "Fire", "Flux", "Frost", "Galaxy", "Giga", "Glacier", "Gold", "Harbor", "Helio", "Hyper",
+    "Iron", "Jade", "Kite", "Lunar", "Lumen", "Mango", "Meta", "Mint", "Moon", "Neon", "Nova", "Ocean", "Omni",
+    "Onyx", "Orbit", "Pepe", "Pixel", "Polar", "Prime", "Pulse", "Quantum", "Raven", "Ruby", "Safe", "Shadow",
+    "Silver", "Solar", "Spark", "Star", "Stellar", "Storm", "Terra", "Thunder", "Titan", "Turbo", "Ultra", "Vault",
+    "Velvet", "Vertex", "Volt", "Wave", "Wolf", "Zen",
 )
 _SECOND = (
-    "Ape", "Bank", "Base", "Bear", "Bridge", "Cash", "Cat", "Chain", "Coin", "Core", "Credit", "Dao", "Dex", "Dog", "Exchange",
-    "Farm", "Finance", "Fi", "Forge", "Frog", "Fund", "Game", "Gate", "Guard", "Hub", "Index", "Inu", "Lab", "Land", "Layer",
-    "Ledger", "Link", "Loop", "Market", "Mind", "Net", "Node", "Oracle", "Pad", "Park", "Pay", "Pool", "Port", "Protocol", "Punk",
-    "Quest", "Ring", "Rocket", "Share", "Shield", "Space", "Stake", "Swap", "Token", "Trade", "Vault", "Verse", "Vision", "World",
-    "Yield",
+    "Ape", "Bank", "Base", "Bear", "Bridge", "Cash", "Cat", "Chain", "Coin", "Core", "Credit", "Dao", "Dex", "Dog",
+    "Exchange", "Farm", "Finance", "Fi", "Forge", "Frog", "Fund", "Game", "Gate", "Guard", "Hub", "Index", "Inu",
+    "Lab", "Land", "Layer", "Ledger", "Link", "Loop", "Market", "Mind", "Net", "Node", "Oracle", "Pad", "Park", "Pay",
+    "Pool", "Port", "Protocol", "Punk", "Quest", "Ring", "Rocket", "Share", "Shield", "Space", "Stake", "Swap",
+    "Token", "Trade", "Vault", "Verse", "Vision", "World", "Yield",
 )
 # fmt: on
 

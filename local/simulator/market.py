@@ -220,7 +220,7 @@ class Recent(OrderedDict[Hashable, _Value]):
         super().__init__()
         self._size = size
 
-    def get(self, key: Hashable, make: Callable[[], _Value]) -> _Value:  # type: ignore[override]  # a missing value is made, not defaulted
+    def get(self, key: Hashable, make: Callable[[], _Value]) -> _Value:  # type: ignore[override]
         """The value of a key, made once."""
         if key not in self:
             self[key] = make()

@@ -116,7 +116,10 @@ class Coverage:
         name = self._warehouse.table(load_contract("history_piece"))
         if not self._warehouse.exists(name):
             return {}
-        sql = f"SELECT asset_id, first_date, last_date FROM `{name}` WHERE quote_currency = @currency AND status IN ('published', 'empty')"
+        sql = (
+            f"SELECT asset_id, first_date, last_date FROM `{name}` WHERE quote_currency = @currency AND status IN "
+            "('published', 'empty')"
+        )
         found: dict[str, list[tuple[date, date]]] = {}
         for row in self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", currency)]):
             found.setdefault(row["asset_id"], []).append((row["first_date"], row["last_date"]))

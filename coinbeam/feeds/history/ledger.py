@@ -39,7 +39,10 @@ class PieceLedger:
         table = self._warehouse.table(self._contract)
         if not self._warehouse.exists(table):
             return {}
-        sql = f"SELECT asset_id, quote_currency, first_date, last_date, status FROM `{table}` WHERE quote_currency = @currency"
+        sql = (
+            f"SELECT asset_id, quote_currency, first_date, last_date, status FROM `{table}` WHERE quote_currency = "
+            "@currency"
+        )
         rows = self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", quote_currency)])
         return {
             HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"] for r in rows

@@ -280,7 +280,10 @@ def further_plan(coingecko: CoinGeckoSettings, first: date, now: datetime) -> st
         if reaching
         else "No configured plan reaches so far"
     )
-    return f"{plan}; or ask for later days; or bring the CSV export of the CoinGecko website with --source=GLOB, which costs no call."
+    return (
+        f"{plan}; or ask for later days; or bring the CSV export of the CoinGecko website with --source=GLOB, which "
+        "costs no call."
+    )
 
 
 def intervals(days: Iterable[date]) -> list[str]:

@@ -33,7 +33,7 @@ class ApiError(CoinbeamError):
         self.calls = calls
         self.throttled = throttled
 
-    def __reduce__(self) -> tuple[type["ApiError"], tuple[object, ...]]:  # type: ignore[override]  # more arguments than the base
+    def __reduce__(self) -> tuple[type["ApiError"], tuple[object, ...]]:  # type: ignore[override]
         return type(self), (
             self.message,
             self.remedy,
@@ -77,7 +77,10 @@ class Refusal:
 
 
 _OUTAGE = "Try again later; status.coingecko.com tells of outages."
-_BLOCKED = "Cloudflare blocks this network: run from another address, or use a plan with a key. Trying again prolongs the block."
+_BLOCKED = (
+    "Cloudflare blocks this network: run from another address, or use a plan with a key. Trying again prolongs the "
+    "block."
+)
 _SLOWER = (
     "Lower calls_per_minute of plan {plan!r}, run nothing else from this address, or choose a larger coingecko.plan."
 )

@@ -132,7 +132,10 @@ def _failure(error: Exception, url: str) -> Verdict:
     cause = _root_cause(error)
     host = urlsplit(url).netloc
     if "CERTIFICATE_VERIFY_FAILED" in cause:
-        remedy = "Set REQUESTS_CA_BUNDLE to the certificate of the proxy of this network, and check the date of this machine."
+        remedy = (
+            "Set REQUESTS_CA_BUNDLE to the certificate of the proxy of this network, and check the date of this "
+            "machine."
+        )
         return Verdict(ApiTerminalError, f"{host} shows a certificate that is not trusted ({cause})", remedy)
     if isinstance(error, ValueError):  # requests' classes for a URL or a header that is not one
         return Verdict(

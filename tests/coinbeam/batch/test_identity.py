@@ -102,7 +102,9 @@ def test_different_batches_have_different_identifiers(batches: set[tuple[str, in
 
 @given(
     st.sets(
-        st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 5), timezones=st.just(UTC)), min_size=2, max_size=6
+        st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 1, 0, 5), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants naive bounds
+        min_size=2,
+        max_size=6,
     )
 )
 def test_different_instants_are_different_batches_even_within_a_minute(moments: set[datetime]) -> None:

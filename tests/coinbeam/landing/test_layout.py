@@ -26,7 +26,7 @@ from coinbeam.landing.layout import (
 LANDED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MODIFIED = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 URI = "gs://b/landing/markets/x/page-00001.json.gz"
-SECONDS = st.datetimes(datetime(2013, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(
+SECONDS = st.datetimes(datetime(2013, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - naive bounds
     lambda moment: moment.replace(microsecond=0)
 )
 MANIFEST = BatchManifest("b", "markets", "coingecko", LANDED, "usd", 250, "all")
