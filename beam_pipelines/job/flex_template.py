@@ -39,7 +39,7 @@ def metadata(job: str) -> dict[str, Any]:
     module = importlib.import_module(f"beam_pipelines.{job}")
     return {
         "name": job,
-        "description": str(module.__doc__).partition("\n")[0],
+        "description": " ".join(str(module.__doc__).partition("\n\n")[0].split()),
         "parameters": list(parameters((CoinbeamOptions, *module.OPTIONS))),
     }
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.coinbeam.release.emulator import Emulator, running
 
 from local.environment import HOST
 from local.temporary import LocalCloud
 from tests.build import composer, execution
+from tests.deploy.emulator import Emulator, running
 
 PROJECT = "acme"
 COMPOSER_BUCKET = "acme-composer-bucket"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.coinbeam.release.emulator import Emulator
 
 from beam_pipelines.job.flex_template import JOBS
 from coinbeam.settings import Settings
@@ -18,6 +17,7 @@ from local import airflow as orchestrator
 from local.temporary import temporary_settings
 from tests.build.conftest import COMPOSER_BUCKET, DATA_BUCKET, PROJECT, RELEASE
 from tests.build.execution import Workspace, left_out_here
+from tests.deploy.emulator import Emulator
 
 pytestmark = [pytest.mark.cloud, pytest.mark.xdist_group("build")]
 

@@ -12,7 +12,6 @@ import pathspec
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tests.coinbeam.release.conftest import Release, make_release
 
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT
@@ -20,6 +19,7 @@ from deploy.check import check_release
 from deploy.store import IGNORED
 from tests.build.composer import IMAGE, IMAGE_INPUT, REQUIREMENTS, UV
 from tests.build.imports import imported
+from tests.deploy.conftest import Release, make_release
 
 __all__ = ["make_release"]  # a fixture
 pytestmark = pytest.mark.xdist_group("build")

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.coinbeam.cli.conftest import Coinbeam
 
 from coinbeam import __version__
 from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
@@ -16,6 +15,7 @@ from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.dictionary import render
 from local.temporary import LocalCloud, free_ports
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
+from tests.console.conftest import Coinbeam
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import json
 from datetime import date, timedelta
 
 import pytest
-from tests.coinbeam.backfill.test_planner import load_history
-from tests.coinbeam.cli.conftest import Coinbeam
 
 from coinbeam.clock import utc_now
 from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import load_settings
 from console.history import backfill_form
 from tests.coinbeam.conftest import Stage
+from tests.coinbeam.feeds.history.test_planner import load_history
+from tests.console.conftest import Coinbeam
 
 
 @pytest.mark.parametrize("command", ["backfill", "gaps", "fear-greed"])

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.coinbeam.cli.conftest import Coinbeam
 
 from console import looker as module
 from console.looker_studio import BEGIN, END, fields
+from tests.console.conftest import Coinbeam
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable
 
 import pytest
-from tests.coinbeam.cli.conftest import Coinbeam, Ended
-from tests.coinbeam.release.conftest import BUCKET, Release, emulator, make_release, new_bucket, store
-from tests.coinbeam.release.emulator import Emulator
 
 from deploy.store import Pointer, ReleaseStore
+from tests.console.conftest import Coinbeam, Ended
+from tests.deploy.conftest import BUCKET, Release, emulator, make_release, new_bucket, store
+from tests.deploy.emulator import Emulator
 
 __all__ = ["emulator", "make_release", "new_bucket", "store"]  # fixtures
 

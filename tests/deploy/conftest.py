@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.coinbeam.release.emulator import Emulator, running
 
 from coinbeam.settings import ROOT, Environment, GoogleSettings, LocalSettings, PortSettings, Settings, StorageSettings
 from deploy.bucket import VersionedBucket
 from deploy.store import ReleaseStore
 from deploy.tree import SHIPPED, Manifest, describe
+from tests.deploy.emulator import Emulator, running
 
 BUCKET = "composer-bucket"
 Release = tuple[Manifest, dict[str, bytes]]

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.coinbeam.release.emulator import Emulator
-
 from deploy import loader
 from deploy.store import DAGS
+from tests.deploy.emulator import Emulator
 
 AS_AIRFLOW = "import json, runpy, sys; found = runpy.run_path(sys.argv[1]); print(json.dumps(sorted(n for n in found if n.startswith('one-'))))"
 

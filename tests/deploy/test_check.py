@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.coinbeam.release.conftest import Release
 
 from coinbeam.errors import TerminalError
 from deploy.check import check_release
 from deploy.tree import Manifest, describe, shipped
+from tests.deploy.conftest import Release
 
 BROKEN = "dags/one_dag.py"
 DEPLOYMENT = '{"environment": "production", "release": "abc", "google": {"project": "acme"}, "storage": {"bucket": "acme-coinbeam"}}'

@@ -9,13 +9,13 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from tests.coinbeam.release.conftest import BUCKET, Release
-from tests.coinbeam.release.emulator import Emulator
-from tests.coinbeam.release.mount import Mount
 
 from deploy import loader
 from deploy.bucket import DeploymentConflictError, VersionedBucket
 from deploy.store import DAGS, Pointer, ReleaseStore
+from tests.deploy.conftest import BUCKET, Release
+from tests.deploy.emulator import Emulator
+from tests.deploy.mount import Mount
 
 MakeRelease = Callable[..., Release]
 

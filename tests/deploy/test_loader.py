@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.coinbeam.release.conftest import Release
 
 from coinbeam.settings import ROOT
 from deploy import loader
 from deploy.check import lay_out
+from tests.deploy.conftest import Release
 
 MakeRelease = Callable[..., Release]
 TWICE = """

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-from tests.coinbeam.release.conftest import BUCKET, Release
-from tests.coinbeam.release.emulator import Emulator
 
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT
 from deploy.bucket import in_parallel
 from deploy.loader import MANIFEST, POINTER, RELEASES
 from deploy.store import IGNORE, LOADER, ReleaseStore
+from tests.deploy.conftest import BUCKET, Release
+from tests.deploy.emulator import Emulator
 
 MakeRelease = Callable[..., Release]
 

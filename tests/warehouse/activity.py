@@ -22,8 +22,8 @@ from coinbeam.marts import Marts
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.settings import Settings, load_settings
+from coinbeam.warehouse import client as warehouse_module
 from coinbeam.warehouse.client import Warehouse
-from coinbeam.warehouse.client import client as warehouse_module
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from console.app import app
 from console.run import check_counts, table_counts, top_ten

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from coinbeam.errors import TerminalError, TransientError
+from coinbeam.landing import bucket as module
 from coinbeam.landing.bucket import Bucket
-from coinbeam.landing.layout import bucket as module
 from coinbeam.settings import LocalSettings, PortSettings, Settings
 from local.temporary import LocalCloud, free_ports, temporary_settings
 

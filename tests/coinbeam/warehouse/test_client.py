@@ -16,8 +16,8 @@ from coinbeam.contracts import Column, Contract, load_all, load_contract
 from coinbeam.contracts.bigquery import described, standard_type, view_ddl
 from coinbeam.errors import CoinbeamError, ContractError, TerminalError, TransientError
 from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
+from coinbeam.warehouse import client as module
 from coinbeam.warehouse.client import STAGING_LIFETIME, StagingTables, Warehouse, additive_columns
-from coinbeam.warehouse.client import client as module
 from local.temporary import LocalCloud, free_ports, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage
 

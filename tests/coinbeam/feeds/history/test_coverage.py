@@ -5,11 +5,11 @@ from datetime import date, timedelta
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from tests.coinbeam.backfill.test_planner import load_history
 
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.coverage import Coverage, Gap, coverage
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row
+from tests.coinbeam.feeds.history.test_planner import load_history
 
 FIRST = date(2026, 1, 1)
 DAYS = [FIRST + timedelta(n) for n in range(12)]
