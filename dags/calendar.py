@@ -9,8 +9,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task, task_group
 
 from coinbeam.batch.kinds import CALENDAR, DATES
-from dags.jobs import beam_job
-from dags.tasks import load_task, script_task, settings
+from dags.batch_tasks import load_task, script_task, settings
+from dags.beam_jobs import beam_job
 
 StepsAndBatch = Callable[[Mapping[str, Any]], tuple[Any, Any]]
 """Gives, for the plan of a run, its steps and the batch that the calendar must cover."""

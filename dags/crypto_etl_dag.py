@@ -6,9 +6,9 @@ from typing import Any
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
 
 from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
-from dags.jobs import beam_job
+from dags.batch_tasks import currency_param, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.beam_jobs import beam_job
 from dags.operations import alert_gap, resolve_incidents
-from dags.tasks import currency_param, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does

@@ -9,8 +9,8 @@ from airflow.sdk import DAG, chain, get_current_context, task
 
 from coinbeam.batch.kinds import FEEDS, MARTS
 from coinbeam.settings import load_settings
+from dags.batch_tasks import dag_arguments, fact_asset, script_task
 from dags.operations import resolve_incidents
-from dags.tasks import dag_arguments, fact_asset, script_task
 
 DOC = """
 ### What this does

@@ -8,10 +8,10 @@ from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, tas
 
 from coinbeam.batch.kinds import FEAR_GREED_FACT, REJECTS, SENTIMENT
 from coinbeam.settings import load_settings
+from dags.batch_tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.beam_jobs import beam_job
 from dags.calendar import calendar_script, calendar_tasks
-from dags.jobs import beam_job
 from dags.operations import resolve_incidents
-from dags.tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
 
 DOC = """
 ### What this does

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from dags.jobs import DataflowJobOperator, beam_job
+from dags.beam_jobs import DataflowJobOperator, beam_job
 from dags.operations import RetryTransientErrors
 from tests.dags.description import MARK
 from tests.dags.on_dataflow import redirect

@@ -10,9 +10,9 @@ from airflow.providers.openlineage.extractors.base import DefaultExtractor
 from coinbeam.marts import MartPlan, Marts, Publication, Touched
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
-from dags.jobs import beam_job
+from dags.batch_tasks import script_task
+from dags.beam_jobs import beam_job
 from dags.lineage import job_lineage, script_lineage
-from dags.tasks import script_task
 from tests.dags.description import MARK
 
 BATCH = {"output": "gs://bucket/batches/b", "landing": "gs://bucket"}

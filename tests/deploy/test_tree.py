@@ -23,7 +23,7 @@ def settings(release: str) -> Settings:
 
 def test_code_contracts_and_settings_are_shipped() -> None:
     paths = set(shipped(ROOT))
-    assert {"coinbeam/settings.py", "deploy/loader.py", "dags/crypto_etl_dag.py", "dags/tasks.py"} < paths
+    assert {"coinbeam/settings.py", "deploy/loader.py", "dags/crypto_etl_dag.py", "dags/batch_tasks.py"} < paths
     assert {
         "config/production.yaml",
         "sql/crypto_data/date_dim/contract.yaml",
