@@ -7,6 +7,9 @@ import pytest
 
 from coinbeam.settings import load_settings
 from console import main
+from tests.coinbeam.conftest import stage
+
+__all__ = ["stage"]
 
 
 @dataclass(frozen=True)
