@@ -9,7 +9,7 @@ from beam_pipelines.fetch_fear_greed import ENDPOINT as INDEX
 from beam_pipelines.populate_crypto_asset_dim import DETAILS_ENDPOINT, LIST_ENDPOINT
 from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
 from coinbeam.feeds.history.pieces import ENDPOINT as HISTORY
-from coinbeam.landing.layout import layout as landing
+from coinbeam.landing import layout as landing
 from dags.lineage import ENDPOINTS
 from tests.dags.description import read
 

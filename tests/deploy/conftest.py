@@ -91,7 +91,7 @@ def run_cli(checkout: Path, emulator: Emulator) -> Callable[..., "subprocess.Pop
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "coinbeam", *arguments],
+            [sys.executable, "-m", "console", *arguments],
             cwd=checkout,
             env=kept | variables,
             stdout=subprocess.PIPE,

@@ -133,7 +133,7 @@ def test_an_environment_that_composer_sets_wins(folder: Path, monkeypatch: pytes
 
 
 def test_it_stands_alone_and_airflow_takes_it_for_a_dag_file() -> None:
-    source = (ROOT / "coinbeam" / "release" / "loader.py").read_text()
+    source = (ROOT / "deploy" / "loader.py").read_text()
     imported = {
         line.split()[1].partition(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))
     }

@@ -199,7 +199,7 @@ class Pipeline:
     def coinbeam(self, *arguments: str) -> str:
         """The command line as a user would call it, on this cloud."""
         done = subprocess.run(
-            [sys.executable, "-m", "coinbeam", *arguments], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-m", "console", *arguments], capture_output=True, text=True, timeout=60, check=True
         )
         return done.stdout
 
