@@ -129,10 +129,10 @@ class ColumnBuilder:
                         continue
                 except (OverflowError, pa.ArrowInvalid):
                     pass
-            self._suspect(
-                values,
-                lambda value, column=column: type(value) not in {int, _NONE} or fault_of(value, column) is not None,
-            )  # type: ignore[misc]
+            unusual: Callable[..., bool] = lambda value, column=column: (  # noqa: E731 - two lines of a condition
+                type(value) not in {int, _NONE} or fault_of(value, column) is not None
+            )
+            self._suspect(values, unusual)
         return arrays
 
     def _texts(self) -> dict[str, pa.Array]:

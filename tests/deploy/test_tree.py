@@ -23,7 +23,7 @@ def settings(release: str) -> Settings:
 
 def test_code_contracts_and_settings_are_shipped() -> None:
     paths = set(shipped(ROOT))
-    assert {"coinbeam/settings.py", "dags/crypto_etl_dag.py", "dags/tasks.py"} < paths
+    assert {"coinbeam/settings.py", "dags/crypto_etl_dag.py", "dags/batch_tasks.py"} < paths
     assert {path.partition("/")[0] for path in paths} == {"coinbeam", "dags", "config", "sql"}, (
         "not the operator's desk: the loader alone leaves `deploy/`, and is installed beside the releases"
     )
