@@ -1,4 +1,4 @@
-"""``python -m coinbeam``: the command line."""
+"""``python -m console``: the command line."""
 
 from console import main
 
