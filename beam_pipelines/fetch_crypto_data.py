@@ -13,8 +13,8 @@ On one machine, against the simulator (``python -m local.simulator``) or CoinGec
 
 Again from what was landed, byte for byte the same CSV::
 
-    python -m beam_pipelines.fetch_crypto_data --runner=DirectRunner --source='/tmp/coinbeam/landing/markets/*/*'
-    --output=/tmp/again
+    python -m beam_pipelines.fetch_crypto_data --runner=DirectRunner \
+        --source='/tmp/coinbeam/landing/markets/*/*' --output=/tmp/again
 
 On Dataflow::
 

@@ -10,8 +10,8 @@ aside, and missing days are listed, except the four that were never published.
 
 Again from what was landed, or from a CSV with header ``date,fng``::
 
-    python -m beam_pipelines.fetch_fear_greed --runner=DirectRunner --source='/tmp/coinbeam/landing/fear_greed/*/*'
-    --output=/tmp/again
+    python -m beam_pipelines.fetch_fear_greed --runner=DirectRunner \
+        --source='/tmp/coinbeam/landing/fear_greed/*/*' --output=/tmp/again
 
 On Dataflow, as the other jobs: ``--runner=DataflowRunner --source=live --output=gs://BUCKET/batches/today
 --landing=gs://BUCKET --project=PROJECT --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.

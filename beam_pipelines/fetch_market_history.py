@@ -24,8 +24,8 @@ Again from what was landed, byte for byte the same CSV::
 On Dataflow::
 
     COINBEAM_ENV=production python -m beam_pipelines.fetch_market_history --runner=DataflowRunner --source=live \
-        --pieces=gs://BUCKET/batches/B/pieces.json --output=gs://BUCKET/batches/B --landing=gs://BUCKET
-        --project=PROJECT \\ --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp
+        --pieces=gs://BUCKET/batches/B/pieces.json --output=gs://BUCKET/batches/B --landing=gs://BUCKET \
+        --project=PROJECT --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp
 
 In ``--output``: ``history_<batch>.csv``, ``rejected_history.ndjson`` and ``report_fetch_market_history.json``.
 """

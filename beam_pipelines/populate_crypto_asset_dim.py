@@ -10,8 +10,8 @@ is counted. What an earlier attempt of the batch landed counts towards the budge
 
 Again from what was landed::
 
-    python -m beam_pipelines.populate_crypto_asset_dim --runner=DirectRunner --source='/tmp/coinbeam/landing/coins*/*/*'
-    --output=/tmp/again
+    python -m beam_pipelines.populate_crypto_asset_dim --runner=DirectRunner \
+        --source='/tmp/coinbeam/landing/coins*/*/*' --output=/tmp/again
 
 On Dataflow::
 

@@ -3,8 +3,8 @@
 ::
 
     python -m beam_pipelines.populate_date_dim --runner=DirectRunner --output=/tmp/coinbeam
-    python -m beam_pipelines.populate_date_dim --runner=DirectRunner --from_date=2020-01-01 --to_date=2020-12-31
-    --output=/tmp/coinbeam
+    python -m beam_pipelines.populate_date_dim --runner=DirectRunner \
+        --from_date=2020-01-01 --to_date=2020-12-31 --output=/tmp/coinbeam
 
 On Dataflow, as the other jobs: ``--runner=DataflowRunner --output=gs://BUCKET/batches/today --project=PROJECT
 --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.
