@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from coinbeam.contracts.values import is_storable
+
 
 class WrongTypeError(ValueError):
     """A nested value has another shape than the API documents."""
@@ -19,18 +21,9 @@ def text_or_none(value: Any) -> str | None:
     """
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or "\0" in value or not is_unicode(value):
+    if not isinstance(value, str) or not is_storable(value):
         raise WrongTypeError(f"{type(value).__name__} where text belongs")
     return value
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: JSON can spell half of a surrogate pair, which no text may hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def mapping_json(value: Any) -> str | None:

@@ -19,9 +19,9 @@ import numpy as np
 import orjson
 import simdjson
 
-from beam_pipelines.history.rules import Doubles
 from beam_pipelines.history.specification import RawPoint
 from coinbeam.contracts.instants import to_micros
+from coinbeam.contracts.values import Doubles
 
 FIELDS = ("prices", "market_caps", "total_volumes")
 EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")

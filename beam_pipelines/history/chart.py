@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
 from beam_pipelines.history.bodies import ChartFault, Points, read_points
-from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, Doubles, HistoryRules, Integers
+from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, HistoryRules, Integers
 from beam_pipelines.history.specification import (
     Accepted,
     Dropped,
@@ -23,6 +23,7 @@ from beam_pipelines.history.specification import (
     stamp_fault,
 )
 from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, BatchManifest
+from coinbeam.contracts.values import Doubles
 from coinbeam.landing.layout import LandedBody
 
 Mask = npt.NDArray[np.bool_]

@@ -3,34 +3,27 @@ workers.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_pipelines.snapshot.rules import smallest_number
 from coinbeam.contracts import Column, Contract
 from coinbeam.contracts.arrow import arrow_schema
-from coinbeam.contracts.instants import to_micros
+from coinbeam.contracts.instants import EARLIEST, to_micros
+from coinbeam.contracts.values import Doubles, number_bounds
 from coinbeam.errors import ContractError
 
 STAMP_COLUMN = "observed_at"
 SERIES_COLUMNS = ("price", "market_cap", "total_volume")
 """The columns that a chart fills, in the order of the contract; the first is the price."""
 
-EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
-"""The day of Bitcoin's first block: no market is older, so an older stamp is a fault, such as seconds where
-milliseconds belong.
-"""
-
 DAY_MS = 86_400_000
+EARLIEST_MS = to_micros(EARLIEST) // 1_000
 
-Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -87,13 +80,8 @@ class HistoryRules:
 
     @cached_property
     def bounds(self) -> tuple[Doubles, Doubles]:
-        """Smallest and largest accepted double of each series, as two column vectors; infinity is outside of any
-        bound.
-        """
-        return (
-            np.array([[smallest_number(column)] for column in self.series]),
-            np.array([[_LARGEST if column.maximum is None else column.maximum] for column in self.series]),
-        )
+        """Smallest and largest accepted double of each series, as two column vectors."""
+        return number_bounds(self.series)
 
     def latest_stamp(self, landed_at: datetime) -> int:
         """The latest acceptable stamp of a body, in milliseconds since the epoch."""
@@ -102,6 +90,3 @@ class HistoryRules:
     def last_settled(self, landed_at: datetime) -> int:
         """The latest stamp of a settled point of a body, in milliseconds since the epoch."""
         return to_micros(landed_at - timedelta(minutes=self.settle_minutes)) // 1_000
-
-
-EARLIEST_MS = to_micros(EARLIEST) // 1_000

@@ -16,7 +16,7 @@ from datetime import date
 from typing import Any
 
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, STAMP_COLUMN, HistoryRules
-from beam_pipelines.snapshot.specification import fault_of, is_unpriced
+from coinbeam.contracts.values import fault_of, is_unpriced
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from beam_pipelines.history.rules import EARLIEST
 from beam_pipelines.sentiment.bodies import IndexFault, read_entries
-from beam_pipelines.snapshot.specification import fault_of
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
+from coinbeam.contracts.instants import EARLIEST
+from coinbeam.contracts.values import fault_of
 from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 

@@ -15,14 +15,14 @@ from beam_pipelines.snapshot.rules import (
     OBSERVED_COLUMN,
     REALIZED_VOLATILITY_COLUMN,
     VOLATILITY_COLUMN,
-    Doubles,
     MarketRules,
 )
 from beam_pipelines.snapshot.sparklines import Prices, sparkline_statistics
-from beam_pipelines.snapshot.specification import fault_of, latest_observation
+from beam_pipelines.snapshot.specification import latest_observation
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import parse_column
+from coinbeam.contracts.values import Doubles, fault_of
 
 _NONE = type(None)
 

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from coinbeam.contracts import Column, Contract
 from coinbeam.contracts.arrow import arrow_schema
+from coinbeam.contracts.values import Doubles, number_bounds
 from coinbeam.errors import ContractError
 
 ID_COLUMN = "asset_id"
@@ -28,12 +27,7 @@ NEVER_ABSENT_COLUMNS = frozenset({"symbol", "name"})
 required ones.
 """
 
-INT64_RANGE = (-(2**63), 2**63 - 1)
-
-Doubles = npt.NDArray[np.float64]
-
 _PRICE_CHANGE_FIELD = re.compile(r"price_change_percentage_\w+_in_currency")
-_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -115,13 +109,8 @@ class MarketRules:
 
     @cached_property
     def number_bounds(self) -> tuple[Doubles, Doubles]:
-        """Smallest and largest accepted double of each FLOAT64 column, as two column vectors; infinity is outside of
-        any bound.
-        """
-        return (
-            np.array([[smallest_number(column)] for column in self.number_columns]),
-            np.array([[_LARGEST if column.maximum is None else column.maximum] for column in self.number_columns]),
-        )
+        """Smallest and largest accepted double of each FLOAT64 column, as two column vectors."""
+        return number_bounds(self.number_columns)
 
     def is_known(self, field: str) -> bool:
         """Whether a field of the body is stored, deliberately ignored, or a price change over a window that is not
@@ -132,12 +121,3 @@ class MarketRules:
             or field in self.ignored_fields
             or _PRICE_CHANGE_FIELD.fullmatch(field) is not None
         )
-
-
-def smallest_number(column: Column) -> float:
-    """The smallest double that the column accepts; an exclusive minimum is the next double above it, which is the same
-    set of doubles.
-    """
-    if column.exclusive_minimum is not None:
-        return float(np.nextafter(column.exclusive_minimum, np.inf))
-    return -_LARGEST if column.minimum is None else float(column.minimum)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import simdjson
 
-from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, Doubles
+from beam_pipelines.snapshot.rules import SPARKLINE_FIELD
 from beam_pipelines.snapshot.statistics import MIN_POINTS, realized_volatility_7d, volatility_7d
+from coinbeam.contracts.values import Doubles
 
 Prices = Any
 """What a sparkline says: an array, lazy or not, None where there is none, or ``MALFORMED``."""

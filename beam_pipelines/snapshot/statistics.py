@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from beam_pipelines.snapshot.rules import Doubles
+from coinbeam.contracts.values import Doubles
 
 MIN_POINTS = 160
 """Fewest of the 168 hourly points that still make a week."""

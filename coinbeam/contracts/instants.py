@@ -11,6 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
+"""The day of Bitcoin's first block: no market is older, so an older stamp is a fault, such as seconds where
+milliseconds belong.
+"""
+
 _MICROSECOND = timedelta(microseconds=1)
 _PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 _INSTANT = re.compile(_PATTERN)
@@ -23,8 +28,8 @@ def to_micros(moment: datetime) -> int:
     return (moment - EPOCH) // _MICROSECOND
 
 
-_EARLIEST = to_micros(datetime.min.replace(tzinfo=UTC))
-_LATEST = to_micros(datetime.max.replace(tzinfo=UTC))
+_FIRST_YEAR = to_micros(datetime.min.replace(tzinfo=UTC))
+_LAST_YEAR = to_micros(datetime.max.replace(tzinfo=UTC))
 
 
 def parse_micros(text: str) -> int | None:
@@ -82,7 +87,7 @@ def _has_usual_form(column: pa.Array, texts: Sequence[str | None]) -> bool:
 def _within_years(instants: pa.Array) -> bool:
     """Whether all instants lie in the years that Python and BigQuery know."""
     micros = np.asarray(instants.cast(pa.int64()).drop_null())
-    return bool(micros.min() >= _EARLIEST and micros.max() <= _LATEST)
+    return bool(micros.min() >= _FIRST_YEAR and micros.max() <= _LAST_YEAR)
 
 
 def _parse_singly(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from beam_pipelines.snapshot.rules import MarketRules, smallest_number
-from coinbeam.contracts import Column, load_contract
+from beam_pipelines.snapshot.rules import MarketRules
+from coinbeam.contracts import load_contract
 from coinbeam.errors import ContractError
 
 
@@ -31,11 +31,6 @@ def test_fields_that_no_row_may_lack_are_the_required_ones_and_the_names(rules: 
 )
 def test_a_field_is_known_when_stored_ignored_or_a_price_change(field: str, known: bool, rules: MarketRules) -> None:
     assert rules.is_known(field) is known
-
-
-def test_an_exclusive_minimum_refuses_the_bound_and_nothing_above_it() -> None:
-    column = Column("price", "FLOAT64", "a price", "usd", exclusive_minimum=0)
-    assert smallest_number(column) == 5e-324
 
 
 @pytest.mark.parametrize(
