@@ -1,23 +1,18 @@
 """Tell the bodies of ``/coins/list`` and ``/coins/{id}`` apart by their shape."""
 
-import json
 from typing import Any
 
-import orjson
-
-_UNREADABLE = (ValueError, RecursionError)
+from beam_pipelines.batch_files.json_bodies import BodyFault, answer, read_json
 
 
 def list_elements(body: bytes) -> list[Any] | None:
     """The elements of a coin list, bare or as ``data`` of an object; None for anything else."""
-    content = _content(body)
-    return content if isinstance(content, list) else None
+    return _answer(body, list)
 
 
 def detail_object(body: bytes) -> dict[str, Any] | None:
     """The object of coin details, bare or as ``data`` of an object; None for anything else, errors included."""
-    content = _content(body)
-    return content if isinstance(content, dict) and "id" in content else None
+    return _answer(body, dict, "id")
 
 
 def is_list(body: bytes) -> bool:
@@ -30,15 +25,7 @@ def is_detail(body: bytes) -> bool:
     return detail_object(body) is not None
 
 
-def _content(body: bytes) -> Any:
-    for parse in (orjson.loads, json.loads):
-        try:
-            document = parse(body)
-        except _UNREADABLE:
-            continue
-        return (
-            document["data"]
-            if isinstance(document, dict) and isinstance(document.get("data"), dict | list)
-            else document
-        )
-    return None
+def _answer(body: bytes, kind: type, field: str | None = None) -> Any:
+    document = read_json(body)
+    found = document if isinstance(document, BodyFault) else answer(document.value, (kind,), "", field)
+    return None if isinstance(found, BodyFault) else found

@@ -6,9 +6,7 @@ an element of
 ``prices``; the other series are joined to it by stamp. An export holds ``snapped_at,price,market_cap,total_volume``.
 """
 
-import json
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,9 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import orjson
 import simdjson
 
+from beam_pipelines.batch_files.json_bodies import OBJECTS, UNREADABLE, BodyFault, answer, parse_lazily, read_json
 from beam_pipelines.history.specification import RawPoint
 from coinbeam.contracts.instants import to_micros
 from coinbeam.contracts.values import Doubles
@@ -27,8 +25,6 @@ FIELDS = ("prices", "market_caps", "total_volumes")
 EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")
 
 _LONGEST_HEADER = 256
-_LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
-_UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
 _UNSTRUCTURAL = bytes(set(range(256)) - set(b"[],"))
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EXPORT_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", re.ASCII)
@@ -63,24 +59,7 @@ class Points:
         return RawPoint(self.stamps[position].item(), tuple(None if value != value else value for value in values))
 
 
-@dataclass(frozen=True)
-class ChartFault:
-    """A body that holds no points: why."""
-
-    reason: str
-
-
-class _Parsers(threading.local):
-    """One simdjson parser for each thread: it reuses its memory, and threads must not share it."""
-
-    def __init__(self) -> None:
-        self.simdjson = simdjson.Parser()
-
-
-_parsers = _Parsers()
-
-
-def read_points(body: bytes) -> Points | ChartFault:
+def read_points(body: bytes) -> Points | BodyFault:
     """The points in a body; never raises."""
     if is_export(body):
         return _of_raw(_export_points(body))
@@ -98,7 +77,7 @@ def is_export(body: bytes) -> bool:
 
 def is_chart(body: bytes) -> bool:
     """Whether a body holds points at all, none included; a landed body that does not is asked for again."""
-    return not isinstance(read_points(body), ChartFault)
+    return not isinstance(read_points(body), BodyFault)
 
 
 def _read_buffers(body: bytes) -> Points | None:
@@ -107,15 +86,16 @@ def _read_buffers(body: bytes) -> Points | None:
     A buffer reads through nested arrays without a word, so the brackets and commas of the body are compared with those
     of pairs.
     """
+    series: list[Any] | BodyFault | None = None
     try:
-        series = _series_of(_parse_simdjson(body))
-        if series is None or any(type(array) is not simdjson.Array for array in series):
+        series = _series_of(parse_lazily(body))
+        if isinstance(series, BodyFault) or any(type(array) is not simdjson.Array for array in series):
             return None
         count = len(series[0])
         if any(len(array) != count for array in series) or body.translate(None, _UNSTRUCTURAL) != _structure(count):
             return None
         blocks = np.stack([np.frombuffer(array.as_buffer(of_type="d"), np.float64) for array in series])
-    except (TypeError, *_UNREADABLE):
+    except (TypeError, *UNREADABLE):
         return None
     finally:
         series = None  # the parser's memory is free for the next body
@@ -132,45 +112,22 @@ def _structure(count: int) -> bytes:
     return b",".join([b"[" + b",".join([b"[,]"] * count) + b"]"] * len(FIELDS))
 
 
-def _parse_simdjson(body: bytes) -> Any:
-    try:
-        return _parsers.simdjson.parse(body)
-    except RuntimeError:  # parts of an earlier body are still held, or an integer is too big, which fails again
-        _parsers.simdjson = simdjson.Parser()
-        return _parsers.simdjson.parse(body)
+def _series_of(document: Any) -> list[Any] | BodyFault:
+    """The three series of a parsed chart, bare or as ``data`` of an object."""
+    chart = answer(document, OBJECTS, "not_a_chart", "prices")
+    return chart if isinstance(chart, BodyFault) else [chart.get(name) for name in FIELDS]
 
 
-def _series_of(document: Any) -> list[Any] | None:
-    """The three series of a parsed chart, bare or as ``data`` of an object; None without prices."""
-    if isinstance(document, (dict, simdjson.Object)) and isinstance(document.get("data"), (dict, simdjson.Object)):
-        document = document.get("data")
-    if not isinstance(document, (dict, simdjson.Object)) or "prices" not in document:
-        return None
-    return [document.get(name) for name in FIELDS]
-
-
-def _read_document(body: bytes) -> Points | ChartFault:
+def _read_document(body: bytes) -> Points | BodyFault:
     """The points of a chart by the parsers that make Python values."""
-    for parse in (orjson.loads, _parse_tolerant):
-        try:
-            document = parse(body)
-        except _UNREADABLE:
-            continue
-        series = _series_of(document)
-        if series is None:
-            refused = isinstance(document, dict) and ("error" in document or "status" in document)
-            return ChartFault("error_body" if refused else "not_a_chart")
-        arrays = [
-            [] if array is None and name != "prices" else array for name, array in zip(FIELDS, series, strict=True)
-        ]
-        if not all(isinstance(array, list) for array in arrays):
-            return ChartFault("not_a_chart")
-        return _aligned(arrays) or _joined(arrays)
-    return ChartFault("not_json")
-
-
-def _parse_tolerant(body: bytes) -> Any:
-    return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits))
+    document = read_json(body)
+    series = document if isinstance(document, BodyFault) else _series_of(document.value)
+    if isinstance(series, BodyFault):
+        return series
+    arrays = [[] if array is None and name != "prices" else array for name, array in zip(FIELDS, series, strict=True)]
+    if not all(isinstance(array, list) for array in arrays):
+        return BodyFault("not_a_chart")
+    return _aligned(arrays) or _joined(arrays)
 
 
 def _aligned(arrays: list[list[Any]]) -> Points | None:

@@ -9,8 +9,9 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
+from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from beam_pipelines.history.bodies import ChartFault, Points, read_points
+from beam_pipelines.history.bodies import Points, read_points
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, HistoryRules, Integers
 from beam_pipelines.history.specification import (
     Accepted,
@@ -111,13 +112,13 @@ def missing_days(piece: PieceBody, days: Integers) -> list[date]:
 def read_chart(landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> ChartColumns:
     """Read one landed body; never raises for what is in it."""
     points = read_points(landed.body)
-    if isinstance(points, ChartFault):
+    if isinstance(points, BodyFault):
         return _refuse_body(points, landed, piece, batch, rules)
     return _ChartReader(points, landed, piece, batch, rules).read()
 
 
 def _refuse_body(
-    fault: ChartFault, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules
+    fault: BodyFault, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules
 ) -> ChartColumns:
     reject = Reject(
         batch=batch,

@@ -1,40 +1,26 @@
 """Read a body of the Fear & Greed index as its entries: the API's answer, or a CSV of dates and values."""
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
+from beam_pipelines.batch_files.json_bodies import BodyFault, read_json
 
 CSV_HEADER = "date,fng"
 
-_UNREADABLE = (ValueError, RecursionError)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-@dataclass(frozen=True)
-class IndexFault:
-    """A body that holds no entries: why."""
-
-    reason: str
-
-
-def read_entries(body: bytes) -> list[Any] | IndexFault:
+def read_entries(body: bytes) -> list[Any] | BodyFault:
     """The entries in a body, in its order; never raises."""
     text = body.removeprefix(b"\xef\xbb\xbf")
     if text.split(b"\n", 1)[0].strip().lower() == CSV_HEADER.encode():
         lines = _LINE_END.split(text.decode("utf-8", errors="replace"))
         return [_csv_entry(line) for line in lines[1:] if line.strip()]
-    for parse in (orjson.loads, json.loads):
-        try:
-            return _entries(parse(body))
-        except _UNREADABLE:
-            continue
-    return IndexFault("not_json")
+    document = read_json(body)
+    return document if isinstance(document, BodyFault) else _entries(document.value)
 
 
 def is_index(body: bytes) -> bool:
@@ -43,14 +29,14 @@ def is_index(body: bytes) -> bool:
     return isinstance(entries, list) and bool(entries)
 
 
-def _entries(document: Any) -> list[Any] | IndexFault:
+def _entries(document: Any) -> list[Any] | BodyFault:
     if not isinstance(document, dict):
-        return IndexFault("not_an_index")
+        return BodyFault("not_an_index")
     metadata = document.get("metadata")
     if isinstance(metadata, Mapping) and metadata.get("error"):
-        return IndexFault("error_body")
+        return BodyFault("error_body")
     data = document.get("data")
-    return data if isinstance(data, list) else IndexFault("error_body" if "error" in document else "not_an_index")
+    return data if isinstance(data, list) else BodyFault("error_body" if "error" in document else "not_an_index")
 
 
 def _csv_entry(line: str) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from beam_pipelines.sentiment.bodies import IndexFault, read_entries
+from beam_pipelines.sentiment.bodies import read_entries
 from coinbeam.batch.identity import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
@@ -113,7 +114,7 @@ class _Days:
         """Take in one body; never raises for what is in it."""
         self.counts["pages_read"] += 1
         entries = read_entries(landed.body)
-        if isinstance(entries, IndexFault):
+        if isinstance(entries, BodyFault):
             self.counts["pages_rejected"] += 1
             self.rejects.append(self._reject(landed, entries.reason, None, None, body_payload(landed.body)))
             return

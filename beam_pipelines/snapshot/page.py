@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from beam_pipelines.batch_files.json_bodies import BodyFault, plain
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from beam_pipelines.snapshot.bodies import Page, PageFault, Row, plain, read_body
+from beam_pipelines.snapshot.bodies import Page, Row, read_body
 from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
 from beam_pipelines.snapshot.layout import Record, lay_out
 from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
@@ -53,12 +54,12 @@ class PageColumns:
 def read_page(landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
     """Read one landed body; never raises for what is in it."""
     page = read_body(landed.body)
-    if isinstance(page, PageFault):
+    if isinstance(page, BodyFault):
         return _refuse_page(page, landed, batch, rules)
     return _PageReader(page, landed, batch, rules).read()
 
 
-def _refuse_page(fault: PageFault, landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
+def _refuse_page(fault: BodyFault, landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
     reject = Reject(
         batch=batch,
         landed=landed,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beam_pipelines.history.bodies import ChartFault, is_chart, read_points
+from beam_pipelines.batch_files.json_bodies import BodyFault
+from beam_pipelines.history.bodies import is_chart, read_points
 from beam_pipelines.history.chart import ChartColumns, PieceBody, read_chart
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.specification import date_of
@@ -235,7 +236,7 @@ def test_arrays_that_only_look_like_pairs_are_not_read_as_pairs() -> None:
     shifted = b'{"prices":[[1,2,3],[4]],"market_caps":[[1,2],[3,4]],"total_volumes":[[1,2],[3,4]]}'
     for body in (nested, shifted):
         points = read_points(body)
-        assert not isinstance(points, ChartFault)
+        assert not isinstance(points, BodyFault)
         assert 0 in points.unusual
 
 

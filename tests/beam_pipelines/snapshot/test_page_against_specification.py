@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.snapshot.bodies import read_body
 from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
@@ -263,11 +264,9 @@ def test_a_field_given_twice_counts_as_the_last_one_wherever_it_stands(
 
 
 def test_generated_pages_reach_all_three_parsers(good_row: Callable[..., dict[str, Any]]) -> None:
-    from beam_pipelines.snapshot import bodies
-
     kinds = [
-        type(bodies.read_body(json.dumps([good_row(ath=value)]).encode()).rows[0]).__name__
+        type(read_body(json.dumps([good_row(ath=value)]).encode()).rows[0]).__name__
         for value in (1, 2**64, float("inf"))
     ]  # type: ignore[union-attr]
     assert kinds == ["Object", "dict", "dict"]
-    assert not isinstance(read_body(b"[]"), bodies.PageFault)
+    assert not isinstance(read_body(b"[]"), BodyFault)

@@ -1,0 +1,112 @@
+"""Read a landed body as JSON, by the fastest parser that can: simdjson where lazy values will do, then orjson, then the
+tolerant standard one; and find the answer in the document.
+"""
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import simdjson
+
+ARRAYS = (list, simdjson.Array)
+OBJECTS = (dict, simdjson.Object)
+
+UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
+"""What the parsers raise: UnicodeDecodeError is a ValueError; RecursionError, and simdjson on a large integer, are
+RuntimeErrors.
+"""
+
+_LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
+
+
+@dataclass(frozen=True)
+class Document:
+    """A body that is JSON.
+
+    Attributes:
+        value: what it says, with ``simdjson.Object`` and ``simdjson.Array`` where it was read lazily.
+        may_hold_nan: the parser also reads ``NaN``, which is no JSON.
+    """
+
+    value: Any
+    may_hold_nan: bool = False
+
+
+@dataclass(frozen=True)
+class BodyFault:
+    """A body that does not hold what was asked for: why."""
+
+    reason: str
+
+
+class _Parsers(threading.local):
+    """One simdjson parser for each thread: it reuses its memory, and threads must not share it."""
+
+    def __init__(self) -> None:
+        self.simdjson = simdjson.Parser()
+
+
+_parsers = _Parsers()
+
+
+def read_json(body: bytes, *, lazy: bool = False) -> Document | BodyFault:
+    """The document in a body; never raises.
+
+    Args:
+        body: the bytes.
+        lazy: the first parser may be simdjson. Its values live in the parser's memory and must be let go before the
+            next call in the same thread; a caller that keeps them costs a new parser, not an error.
+    """
+    for parse in (parse_lazily, orjson.loads) if lazy else (orjson.loads,):
+        try:
+            return Document(parse(body))
+        except UNREADABLE:
+            continue
+    try:
+        return Document(json.loads(body, parse_int=_read_integer), may_hold_nan=True)
+    except UNREADABLE:
+        return BodyFault("not_json")
+
+
+def parse_lazily(body: bytes) -> Any:
+    """The document in a body, by simdjson.
+
+    Raises:
+        ValueError: it is no JSON, or JSON that another parser must read; also as the rest of ``UNREADABLE``.
+    """
+    try:
+        return _parsers.simdjson.parse(body)
+    except RuntimeError:  # values of an earlier body are still held, or an integer is too big, which fails again
+        _parsers.simdjson = simdjson.Parser()
+        return _parsers.simdjson.parse(body)
+
+
+def _read_integer(digits: str) -> int | float:
+    """An integer, or infinity for one far beyond the doubles."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def answer(document: Any, kinds: tuple[type[Any], ...], otherwise: str, field: str | None = None) -> Any:
+    """The answer in a document: ``data`` of an object, or the document itself; a `BodyFault` when neither will do.
+
+    Args:
+        document: the value of a `Document`.
+        kinds: ``ARRAYS`` or ``OBJECTS``.
+        otherwise: reason of a document that is something else, and no error of the API either.
+        field: a field that the answer must have.
+    """
+    inner = document.get("data") if isinstance(document, OBJECTS) else None
+    found = inner if isinstance(inner, kinds) else document
+    if isinstance(found, kinds) and (field is None or field in found):
+        return found
+    is_error = isinstance(document, OBJECTS) and ("error" in document or "status" in document)
+    return BodyFault("error_body" if is_error else otherwise)
+
+
+def plain(value: Any) -> Any:
+    """A value with lazy objects and arrays turned into dictionaries and lists."""
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
+    return value.as_list() if isinstance(value, simdjson.Array) else value
