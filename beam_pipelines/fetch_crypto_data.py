@@ -60,16 +60,16 @@ from beam_pipelines.snapshot.walk import (
 )
 from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
 from coinbeam.batch.identity import BatchManifest, file_stamp, top_n
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
+from coinbeam.batch.jobs import MARKETS
+from coinbeam.batch.tables import REJECTS, SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.landing.layout import COMPLETE_NAME, newest_revisions
 from coinbeam.settings import Settings
 
-JOB = "fetch_crypto_data"
 OPTIONS = (MarketOptions, ShardOptions)
-TABLE = "crypto_market_snapshot_fact"
-ENDPOINT = "markets"
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, OPTIONS, settings, clock)
     job, market = launch.job, read_market(launch.options, launch.settings)
-    rules = MarketRules.from_contract(load_contract(TABLE), launch.settings.quality.clock_skew_seconds)
+    rules = MarketRules.from_contract(load_contract(SNAPSHOT_FACT), launch.settings.quality.clock_skew_seconds)
     work = (
-        find_replays(job, ENDPOINT, market.per_page, market.universe, launch.settings)
+        find_replays(job, MARKETS, market.per_page, market.universe, launch.settings)
         if job.glob
         else prepare_fetch(launch, market)
     )
@@ -111,7 +111,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     summarise = partial(fetch_report, batches=batches, mode="replay" if job.glob else "fetch")
     if isinstance(work, list):
         return launch.run(partial(build, work=work, job=job, rules=rules), summarise)
-    order = CallOrder(JOB, work.plan.manifest.batch_id, work.calls, work.clients)
+    order = CallOrder(JOB.name, work.plan.manifest.batch_id, work.calls, work.clients)
     return launch.fetch(
         order, lambda clients: partial(build, work=replace(work, clients=clients), job=job, rules=rules), summarise
     )
@@ -126,7 +126,7 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> MarketFetch | list[R
     """
     job, universe = launch.job, market.universe
     size = page_size(universe, market.per_page)
-    begun = begin(launch, job.batch_id(universe), (ENDPOINT,), size, universe.label, market.fetch_shards)
+    begun = begin(launch, job.batch_id(universe), (MARKETS,), size, universe.label, market.fetch_shards)
     where = begun.folders[0]
     whole = landed_whole(where, begun.manifest)
     if whole is not None:
@@ -191,8 +191,8 @@ def landed_whole(folder: str, manifest: BatchManifest) -> Replay | None:
 def snapshot_input(replay: Replay, job: JobRequest) -> SnapshotInput:
     """A batch with the names of its files."""
     stamp = file_stamp(replay.batch.snapshot_at, job.period)
-    files = f"{job.output}/crypto_{stamp}.csv", f"{job.output}/rejected_{stamp}.ndjson"
-    return SnapshotInput(replay.batch, replay.uris, *files, limit=top_n(replay.batch.universe))
+    csv, rejects = (f"{job.output}/{JOB.file(table, stamp)}" for table in (SNAPSHOT_FACT, REJECTS))
+    return SnapshotInput(replay.batch, replay.uris, csv, rejects, limit=top_n(replay.batch.universe))
 
 
 def _refuse_shared_files(batches: Sequence[BatchManifest], job: JobRequest) -> None:
@@ -202,7 +202,7 @@ def _refuse_shared_files(batches: Sequence[BatchManifest], job: JobRequest) -> N
     if count > 1:
         names = ", ".join(batch.batch_id for batch in batches if file_stamp(batch.snapshot_at, job.period) == stamp)
         raise SettingsError(
-            f"Batches {names} would all write crypto_{stamp}.csv.",
+            f"Batches {names} would all write {JOB.file(SNAPSHOT_FACT, stamp)}.",
             "Narrow --source to one of them, or use --period=hourly for hourly batches.",
         )
 
@@ -221,7 +221,7 @@ def fetch_report(parts: list[Any], batches: Sequence[BatchManifest], mode: str) 
             stats.add(part)
     one = batches[0] if len(batches) == 1 else None
     return {
-        "job": JOB,
+        "job": JOB.name,
         "mode": mode,
         "batch_id": one and one.batch_id,
         "source_id": one and one.source_id,
@@ -235,4 +235,4 @@ def fetch_report(parts: list[Any], batches: Sequence[BatchManifest], mode: str) 
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run, job=JOB))
+    sys.exit(execute(run, JOB))

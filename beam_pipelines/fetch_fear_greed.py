@@ -39,6 +39,9 @@ from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.table import IndexReport, read_index
 from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
+from coinbeam.batch.jobs import FEAR_GREED
+from coinbeam.batch.jobs import FETCH_FEAR_GREED as JOB
+from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
@@ -48,12 +51,7 @@ from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
 from coinbeam.sources.alternative_me import FearGreedClient, index_url
 from coinbeam.sources.choose import RuntimeSource, choose_source
 
-JOB = "fetch_fear_greed"
 OPTIONS: tuple[type[PipelineOptions], ...] = ()
-TABLE = "fear_greed_fact"
-FILE = "fear_greed.csv"
-REJECTS_FILE = "rejected_fear_greed.ndjson"
-ENDPOINT = "fear_greed"
 STEM = "index"
 METRICS_NAMESPACE = "sentiment"
 
@@ -96,8 +94,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, OPTIONS, settings, clock)
     work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
-    write = WriteIndexFn(load_contract(TABLE), launch.job.output, launch.settings.quality.clock_skew_seconds)
-    summarise = partial(batch_report, job=JOB, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
+    write = WriteIndexFn(load_contract(FEAR_GREED_FACT), launch.job.output, launch.settings.quality.clock_skew_seconds)
+    summarise = partial(batch_report, job=JOB.name, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
     return launch.run(lambda pipeline, report: build(pipeline, work, write, clock, report), summarise)
 
 
@@ -109,10 +107,10 @@ def prepare_fetch(launch: Launch) -> IndexFetch:
     """
     job, settings = launch.job, launch.settings
     name = job.batch or f"{job.snapshot_at:%Y%m%dT%H%MZ}-fear-greed"
-    where = folder(job.landing, ENDPOINT, name)
+    where = folder(job.landing, FEAR_GREED, name)
     source = choose_index(job, landed_manifest(where), settings)
     source_id = SENTIMENT_SIMULATOR_SOURCE if source.kind == "simulator" else SENTIMENT_SOURCE
-    batch = BatchManifest(name, ENDPOINT, source_id, job.snapshot_at, job.quote_currency, 1, ENDPOINT)
+    batch = BatchManifest(name, FEAR_GREED, source_id, job.snapshot_at, job.quote_currency, 1, FEAR_GREED)
     begin_batch(where, batch)
     return IndexFetch(batch, where, index_url(settings, source), without_key(settings.coingecko))
 
@@ -145,18 +143,18 @@ def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
     manifests = {uri.rpartition("/")[0]: landed_manifest(uri.rpartition("/")[0]) for uri in uris}
     if len(manifests) > 1:
         raise SettingsError(
-            f"--source matches files in {len(manifests)} folders, which would all write {FILE}.",
+            f"--source matches files in {len(manifests)} folders, which would all write {JOB.file(FEAR_GREED_FACT)}.",
             "Narrow it to one of them.",
         )
     [landed] = manifests.values()
     foreign = BatchManifest(
         f"fear-greed-files-{digest(job.glob or '')}",
-        ENDPOINT,
+        FEAR_GREED,
         FILE_SOURCE,
         job.snapshot_at,
         job.quote_currency,
         1,
-        ENDPOINT,
+        FEAR_GREED,
     )
     batch = landed or foreign
     if batch.source_id == SENTIMENT_SIMULATOR_SOURCE and not settings.is_local:
@@ -232,10 +230,10 @@ class WriteIndexFn(beam.DoFn):
             TerminalError: a landed body is gone.
         """
         index = read_index(map(read_page_body, bodies.uris), bodies.batch, self._contract, self._clock_skew_seconds)
-        with atomic_writer(f"{self._output}/{FILE}") as csv:
+        with atomic_writer(f"{self._output}/{JOB.file(FEAR_GREED_FACT)}") as csv:
             csv.write(csv_header(self._contract.file_columns))
             csv.write(csv_block(index.table))
-        write_atomically(f"{self._output}/{REJECTS_FILE}", b"".join(reject.to_line() for reject in index.rejects))
+        write_atomically(f"{self._output}/{JOB.file(REJECTS)}", b"".join(reject.to_line() for reject in index.rejects))
         for name, value in index.report.to_dict().items():
             if isinstance(value, int):
                 Metrics.counter(METRICS_NAMESPACE, name).inc(value)
@@ -243,4 +241,4 @@ class WriteIndexFn(beam.DoFn):
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run, job=JOB))
+    sys.exit(execute(run, JOB))

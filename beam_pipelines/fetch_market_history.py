@@ -62,11 +62,13 @@ from beam_pipelines.job.sources import make_clients, resolve_source, source_id
 from beam_pipelines.landing.files import exists, read_bytes
 from beam_pipelines.snapshot.walk import STATS, FetchStats, ShardClients, without_key
 from coinbeam.batch.identity import BatchManifest, digest
+from coinbeam.batch.jobs import FETCH_MARKET_HISTORY as JOB
+from coinbeam.batch.jobs import MARKET_CHART
+from coinbeam.batch.tables import DAILY_FACT, REJECTS
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.history.pieces import (
-    ENDPOINT,
     HistoryPiece,
     newest_closed_day,
     oldest_day,
@@ -76,10 +78,7 @@ from coinbeam.feeds.history.pieces import (
 )
 from coinbeam.settings import Settings
 
-JOB = "fetch_market_history"
 OPTIONS = (HistoryOptions, DateOptions, ShardOptions)
-TABLE = "crypto_market_daily_fact"
-REJECTS_FILE = "rejected_history.ndjson"
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     history = launch.settings.history
     request = read_history(launch.options, launch.job, newest_closed_day(clock(), history))
     rules = HistoryRules.from_contract(
-        load_contract(TABLE), launch.settings.quality.clock_skew_seconds, history.settle_minutes
+        load_contract(DAILY_FACT), launch.settings.quality.clock_skew_seconds, history.settle_minutes
     )
     work: HistoryFetch | HistoryInput
     if launch.job.glob:
@@ -124,7 +123,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     steps = partial(build, batch=batch, output=launch.job.output, rules=rules)
     if isinstance(work, HistoryInput):
         return launch.run(partial(steps, work=work), summarise)
-    order = CallOrder(JOB, batch.batch_id, work.calls, work.clients)
+    order = CallOrder(JOB.name, batch.batch_id, work.calls, work.clients)
     return launch.fetch(order, lambda clients: partial(steps, work=replace(work, clients=clients)), summarise)
 
 
@@ -222,17 +221,14 @@ def history_batch(
     instant = job.snapshot_at
     if not job.snapshot_given and days:
         instant = datetime.combine(max(piece.last for piece in days), time(), UTC)
-    return BatchManifest(name, ENDPOINT, source, instant, currency, 1, "history")
+    return BatchManifest(name, MARKET_CHART, source, instant, currency, 1, "history")
 
 
 def history_input(bodies: Iterable[PieceBody], batch: BatchManifest, output: str) -> HistoryInput:
     """A batch with the names of its files."""
-    return HistoryInput(batch, tuple(bodies), f"{output}/{csv_name(batch.batch_id)}", f"{output}/{REJECTS_FILE}")
-
-
-def csv_name(batch_id: str) -> str:
-    """Name of the batch file."""
-    return f"history_{batch_id}.csv"
+    return HistoryInput(
+        batch, tuple(bodies), f"{output}/{JOB.file(DAILY_FACT, batch.batch_id)}", f"{output}/{JOB.file(REJECTS)}"
+    )
 
 
 def build(
@@ -275,14 +271,14 @@ def history_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
     sources = sorted({piece["source_id"] for piece in counts["pieces"]})
     listed = counts.pop("pieces")
     return {
-        "job": JOB,
+        "job": JOB.name,
         "mode": mode,
         "batch_id": batch.batch_id,
         "source_id": sources[0] if len(sources) == 1 else None,
         "source_ids": sources,
         "snapshot_at": format_instant(batch.snapshot_at),
         "quote_currency": batch.quote_currency,
-        "file": csv_name(batch.batch_id),
+        "file": JOB.file(DAILY_FACT, batch.batch_id),
         **counts,
         **vars(stats),
         "pieces": listed,
@@ -290,4 +286,4 @@ def history_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run, job=JOB))
+    sys.exit(execute(run, JOB))

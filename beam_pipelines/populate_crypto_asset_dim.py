@@ -42,18 +42,16 @@ from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.landing.files import atomic_writer, read_landed, write_atomically
 from beam_pipelines.snapshot.walk import STATS, ShardClients, batch_report, deadline
 from coinbeam.batch.identity import UniverseSpec
+from coinbeam.batch.jobs import COINS, COINS_LIST
+from coinbeam.batch.jobs import POPULATE_CRYPTO_ASSET_DIM as JOB
+from coinbeam.batch.tables import ASSETS, REJECTS
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Settings
 
-JOB = "populate_crypto_asset_dim"
 OPTIONS = (AssetOptions,)
-TABLE = "crypto_asset_dim"
-FILE = "asset_dim.csv"
-REJECTS_FILE = "rejected_assets.ndjson"
-LIST_ENDPOINT, DETAILS_ENDPOINT = "coins_list", "coins"
 METRICS_NAMESPACE = "assets"
 
 
@@ -83,11 +81,11 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     load_known(request.known_assets)
     work = find_bodies(job, launch.settings) if job.glob else prepare_fetch(launch, request)
     batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
-    summarise = partial(batch_report, job=JOB, batch=batch, mode="replay" if job.glob else "fetch")
-    write = WriteAssetsFn(load_contract(TABLE), job.output, request.known_assets)
+    summarise = partial(batch_report, job=JOB.name, batch=batch, mode="replay" if job.glob else "fetch")
+    write = WriteAssetsFn(load_contract(ASSETS), job.output, request.known_assets)
     if isinstance(work, AssetBodies):
         return launch.run(partial(build, work=work, write=write), summarise)
-    order = CallOrder(JOB, batch.batch_id, work.calls, work.clients)
+    order = CallOrder(JOB.name, batch.batch_id, work.calls, work.clients)
     return launch.fetch(
         order, lambda clients: partial(build, work=replace(work, clients=clients), write=write), summarise
     )
@@ -100,10 +98,13 @@ def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
         SettingsError: the glob matches several batches, or as `find_replays` raises it.
         TerminalError: nothing matches.
     """
-    replays = find_replays(job, LIST_ENDPOINT, 1, UniverseSpec(), settings)
+    replays = find_replays(job, COINS_LIST, 1, UniverseSpec(), settings)
     if len(replays) > 1:
         names = ", ".join(replay.batch.batch_id for replay in replays)
-        raise SettingsError(f"Batches {names} would all write {FILE}.", "Narrow --source to one of them.")
+        raise SettingsError(
+            f"Batches {names} would all write {JOB.file(ASSETS)}.",
+            "Narrow --source to one of them.",
+        )
     return AssetBodies(replays[0])
 
 
@@ -114,7 +115,7 @@ def prepare_fetch(launch: Launch, request: AssetRequest) -> AskedFor:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
     """
     job, universe = launch.job, UniverseSpec()
-    begun = begin(launch, job.batch_id(universe), (LIST_ENDPOINT, DETAILS_ENDPOINT), 1, universe.label, 1)
+    begun = begin(launch, job.batch_id(universe), (COINS_LIST, COINS), 1, universe.label, 1)
     until = deadline(job.snapshot_at, job.period, begun.source)
     list_folder, details_folder = begun.folders
     fetch = AssetFetch(begun.manifest, list_folder, details_folder, request.max_details, request.known_assets, until)
@@ -164,10 +165,13 @@ class WriteAssetsFn(beam.DoFn):
             load_known(self._known_assets),
             bodies.details_missing,
         )
-        with atomic_writer(f"{self._output}/{FILE}") as csv:
+        with atomic_writer(f"{self._output}/{JOB.file(ASSETS)}") as csv:
             csv.write(csv_header(self.contract.file_columns))
             csv.write(csv_block(assets.table))
-        write_atomically(f"{self._output}/{REJECTS_FILE}", b"".join(reject.to_line() for reject in assets.rejects))
+        write_atomically(
+            f"{self._output}/{JOB.file(REJECTS)}",
+            b"".join(reject.to_line() for reject in assets.rejects),
+        )
         for name, value in assets.report.to_dict().items():
             if isinstance(value, int):
                 Metrics.counter(METRICS_NAMESPACE, name).inc(value)
@@ -175,4 +179,4 @@ class WriteAssetsFn(beam.DoFn):
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run, job=JOB))
+    sys.exit(execute(run, JOB))

@@ -25,15 +25,14 @@ from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import DateOptions, read_dates
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.landing.files import write_atomically
+from coinbeam.batch.jobs import POPULATE_DATE_DIM as JOB
+from coinbeam.batch.tables import DATES
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.settings import Settings
 
-JOB = "populate_date_dim"
 OPTIONS = (DateOptions,)
-TABLE = "date_dim"
-FILE = "date_dim.csv"
 
 Range = tuple[date, date]
 
@@ -50,7 +49,10 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         SettingsError: an option or setting is wrong.
     """
     launch = prepare(JOB, argv, OPTIONS, settings, clock)
-    dates, csv_uri = read_dates(launch.options, launch.job.snapshot_at), f"{launch.job.output}/{FILE}"
+    dates, csv_uri = (
+        read_dates(launch.options, launch.job.snapshot_at),
+        f"{launch.job.output}/{JOB.file(DATES)}",
+    )
     return launch.run(lambda pipeline, report: build(pipeline, dates, csv_uri, report), only)
 
 
@@ -59,7 +61,7 @@ def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: WriteRepo
     written = (
         pipeline
         | "Range" >> beam.Create([dates])
-        | "Write dates" >> beam.Map(write_dates, load_contract(TABLE), csv_uri)
+        | "Write dates" >> beam.Map(write_dates, load_contract(DATES), csv_uri)
     )
     _ = written | "Report" >> report
 
@@ -69,7 +71,12 @@ def write_dates(dates: Range, contract: Contract, csv_uri: str) -> Report:
     first, last = dates
     table = date_table(first, last, contract)
     write_atomically(csv_uri, csv_header(contract.file_columns) + csv_block(table))
-    return {"job": JOB, "rows": table.num_rows, "from_date": first.isoformat(), "to_date": last.isoformat()}
+    return {
+        "job": JOB.name,
+        "rows": table.num_rows,
+        "from_date": first.isoformat(),
+        "to_date": last.isoformat(),
+    }
 
 
 def only(parts: list[Any]) -> Report:
@@ -79,4 +86,4 @@ def only(parts: list[Any]) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(execute(run, job=JOB))
+    sys.exit(execute(run, JOB))

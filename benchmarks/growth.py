@@ -31,7 +31,8 @@ from rich.table import Table
 from benchmarks.columnar import run_measured
 from benchmarks.hours import asset_ids, instant, months, snapshots
 from benchmarks.rebuilding import COLUMNS, STORES, TABLE
-from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOT_FACT, SNAPSHOTS, Batch
+from coinbeam.batch.kinds import SNAPSHOTS, Batch
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.contracts.bigquery import schema

@@ -8,6 +8,7 @@ from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobO
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 from airflow.sdk import Asset, Param, TriggerRule
 
+from coinbeam.batch.jobs import JobSpec
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.settings import Runner, load_settings
@@ -90,16 +91,18 @@ class ScriptOperator(BigQueryInsertJobOperator):
 
 
 def load_task(
-    table: str, batch_id: str, pattern: str, *, trigger_rule: TriggerRule = ANY_SUCCESS
+    job: JobSpec, table: str, batch_id: str, part: str = "*", trigger_rule: TriggerRule = ANY_SUCCESS
 ) -> GCSToBigQueryOperator:
-    """Load batch files into the staging table of the batch.
+    """Load the files of a job into a staging table of the batch.
 
     Args:
+        job: what wrote them.
         table: contract name.
         batch_id: a template expression, without braces, that gives the batch id.
-        pattern: the files below the batch's folder; ``.ndjson`` or CSV.
+        part: stamp in the name of the file, by default any; may be a template.
         trigger_rule: when it runs.
     """
+    pattern = job.file(table, part)
     is_csv = not pattern.endswith(".ndjson")
     return GCSToBigQueryOperator(
         task_id=f"load_{table}",

@@ -23,6 +23,7 @@ from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexT
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
 from googleapiclient.errors import HttpError
 
+from coinbeam.batch.jobs import JOBS, LOCAL_RUNNER, JobSpec
 from coinbeam.errors import CoinbeamError, raised_in
 from coinbeam.settings import Runner, Settings, load_settings
 from dags.lineage import job_lineage
@@ -31,27 +32,22 @@ settings = load_settings()
 
 logger = logging.getLogger("coinbeam.dags")
 
-LOCAL_RUNNER = "FnApiRunner"
-"""Beam's name of the runner in one process, the same as in ``beam_pipelines.job.options``, which this package must not
-import.
-"""
-
 _BEAM_VERSION = "from importlib.metadata import version; print(version('apache-beam'))"
 _LONGEST_NAME = 63
 _CONFLICT = 409
 
 
-def beam_job(job: str, options: Any, task_id: str = "", **kwargs: Any) -> "LocalJobOperator | DataflowJobOperator":
+def beam_job(job: JobSpec, options: Any, task_id: str = "", **kwargs: Any) -> "LocalJobOperator | DataflowJobOperator":
     """The task of a job.
 
     Args:
-        job: name of the entry module, which is also the task's name unless ``task_id`` is given.
+        job: the job, whose name is also the task's unless ``task_id`` is given.
         options: options of the job, or what gives them when the task runs.
         task_id: name of the task.
         **kwargs: what every operator takes.
     """
     operator = DataflowJobOperator if settings.runner is Runner.DATAFLOW else LocalJobOperator
-    return operator(job=job, options=options, task_id=task_id or job, **kwargs)
+    return operator(job=job.name, options=options, task_id=task_id or job.name, **kwargs)
 
 
 class JobLineage:
@@ -221,14 +217,14 @@ def settle_calls(job: str, options: Mapping[str, Any]) -> None:
         job: name of the entry module.
         options: its options.
     """
-    from coinbeam.feeds.steps import report_path
     from coinbeam.landing.bucket import Bucket
     from coinbeam.ops.call_ledger import CallLedger
     from coinbeam.warehouse.client import Warehouse
 
     try:
         bucket = Bucket(settings)
-        report = bucket.read_json(report_path(str(options["output"]).removeprefix(bucket.uri("")).rstrip("/"), job))
+        folder = str(options["output"]).removeprefix(bucket.uri("")).rstrip("/")
+        report = bucket.read_json(JOBS[job].report_path(folder))
         CallLedger(Warehouse(settings), settings).settle_report(report)
     except CoinbeamError as error:
         logger.warning("The calls of %s stay reserved and count in full: %s", job, error)

@@ -8,7 +8,8 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task, task_group
 
-from coinbeam.batch.kinds import CALENDAR, DATES
+from coinbeam.batch.kinds import CALENDAR
+from coinbeam.batch.tables import DATES
 from dags.batch_tasks import load_task, script_task, settings
 from dags.beam_jobs import beam_job
 
@@ -54,12 +55,12 @@ def calendar_tasks(of: StepsAndBatch, plan_task: str, name: str, then: str) -> C
     @task.branch(doc_md="The calendar is extended when it does not cover the days of the run.")
     def choose_calendar() -> str:
         steps, batch = of(get_current_context()["ti"].xcom_pull(task_ids=plan_task))
-        return f"calendar.{CALENDAR.job}" if steps.prepare_calendar(batch) else then
+        return f"calendar.{CALENDAR.job.name}" if steps.prepare_calendar(batch) else then
 
     @task_group
     def calendar() -> None:
         made = beam_job(CALENDAR.job, options={"output": f"{settings.bucket_uri}/batches/{{{{ {batch_id} }}}}"})
         publish = script_task("publish", f"{{{{ calendar_script({plan}) }}}}")
-        _ = made >> load_task(DATES, batch_id, "date_dim.csv") >> publish
+        _ = made >> load_task(CALENDAR.job, DATES, batch_id) >> publish
 
     return CalendarTasks(choose_calendar(), calendar())

@@ -6,7 +6,8 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task, task_group
 
-from coinbeam.batch.kinds import DAILY_FACT, HISTORY, REJECTS
+from coinbeam.batch.kinds import HISTORY
+from coinbeam.batch.tables import DAILY_FACT, REJECTS
 from coinbeam.settings import Settings, load_settings
 from dags.batch_tasks import (
     ANY_SUCCESS,
@@ -243,8 +244,8 @@ def history_batch(batch: Any, options: Any) -> None:
         execution_timeout=JOB_TIMEOUT,
         max_active_tis_per_dagrun=settings.history.max_parallel,
     )
-    load_facts = load_task(DAILY_FACT, f"{ONE}.batch_id", "history_*.csv")
-    load_rejects = load_task(REJECTS, f"{ONE}.batch_id", "rejected_history.ndjson")
+    load_facts = load_task(HISTORY.job, DAILY_FACT, f"{ONE}.batch_id")
+    load_rejects = load_task(HISTORY.job, REJECTS, f"{ONE}.batch_id")
     record_rejects = script_task("record_rejects", f"{{{{ rejects_script({ONE}) }}}}")
     publish = script_task("publish", f"{{{{ publish_script({ONE}) }}}}", [fact_asset(DAILY_FACT)])
     chain(prepared, fetch, [load_facts, load_rejects])

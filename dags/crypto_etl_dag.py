@@ -5,6 +5,8 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
 
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM, POPULATE_DATE_DIM
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS, SNAPSHOT_FACT
 from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
 from dags.batch_tasks import currency_param, dag_arguments, fact_asset, load_task, runner_param, script_task
 from dags.beam_jobs import beam_job
@@ -177,10 +179,10 @@ def build_choose_jobs_task(plan: Any) -> Any:
         batch = _batch(plan)
         jobs = {
             "gap": [],
-            "replay": ["fetch_crypto_data"],
-            "fetch": ["fetch_crypto_data", "populate_crypto_asset_dim"],
+            "replay": [FETCH_CRYPTO_DATA.name],
+            "fetch": [FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name],
         }[batch.mode]
-        calendar = ["populate_date_dim"] if jobs and _ingestion().needs_calendar(batch.batch) else []
+        calendar = [POPULATE_DATE_DIM.name] if jobs and _ingestion().needs_calendar(batch.batch) else []
         return jobs + calendar
 
     return choose_jobs(plan)
@@ -274,20 +276,20 @@ with DAG(
     schema = build_ensure_schema_task(plan)
     jobs = build_choose_jobs_task(plan)
     timeout = JOB_TIMEOUT[settings.market.period]
-    fetch = beam_job("fetch_crypto_data", options=plan["fetch_options"], execution_timeout=timeout)
-    assets = beam_job("populate_crypto_asset_dim", options=plan["assets_options"], execution_timeout=timeout)
+    fetch = beam_job(FETCH_CRYPTO_DATA, options=plan["fetch_options"], execution_timeout=timeout)
+    assets = beam_job(POPULATE_CRYPTO_ASSET_DIM, options=plan["assets_options"], execution_timeout=timeout)
     dates = beam_job(
-        "populate_date_dim", options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30)
+        POPULATE_DATE_DIM, options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30)
     )
     loads = [
-        load_task("crypto_market_snapshot_fact", f"{PLAN}.batch_id", f"crypto_{{{{ {PLAN}.stamp }}}}.csv"),
-        load_task("crypto_asset_dim", f"{PLAN}.batch_id", "asset_dim.csv"),
-        load_task("date_dim", f"{PLAN}.batch_id", "date_dim.csv"),
-        load_task("rejected_record", f"{PLAN}.batch_id", "rejected_*.ndjson"),
+        load_task(FETCH_CRYPTO_DATA, SNAPSHOT_FACT, f"{PLAN}.batch_id", f"{{{{ {PLAN}.stamp }}}}"),
+        load_task(POPULATE_CRYPTO_ASSET_DIM, ASSETS, f"{PLAN}.batch_id"),
+        load_task(POPULATE_DATE_DIM, DATES, f"{PLAN}.batch_id"),
+        load_task(FETCH_CRYPTO_DATA, REJECTS, f"{PLAN}.batch_id"),
     ]
     record_rejects = script_task("record_rejects", f"{{{{ rejects_script({PLAN}) }}}}")
     audit = build_audit_task()
-    publish = script_task("publish", f"{{{{ publish_script({PLAN}) }}}}", [fact_asset("crypto_market_snapshot_fact")])
+    publish = script_task("publish", f"{{{{ publish_script({PLAN}) }}}}", [fact_asset(SNAPSHOT_FACT)])
     verify = build_verify_task()
 
     chain(plan, schema, jobs, [fetch, assets, dates])

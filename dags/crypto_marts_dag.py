@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow.sdk import DAG, chain, get_current_context, task
 
-from coinbeam.batch.kinds import FEEDS, MARTS
+from coinbeam.batch.kinds import FEEDS
+from coinbeam.batch.tables import MARTS
 from coinbeam.settings import load_settings
 from dags.batch_tasks import dag_arguments, fact_asset, script_task
 from dags.operations import resolve_incidents

@@ -6,7 +6,8 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
 
-from coinbeam.batch.kinds import FEAR_GREED_FACT, REJECTS, SENTIMENT
+from coinbeam.batch.kinds import SENTIMENT
+from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.settings import load_settings
 from dags.batch_tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
 from dags.beam_jobs import beam_job
@@ -143,9 +144,9 @@ with DAG(
     fetch = beam_job(
         SENTIMENT.job, options=plan["options"], execution_timeout=timedelta(minutes=30), trigger_rule=ANY_SUCCESS
     )
-    calendar = calendar_tasks(whole_index, "plan_index", "batch_id", then=SENTIMENT.job)
-    facts = load_task(FEAR_GREED_FACT, f"{PLAN}.batch_id", "fear_greed.csv")
-    rejects = load_task(REJECTS, f"{PLAN}.batch_id", "rejected_fear_greed.ndjson")
+    calendar = calendar_tasks(whole_index, "plan_index", "batch_id", then=SENTIMENT.job.name)
+    facts = load_task(SENTIMENT.job, FEAR_GREED_FACT, f"{PLAN}.batch_id")
+    rejects = load_task(SENTIMENT.job, REJECTS, f"{PLAN}.batch_id")
     record_rejects = script_task("record_rejects", f"{{{{ rejects_script({PLAN}) }}}}")
     publish = script_task("publish", f"{{{{ publish_script({PLAN}) }}}}", [fact_asset(FEAR_GREED_FACT)])
 

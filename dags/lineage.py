@@ -10,20 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import Settings
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import Dataset
-
-ENDPOINTS = {
-    "fetch_crypto_data": {"coins/markets": "markets"},
-    "populate_crypto_asset_dim": {"coins/list": "coins_list", "coins/{id}": "coins"},
-    "fetch_market_history": {"coins/{id}/market_chart/range": "market_chart"},
-    "fetch_fear_greed": {"fng": "fear_greed"},
-}
-"""What each job asks when it asks anybody: paths of the API, each with the folder of landing that receives its
-answers.
-"""
 
 LANDING = "landing"
 _LANDED = re.compile(rf"(?:.*/)?{LANDING}/[^/]+")
@@ -48,7 +39,7 @@ def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], sett
     ]
     if source not in _ASKED:
         return OperatorLineage(inputs=[object_dataset(source)] if source else [], outputs=written)
-    endpoints, landing = ENDPOINTS[job], str(options.get("landing") or output)
+    endpoints, landing = JOBS[job].endpoints, str(options.get("landing") or output)
     asked = [endpoint_dataset(endpoint, source, settings) for endpoint in endpoints]
     landed = [object_dataset(f"{landing}/{LANDING}/{folder}/") for folder in endpoints.values()]
     return OperatorLineage(inputs=asked, outputs=[*landed, *written])

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
+from coinbeam.batch.jobs import FAILED, JOBS, MISUSE, REFUSED
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.alerts import Alert, note, send
@@ -18,10 +19,10 @@ PUBLISH_TASK = "publish"
 
 logger = logging.getLogger("coinbeam.dags")
 
-TERMINAL_EXITS = ("return code 2", "return code 3")
-"""The Beam operator only reports the exit code of a job; 2 and 3 are a job's way of saying that a retry cannot help."""
+TERMINAL_EXITS = (f"return code {MISUSE}", f"return code {REFUSED}")
+"""The Beam operator only reports the exit code of a job; these say that a retry cannot help."""
 
-OWN_EXITS = ("return code 1", *TERMINAL_EXITS)
+OWN_EXITS = (f"return code {FAILED}", *TERMINAL_EXITS)
 """The exit codes of a job that ended itself, having said why."""
 
 
@@ -135,6 +136,7 @@ def _words_of_job(task: Any, failed: str) -> str | None:
         return None
     try:
         bucket = Bucket(load_settings())
-        return bucket.read_text(f"{output.removeprefix(bucket.uri('')).strip('/')}/failure_{task.beam_job}.txt")
+        folder = output.removeprefix(bucket.uri("")).strip("/")
+        return bucket.read_text(JOBS[task.beam_job].failure_path(folder))
     except CoinbeamError:
         return None

@@ -9,22 +9,17 @@ from typing import Any
 
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.files import write_atomically
+from coinbeam.batch.jobs import DONE, FAILED, MISUSE, REFUSED, JobSpec
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in, without_step
 
-DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
-"""Exit codes. ``REFUSED`` is a failure that a retry without a change cannot mend; schedulers tell it from ``FAILED`` by
-this number.
-"""
 
-
-def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None = None, job: str = "") -> int:
+def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence[str] | None = None) -> int:
     """Run a job.
 
     Args:
         run: does the work and returns the report.
+        job: the job; a failure is also written beside its batch files, for those who only see the exit code.
         argv: the command line without the program; by default that of this process.
-        job: name of the job; with it, a failure also leaves its words beside the batch files, for whoever only sees the
-            exit code.
 
     Returns:
         0 done, 1 failed, 2 a wrong option or setting, 3 failed for a reason that stays.
@@ -46,17 +41,17 @@ def execute(run: Callable[[Sequence[str]], Report], argv: Sequence[str] | None =
             raise
         line = f"{type(said).__name__}: {without_step(str(said))}"
         print(line, file=sys.stderr, flush=True)
-        leave_word(given, job, line)
+        write_failure(given, job, line)
         return exit_code(type(said))
     return DONE
 
 
-def leave_word(argv: Sequence[str], job: str, line: str) -> None:
+def write_failure(argv: Sequence[str], job: JobSpec, line: str) -> None:
     """Write why a job failed into its ``--output``; where even that fails, the log has it."""
     output = next((option.partition("=")[2] for option in argv if option.startswith("--output=")), "")
-    if job and output:
+    if output:
         with contextlib.suppress(Exception):
-            write_atomically(f"{output.rstrip('/')}/failure_{job}.txt", line.encode())
+            write_atomically(job.failure_path(output.rstrip("/")), line.encode())
 
 
 def exit_code(kind: type[CoinbeamError]) -> int:

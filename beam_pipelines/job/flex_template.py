@@ -17,15 +17,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.job.options import REQUIRED, CoinbeamOptions
-
-JOBS = (
-    "fetch_crypto_data",
-    "populate_crypto_asset_dim",
-    "populate_date_dim",
-    "fetch_market_history",
-    "fetch_fear_greed",
-)
-"""The entry modules."""
+from coinbeam.batch.jobs import JOBS
 
 FOLDER = Path(__file__).parent.parent / "templates"
 
@@ -39,7 +31,7 @@ def metadata(job: str) -> dict[str, Any]:
     module = importlib.import_module(f"beam_pipelines.{job}")
     return {
         "name": job,
-        "description": " ".join(str(module.__doc__).partition("\n\n")[0].split()),
+        "description": JOBS[job].description,
         "parameters": list(parameters((CoinbeamOptions, *module.OPTIONS))),
     }
 

@@ -7,11 +7,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.job.options import CoinbeamOptions, JobRequest, beam_options, read_job
-from beam_pipelines.job.report import Report, WriteReport, final_report, forget, report_uri
+from beam_pipelines.job.report import Report, WriteReport, final_report, forget
 from beam_pipelines.job.reservation import CallOrder, Summarise, reserved
 from beam_pipelines.job.sources import make_clients, refuse_other_times, resolve_source, source_id
 from beam_pipelines.snapshot.walk import ShardClients, begin_batch, landed_manifest
 from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.jobs import JobSpec
 from coinbeam.clock import Clock
 from coinbeam.landing.layout import folder
 from coinbeam.settings import Settings, load_settings
@@ -26,14 +27,14 @@ class Launch:
     """One start of a job.
 
     Attributes:
-        name: the job.
+        spec: the job.
         options: Beam's options with the runner resolved.
         job: the options that every job takes.
         settings: the environment.
         clock: source of "now".
     """
 
-    name: str
+    spec: JobSpec
     options: PipelineOptions
     job: JobRequest
     settings: Settings
@@ -46,7 +47,7 @@ class Launch:
             build: adds the steps.
             summarise: makes the report of what the steps say.
         """
-        uri = report_uri(self.job.output, self.name)
+        uri = self.spec.report_path(self.job.output)
         forget(uri)
         with beam.Pipeline(options=self.options) as pipeline:
             build(pipeline, WriteReport(uri, summarise))
@@ -68,12 +69,12 @@ class Launch:
 
 
 def prepare(
-    name: str, argv: Sequence[str], own: Sequence[type[PipelineOptions]], settings: Settings | None, clock: Clock
+    spec: JobSpec, argv: Sequence[str], own: Sequence[type[PipelineOptions]], settings: Settings | None, clock: Clock
 ) -> Launch:
     """Read the options that every job takes.
 
     Args:
-        name: the job.
+        spec: the job.
         argv: the command line without the program.
         own: option classes of the job, beside the common ones.
         settings: the environment; by default that of this process.
@@ -84,7 +85,7 @@ def prepare(
     """
     settings = settings or load_settings()
     options = beam_options(argv, (CoinbeamOptions, *own))
-    return Launch(name, options, read_job(options, settings, clock), settings, clock)
+    return Launch(spec, options, read_job(options, settings, clock), settings, clock)
 
 
 @dataclass(frozen=True)

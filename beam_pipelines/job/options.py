@@ -15,13 +15,10 @@ from typing import Any, TypeVar
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 
 from coinbeam.batch.identity import UniverseSpec, batch_id, interval_start
+from coinbeam.batch.jobs import LOCAL_RUNNER
 from coinbeam.clock import Clock, parse_instant
 from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, Period, Settings, Universe
-
-LOCAL_RUNNER = "FnApiRunner"
-"""What runs a pipeline on one machine, by name: ``DirectRunner`` would first try to download the Prism binary and,
-where it cannot, fall back to this one in silence, so that a laptop and a closed CI would use different runners."""
 
 REQUIRED = frozenset({"output"})
 """Options that every job needs; all others have a default."""

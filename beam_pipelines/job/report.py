@@ -17,11 +17,6 @@ from beam_pipelines.landing.files import exists, read_bytes, write_atomically
 Report = dict[str, Any]
 
 
-def report_uri(output: str, job: str) -> str:
-    """Where the report of a job lies: ``<output>/report_<job>.json``."""
-    return f"{output}/report_{job}.json"
-
-
 def forget(uri: str) -> None:
     """Delete the report of an earlier run, so that nobody takes it for the report of a run that failed."""
     if exists(uri):

@@ -3,15 +3,8 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-ASSETS = "crypto_asset_dim"
-DATES = "date_dim"
-REJECTS = "rejected_record"
-SNAPSHOT_FACT = "crypto_market_snapshot_fact"
-DAILY_FACT = "crypto_market_daily_fact"
-FEAR_GREED_FACT = "fear_greed_fact"
-
-MARTS = ("market_daily", "asset_stats", "latest_prices", "market_overview")
-"""The marts that are tables; the others are views, and as new as what they show."""
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, FETCH_FEAR_GREED, FETCH_MARKET_HISTORY, POPULATE_DATE_DIM, JobSpec
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS, SNAPSHOT_FACT
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class Feed:
     """
 
     fact: str
-    job: str
+    job: JobSpec
     date_column: str
     staged: tuple[str, ...]
     published: tuple[str, ...]
@@ -38,16 +31,14 @@ class Feed:
 
 SNAPSHOTS = Feed(
     SNAPSHOT_FACT,
-    "fetch_crypto_data",
+    FETCH_CRYPTO_DATA,
     "snapshot_date",
     (SNAPSHOT_FACT, ASSETS, DATES, REJECTS),
     ("source_dim", "time_dim", DATES, ASSETS, SNAPSHOT_FACT),
 )
-HISTORY = Feed(DAILY_FACT, "fetch_market_history", "date", (DAILY_FACT, REJECTS), ("source_dim", DAILY_FACT))
-SENTIMENT = Feed(
-    FEAR_GREED_FACT, "fetch_fear_greed", "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT)
-)
-CALENDAR = Feed(DATES, "populate_date_dim", "date", (DATES,), (DATES,), feeds_marts=False)
+HISTORY = Feed(DAILY_FACT, FETCH_MARKET_HISTORY, "date", (DAILY_FACT, REJECTS), ("source_dim", DAILY_FACT))
+SENTIMENT = Feed(FEAR_GREED_FACT, FETCH_FEAR_GREED, "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT))
+CALENDAR = Feed(DATES, POPULATE_DATE_DIM, "date", (DATES,), (DATES,), feeds_marts=False)
 
 FEEDS = (SNAPSHOTS, HISTORY, SENTIMENT, CALENDAR)
 

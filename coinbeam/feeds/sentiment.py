@@ -100,7 +100,7 @@ class FearGreedSteps(BatchSteps):
             plan: the batch.
             ending: how it ended.
         """
-        report = self.bucket.read_json(f"{plan.batch.folder}/report_{SENTIMENT.job}.json")
+        report = self.bucket.read_json(SENTIMENT.job.report_path(plan.batch.folder))
         row = {
             "mode": "fetch" if plan.source_id else "replay",
             "source_id": report.get("source_id") or plan.source_id,

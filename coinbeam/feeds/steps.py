@@ -9,7 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 from coinbeam import __version__
-from coinbeam.batch.kinds import ASSETS, CALENDAR, DATES, REJECTS, Batch
+from coinbeam.batch.jobs import JOBS, JobSpec
+from coinbeam.batch.kinds import CALENDAR, Batch
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Contract, Stage, load_contract
 from coinbeam.errors import SettingsError
@@ -188,21 +190,22 @@ class BatchSteps:
             return 0
         return int(self.warehouse.rows(f"SELECT COUNT(*) AS n FROM `{name}`")[0]["n"])
 
-    def report(self, batch: Batch, job: str) -> dict[str, Any]:
+    def report(self, batch: Batch, job: JobSpec) -> dict[str, Any]:
         """The report that a Beam job left beside its files.
 
         Raises:
             SettingsError: there is none.
         """
-        path = report_path(batch.folder, job)
+        path = job.report_path(batch.folder)
         report = self.bucket.read_json(path)
         if not report:
             raise SettingsError(f"{self.bucket.uri(path)} is missing.", "The job did not finish; run the batch again.")
         return report
 
-    def failure(self, batch: Batch, job: str) -> str | None:
-        """What a Beam job said when it failed; its exit code alone tells nobody why."""
-        return self.bucket.read_text(f"{batch.folder}/failure_{job}.txt")
+    def failure(self, batch: Batch, task: str) -> str | None:
+        """What a Beam job said when it failed, by the name of its task; its exit code alone tells nobody why."""
+        job = JOBS.get(task)
+        return self.bucket.read_text(job.failure_path(batch.folder)) if job else None
 
     def record_ending(self, batch: Batch, ending: Ending, row: Mapping[str, Any]) -> dict[str, Any]:
         """Write the row of this run into ``ingestion_batch``, replacing an earlier one of the same run, and clean up
@@ -247,11 +250,6 @@ class BatchSteps:
     def staged(self, batch: Batch) -> list[Contract]:
         """The contracts of the tables that the batch stages."""
         return [load_contract(name) for name in batch.feed.staged]
-
-
-def report_path(folder: str, job: str) -> str:
-    """Where a job leaves its report."""
-    return f"{folder}/report_{job}.json"
 
 
 def counts(report: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal

@@ -10,7 +10,7 @@ from typing import Any
 from google.cloud.bigquery import ScalarQueryParameter
 
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
-from coinbeam.batch.kinds import SNAPSHOT_FACT
+from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.ops.call_ledger import CallLedger

@@ -2,7 +2,8 @@
 transaction.
 """
 
-from coinbeam.batch.kinds import ASSETS, REJECTS, Batch
+from coinbeam.batch.kinds import Batch
+from coinbeam.batch.tables import ASSETS, REJECTS
 from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal

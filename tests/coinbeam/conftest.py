@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOTS, Batch
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.kinds import SNAPSHOTS, Batch
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.warehouse.client import StagingTables, Warehouse

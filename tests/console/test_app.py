@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coinbeam import __version__
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import dictionary as dictionary_module
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.dictionary import render

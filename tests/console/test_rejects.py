@@ -3,7 +3,7 @@
 import pytest
 
 from coinbeam.batch.identity import BatchName
-from coinbeam.batch.kinds import SNAPSHOT_FACT
+from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.errors import SettingsError
 from console.rejects import Replayed, replay_rejects
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
+from coinbeam.batch.jobs import POPULATE_DATE_DIM
 from dags.beam_jobs import DataflowJobOperator, beam_job
 from dags.operations import RetryTransientErrors
 from tests.dags.description import MARK
@@ -19,7 +20,7 @@ from tests.dags.on_dataflow import redirect
 
 def attempt(options: dict[str, str]) -> tuple[DataflowJobOperator, TaskDeferred]:
     """A worker begins the task and hands it to the triggerer; each attempt is a new operator, as in a new process."""
-    operator = beam_job("populate_date_dim", options, execution_timeout=timedelta(minutes=7))
+    operator = beam_job(POPULATE_DATE_DIM, options, execution_timeout=timedelta(minutes=7))
     assert isinstance(operator, DataflowJobOperator)
     try:
         operator.execute(_context())
@@ -69,7 +70,7 @@ def ended(options: dict[str, str]) -> Any:
         return (await anext(aiter(attempt(options)[1].trigger.run()))).payload
 
     seen = asyncio.run(event())
-    operator = beam_job("populate_date_dim", options, execution_timeout=None)
+    operator = beam_job(POPULATE_DATE_DIM, options, execution_timeout=None)
     try:
         job = operator.execute_complete(_context(), seen)
     except Exception as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.providers.openlineage.extractors.base import DefaultExtractor
 
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
 from coinbeam.marts import MartPlan, Marts, Publication, Touched
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
@@ -100,7 +101,7 @@ def _statistics(read: str, written: str) -> dict[str, Any]:
 
 def _broken() -> str:
     """What the provider makes of a job whose lineage cannot be told."""
-    operator = beam_job("fetch_crypto_data", {"source": "live"})
+    operator = beam_job(FETCH_CRYPTO_DATA, {"source": "live"})
     return repr(DefaultExtractor(operator).extract_on_complete(None))
 
 

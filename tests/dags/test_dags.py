@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.kinds import FEEDS, MARTS
+from coinbeam.batch.kinds import FEEDS
+from coinbeam.batch.tables import MARTS
 from coinbeam.settings import HistorySettings, load_settings
 from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG
 

@@ -4,13 +4,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.fetch_crypto_data import ENDPOINT as MARKETS
-from beam_pipelines.fetch_fear_greed import ENDPOINT as INDEX
-from beam_pipelines.populate_crypto_asset_dim import DETAILS_ENDPOINT, LIST_ENDPOINT
-from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
-from coinbeam.feeds.history.pieces import ENDPOINT as HISTORY
-from coinbeam.landing import layout as landing
-from dags.lineage import ENDPOINTS
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
 from tests.dags.description import read
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database
@@ -89,13 +83,3 @@ def test_bigquery_is_believed_where_it_tells_and_the_sql_where_it_does_not(told:
 
 def test_lineage_that_cannot_be_told_is_left_out_and_fails_no_task(told: dict[str, Any]) -> None:
     assert told["broken"] == "None"
-
-
-def test_landing_folders_are_those_that_the_jobs_write() -> None:
-    assert {job: tuple(folders.values()) for job, folders in ENDPOINTS.items()} == {
-        "fetch_crypto_data": (MARKETS,),
-        "populate_crypto_asset_dim": (LIST_ENDPOINT, DETAILS_ENDPOINT),
-        "fetch_market_history": (HISTORY,),
-        "fetch_fear_greed": (INDEX,),
-    }
-    assert landing.folder("gs://bucket", MARKETS, "b").startswith("gs://bucket/landing/markets/")

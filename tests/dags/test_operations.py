@@ -49,7 +49,7 @@ def test_three_failing_runs_are_one_alert_and_success_ends_it(
     warehouse = Warehouse(fresh_cloud.settings)
     warehouse.ensure_schema()
     Bucket(fresh_cloud.settings).write_text(
-        "batches/b/failure_fetch.txt", "ApiTerminalError: the key is wrong. Mend it."
+        "batches/b/failure_fetch_crypto_data.txt", "ApiTerminalError: the key is wrong. Mend it."
     )
     said = run_python(
         PRELUDE
@@ -62,7 +62,7 @@ fail("r5")
 succeed("r6", audit="success", verify="failed")
 succeed("r7", audit="success")
 fail("r8")
-beam = SimpleNamespace(beam_job="fetch", pipeline_options={"output": operations.Bucket(operations.load_settings()).uri("batches/b")})
+beam = SimpleNamespace(beam_job="fetch_crypto_data", pipeline_options={"output": operations.Bucket(operations.load_settings()).uri("batches/b")})
 print(json.dumps(fail("r8", "fetch", AirflowException("Apache Beam process failed with return code 3"), beam)))
 print(json.dumps(fail("r8", "fetch", AirflowException("Apache Beam process failed with return code -9"), beam)))
 for run in ("g1", "g2"):

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from coinbeam.batch.identity import SIMULATOR_SOURCE
-from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, HISTORY, SENTIMENT, Batch
+from coinbeam.batch.kinds import HISTORY, SENTIMENT, Batch
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.batch.kinds import DAILY_FACT, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.warehouse.client import Warehouse
 

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from coinbeam.batch.jobs import MARKET_CHART
 from coinbeam.errors import SettingsError
 from coinbeam.landing.layout import folder, object_name, stem_and_revision
 from coinbeam.settings import CoinGeckoSettings, HistorySettings
-
-ENDPOINT = "market_chart"
 
 _DAY = timedelta(days=1)
 _YEAR_DAYS = 365
 _LONGEST_QUOTED_ID = 200  # a file system takes names of 255 bytes
 _PLAIN_IN_PATH = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 _PIECE_PATH = re.compile(
-    rf"(?:^|/)landing/{ENDPOINT}/(?P<currency>[a-z]+)-(?P<source>\w+)/(?P<asset>[a-z0-9_~-]+)/"
+    rf"(?:^|/)landing/{MARKET_CHART}/(?P<currency>[a-z]+)-(?P<source>\w+)/(?P<asset>[a-z0-9_~-]+)/"
     r"(?P<first>\d{4}-\d\d-\d\d)_(?P<last>\d{4}-\d\d-\d\d)(?:\.r\d+)?\.json\.gz$"
 )
 
@@ -80,7 +79,7 @@ class HistoryPiece:
             root: folder or ``gs://`` prefix above ``landing/``.
             source_id: who answers; simulated and real answers never share a folder.
         """
-        return f"{folder(root, ENDPOINT, f'{self.quote_currency}-{source_id}')}/{quoted_asset(self.asset_id)}"
+        return f"{folder(root, MARKET_CHART, f'{self.quote_currency}-{source_id}')}/{quoted_asset(self.asset_id)}"
 
     def uri(self, root: str, source_id: str) -> str:
         """Where the first revision of the piece is landed."""

@@ -15,7 +15,9 @@ from typing import Any
 from google.cloud import bigquery
 
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
-from coinbeam.batch.kinds import HISTORY, SNAPSHOT_FACT, batch_folder
+from coinbeam.batch.jobs import MARKET_CHART, PIECES_FILE
+from coinbeam.batch.kinds import HISTORY, batch_folder
+from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
@@ -30,8 +32,6 @@ from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
 from coinbeam.warehouse.client import Warehouse
-
-PIECES_FILE = "pieces.json"
 
 BODY_BYTES_PER_DAY = 120
 """Mean size of one day in an answer of market_chart: three series of a stamp and a number."""
@@ -151,7 +151,7 @@ class BackfillPlanner:
 
     def _landed(self, quote_currency: str, source_id: str) -> set[HistoryPiece]:
         """The pieces whose answer lies in landing already, and so cost nothing."""
-        found = map(landed_piece, self._bucket.names(f"landing/market_chart/{quote_currency}-{source_id}/"))
+        found = map(landed_piece, self._bucket.names(f"landing/{MARKET_CHART}/{quote_currency}-{source_id}/"))
         return {landed.piece for landed in found if landed}
 
     def _affordable(self, costs: Mapping[str, int], request: BackfillRequest, source_id: str) -> list[str]:
@@ -160,7 +160,7 @@ class BackfillPlanner:
         Raises:
             TerminalError: not even one of them, although some are left.
         """
-        spent = self._calls.spent_today(source_id, HISTORY.job)
+        spent = self._calls.spent_today(source_id, HISTORY.job.name)
         left = min(request.calls_per_day - spent, self._calls.usage(source_id).left)
         today: list[str] = []
         for name, calls in costs.items():

@@ -5,12 +5,13 @@ from datetime import UTC, date, datetime, time
 from functools import cached_property
 from typing import Any
 
+from coinbeam.batch.jobs import PIECES_FILE
 from coinbeam.batch.kinds import HISTORY, Batch
 from coinbeam.feeds.history.batches import HistoryBatch
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece, pieces_json
-from coinbeam.feeds.history.planner import PIECES_FILE, BackfillPlanner
-from coinbeam.feeds.steps import BatchSteps, Ending, counts, report_path
+from coinbeam.feeds.history.planner import BackfillPlanner
+from coinbeam.feeds.steps import BatchSteps, Ending, counts
 
 _CALLS = ("api_calls", "api_retries", "api_throttled", "bytes_landed")
 
@@ -50,7 +51,7 @@ class BackfillSteps(BatchSteps):
         Returns:
             The row of the batch.
         """
-        report = self.bucket.read_json(report_path(one.batch.folder, HISTORY.job))
+        report = self.bucket.read_json(HISTORY.job.report_path(one.batch.folder))
         ledger = PieceLedger(self.warehouse, self.clock)
         if report:
             ledger.settle(one, report["pieces"], ending)

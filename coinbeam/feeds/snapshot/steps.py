@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, file_stamp
-from coinbeam.batch.kinds import ASSETS, SNAPSHOTS, Batch, batch_folder
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM
+from coinbeam.batch.kinds import SNAPSHOTS, Batch, batch_folder
+from coinbeam.batch.tables import ASSETS
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.snapshot.plan import (
@@ -22,14 +24,11 @@ from coinbeam.feeds.snapshot.plan import (
     rate_shares,
     refuse_foreign_source,
 )
-from coinbeam.feeds.steps import BatchSteps, Ending, counts, report_path
+from coinbeam.feeds.steps import BatchSteps, Ending, counts
 from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Universe
 from coinbeam.sources.choose import choose_source
-
-KNOWN_ASSETS = "known_assets.csv"
-FETCH_JOB, ASSETS_JOB = SNAPSHOTS.job, "populate_crypto_asset_dim"
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Ingestion(BatchSteps):
             BudgetExceededError: the month's credits do not pay for it.
         """
         now = self.clock()
-        landing = folder("", "markets", request.batch_id).lstrip("/")
+        landing = folder("", MARKETS, request.batch_id).lstrip("/")
         manifest_text = self.bucket.read_text(f"{landing}/{MANIFEST_NAME}")
         is_whole = self.bucket.read_text(f"{landing}/{COMPLETE_NAME}") is not None
         mode = decide_mode(request, now, self.settings, manifest_text is not None and is_whole)
@@ -140,7 +139,7 @@ class Ingestion(BatchSteps):
             universe=request.label,
             quote_currency=request.quote_currency,
             fetch_options=common | selection(request) | {"quote_currency": request.quote_currency} | fetch_rate,
-            assets_options=common | assets_rate | {"known_assets": f"{common['output']}/{KNOWN_ASSETS}"},
+            assets_options=common | assets_rate | {"known_assets": f"{common['output']}/{KNOWN_ASSETS_FILE}"},
             source_id=source_id,
             runner=runner,
             output=common["output"],
@@ -195,7 +194,7 @@ class Ingestion(BatchSteps):
         """
         changes = self.lay_out(plan.batch)
         if plan.mode == Mode.FETCH:
-            self.bucket.write_text(f"{plan.folder}/{KNOWN_ASSETS}", self._known_assets())
+            self.bucket.write_text(f"{plan.folder}/{KNOWN_ASSETS_FILE}", self._known_assets())
         return changes
 
     def _known_assets(self) -> str:
@@ -219,8 +218,8 @@ class Ingestion(BatchSteps):
             The row.
         """
         fetch, assets = (
-            self.bucket.read_json(report_path(plan.folder, job)) if job in jobs else {}
-            for job in (FETCH_JOB, ASSETS_JOB)
+            self.bucket.read_json(job.report_path(plan.folder)) if job.name in jobs else {}
+            for job in (FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM)
         )
         unknown = fetch.get("unknown_fields")
         row = {

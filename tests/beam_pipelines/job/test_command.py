@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.metrics import counters
 from beam_pipelines.job.report import total
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
 from coinbeam.errors import SettingsError, TerminalError, TransientError, raised_in
 
 
@@ -49,19 +50,19 @@ def fail(kind: type[Exception]) -> Any:
 def test_a_failure_has_its_exit_code_and_one_line(
     error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert execute(raising(error), []) == code
+    assert execute(raising(error), JOB, []) == code
     assert capsys.readouterr().err == line
 
 
 def test_a_success_prints_the_plain_values(capsys: pytest.CaptureFixture[str]) -> None:
-    assert execute(lambda argv: {"rows": len(argv), "nested": {"a": 1}, "absent": None}, ["x"]) == 0
+    assert execute(lambda argv: {"rows": len(argv), "nested": {"a": 1}, "absent": None}, JOB, ["x"]) == 0
     assert capsys.readouterr().out == "rows    1\n"
 
 
 def test_an_unexpected_error_keeps_its_traceback() -> None:
     assert raised_in("ZeroDivisionError: division by zero") is None
     with pytest.raises(ZeroDivisionError):
-        execute(raising(ZeroDivisionError()), [])
+        execute(raising(ZeroDivisionError()), JOB, [])
 
 
 @pytest.mark.parametrize(("kind", "code"), [(TerminalError, 3), (TransientError, 1)])
@@ -73,7 +74,7 @@ def test_the_runner_hands_on_the_class_of_a_worker_error(
             _ = pipeline | beam.Create([7]) | beam.Map(fail(kind))
         return {}
 
-    assert execute(run, []) == code
+    assert execute(run, JOB, []) == code
     assert capsys.readouterr().err.splitlines()[-1] == f"{kind.__name__}: broken at 7"
 
 
@@ -99,11 +100,11 @@ def test_reports_add_up_field_by_field() -> None:
 
 
 def test_a_failure_leaves_its_words_beside_the_batch_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert execute(raising(TransientError("It shook.")), [f"--output={tmp_path}"], job="fetch_crypto_data") == 1
+    assert execute(raising(TransientError("It shook.")), JOB, [f"--output={tmp_path}"]) == 1
     assert (tmp_path / "failure_fetch_crypto_data.txt").read_text() == "TransientError: It shook."
     assert capsys.readouterr().err == "TransientError: It shook.\n"
 
 
 def test_words_that_cannot_be_left_do_not_hide_the_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    assert execute(raising(TransientError("It shook.")), ["--output=/dev/null/x"], job="fetch_crypto_data") == 1
+    assert execute(raising(TransientError("It shook.")), JOB, ["--output=/dev/null/x"]) == 1
     assert capsys.readouterr().err == "TransientError: It shook.\n"

@@ -16,7 +16,7 @@ every_job = pytest.mark.parametrize("job", JOBS)
 
 
 def test_every_job_of_a_dag_has_a_template() -> None:
-    assert {feed.job for feed in FEEDS} <= set(JOBS)
+    assert {feed.job.name for feed in FEEDS} <= set(JOBS)
     assert {path.stem for path in FOLDER.iterdir()} == set(JOBS)
 
 

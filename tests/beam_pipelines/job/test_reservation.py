@@ -17,6 +17,7 @@ from beam_pipelines.job.options import CoinbeamOptions, beam_options, read_job
 from beam_pipelines.job.reservation import CallOrder, reserved, run_label
 from beam_pipelines.snapshot.walk import FetchPlan, ShardClients, without_key
 from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import page_stem
 from coinbeam.ops.call_ledger import LEDGER, CallLedger
@@ -120,7 +121,7 @@ class Market:
             "--call_ledger=on",
             *argv,
         ]
-        return execute(lambda line: job(line, given, lambda: NOW), options)
+        return execute(lambda line: job(line, given, lambda: NOW), FETCH_CRYPTO_DATA, options)
 
     @property
     def calls(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.kinds import FEAR_GREED_FACT, REJECTS
+from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.contracts import load_contract
 from coinbeam.errors import PublishBlockedError
 from coinbeam.feeds.sentiment import FearGreedSteps, IndexPlan

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.marts import Marts, Refresh
 from coinbeam.warehouse.client import Warehouse

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.settings import ROOT
 from tests.coinbeam.marts import reference

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
-from coinbeam.batch.kinds import DAILY_FACT, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents

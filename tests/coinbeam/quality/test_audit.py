@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.kinds import ASSETS, DATES, REJECTS
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Column, Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.errors import PublishBlockedError, TransientError

@@ -17,8 +17,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from coinbeam.batch.kinds import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.contracts.model import fill

@@ -5,8 +5,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from coinbeam.batch.kinds import ASSETS, DATES
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.tables import ASSETS, DATES
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.errors import PublishBlockedError

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from coinbeam.batch.kinds import ASSETS, DATES
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.tables import ASSETS, DATES
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Rule, Severity
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.quality import Audit, Auditor, Result, Status

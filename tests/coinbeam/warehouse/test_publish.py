@@ -14,8 +14,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from coinbeam.batch.kinds import ASSETS, DATES, FEEDS, REJECTS, SNAPSHOTS, Batch, Feed
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.kinds import FEEDS, SNAPSHOTS, Batch, Feed
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
 from coinbeam.warehouse.client import StagingTables, Warehouse
@@ -30,7 +31,7 @@ PUBLISHED = [
     for name in (*feed.published, *((REJECTS, QUEUE) if feed.feeds_marts else ()))
 ]
 each_statement = pytest.mark.parametrize(
-    ("feed", "contract"), PUBLISHED, ids=[f"{feed.job}-{c.name}" for feed, c in PUBLISHED]
+    ("feed", "contract"), PUBLISHED, ids=[f"{feed.job.name}-{c.name}" for feed, c in PUBLISHED]
 )
 
 
@@ -92,7 +93,7 @@ def test_columns_are_named_wherever_rows_are_written(feed: Feed, contract: Contr
     assert "INSERT ROW" not in sql.upper()
 
 
-@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.job)
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.job.name)
 def test_dimensions_are_published_before_the_fact(feed: Feed) -> None:
     assert feed.published[-1] == feed.fact
     assert feed.fact in feed.staged

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coinbeam.batch.kinds import DAILY_FACT, FEAR_GREED_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all
 from coinbeam.warehouse.client import Warehouse
 from console.looker_studio import GUIDE, MARTS, mart

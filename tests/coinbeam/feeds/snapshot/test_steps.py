@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from coinbeam.batch.identity import BatchManifest, UniverseSpec, parse_batch_id
-from coinbeam.batch.kinds import ASSETS, DATES, REJECTS, SNAPSHOTS
-from coinbeam.batch.kinds import SNAPSHOT_FACT as FACT
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM
+from coinbeam.batch.kinds import SNAPSHOTS
+from coinbeam.batch.tables import ASSETS, DATES, REJECTS
+from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
 from coinbeam.feeds.snapshot.plan import Mode, RunRequest
-from coinbeam.feeds.snapshot.steps import ASSETS_JOB, FETCH_JOB, BatchPlan, Ingestion, selection
+from coinbeam.feeds.snapshot.steps import BatchPlan, Ingestion, selection
 from coinbeam.feeds.steps import Ending
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Status
@@ -313,7 +315,9 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
         "asset_id_foreign_key",
         "snapshot_date_foreign_key",
     }
-    row = steps.record(plan, Ending("published", None, {"audit": 1.5}), jobs={FETCH_JOB, ASSETS_JOB})
+    row = steps.record(
+        plan, Ending("published", None, {"audit": 1.5}), jobs={FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name}
+    )
     (recorded,) = runs(stage)
     assert {name: recorded[name] for name in row if name.startswith(("rows_", "pages_"))} == {
         **{name: value for name, value in REPORT.items() if name.startswith(("rows_", "pages_"))},
@@ -340,7 +344,7 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
 def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, Ending("failed", 'audit: it\'s "bad"', {}), jobs={FETCH_JOB})
+    steps.record(plan, Ending("failed", 'audit: it\'s "bad"', {}), jobs={FETCH_CRYPTO_DATA.name})
     (failed,) = runs(stage)
     assert (failed["status"], failed["error_message"], failed["rows_staged"], failed["rows_published"]) == (
         "failed",
@@ -350,7 +354,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     )
     assert failed["assets_listed"] == 0, "the coin list was not read in this run"
     stage.warehouse.query(steps.publish_script(plan.batch))
-    steps.record(plan, Ending("published", None, {}), jobs={FETCH_JOB, ASSETS_JOB})
+    steps.record(plan, Ending("published", None, {}), jobs={FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name})
     assert [row["status"] for row in runs(stage)] == ["published"]
 
 
@@ -358,7 +362,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
 def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, Ending("failed", "x", {}), jobs={FETCH_JOB})
+    steps.record(plan, Ending("failed", "x", {}), jobs={FETCH_CRYPTO_DATA.name})
     assert stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(FACT)))
 
 
@@ -366,7 +370,7 @@ def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) ->
 def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
     steps = ingestion(stage, NOW + timedelta(days=3))
     plan = steps.plan(request(), RUN, "local")
-    steps.record(plan, Ending("gap", plan.reason, {}), jobs={FETCH_JOB})
+    steps.record(plan, Ending("gap", plan.reason, {}), jobs={FETCH_CRYPTO_DATA.name})
     (row,) = runs(stage)
     assert (row["status"], row["source_id"], row["rows_valid"], row["api_calls"]) == ("gap", None, 0, 0)
     assert row["error_message"] == plan.reason
@@ -375,7 +379,11 @@ def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
 @pytest.mark.cloud
 def test_a_run_that_failed_before_any_report_is_recorded_too(stage: Stage) -> None:
     steps = ingestion(stage)
-    steps.record(steps.plan(request(), RUN, "local"), Ending("failed", "fetch_crypto_data: no", {}), jobs={FETCH_JOB})
+    steps.record(
+        steps.plan(request(), RUN, "local"),
+        Ending("failed", "fetch_crypto_data: no", {}),
+        jobs={FETCH_CRYPTO_DATA.name},
+    )
     assert [(row["status"], row["rows_staged"]) for row in runs(stage)] == [("failed", 0)]
 
 
@@ -466,7 +474,7 @@ def test_the_whole_way_twice_gives_the_same_tables(stage: Stage) -> None:
     for _ in range(2):
         plan = published(stage, steps)
         steps.verify(plan.batch)
-        steps.record(plan, Ending("published", None, {}), jobs={FETCH_JOB, ASSETS_JOB})
+        steps.record(plan, Ending("published", None, {}), jobs={FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name})
         seen.append({**stage.everything(), "runs": runs(stage), "results": stage.contents("quality_result")})
     assert seen[0] == seen[1]
 
