@@ -38,7 +38,7 @@ from apache_beam.transforms.combiners import ToListCombineFn
 
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
-from beam_pipelines.job.options import JobRequest, MarketOptions, MarketRequest, ShardOptions, read_market
+from beam_pipelines.job.options import JobRequest, MarketRequest, read_market
 from beam_pipelines.job.replay import Replay, find_replays
 from beam_pipelines.job.report import Report, WriteReport, total
 from beam_pipelines.job.reservation import CallOrder
@@ -59,17 +59,18 @@ from beam_pipelines.snapshot.walk import (
     page_size,
 )
 from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
-from coinbeam.batch.identity import BatchManifest, file_stamp, top_n
+from coinbeam.batch.identity import file_stamp
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
 from coinbeam.batch.jobs import MARKETS
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.options import SnapshotOptions
 from coinbeam.batch.tables import REJECTS, SNAPSHOT_FACT
+from coinbeam.batch.universe import top_n
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.landing.layout import COMPLETE_NAME, newest_revisions
 from coinbeam.settings import Settings
-
-OPTIONS = (MarketOptions, ShardOptions)
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    launch = prepare(JOB, argv, OPTIONS, settings, clock)
-    job, market = launch.job, read_market(launch.options, launch.settings)
+    launch = prepare(JOB, argv, settings, clock)
+    job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
     rules = MarketRules.from_contract(load_contract(SNAPSHOT_FACT), launch.settings.quality.clock_skew_seconds)
     work = (
         find_replays(job, MARKETS, market.per_page, market.universe, launch.settings)

@@ -27,7 +27,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.job.command import execute
@@ -38,9 +37,11 @@ from beam_pipelines.landing.files import atomic_writer, list_files, read_page_bo
 from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.table import IndexReport, read_index
 from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
-from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, BatchManifest, digest
+from coinbeam.batch.digest import digest
+from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE
 from coinbeam.batch.jobs import FEAR_GREED
 from coinbeam.batch.jobs import FETCH_FEAR_GREED as JOB
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
@@ -51,7 +52,6 @@ from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
 from coinbeam.sources.alternative_me import FearGreedClient, index_url
 from coinbeam.sources.choose import RuntimeSource, choose_source
 
-OPTIONS: tuple[type[PipelineOptions], ...] = ()
 STEM = "index"
 METRICS_NAMESPACE = "sentiment"
 
@@ -92,7 +92,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    launch = prepare(JOB, argv, OPTIONS, settings, clock)
+    launch = prepare(JOB, argv, settings, clock)
     work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
     write = WriteIndexFn(load_contract(FEAR_GREED_FACT), launch.job.output, launch.settings.quality.clock_skew_seconds)
     summarise = partial(batch_report, job=JOB.name, batch=work.batch, mode="replay" if launch.job.glob else "fetch")

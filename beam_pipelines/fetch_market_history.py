@@ -48,22 +48,17 @@ from beam_pipelines.history.walk import FetchPieces, PieceFetch, shard_pieces
 from beam_pipelines.history.write import HistoryInput, WriteHistory
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
-from beam_pipelines.job.options import (
-    DateOptions,
-    HistoryOptions,
-    HistoryRequest,
-    JobRequest,
-    ShardOptions,
-    read_history,
-)
+from beam_pipelines.job.options import HistoryRequest, JobRequest, read_history
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.job.sources import make_clients, resolve_source, source_id
 from beam_pipelines.landing.files import exists, read_bytes
 from beam_pipelines.snapshot.walk import STATS, FetchStats, ShardClients, without_key
-from coinbeam.batch.identity import BatchManifest, digest
+from coinbeam.batch.digest import digest
 from coinbeam.batch.jobs import FETCH_MARKET_HISTORY as JOB
 from coinbeam.batch.jobs import MARKET_CHART
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.options import HistoryOptions
 from coinbeam.batch.tables import DAILY_FACT, REJECTS
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
@@ -77,8 +72,6 @@ from coinbeam.feeds.history.pieces import (
     read_pieces,
 )
 from coinbeam.settings import Settings
-
-OPTIONS = (HistoryOptions, DateOptions, ShardOptions)
 
 
 @dataclass(frozen=True)
@@ -106,9 +99,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong, or the plan does not reach so far; nothing was called.
     """
-    launch = prepare(JOB, argv, OPTIONS, settings, clock)
+    launch = prepare(JOB, argv, settings, clock)
     history = launch.settings.history
-    request = read_history(launch.options, launch.job, newest_closed_day(clock(), history))
+    request = read_history(launch.read(HistoryOptions), launch.job, newest_closed_day(clock(), history))
     rules = HistoryRules.from_contract(
         load_contract(DAILY_FACT), launch.settings.quality.clock_skew_seconds, history.settle_minutes
     )

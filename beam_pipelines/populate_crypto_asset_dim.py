@@ -34,24 +34,23 @@ from beam_pipelines.assets.table import AssetReport, read_assets
 from beam_pipelines.assets.walk import AssetBodies, AssetFetch, FetchAssets, load_known
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
-from beam_pipelines.job.options import AssetOptions, AssetRequest, JobRequest
-from beam_pipelines.job.options import read_assets as read_asset_options
+from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.replay import find_replays
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.landing.files import atomic_writer, read_landed, write_atomically
 from beam_pipelines.snapshot.walk import STATS, ShardClients, batch_report, deadline
-from coinbeam.batch.identity import UniverseSpec
 from coinbeam.batch.jobs import COINS, COINS_LIST
 from coinbeam.batch.jobs import POPULATE_CRYPTO_ASSET_DIM as JOB
+from coinbeam.batch.options import AssetOptions
 from coinbeam.batch.tables import ASSETS, REJECTS
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Settings
 
-OPTIONS = (AssetOptions,)
 METRICS_NAMESPACE = "assets"
 
 
@@ -76,8 +75,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
-    launch = prepare(JOB, argv, OPTIONS, settings, clock)
-    job, request = launch.job, read_asset_options(launch.options, launch.settings)
+    launch = prepare(JOB, argv, settings, clock)
+    job, request = launch.job, launch.read(AssetOptions)
     load_known(request.known_assets)
     work = find_bodies(job, launch.settings) if job.glob else prepare_fetch(launch, request)
     batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
@@ -108,7 +107,7 @@ def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
     return AssetBodies(replays[0])
 
 
-def prepare_fetch(launch: Launch, request: AssetRequest) -> AskedFor:
+def prepare_fetch(launch: Launch, request: AssetOptions) -> AskedFor:
     """Decide whom to ask, and write the manifests of the batch.
 
     Raises:
@@ -118,7 +117,8 @@ def prepare_fetch(launch: Launch, request: AssetRequest) -> AskedFor:
     begun = begin(launch, job.batch_id(universe), (COINS_LIST, COINS), 1, universe.label, 1)
     until = deadline(job.snapshot_at, job.period, begun.source)
     list_folder, details_folder = begun.folders
-    fetch = AssetFetch(begun.manifest, list_folder, details_folder, request.max_details, request.known_assets, until)
+    most = launch.settings.market.max_details if request.max_details is None else request.max_details
+    fetch = AssetFetch(begun.manifest, list_folder, details_folder, most, request.known_assets, until)
     return AskedFor(fetch, begun.clients, fetch.calls_needed(), launch.clock)
 
 

@@ -22,17 +22,16 @@ import apache_beam as beam
 from beam_pipelines.calendar.table import date_table
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import prepare
-from beam_pipelines.job.options import DateOptions, read_dates
+from beam_pipelines.job.options import read_dates
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.landing.files import write_atomically
 from coinbeam.batch.jobs import POPULATE_DATE_DIM as JOB
+from coinbeam.batch.options import DateOptions
 from coinbeam.batch.tables import DATES
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.settings import Settings
-
-OPTIONS = (DateOptions,)
 
 Range = tuple[date, date]
 
@@ -48,9 +47,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     Raises:
         SettingsError: an option or setting is wrong.
     """
-    launch = prepare(JOB, argv, OPTIONS, settings, clock)
+    launch = prepare(JOB, argv, settings, clock)
     dates, csv_uri = (
-        read_dates(launch.options, launch.job.snapshot_at),
+        read_dates(launch.read(DateOptions), launch.job.snapshot_at),
         f"{launch.job.output}/{JOB.file(DATES)}",
     )
     return launch.run(lambda pipeline, report: build(pipeline, dates, csv_uri, report), only)

@@ -13,7 +13,7 @@ from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import write_history
 from benchmarks.charts import LANDED_AT, SOURCE, landed_bodies
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody, unpack
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 
 ROWS_PER_PAGE = 250
 PAGES_PER_SNAPSHOT = 72

@@ -104,19 +104,35 @@ class StorageSettings(_Section):
     bucket: str = Field(min_length=3)
 
 
+LARGEST_TOP = 50_000
+"""More assets than the market has; a larger number is a slip."""
+LARGEST_PAGE = 250
+"""Most rows of a page of ``/coins/markets``. Source: CoinGecko's reference of the endpoint."""
+MOST_CALLS_PER_DAY = 500_000
+CURRENCY_FORM = "[a-z]{2,5}"
+"""The form of a currency code; it becomes part of paths and SQL."""
+
+TopN = Annotated[int, Field(ge=1, le=LARGEST_TOP)]
+PageSize = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
+Shards = Annotated[int, Field(ge=1, le=16)]
+Details = Annotated[int, Field(ge=0)]
+CallsPerDay = Annotated[int, Field(ge=1, le=MOST_CALLS_PER_DAY)]
+Currency = Annotated[str, Field(pattern=f"^{CURRENCY_FORM}$")]
+
+
 class MarketSettings(_Section):
     """What is fetched, and how often."""
 
     source: MarketSource = MarketSource.LIVE
     period: Period = Period.DAILY
     universe: Universe = Universe.ALL
-    top_n: Annotated[int, Field(gt=0, le=50_000)] = 250
+    top_n: TopN = 250
     ids: tuple[str, ...] = ()
     category: str | None = None
-    quote_currency: Annotated[str, Field(pattern="^[a-z]{2,5}$")] = "usd"
-    per_page: Annotated[int, Field(ge=1, le=250)] = 250
-    fetch_shards: Annotated[int, Field(ge=1, le=16)] = 4
-    max_details: Annotated[int, Field(ge=0)] = 50
+    quote_currency: Currency = "usd"
+    per_page: PageSize = LARGEST_PAGE
+    fetch_shards: Shards = 4
+    max_details: Details = 50
 
 
 class PlanLimits(_Section):

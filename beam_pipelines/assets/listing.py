@@ -7,7 +7,7 @@ from typing import Any
 from beam_pipelines.assets.bodies import list_elements
 from beam_pipelines.assets.canonical import WrongTypeError, mapping_json
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.values import fault_of, is_unicode
 from coinbeam.landing.layout import LandedBody

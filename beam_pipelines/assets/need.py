@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from coinbeam.batch.identity import digest
+from coinbeam.batch.digest import digest
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
 

@@ -12,7 +12,7 @@ from beam_pipelines.assets.bodies import is_list
 from beam_pipelines.assets.details import AssetDetails, read_details
 from beam_pipelines.assets.listing import Fault, Listing, RejectMaker
 from beam_pipelines.batch_files.rejects import Reject
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.landing.layout import LandedBody

@@ -17,7 +17,7 @@ from beam_pipelines.assets.need import by_need, choose, read_known, stem
 from beam_pipelines.job.replay import Replay
 from beam_pipelines.landing.files import read_bytes
 from beam_pipelines.snapshot.walk import STATS, ClientFactory, FetchStats, LandingFolder, MarketClient
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract
 from coinbeam.sources.http.errors import ApiTerminalError

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from coinbeam.batch.identity import BatchManifest, digest
+from coinbeam.batch.digest import digest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import format_instant
 from coinbeam.landing.layout import LandedBody
 

@@ -23,7 +23,8 @@ from beam_pipelines.history.specification import (
     judge_point,
     stamp_fault,
 )
-from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, BatchManifest
+from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.values import Doubles
 from coinbeam.landing.layout import LandedBody
 

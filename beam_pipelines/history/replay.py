@@ -12,10 +12,10 @@ from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.history.pieces import landed_piece
 from coinbeam.landing.layout import newest_revisions
-from coinbeam.settings import Settings
+from coinbeam.settings import CURRENCY_FORM, Settings
 
 _ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?")
-_EXPORT_FILE = re.compile(r"(?P<symbol>.+)-(?P<currency>[a-z]{2,5})-max\.csv")
+_EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>{CURRENCY_FORM})-max\.csv")
 
 
 def find_bodies(job: JobRequest, request: HistoryRequest, settings: Settings) -> list[PieceBody]:

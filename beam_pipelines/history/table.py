@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from beam_pipelines.history.chart import ChartColumns, Mask, PieceBody, missing_days, read_chart
 from beam_pipelines.history.rules import SERIES_COLUMNS, HistoryRules
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.feeds.history.pieces import intervals
 from coinbeam.landing.layout import LandedBody

@@ -17,7 +17,7 @@ from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import HistoryReport, write_history
 from beam_pipelines.landing.files import atomic_writer, read_page_body
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 
 METRICS_NAMESPACE = "history"
 

@@ -6,49 +6,35 @@ one file for each job below ``beam_pipelines/templates/``. Source of the format:
 https://cloud.google.com/dataflow/docs/guides/templates/configuring-flex-templates#metadata
 """
 
-import argparse
-import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from beam_pipelines.job.options import REQUIRED, CoinbeamOptions
 from coinbeam.batch.jobs import JOBS
 
 FOLDER = Path(__file__).parent.parent / "templates"
 
 
 def metadata(job: str) -> dict[str, Any]:
-    """What Dataflow has to know of a job.
+    """What Dataflow has to know of a job: one parameter for each option, in the order of their declaration.
 
     Args:
         job: name of the entry module.
     """
-    module = importlib.import_module(f"beam_pipelines.{job}")
-    return {
-        "name": job,
-        "description": JOBS[job].description,
-        "parameters": list(parameters((CoinbeamOptions, *module.OPTIONS))),
-    }
-
-
-def parameters(declared: Sequence[type[PipelineOptions]]) -> Iterator[dict[str, Any]]:
-    """One parameter for each option, in the order of their declaration."""
-    parser = argparse.ArgumentParser(add_help=False)
-    for options in declared:
-        options._add_argparse_args(parser)  # type: ignore[arg-type]  # any parser will do
-    for action in parser._actions:
-        yield {
-            "name": action.dest,
-            "label": action.dest.replace("_", " ").capitalize(),
-            "helpText": action.help,
-            "isOptional": action.dest not in REQUIRED,
+    spec = JOBS[job]
+    parameters = [
+        {
+            "name": name,
+            "label": name.replace("_", " ").capitalize(),
+            "helpText": field.description,
+            "isOptional": not field.is_required(),
             "paramType": "TEXT",
         }
+        for name, field in spec.options.model_fields.items()
+    ]
+    return {"name": job, "description": spec.description, "parameters": parameters}
 
 
 def text(job: str) -> str:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines.job.options import CoinbeamOptions, JobRequest, beam_options, read_job
+from beam_pipelines.job.options import JobRequest, beam_options, read_job, read_options
 from beam_pipelines.job.report import Report, WriteReport, final_report, forget
 from beam_pipelines.job.reservation import CallOrder, Summarise, reserved
 from beam_pipelines.job.sources import make_clients, refuse_other_times, resolve_source, source_id
 from beam_pipelines.snapshot.walk import ShardClients, begin_batch, landed_manifest
-from coinbeam.batch.identity import BatchManifest
 from coinbeam.batch.jobs import JobSpec
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.options import Options
 from coinbeam.clock import Clock
 from coinbeam.landing.layout import folder
 from coinbeam.settings import Settings, load_settings
@@ -39,6 +40,10 @@ class Launch:
     job: JobRequest
     settings: Settings
     clock: Clock
+
+    def read(self, model: type[Options]) -> Options:
+        """The checked options of the job, as its own model."""
+        return read_options(self.options, model)
 
     def run(self, build: Build, summarise: Summarise) -> Report:
         """Run the pipeline to its end and return its report, with the counters of the runner.
@@ -68,15 +73,12 @@ class Launch:
             return spending.settle(self.run(build(spending.clients), spending.noted(summarise)))
 
 
-def prepare(
-    spec: JobSpec, argv: Sequence[str], own: Sequence[type[PipelineOptions]], settings: Settings | None, clock: Clock
-) -> Launch:
+def prepare(spec: JobSpec, argv: Sequence[str], settings: Settings | None, clock: Clock) -> Launch:
     """Read the options that every job takes.
 
     Args:
         spec: the job.
         argv: the command line without the program.
-        own: option classes of the job, beside the common ones.
         settings: the environment; by default that of this process.
         clock: source of "now".
 
@@ -84,8 +86,8 @@ def prepare(
         SettingsError: an option or setting is wrong.
     """
     settings = settings or load_settings()
-    options = beam_options(argv, (CoinbeamOptions, *own))
-    return Launch(spec, options, read_job(options, settings, clock), settings, clock)
+    options = beam_options(argv, spec.options)
+    return Launch(spec, options, read_job(read_options(options, spec.options), settings, clock), settings, clock)
 
 
 @dataclass(frozen=True)

@@ -1,178 +1,50 @@
-"""The options of the jobs: declared to Beam so that every runner and template knows them, then checked into plain,
-typed values.
+"""The options of a job on the command line of Beam: declared so that every runner and template knows them, then checked
+into plain, typed values.
 
-Whatever is wrong is found here, before the first call and before Beam starts, and the message names the option.
+What is wrong is found here, before the first call and before Beam starts, and the message names the option.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 
-from coinbeam.batch.identity import UniverseSpec, batch_id, interval_start
-from coinbeam.batch.jobs import LOCAL_RUNNER
-from coinbeam.clock import Clock, parse_instant
+from coinbeam.batch.identity import batch_id, interval_start
+from coinbeam.batch.jobs import JOBS, LOCAL_RUNNER
+from coinbeam.batch.options import (
+    DateOptions,
+    HistoryOptions,
+    JobOptions,
+    LedgerUse,
+    Options,
+    SnapshotOptions,
+    parse_options,
+)
+from coinbeam.batch.universe import UniverseSpec, universe_spec
+from coinbeam.clock import Clock
 from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, Period, Settings, Universe
 
-REQUIRED = frozenset({"output"})
-"""Options that every job needs; all others have a default."""
-
 _DIRECT_NAMES = {"", "direct", "directrunner", "local", "fnapirunner", "fnapi"}
-_CENTURY = range(1970, 2200)
-
-
-class LedgerUse(StrEnum):
-    """Whether a job reserves its calls; ``AUTO`` does for the live API."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
-OutOf = TypeVar("OutOf", bound=StrEnum)
 
 
 class CoinbeamOptions(PipelineOptions):
-    """What every job takes."""
+    """The options of all jobs, from their models: Beam reads a command line only by options that it knows."""
 
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument(
-            "--source",
-            help="live, simulator, auto, or a glob of landed or foreign API bodies to replay. Default: market.source "
-            "of the settings. "
-            "The calendar job asks nobody and ignores it.",
-        )
-        parser.add_argument(
-            "--snapshot_at",
-            help="Scheduled instant, ISO 8601, UTC where no offset is given, e.g. 2026-01-02T00:00:00Z. Default: "
-            "start of the present "
-            "interval; in a replay: what the manifest of the landed batch says.",
-        )
-        parser.add_argument(
-            "--output", help="Folder or gs:// prefix that receives the batch files and the report. Required."
-        )
-        parser.add_argument("--landing", help="Folder or gs:// prefix above landing/. Default: --output.")
-        parser.add_argument(
-            "--batch_id", help="Identifier of the batch. Default: made of instant, currency and universe."
-        )
-        parser.add_argument(
-            "--period", help="daily or hourly: length of the interval of a snapshot. Default: market.period."
-        )
-        parser.add_argument(
-            "--quote_currency", help="Currency of prices, lower case, e.g. usd. Default: market.quote_currency."
-        )
-        parser.add_argument(
-            "--calls_per_minute",
-            help="Share of the plan's calls per minute that this job may use; the shares of jobs that run together "
-            "must not exceed the "
-            "plan. Default: the whole plan.",
-        )
-        parser.add_argument(
-            "--call_ledger",
-            help="on: reserve the calls in crypto_ops.api_call_budget before the first one, and make none beyond. "
-            "off: do not. auto, the "
-            "default: on for the live API, off for the simulator. A replay makes no call.",
-        )
+        _declare(parser, (job.options for job in JOBS.values()))
 
 
-class MarketOptions(PipelineOptions):
-    """What fetch_crypto_data takes besides."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument("--universe", help="all, top, ids or category. Default: market.universe.")
-        parser.add_argument(
-            "--top_n", help="Number of assets by market capitalisation, with --universe=top. Default: market.top_n."
-        )
-        parser.add_argument("--ids", help="CoinGecko ids, comma separated, with --universe=ids. Default: market.ids.")
-        parser.add_argument(
-            "--category", help="CoinGecko category id, with --universe=category. Default: market.category."
-        )
-        parser.add_argument("--per_page", help="Rows asked for per call, 1 to 250. Default: market.per_page.")
-
-
-class ShardOptions(PipelineOptions):
-    """What jobs with parallel walks take besides."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument(
-            "--fetch_shards",
-            help="Parallel walks that divide the calls per minute among them. Default: market.fetch_shards on "
-            "Dataflow; 1 on one machine, "
-            "where walks would only wait for each other.",
-        )
-
-
-class AssetOptions(PipelineOptions):
-    """What populate_crypto_asset_dim takes besides."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument(
-            "--max_details", help="Most asset details, one call each, of this batch. Default: market.max_details."
-        )
-        parser.add_argument(
-            "--known_assets",
-            help="CSV with header asset_id,details_at of what the warehouse has. Assets without details come first, "
-            "in the order of this "
-            "file; then the oldest details. Default: nothing is known.",
-        )
-
-
-class DateOptions(PipelineOptions):
-    """What jobs over a range of days take besides."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument(
-            "--from_date",
-            help="First date, ISO 8601. Default of the calendar: 2013-01-01, the year in which CoinGecko's history "
-            "begins.",
-        )
-        parser.add_argument(
-            "--to_date",
-            help="Last date, ISO 8601. Default of the calendar: 31 December of the fifth year after --snapshot_at; "
-            "of history: the newest "
-            "closed day.",
-        )
-
-
-class HistoryOptions(PipelineOptions):
-    """What fetch_market_history takes besides."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument(
-            "--assets",
-            help="CoinGecko ids, comma separated, e.g. bitcoin,ethereum. In a replay: only these; or the asset of a "
-            "single file.",
-        )
-        parser.add_argument(
-            "--pieces", help="JSON file of the pieces to ask for, instead of --assets, --from_date and --to_date."
-        )
-        parser.add_argument(
-            "--asset_of",
-            help="In a replay, which asset a file holds: NAME=ID, comma separated, e.g. "
-            "btc-usd-max.csv=bitcoin,eth-usd-max.csv=ethereum.",
-        )
-
-
-_OURS: tuple[type[PipelineOptions], ...] = (
-    CoinbeamOptions,
-    MarketOptions,
-    ShardOptions,
-    AssetOptions,
-    DateOptions,
-    HistoryOptions,
-)
+def _declare(parser: Any, models: Iterable[type[JobOptions]]) -> None:
+    """Add the fields of models to a parser, each once."""
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+    for name, field in fields.items():
+        parser.add_argument(f"--{name}", help=field.description)
 
 
 @dataclass(frozen=True)
@@ -214,12 +86,8 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class MarketRequest:
-    """The options of fetch_crypto_data, checked.
-
-    Attributes:
-        universe: which assets.
-        per_page: rows per call.
-        fetch_shards: parallel walks, when the caller named a number.
+    """Which assets fetch_crypto_data asks for, with how many rows per call and, when the caller named it, in how many
+    parallel walks.
     """
 
     universe: UniverseSpec
@@ -228,26 +96,13 @@ class MarketRequest:
 
 
 @dataclass(frozen=True)
-class AssetRequest:
-    """The options of populate_crypto_asset_dim, checked.
-
-    Attributes:
-        max_details: most detail calls.
-        known_assets: URI of the CSV, or None.
-    """
-
-    max_details: int
-    known_assets: str | None
-
-
-@dataclass(frozen=True)
 class HistoryRequest:
-    """The options of fetch_market_history, checked.
+    """The options of fetch_market_history, completed.
 
     Attributes:
         assets: CoinGecko ids, each once.
         first: first day, or None in a replay of everything.
-        last: last day, likewise.
+        last: last day, or None in a replay of everything.
         pieces: URI of the file of pieces, or None.
         asset_of: asset by name of a foreign file.
         fetch_shards: parallel walks, when the caller named a number.
@@ -261,17 +116,17 @@ class HistoryRequest:
     fetch_shards: int | None
 
 
-def beam_options(argv: Sequence[str], own: Sequence[type[PipelineOptions]]) -> PipelineOptions:
+def beam_options(argv: Sequence[str], model: type[JobOptions]) -> PipelineOptions:
     """Beam's options with the runner resolved.
 
     Args:
         argv: the command line without the program.
-        own: the option classes of the job.
+        model: the options of the job.
 
     Raises:
         SettingsError: neither Beam nor the job knows an option. Beam alone would drop it with a warning.
     """
-    _refuse_unknown(argv, own)
+    _refuse_unknown(argv, model)
     options = PipelineOptions(list(argv))
     standard = options.view_as(StandardOptions)
     if (standard.runner or "").lower() in _DIRECT_NAMES:
@@ -285,76 +140,71 @@ def is_local_runner(options: PipelineOptions) -> bool:
     return bool(options.view_as(StandardOptions).runner == LOCAL_RUNNER)
 
 
-def _refuse_unknown(argv: Sequence[str], own: Sequence[type[PipelineOptions]]) -> None:
+def _refuse_unknown(argv: Sequence[str], model: type[JobOptions]) -> None:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, usage=argparse.SUPPRESS, conflict_handler="resolve", prog=sys.argv[0]
     )
-    for declared in (c for c in PipelineOptions.__subclasses__() if c in own or c not in _OURS):
-        declared._add_argparse_args(parser)  # type: ignore[arg-type]  # any parser will do
+    for declared in PipelineOptions.__subclasses__():
+        if declared is not CoinbeamOptions:
+            declared._add_argparse_args(parser)  # type: ignore[arg-type]  # any parser will do
+    _declare(parser, [model])
     _, unknown = parser.parse_known_args(list(argv))
     if unknown:
-        known = sorted(f"--{name}" for declared in own for name in _declared(declared))
+        known = ", ".join(f"--{name}" for name in sorted(model.model_fields))
         raise SettingsError(
-            f"Unknown option {unknown[0]!r}.", f"Options of this job: {', '.join(known)}; Beam's own are accepted too."
+            f"Unknown option {unknown[0]!r}.", f"Options of this job: {known}; Beam's own are accepted too."
         )
 
 
-def _declared(options: type[PipelineOptions]) -> list[str]:
-    """Names of the options that a class declares."""
-    parser = argparse.ArgumentParser(add_help=False)
-    options._add_argparse_args(parser)  # type: ignore[arg-type]  # any parser will do
-    return [action.dest for action in parser._actions]
-
-
-def read_job(options: PipelineOptions, settings: Settings, clock: Clock) -> JobRequest:
-    """Check the common options.
+def read_options(options: PipelineOptions, model: type[Options]) -> Options:
+    """The checked options of a job.
 
     Raises:
-        SettingsError: an option is missing or wrong, or a simulated source was asked for outside the local environment.
+        SettingsError: an option is missing or wrong.
     """
     given = options.view_as(CoinbeamOptions)
-    if not given.output:
-        raise SettingsError(
-            "--output is missing.", "Name the folder or gs:// prefix for the batch files, e.g. --output=/tmp/coinbeam."
-        )
-    period = _one_of("period", Period, given.period, settings.market.period)
+    texts = {name: getattr(given, name) for name in model.model_fields}
+    return parse_options(model, {name: text for name, text in texts.items() if text is not None})
+
+
+def read_job(given: JobOptions, settings: Settings, clock: Clock) -> JobRequest:
+    """The common options, completed by the settings.
+
+    Raises:
+        SettingsError: the instant starts no interval, or a simulated source was asked for outside the local
+            environment.
+    """
+    period = given.period or settings.market.period
     source, glob = _source(given.source or settings.market.source.value, settings)
-    output = str(given.output).rstrip("/")
+    if given.snapshot_at and glob is None:  # files were taken at any time
+        _refuse_between(given.snapshot_at, period)
+    output = given.output.rstrip("/")
     return JobRequest(
         source=source,
         glob=glob,
-        snapshot_at=_snapshot_at(given.snapshot_at, period, files=glob is not None)
-        if given.snapshot_at
-        else interval_start(clock(), period),
-        snapshot_given=bool(given.snapshot_at),
+        snapshot_at=given.snapshot_at or interval_start(clock(), period),
+        snapshot_given=given.snapshot_at is not None,
         period=period,
-        quote_currency=_currency(given.quote_currency, settings),
+        quote_currency=given.quote_currency or settings.market.quote_currency,
         output=output,
-        landing=str(given.landing or output).rstrip("/"),
-        batch=_batch(given.batch_id),
-        calls_per_minute=_number(
-            "calls_per_minute", float, given.calls_per_minute, None, lambda n: 0 < n < float("inf"), "above 0"
-        ),
-        call_ledger=_one_of("call_ledger", LedgerUse, given.call_ledger, LedgerUse.AUTO),
+        landing=(given.landing or output).rstrip("/"),
+        batch=given.batch_id,
+        calls_per_minute=given.calls_per_minute,
+        call_ledger=given.call_ledger,
     )
 
 
-def _snapshot_at(text: str, period: Period, *, files: bool) -> datetime:
-    """The instant of the snapshot: the start of an interval, except for files, which were taken whenever they were
-    taken.
-    """
-    moment = _parsed("snapshot_at", parse_instant, text, "an ISO 8601 instant like 2026-01-02T00:00:00Z")
+def _refuse_between(moment: datetime, period: Period) -> None:
     start = interval_start(moment, period)
-    if moment != start and not files:
+    if moment != start:
         raise SettingsError(
-            f"--snapshot_at={text} is not the start of a {period} interval.",
+            f"--snapshot_at={moment:%Y-%m-%dT%H:%M:%SZ} is not the start of a {period} interval.",
             f"Write {start:%Y-%m-%dT%H:%M:%SZ}" + (", or use --period=hourly." if period is Period.DAILY else "."),
         )
-    return moment
 
 
 def _source(text: str, settings: Settings) -> tuple[MarketSource | None, str | None]:
-    """The kind of source, or the glob of a replay: whatever has a path separator, a wildcard or a file ending."""
+    """The kind of source, or the glob of a replay: a text with a path separator, a wildcard or a file ending."""
     if text in set(MarketSource):
         source = MarketSource(text)
         if source is not MarketSource.LIVE and not settings.is_local:
@@ -372,190 +222,61 @@ def _source(text: str, settings: Settings) -> tuple[MarketSource | None, str | N
     return None, text
 
 
-def _batch(text: str | None) -> str | None:
-    if text is not None and (not text or set(text) & set("/\\*?[] \t\n") or text.startswith((".", "_"))):
-        raise SettingsError(
-            f"--batch_id={text!r} cannot be the name of a folder.", "Use letters, digits and hyphens, or leave it out."
-        )
-    return text
-
-
-def _currency(text: str | None, settings: Settings) -> str:
-    if text is None:
-        return settings.market.quote_currency
-    if not (text.isascii() and text.isalpha() and text.islower() and 2 <= len(text) <= 5):
-        raise SettingsError(
-            f"--quote_currency={text!r} is not a currency code.", "Write two to five lower-case letters, like usd."
-        )
-    return text
-
-
-def read_market(options: PipelineOptions, settings: Settings) -> MarketRequest:
-    """Check the options of fetch_crypto_data.
+def read_market(given: SnapshotOptions, settings: Settings) -> MarketRequest:
+    """Which assets are asked for: by the options, completed by the settings.
 
     Raises:
-        SettingsError: an option is wrong, or contradicts --universe.
+        SettingsError: the selection lacks what its kind needs, or an option has no meaning beside it.
     """
-    given, market = options.view_as(MarketOptions), settings.market
-    kind = _one_of("universe", Universe, given.universe, market.universe)
-    _refuse_idle(given, kind)
-    return MarketRequest(
-        universe=_universe(kind, given, settings),
-        per_page=_number("per_page", int, given.per_page, market.per_page, lambda n: 1 <= n <= 250, "from 1 to 250"),
-        fetch_shards=_fetch_shards(options),
-    )
-
-
-def _fetch_shards(options: PipelineOptions) -> int | None:
-    given = options.view_as(ShardOptions).fetch_shards
-    count: int | None = _number("fetch_shards", int, given, None, lambda n: 1 <= n <= 16, "from 1 to 16")
-    return count
-
-
-def _refuse_idle(given: Any, kind: Universe) -> None:
-    """Refuse a selection that the universe would ignore: whoever wrote --ids=bitcoin does not want the whole market."""
+    kind = given.universe or settings.market.universe
     for option, owner in (("top_n", Universe.TOP), ("ids", Universe.IDS), ("category", Universe.CATEGORY)):
-        if getattr(given, option) and kind is not owner:
+        if getattr(given, option) and kind is not owner:  # who writes --ids=bitcoin does not want the whole market
             raise SettingsError(
                 f"--{option} has no meaning with --universe={kind}.",
                 f"Add --universe={owner}, or leave --{option} out.",
             )
-
-
-def _universe(kind: Universe, given: Any, settings: Settings) -> UniverseSpec:
     market = settings.market
-    match kind:
-        case Universe.TOP:
-            return UniverseSpec(
-                kind,
-                top_n=_number("top_n", int, given.top_n, market.top_n, lambda n: 1 <= n <= 50_000, "from 1 to 50000"),
-            )
-        case Universe.IDS:
-            ids = _listed(given.ids) or market.ids
-            if not ids:
-                raise SettingsError("--universe=ids needs --ids.", "Name CoinGecko ids, e.g. --ids=bitcoin,ethereum.")
-            return UniverseSpec(kind, ids=ids)
-        case Universe.CATEGORY:
-            category = given.category or market.category
-            if not category or set(category) & set("/\\*?[] "):
-                raise SettingsError(
-                    f"--universe=category needs --category, got {category!r}.",
-                    "Name a CoinGecko category id, e.g. --category=layer-1.",
-                )
-            return UniverseSpec(kind, category=category)
-    return UniverseSpec()
+    chosen = given.top_n or market.top_n, given.ids or market.ids, given.category or market.category
+    return MarketRequest(universe_spec(kind, *chosen), given.per_page or market.per_page, given.fetch_shards)
 
 
-def read_assets(options: PipelineOptions, settings: Settings) -> AssetRequest:
-    """Check the options of populate_crypto_asset_dim.
-
-    Raises:
-        SettingsError: an option is wrong.
-    """
-    given = options.view_as(AssetOptions)
-    count = _number("max_details", int, given.max_details, settings.market.max_details, lambda n: n >= 0, "0 or more")
-    return AssetRequest(max_details=count, known_assets=given.known_assets or None)
-
-
-def read_history(options: PipelineOptions, job: JobRequest, newest: date) -> HistoryRequest:
-    """Check the options of fetch_market_history.
+def read_history(given: HistoryOptions, job: JobRequest, newest: date) -> HistoryRequest:
+    """What of history is asked for; without days where a replay or a file of pieces decides.
 
     Args:
-        options: of the command line.
+        given: the options.
         job: whether files are replayed.
         newest: the newest closed day.
 
     Raises:
-        SettingsError: an option is wrong, missing, or contradicts another one.
+        SettingsError: an option is missing, or contradicts another one.
     """
-    given, days = options.view_as(HistoryOptions), options.view_as(DateOptions)
-    assets = _listed(given.assets)
     if given.pieces:
-        _refuse_beside_pieces(
-            job, assets=given.assets, from_date=days.from_date, to_date=days.to_date, asset_of=given.asset_of
-        )
-    elif job.glob is None and not (assets and days.from_date):
+        others = ("assets", "from_date", "to_date", "asset_of")
+        idle = [name for name in others if getattr(given, name)] + (["source=GLOB"] if job.glob else [])
+        if idle:
+            raise SettingsError(
+                f"--{idle[0]} has no meaning with --pieces.",
+                "The file of pieces says what is asked for; leave one of them out.",
+            )
+    elif job.glob is None and not (given.assets and given.from_date):
         raise SettingsError(
             "History needs --assets and --from_date, or --pieces.",
             "For example --assets=bitcoin,ethereum --from_date=2026-01-01.",
         )
-    first = _date("from_date", days.from_date) if days.from_date else None
-    last = _date("to_date", days.to_date) if days.to_date else None if job.glob or given.pieces else newest
+    first, last = given.from_date, given.to_date or (None if job.glob or given.pieces else newest)
     if first and last and first > last:
         raise SettingsError(f"--from_date={first} is after the last day, {last}.", "Choose an earlier --from_date.")
-    return HistoryRequest(assets, first, last, given.pieces or None, _asset_of(given.asset_of), _fetch_shards(options))
+    return HistoryRequest(given.assets or (), first, last, given.pieces, given.asset_of or {}, given.fetch_shards)
 
 
-def _refuse_beside_pieces(job: JobRequest, **others: str | None) -> None:
-    """Refuse options that a file of pieces would make void."""
-    idle = [name for name, text in others.items() if text] + (["source=GLOB"] if job.glob else [])
-    if idle:
-        raise SettingsError(
-            f"--{idle[0]} has no meaning with --pieces.",
-            "The file of pieces says what is asked for; leave one of them out.",
-        )
-
-
-def _asset_of(text: str | None) -> dict[str, str]:
-    pairs = [part.rpartition("=") for part in _listed(text)]
-    if not all(name and asset for name, _, asset in pairs):
-        raise SettingsError(
-            f"--asset_of={text!r} cannot be read.", "Write NAME=ID, comma separated, like btc-usd-max.csv=bitcoin."
-        )
-    return {name: asset for name, _, asset in pairs}
-
-
-def _listed(text: str | None) -> tuple[str, ...]:
-    """The parts of a comma separated list, each once."""
-    return tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
-
-
-def read_dates(options: PipelineOptions, snapshot_at: datetime) -> tuple[date, date]:
+def read_dates(given: DateOptions, snapshot_at: datetime) -> tuple[date, date]:
     """First and last date of the calendar.
 
     Raises:
-        SettingsError: a date is wrong, or the first is after the last.
+        SettingsError: the first is after the last.
     """
-    given = options.view_as(DateOptions)
-    first = _date("from_date", given.from_date or "2013-01-01")
-    last = _date("to_date", given.to_date) if given.to_date else date(snapshot_at.year + 5, 12, 31)
+    first, last = given.from_date or date(2013, 1, 1), given.to_date or date(snapshot_at.year + 5, 12, 31)
     if first > last:
         raise SettingsError(f"--from_date={first} is after --to_date={last}.", "Exchange them.")
     return first, last
-
-
-def _date(option: str, text: str) -> date:
-    day = _parsed(option, date.fromisoformat, text, "an ISO 8601 date like 2026-01-02")
-    if day.year not in _CENTURY:
-        raise SettingsError(
-            f"--{option}={text} is outside {_CENTURY.start} to {_CENTURY.stop - 1}.",
-            "Choose a date that a market can have.",
-        )
-    return day
-
-
-def _one_of(option: str, kind: type[OutOf], text: str | None, default: OutOf) -> OutOf:
-    if text is None:
-        return default
-    try:
-        return kind(text)
-    except ValueError:
-        raise SettingsError(f"--{option}={text!r} is unknown.", f"Use one of: {', '.join(kind)}.") from None
-
-
-def _number(
-    option: str, kind: type[Any], text: str | None, default: Any, accepts: Callable[[Any], bool], bounds: str
-) -> Any:
-    if text is None:
-        return default
-    number = _parsed(option, kind, text, f"a number {bounds}")
-    if not accepts(number):
-        raise SettingsError(f"--{option}={text} is out of bounds.", f"It has to be {bounds}.")
-    return number
-
-
-def _parsed(option: str, parse: Callable[[str], Any], text: str, form: str) -> Any:
-    try:
-        return parse(text)
-    except (ValueError, SettingsError):
-        raise SettingsError(f"--{option}={text!r} cannot be read.", f"It has to be {form}.") from None

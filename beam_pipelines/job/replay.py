@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.landing.files import list_files
 from beam_pipelines.snapshot.walk import landed_manifest
-from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, BatchManifest, UniverseSpec
+from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.layout import newest_revisions

@@ -17,10 +17,11 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
-from beam_pipelines.job.options import JobRequest, LedgerUse, is_local_runner
+from beam_pipelines.job.options import JobRequest, is_local_runner
 from beam_pipelines.job.report import Report
 from beam_pipelines.job.sources import source_id
 from beam_pipelines.snapshot.walk import ShardClients, calls_made
+from coinbeam.batch.options import LedgerUse
 from coinbeam.clock import Clock
 from coinbeam.errors import CoinbeamError
 from coinbeam.ops.call_ledger import CallLedger, Reservation

@@ -7,7 +7,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.job.options import JobRequest, is_local_runner
 from beam_pipelines.snapshot.walk import ShardClients, without_key
-from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE, BatchManifest, is_present
+from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE, is_present
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.snapshot.plan import ASSETS_IN_MARKET

@@ -12,7 +12,7 @@ import pyarrow as pa
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
 from beam_pipelines.sentiment.bodies import read_entries
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import EARLIEST

@@ -19,7 +19,7 @@ from beam_pipelines.snapshot.rules import (
 )
 from beam_pipelines.snapshot.sparklines import Prices, sparkline_statistics
 from beam_pipelines.snapshot.specification import latest_observation
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import parse_column
 from coinbeam.contracts.values import Doubles, fault_of

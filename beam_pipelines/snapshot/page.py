@@ -13,7 +13,7 @@ from beam_pipelines.snapshot.layout import Record, lay_out
 from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
 from beam_pipelines.snapshot.specification import Accepted, Refused, Unpriced, validate_row
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
 from coinbeam.contracts.values import fault_of, is_unpriced
 from coinbeam.landing.layout import LandedBody

@@ -15,7 +15,7 @@ from beam_pipelines.batch_files.rejects import Reject
 from beam_pipelines.snapshot.columns import MarketColumns, to_table
 from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import ID_COLUMN, OBSERVED_COLUMN, MarketRules
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.landing.layout import LandedBody
 

@@ -24,7 +24,9 @@ from pydantic import SecretStr
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.files import exists, list_files, read_bytes, read_landed, write_atomically
 from beam_pipelines.snapshot.bodies import Page, read_body
-from coinbeam.batch.identity import INTERVAL, BatchManifest, UniverseSpec
+from coinbeam.batch.identity import INTERVAL
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.feeds.snapshot.plan import market_pages

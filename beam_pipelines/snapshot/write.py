@@ -13,7 +13,7 @@ from apache_beam.pvalue import PCollection
 from beam_pipelines.landing.files import atomic_writer, read_page_body
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotReport, write_snapshot
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 
 METRICS_NAMESPACE = "markets"
 

@@ -1,56 +1,16 @@
 """A batch: one snapshot of one universe in one quote currency, identified so that a rerun is the same batch."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from coinbeam.clock import format_instant
+from coinbeam.batch.digest import digest
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.errors import SettingsError
-from coinbeam.settings import Period, Universe
+from coinbeam.settings import CURRENCY_FORM, Period
 
 INTERVAL: dict[Period, timedelta] = {Period.DAILY: timedelta(days=1), Period.HOURLY: timedelta(hours=1)}
 """Length of the interval that a snapshot stands for: the tolerance within which "now" may be stamped with its start."""
-
-
-@dataclass(frozen=True)
-class UniverseSpec:
-    """Which assets are asked for.
-
-    Attributes:
-        kind: the kind of selection.
-        top_n: number of assets by market cap, for ``TOP``.
-        ids: CoinGecko ids, for ``IDS``.
-        category: CoinGecko category id, for ``CATEGORY``.
-    """
-
-    kind: Universe = Universe.ALL
-    top_n: int | None = None
-    ids: tuple[str, ...] = ()
-    category: str | None = None
-
-    @property
-    def label(self) -> str:
-        """A short name, safe in a path: ``all``, ``top-100``, ``ids-1a2b3c4d``, ``category-layer-1``."""
-        match self.kind:
-            case Universe.TOP:
-                return f"top-{self.top_n}"
-            case Universe.IDS:
-                return f"ids-{digest(*sorted(set(self.ids)))}"
-            case Universe.CATEGORY:
-                return f"category-{self.category}"
-        return "all"
-
-
-def top_n(label: str) -> int | None:
-    """The N of the label of a top N, or None for any other selection."""
-    kind, _, number = label.partition("-")
-    return int(number) if kind == Universe.TOP and number.isdigit() else None
-
-
-def digest(*parts: str, length: int = 8) -> str:
-    """First hexadecimal digits of the SHA-256 of the parts: an identifier, not a secret."""
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:length]
 
 
 def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec, source: str = "") -> str:
@@ -70,7 +30,7 @@ def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec,
 
 
 _BATCH_ID = re.compile(
-    r"(?P<moment>\d{8}T\d{4}(?:\d{2}(?:\d{6})?)?)Z-(?P<currency>[a-z]{2,5})"
+    rf"(?P<moment>\d{{8}}T\d{{4}}(?:\d{{2}}(?:\d{{6}})?)?)Z-(?P<currency>{CURRENCY_FORM})"
     r"-(?P<universe>[a-z0-9_-]+?)(?P<files>-files-[0-9a-f]{8})?"
 )
 _MOMENTS = {13: "%Y%m%dT%H%M", 15: "%Y%m%dT%H%M%S", 21: "%Y%m%dT%H%M%S%f"}
@@ -131,33 +91,6 @@ def is_present(snapshot_at: datetime, now: datetime, period: Period) -> bool:
 def file_stamp(snapshot_at: datetime, period: Period) -> str:
     """The date part of file names: ``2026-01-02``, and ``2026-01-02T0300`` when snapshots are hourly."""
     return f"{snapshot_at:%Y-%m-%d}" if period is Period.DAILY else f"{snapshot_at:%Y-%m-%dT%H%M}"
-
-
-@dataclass(frozen=True)
-class BatchManifest:
-    """What a landing folder says of its pages; written once, before the first call.
-
-    Attributes:
-        batch_id: the batch.
-        endpoint: ``markets`` or ``coins``.
-        source_id: key of ``source_dim``.
-        snapshot_at: the scheduled instant, aware.
-        quote_currency: currency of all prices.
-        per_page: rows asked for per page.
-        universe: label of the selection.
-    """
-
-    batch_id: str
-    endpoint: str
-    source_id: str
-    snapshot_at: datetime
-    quote_currency: str
-    per_page: int
-    universe: str
-
-    def to_dict(self) -> dict[str, str | int]:
-        """A JSON-ready form; the instant as ISO 8601."""
-        return {**vars(self), "snapshot_at": format_instant(self.snapshot_at)}
 
 
 SIMULATOR_SOURCE = "coingecko_simulator"

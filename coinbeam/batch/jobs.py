@@ -8,6 +8,7 @@ failed its reason. Each batch file is loaded into the staging table of one table
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from coinbeam.batch.options import AssetOptions, DateOptions, HistoryOptions, JobOptions, SnapshotOptions
 from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS, SNAPSHOT_FACT
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
@@ -42,12 +43,14 @@ class JobSpec:
         description: one sentence.
         files: patterns of its batch files by the table that each loads; ``*`` stands for the stamp or name of the
             batch.
+        options: what it takes on its command line.
         endpoints: folder of landing by path of the API; empty for a job that asks nobody.
     """
 
     name: str
     description: str
     files: Mapping[str, str]
+    options: type[JobOptions]
     endpoints: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, table: str, part: str = "*") -> str:
@@ -73,6 +76,7 @@ FETCH_CRYPTO_DATA = JobSpec(
     description="One snapshot of the crypto market: ask CoinGecko page by page, land the exact bytes, and write the "
     "valid rows as one CSV.",
     files={SNAPSHOT_FACT: "crypto_*.csv", REJECTS: REJECTS_PATTERN},
+    options=SnapshotOptions,
     endpoints={"coins/markets": MARKETS},
 )
 
@@ -81,6 +85,7 @@ POPULATE_CRYPTO_ASSET_DIM = JobSpec(
     description="The asset dimension: the list of all coins, and details of those that need them most within the "
     "budget of calls.",
     files={ASSETS: "asset_dim.csv", REJECTS: "rejected_assets.ndjson"},
+    options=AssetOptions,
     endpoints={"coins/list": COINS_LIST, "coins/{id}": COINS},
 )
 
@@ -89,6 +94,7 @@ POPULATE_DATE_DIM = JobSpec(
     description="The calendar dimension: one row per date of a range, as one CSV. It asks nobody and is the same on "
     "every machine.",
     files={DATES: "date_dim.csv"},
+    options=DateOptions,
 )
 
 FETCH_MARKET_HISTORY = JobSpec(
@@ -96,6 +102,7 @@ FETCH_MARKET_HISTORY = JobSpec(
     description="Daily history of single assets: ask CoinGecko for pieces of it, land the exact bytes, and write one "
     "row for each closed day as one CSV.",
     files={DAILY_FACT: "history_*.csv", REJECTS: "rejected_history.ndjson"},
+    options=HistoryOptions,
     endpoints={"coins/{id}/market_chart/range": MARKET_CHART},
 )
 
@@ -104,6 +111,7 @@ FETCH_FEAR_GREED = JobSpec(
     description="The Fear & Greed index of alternative.me: ask for the whole of it, land the exact bytes, and write "
     "one row for each day.",
     files={FEAR_GREED_FACT: "fear_greed.csv", REJECTS: "rejected_fear_greed.ndjson"},
+    options=JobOptions,
     endpoints={"fng": FEAR_GREED},
 )
 

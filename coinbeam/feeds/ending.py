@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from coinbeam.batch.identity import UniverseSpec, interval_start, parse_batch_id
+from coinbeam.batch.identity import interval_start, parse_batch_id
 from coinbeam.batch.kinds import Batch
+from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.snapshot.plan import Mode, RunRequest, universe_spec
+from coinbeam.feeds.snapshot.plan import Mode, RunRequest
 from coinbeam.feeds.snapshot.steps import BatchPlan
 from coinbeam.feeds.steps import BatchSteps, Ending
 from coinbeam.quality import Result
-from coinbeam.settings import Period, Settings
-
-CURRENCY = re.compile("[a-z]{2,5}")
-"""The form of a currency code; it becomes part of paths and SQL."""
+from coinbeam.settings import CURRENCY_FORM, Period, Settings
 
 
 def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Settings) -> RunRequest:
@@ -41,7 +39,7 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
         raise SettingsError(
             "source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local."
         )
-    if not CURRENCY.fullmatch(params["quote_currency"]):
+    if not re.fullmatch(CURRENCY_FORM, params["quote_currency"]):
         raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
     moment = parse_instant(named) if named else interval_start(scheduled, settings.market.period)
     if not params["source"]:  # files were taken whenever they were taken

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from coinbeam.batch.identity import SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, digest, interval_start
+from coinbeam.batch.digest import digest
+from coinbeam.batch.identity import SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, interval_start
 from coinbeam.batch.kinds import SENTIMENT, Batch, batch_folder
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.feeds.steps import BatchSteps, Ending, counts

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from google.cloud.bigquery import ScalarQueryParameter
 
-from coinbeam.batch.identity import digest
+from coinbeam.batch.digest import digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.sql_template import render

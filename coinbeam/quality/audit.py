@@ -14,7 +14,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.batch.identity import digest
+from coinbeam.batch.digest import digest
 from coinbeam.batch.kinds import Batch
 from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, Rule, Severity, Stage

@@ -17,7 +17,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
-from coinbeam.batch.identity import digest
+from coinbeam.batch.digest import digest
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Column, Contract, load_all
 from coinbeam.contracts.bigquery import (

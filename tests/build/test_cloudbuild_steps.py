@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.job.flex_template import JOBS
+from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import Settings
 from local import airflow as orchestrator
 from local.temporary import temporary_settings

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.job.flex_template import JOBS, metadata
+from beam_pipelines.job.flex_template import metadata
+from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import ROOT
 from local.airflow import SNAPSHOT_DAG, airflow_environment
 from local.temporary import COINS

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from coinbeam.batch.identity import UniverseSpec
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.feeds.snapshot.plan import DATAFLOW_MINUTES, Estimate, dataflow_dollars, estimate
 from coinbeam.settings import ROOT, Settings
 from tests.infra.costs import assumptions, components, differences, value

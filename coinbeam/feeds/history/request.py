@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from coinbeam.batch.identity import digest
+from coinbeam.batch.digest import digest
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.history.pieces import newest_closed_day

@@ -3,11 +3,12 @@ dollars.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from coinbeam.batch.identity import BatchManifest, BatchName, UniverseSpec, batch_id, is_present
+from coinbeam.batch.identity import BatchName, batch_id, is_present
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Settings, Universe
@@ -24,12 +25,6 @@ CSV_BYTES_PER_ROW = 480
 
 DATAFLOW_MINUTES = 6
 """A Dataflow job bills at least about this long: worker start, work, shut-down."""
-
-
-LARGEST_TOP = 50_000
-"""More assets than the market has; a larger number is a slip."""
-
-_SLUG = re.compile("[a-z0-9][a-z0-9_-]*")  # a category becomes part of a batch id, and with it of paths and SQL
 
 
 class Mode:
@@ -211,37 +206,6 @@ class RunRequest:
             if self.landed
             else batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
         )
-
-
-def universe_spec(
-    kind: str, top_n: int | None = None, ids: tuple[str, ...] = (), category: str | None = None
-) -> UniverseSpec:
-    """A checked selection of assets.
-
-    Raises:
-        SettingsError: the selection lacks what its kind needs.
-    """
-    if kind not in set(Universe):
-        raise SettingsError(f"The universe is {kind!r}.", f"Choose one of {', '.join(Universe)}.")
-    spec = UniverseSpec(
-        Universe(kind),
-        top_n if kind == Universe.TOP else None,
-        ids if kind == Universe.IDS else (),
-        category if kind == Universe.CATEGORY else None,
-    )
-    needs = {Universe.TOP: spec.top_n, Universe.IDS: spec.ids, Universe.CATEGORY: spec.category}
-    if spec.kind in needs and not needs[spec.kind]:
-        raise SettingsError(
-            f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.",
-            "Give it, or choose another universe.",
-        )
-    if spec.top_n is not None and not 0 < spec.top_n <= LARGEST_TOP:
-        raise SettingsError(f"top_n is {spec.top_n}.", f"Give a number from 1 to {LARGEST_TOP}.")
-    if not _SLUG.fullmatch(spec.category or "any"):
-        raise SettingsError(
-            f"category is {spec.category!r}, which is no CoinGecko category id.", "Ids look like layer-1."
-        )
-    return spec
 
 
 def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_landing: bool) -> str:

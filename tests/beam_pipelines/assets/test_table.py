@@ -13,7 +13,7 @@ from beam_pipelines.assets.details import AssetDetails, read_details
 from beam_pipelines.assets.listing import Fault
 from beam_pipelines.assets.need import by_need, choose, read_known, stem
 from beam_pipelines.assets.table import AssetBatch, read_assets
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block
 from coinbeam.errors import SettingsError

@@ -9,7 +9,7 @@ import pytest
 
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
 

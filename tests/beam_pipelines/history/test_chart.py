@@ -13,7 +13,7 @@ from beam_pipelines.history.bodies import is_chart, read_points
 from beam_pipelines.history.chart import ChartColumns, PieceBody, read_chart
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.specification import date_of
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.errors import ContractError
 from coinbeam.landing.layout import LandedBody

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from beam_pipelines.history.chart import PieceBody, read_chart
 from beam_pipelines.history.rules import DAY_MS, HistoryRules
 from beam_pipelines.history.specification import Accepted, Dropped, RawPoint, Refused, Window, judge_point, stamp_fault
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import LandedBody
 
 LANDED_AT = datetime(2026, 1, 11, 0, 40, tzinfo=UTC)

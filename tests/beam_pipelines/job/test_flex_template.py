@@ -1,13 +1,16 @@
 """The metadata of the Flex Templates are those of the options, and what Dataflow's own message type reads."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from pydantic import Field
 
-from beam_pipelines.job.flex_template import FOLDER, JOBS, main, metadata, parameters, text
+from beam_pipelines.job.flex_template import FOLDER, main, metadata, text
+from coinbeam.batch.jobs import JOBS
 from coinbeam.batch.kinds import FEEDS
+from coinbeam.batch.options import JobOptions
 from tests.beam_pipelines import image
 from tests.dataflow import Refused, strictly
 
@@ -42,15 +45,15 @@ def test_a_parameter_of_another_form_is_refused(wrong: dict[str, Any]) -> None:
         strictly(api.TemplateMetadata, made)
 
 
-def test_an_option_more_is_a_parameter_more() -> None:
-    class MoreOptions(PipelineOptions):
-        @classmethod
-        def _add_argparse_args(cls, parser: Any) -> None:
-            parser.add_argument("--more_of_it", help="More.")
+def test_an_option_more_is_a_parameter_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class MoreOptions(JobOptions):
+        more_of_it: str | None = Field(None, description="More.")
 
-    assert [*parameters([MoreOptions])] == [
+    job = JOBS["populate_date_dim"]
+    monkeypatch.setitem(JOBS, job.name, replace(job, options=MoreOptions))
+    assert metadata(job.name)["parameters"][-1] == (
         {"name": "more_of_it", "label": "More of it", "helpText": "More.", "isOptional": True, "paramType": "TEXT"}
-    ]
+    )
 
 
 def test_without_write_the_files_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,20 +7,25 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, SetupOptions, StandardOptions
 
 from beam_pipelines.job import options as o
-from coinbeam.batch.identity import UniverseSpec
+from coinbeam.batch.jobs import JOBS, JobSpec
+from coinbeam.batch.options import DateOptions, Options, SnapshotOptions
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Environment, MarketSource, Period, Settings, Universe
 
 NOW = datetime(2026, 11, 20, 19, 30, tzinfo=UTC)
-OURS = (o.CoinbeamOptions, o.MarketOptions, o.ShardOptions)
+
+
+def given(model: type[Options], *argv: str) -> Options:
+    return o.read_options(o.beam_options(argv, model), model)
 
 
 def job(settings: Settings, *argv: str) -> o.JobRequest:
-    return o.read_job(o.beam_options(["--output=/tmp/x", *argv], OURS), settings, lambda: NOW)
+    return o.read_job(given(SnapshotOptions, "--output=/tmp/x", *argv), settings, lambda: NOW)
 
 
 def market(settings: Settings, *argv: str) -> o.MarketRequest:
-    return o.read_market(o.beam_options(list(argv), OURS), settings)
+    return o.read_market(given(SnapshotOptions, "--output=/tmp/x", *argv), settings)
 
 
 @pytest.fixture
@@ -29,18 +34,18 @@ def local(make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "argv",
     [[], ["--runner=DirectRunner"], ["--runner=direct"], ["--runner=FnApiRunner"], ["--runner", "DirectRunner"]],
 )
-def test_the_local_runner_is_one_runner_by_name_whatever_it_is_called(given: list[str]) -> None:
-    options = o.beam_options(given, OURS)
+def test_the_local_runner_is_one_runner_by_name_whatever_it_is_called(argv: list[str]) -> None:
+    options = o.beam_options(argv, SnapshotOptions)
     assert options.view_as(StandardOptions).runner == "FnApiRunner"
     assert o.is_local_runner(options)
 
 
 def test_dataflow_and_its_options_pass_through_without_the_main_session() -> None:
     options = o.beam_options(
-        ["--runner=DataflowRunner", "--project=p", "--region=r", "--labels=a=b", "--no_use_public_ips"], OURS
+        ["--runner=DataflowRunner", "--project=p", "--region=r", "--labels=a=b", "--no_use_public_ips"], SnapshotOptions
     )
     assert options.view_as(StandardOptions).runner == "DataflowRunner"
     assert options.view_as(GoogleCloudOptions).project == "p"
@@ -89,9 +94,9 @@ def test_a_wrong_common_option_is_named(local: Settings, argv: list[str], named:
     ("argv", "named"),
     [
         pytest.param(["--universe=some"], "--universe", id="an unknown universe"),
-        pytest.param(["--universe=ids"], "--ids", id="ids without ids"),
-        pytest.param(["--universe=category"], "--category", id="category without a category"),
-        pytest.param(["--universe=category", "--category=a/b"], "--category", id="a category that is a path"),
+        pytest.param(["--universe=ids"], "ids is empty", id="ids without ids"),
+        pytest.param(["--universe=category"], "category is empty", id="category without a category"),
+        pytest.param(["--universe=category", "--category=a/b"], "category is 'a/b'", id="a category that is a path"),
         pytest.param(["--universe=top", "--top_n=0"], "--top_n", id="the top nothing"),
         pytest.param(["--ids=bitcoin"], "--ids", id="ids for the whole market"),
         pytest.param(["--per_page=251"], "--per_page", id="more rows than the API gives"),
@@ -109,7 +114,7 @@ def test_a_wrong_market_option_is_named(local: Settings, argv: list[str], named:
 )
 def test_an_unknown_option_is_refused_and_not_dropped(argv: list[str]) -> None:
     with pytest.raises(SettingsError, match=argv[0].partition("=")[0]):
-        o.beam_options(argv, OURS)
+        o.beam_options(argv, SnapshotOptions)
 
 
 def test_each_universe_keeps_its_selection(local: Settings) -> None:
@@ -132,7 +137,7 @@ def test_a_path_is_a_glob_to_replay(local: Settings, glob: str) -> None:
 
 
 def test_the_calendar_ends_with_the_fifth_year_ahead() -> None:
-    assert o.read_dates(o.beam_options([], (o.DateOptions,)), NOW) == (date(2013, 1, 1), date(2031, 12, 31))
+    assert o.read_dates(given(DateOptions, "--output=/tmp/x"), NOW) == (date(2013, 1, 1), date(2031, 12, 31))
 
 
 @pytest.mark.parametrize(
@@ -140,13 +145,26 @@ def test_the_calendar_ends_with_the_fifth_year_ahead() -> None:
 )
 def test_a_wrong_date_is_named(argv: list[str]) -> None:
     with pytest.raises(SettingsError, match=argv[0].partition("=")[0]):
-        o.read_dates(o.beam_options(argv, (o.DateOptions,)), NOW)
+        o.read_dates(given(DateOptions, "--output=/tmp/x", *argv), NOW)
 
 
-@pytest.mark.parametrize("declared", [o.CoinbeamOptions, o.MarketOptions, o.AssetOptions, o.DateOptions])
-def test_every_option_explains_itself(declared: type[o.CoinbeamOptions]) -> None:
-    import argparse
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS.keys())
+def test_every_option_explains_itself(job: JobSpec) -> None:
+    assert all(len(field.description or "") > 20 for field in job.options.model_fields.values())
 
-    parser = argparse.ArgumentParser(add_help=False)
-    declared._add_argparse_args(parser)
-    assert all(len(action.help or "") > 20 for action in parser._actions)
+
+def test_a_wrong_option_is_answered_with_what_it_is(local: Settings) -> None:
+    with pytest.raises(SettingsError) as refused:
+        market(local, "--per_page=251")
+    assert str(refused.value) == (
+        "--per_page='251' should be less than or equal to 250. "
+        "It is: Rows asked for per call, 1 to 250. Default: market.per_page."
+    )
+
+
+def test_an_option_of_two_jobs_is_the_same_in_both() -> None:
+    declared: dict[str, set[str]] = {}
+    for spec in JOBS.values():
+        for name, field in spec.options.model_fields.items():
+            declared.setdefault(name, set()).add(f"{field.annotation} {field.description}")
+    assert {name for name, forms in declared.items() if len(forms) > 1} == set()

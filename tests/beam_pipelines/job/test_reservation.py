@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from beam_pipelines import fetch_market_history, populate_crypto_asset_dim
 from beam_pipelines.fetch_crypto_data import run
 from beam_pipelines.job.command import DONE, FAILED, REFUSED, execute
-from beam_pipelines.job.options import CoinbeamOptions, beam_options, read_job
+from beam_pipelines.job.options import beam_options, read_job, read_options
 from beam_pipelines.job.reservation import CallOrder, reserved, run_label
 from beam_pipelines.snapshot.walk import FetchPlan, ShardClients, without_key
-from coinbeam.batch.identity import SIMULATOR_SOURCE, BatchManifest, UniverseSpec
+from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.options import JobOptions
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import page_stem
 from coinbeam.ops.call_ledger import LEDGER, CallLedger
@@ -221,9 +224,13 @@ def test_a_simulated_run_by_hand_and_a_replay_leave_the_ledger_alone(market: Mar
 def order(settings: Settings, kind: Any = "simulator", runner: str = "") -> tuple[CallOrder, Any, PipelineOptions]:
     """Ten calls of a job."""
     argv = ["--output=/tmp/none", "--call_ledger=on", *([f"--runner={runner}"] if runner else [])]
-    options = beam_options(argv, (CoinbeamOptions,))
+    options = beam_options(argv, JobOptions)
     clients = ShardClients(without_key(settings.coingecko), RuntimeSource(kind, "http://127.0.0.1:1/api/v3"), 60, 2)
-    return CallOrder("fetch", "b", 10, clients), read_job(options, settings, lambda: NOW), options
+    return (
+        CallOrder("fetch", "b", 10, clients),
+        read_job(read_options(options, JobOptions), settings, lambda: NOW),
+        options,
+    )
 
 
 @pytest.mark.cloud

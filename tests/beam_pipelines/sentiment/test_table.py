@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.table import IndexBatch, read_index
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.snapshot.rules import MarketRules
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
 

@@ -9,7 +9,7 @@ import pytest
 
 from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import MarketRules
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import LandedBody
 
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
 from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.snapshot.specification import Accepted, Refused, Unpriced, validate_row
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.instants import to_micros
 from coinbeam.landing.layout import LandedBody

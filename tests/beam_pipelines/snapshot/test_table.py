@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotReport, write_snapshot
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import LandedBody
 from coinbeam.settings import ROOT
 

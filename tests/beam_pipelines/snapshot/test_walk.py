@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from beam_pipelines.fetch_crypto_data import prepare_fetch
 from beam_pipelines.job.launch import prepare
-from beam_pipelines.job.options import CoinbeamOptions, MarketOptions, beam_options, read_job, read_market
+from beam_pipelines.job.options import beam_options, read_job, read_market, read_options
 from beam_pipelines.job.sources import make_clients
 from beam_pipelines.snapshot.walk import (
     STATS,
@@ -33,7 +33,10 @@ from beam_pipelines.snapshot.walk import (
     with_worker_key,
     without_key,
 )
-from coinbeam.batch.identity import BatchManifest, UniverseSpec
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.options import SnapshotOptions
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing.layout import pack, unpack
 from coinbeam.settings import CoinGeckoSettings, Environment, Settings, Universe
@@ -252,10 +255,8 @@ def demo(make_settings: Callable[..., Settings], **changes: Any) -> Settings:
 
 def test_no_key_travels_with_the_pipeline(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = demo(make_settings)
-    launch = prepare(
-        "fetch_crypto_data", [f"--output={tmp_path}", "--source=live"], (MarketOptions,), settings, lambda: NOW
-    )
-    work = prepare_fetch(launch, read_market(launch.options, settings))
+    launch = prepare(FETCH_CRYPTO_DATA, [f"--output={tmp_path}", "--source=live"], settings, lambda: NOW)
+    work = prepare_fetch(launch, read_market(launch.read(SnapshotOptions), settings))
     assert KEY.encode() not in pickle.dumps(work.clients)
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
@@ -273,8 +274,8 @@ def test_a_key_that_dataflow_workers_could_not_read_is_refused_at_launch(
     make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     settings = demo(make_settings, environment=Environment.PRODUCTION)
-    options = beam_options([f"--output={tmp_path}", "--runner=DataflowRunner"], (CoinbeamOptions, MarketOptions))
-    job = read_job(options, settings, lambda: NOW)
+    options = beam_options([f"--output={tmp_path}", "--runner=DataflowRunner"], SnapshotOptions)
+    job = read_job(read_options(options, SnapshotOptions), settings, lambda: NOW)
     with pytest.raises(SettingsError, match="api_key_secret"):
         make_clients(job, RuntimeSource("live", "https://x"), settings, options, None)
 
@@ -285,10 +286,10 @@ def test_dataflow_divides_the_quota_and_one_machine_does_not(
     settings, source = make_settings(), RuntimeSource("live", "https://x")
     shards = {}
     for runner in ("DirectRunner", "DataflowRunner"):
-        options = beam_options(
-            [f"--output={tmp_path}", f"--runner={runner}", "--source=live"], (CoinbeamOptions, MarketOptions)
+        options = beam_options([f"--output={tmp_path}", f"--runner={runner}", "--source=live"], SnapshotOptions)
+        shards[runner] = make_clients(
+            read_job(read_options(options, SnapshotOptions), settings, lambda: NOW), source, settings, options, None
         )
-        shards[runner] = make_clients(read_job(options, settings, lambda: NOW), source, settings, options, None)
     assert shards["DirectRunner"].shards == 1
     assert 1 <= shards["DataflowRunner"].shards <= settings.market.fetch_shards
     assert shards["DirectRunner"].calls_per_minute == settings.coingecko.limits.calls_per_minute

@@ -18,7 +18,7 @@ from beam_pipelines.landing.files import read_landed
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import write_snapshot
 from beam_pipelines.snapshot.write import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
-from coinbeam.batch.identity import BatchManifest
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import pack
 
 Row = dict[str, Any]

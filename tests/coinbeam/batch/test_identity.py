@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinbeam.batch.identity import (
-    INTERVAL,
-    BatchManifest,
-    UniverseSpec,
-    batch_id,
-    digest,
-    file_stamp,
-    interval_start,
-    is_present,
-    parse_batch_id,
-)
+from coinbeam.batch.digest import digest
+from coinbeam.batch.identity import INTERVAL, batch_id, file_stamp, interval_start, is_present, parse_batch_id
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Period, Universe
 

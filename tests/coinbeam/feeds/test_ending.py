@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.identity import UniverseSpec
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.contracts import Rule, Severity
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import Ended, count_by_status, describe, outcome, present_instant, request_from, run_identity

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinbeam.batch.identity import BatchManifest, UniverseSpec
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.snapshot.plan import (
     Mode,
@@ -19,7 +20,6 @@ from coinbeam.feeds.snapshot.plan import (
     page_calls,
     rate_shares,
     refuse_foreign_source,
-    universe_spec,
 )
 from coinbeam.settings import (
     CoinGeckoSettings,

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.identity import BatchManifest, UniverseSpec, parse_batch_id
+from coinbeam.batch.identity import parse_batch_id
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM
 from coinbeam.batch.kinds import SNAPSHOTS
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
+from coinbeam.batch.universe import UniverseSpec
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError

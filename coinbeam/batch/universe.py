@@ -1,0 +1,76 @@
+"""Which assets a batch holds: all, the largest, some by id, or a category."""
+
+import re
+from dataclasses import dataclass
+
+from coinbeam.batch.digest import digest
+from coinbeam.errors import SettingsError
+from coinbeam.settings import LARGEST_TOP, Universe
+
+_SLUG = re.compile("[a-z0-9][a-z0-9_-]*")  # a category becomes part of a batch id, and with it of paths and SQL
+
+
+@dataclass(frozen=True)
+class UniverseSpec:
+    """Which assets are asked for.
+
+    Attributes:
+        kind: the kind of selection.
+        top_n: number of assets by market cap, for ``TOP``.
+        ids: CoinGecko ids, for ``IDS``.
+        category: CoinGecko category id, for ``CATEGORY``.
+    """
+
+    kind: Universe = Universe.ALL
+    top_n: int | None = None
+    ids: tuple[str, ...] = ()
+    category: str | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name, safe in a path: ``all``, ``top-100``, ``ids-1a2b3c4d``, ``category-layer-1``."""
+        match self.kind:
+            case Universe.TOP:
+                return f"top-{self.top_n}"
+            case Universe.IDS:
+                return f"ids-{digest(*sorted(set(self.ids)))}"
+            case Universe.CATEGORY:
+                return f"category-{self.category}"
+        return "all"
+
+
+def universe_spec(
+    kind: str, top_n: int | None = None, ids: tuple[str, ...] = (), category: str | None = None
+) -> UniverseSpec:
+    """A checked selection of assets.
+
+    Raises:
+        SettingsError: the selection lacks what its kind needs.
+    """
+    if kind not in set(Universe):
+        raise SettingsError(f"The universe is {kind!r}.", f"Choose one of {', '.join(Universe)}.")
+    spec = UniverseSpec(
+        Universe(kind),
+        top_n if kind == Universe.TOP else None,
+        ids if kind == Universe.IDS else (),
+        category if kind == Universe.CATEGORY else None,
+    )
+    needs = {Universe.TOP: spec.top_n, Universe.IDS: spec.ids, Universe.CATEGORY: spec.category}
+    if spec.kind in needs and not needs[spec.kind]:
+        raise SettingsError(
+            f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.",
+            "Give it, or choose another universe.",
+        )
+    if spec.top_n is not None and not 0 < spec.top_n <= LARGEST_TOP:
+        raise SettingsError(f"top_n is {spec.top_n}.", f"Give a number from 1 to {LARGEST_TOP}.")
+    if not _SLUG.fullmatch(spec.category or "any"):
+        raise SettingsError(
+            f"category is {spec.category!r}, which is no CoinGecko category id.", "Ids look like layer-1."
+        )
+    return spec
+
+
+def top_n(label: str) -> int | None:
+    """The N of the label of a top N, or None for any other selection."""
+    kind, _, number = label.partition("-")
+    return int(number) if kind == Universe.TOP and number.isdigit() else None
