@@ -80,18 +80,19 @@ def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
 
 
 def view_ddl(contract: Contract, dataset: str, query: str) -> str:
-    """``CREATE OR REPLACE VIEW`` with descriptions and labels.
+    """``CREATE OR REPLACE VIEW`` with descriptions and labels; the columns of the query are taken by name.
 
     Args:
         contract: the view.
         dataset: real name of the dataset, with the project where wanted.
         query: what it shows.
     """
+    names = ", ".join(column.name for column in contract.columns)
     columns = ",\n  ".join(f"{c.name} OPTIONS (description = {literal(described(c))})" for c in contract.columns)
     options = f"description = {literal(contract.description)}, labels = {_labels_ddl(contract)}"
     return (
-        f"CREATE OR REPLACE VIEW `{dataset}.{contract.name}` (\n  {columns}\n)\nOPTIONS "
-        f"({options})\nAS\n{query.strip()};"
+        f"CREATE OR REPLACE VIEW `{dataset}.{contract.name}` (\n  {columns}\n)\nOPTIONS ({options})\nAS\n"
+        f"SELECT {names}\nFROM (\n{query.strip()}\n);"
     )
 
 

@@ -82,5 +82,4 @@ def _versions(contract: Contract) -> dict[str, object]:
         "tracked_columns": tracked,
         "detail_columns": [name for name in tracked if name not in _LISTED],
         "amendments": ", ".join(f"{name} = s.{name}" for name in file_columns),
-        "file_values": ", ".join(f"s.{name}" for name in file_columns),
     }

@@ -52,7 +52,8 @@ USING (
 
   compared AS (
     SELECT
-      i.*, c.asset_id IS NULL AS is_new, c.valid_from AS known_from,
+      i.*, {{ snapshot_at }} AS valid_from, CAST(NULL AS TIMESTAMP) AS valid_to, TRUE AS is_current,
+      c.asset_id IS NULL AS is_new, c.valid_from AS known_from,
       ({% for column in tracked_columns %}{{ " OR " if not loop.first }}c.{{ column }} IS DISTINCT FROM i.{{ column }}{% endfor %}) AS is_changed,
       c.details_at IS DISTINCT FROM i.details_at AS is_refreshed
     FROM incoming AS i
@@ -80,6 +81,4 @@ USING (
 ON t.asset_id = s.asset_id AND t.is_current AND s.action IN ('amend', 'close')
 WHEN MATCHED AND s.action = 'close' THEN UPDATE SET valid_to = {{ snapshot_at }}, is_current = FALSE
 WHEN MATCHED THEN UPDATE SET {{ amendments }}
-WHEN NOT MATCHED THEN
-  INSERT ({{ columns }})
-  VALUES (s.asset_id, {{ snapshot_at }}, NULL, TRUE, {{ file_values }});
+WHEN NOT MATCHED THEN INSERT ({{ columns }}) VALUES ({{ values }});
