@@ -36,6 +36,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.combiners import ToListCombineFn
 
+from beam_pipelines.batch_files.builder import BatchInput
+from beam_pipelines.batch_files.write import WriteBatch
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
 from beam_pipelines.job.options import JobRequest, MarketRequest, read_market
@@ -45,7 +47,7 @@ from beam_pipelines.job.reservation import CallOrder
 from beam_pipelines.job.sources import expected_assets
 from beam_pipelines.landing.files import exists, list_files, read_bytes, write_atomically
 from beam_pipelines.snapshot.rules import MarketRules
-from beam_pipelines.snapshot.table import SnapshotReport
+from beam_pipelines.snapshot.table import SnapshotReport, SnapshotTable
 from beam_pipelines.snapshot.walk import (
     STATS,
     FetchedPage,
@@ -58,14 +60,12 @@ from beam_pipelines.snapshot.walk import (
     is_page,
     page_size,
 )
-from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
 from coinbeam.batch.identity import file_stamp
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
 from coinbeam.batch.jobs import MARKETS
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import SnapshotOptions
-from coinbeam.batch.tables import REJECTS, SNAPSHOT_FACT
-from coinbeam.batch.universe import top_n
+from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
@@ -101,7 +101,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
-    rules = MarketRules.from_contract(load_contract(SNAPSHOT_FACT), launch.settings.quality.clock_skew_seconds)
+    builder = SnapshotTable(MarketRules(load_contract(SNAPSHOT_FACT), launch.settings.quality.clock_skew_seconds))
     work = (
         find_replays(job, MARKETS, market.per_page, market.universe, launch.settings)
         if job.glob
@@ -111,10 +111,10 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     _refuse_shared_files(batches, job)
     summarise = partial(fetch_report, batches=batches, mode="replay" if job.glob else "fetch")
     if isinstance(work, list):
-        return launch.run(partial(build, work=work, job=job, rules=rules), summarise)
+        return launch.run(partial(build, work=work, job=job, builder=builder), summarise)
     order = CallOrder(JOB.name, work.plan.manifest.batch_id, work.calls, work.clients)
     return launch.fetch(
-        order, lambda clients: partial(build, work=replace(work, clients=clients), job=job, rules=rules), summarise
+        order, lambda clients: partial(build, work=replace(work, clients=clients), job=job, builder=builder), summarise
     )
 
 
@@ -139,7 +139,11 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> MarketFetch | list[R
 
 
 def build(
-    pipeline: beam.Pipeline, report: WriteReport, work: MarketFetch | list[Replay], job: JobRequest, rules: MarketRules
+    pipeline: beam.Pipeline,
+    report: WriteReport,
+    work: MarketFetch | list[Replay],
+    job: JobRequest,
+    builder: SnapshotTable,
 ) -> None:
     """Add the steps of the job to a pipeline."""
     to_input = partial(snapshot_input, job=job)
@@ -147,7 +151,7 @@ def build(
         snapshots = pipeline | "Replays" >> beam.Create([to_input(replay) for replay in work])
         reused = FetchStats(bodies_reused=0 if job.glob else sum(len(replay.uris) for replay in work))
         parts = [
-            snapshots | "Write snapshots" >> WriteSnapshots(rules),
+            snapshots | "Write snapshots" >> WriteBatch(builder),
             pipeline | "Reused pages" >> beam.Create([reused]),
         ]
     else:
@@ -163,7 +167,7 @@ def build(
             | "In order" >> beam.Map(in_order, work.plan.manifest)
             | "To snapshot" >> beam.Map(to_input)
         )
-        parts = [snapshots | "Write snapshots" >> WriteSnapshots(rules), fetched[STATS]]
+        parts = [snapshots | "Write snapshots" >> WriteBatch(builder), fetched[STATS]]
     _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
 
 
@@ -189,11 +193,10 @@ def landed_whole(folder: str, manifest: BatchManifest) -> Replay | None:
     return Replay(manifest, tuple(pages)) if not said["malformed"] and len(pages) == said["pages"] else None
 
 
-def snapshot_input(replay: Replay, job: JobRequest) -> SnapshotInput:
+def snapshot_input(replay: Replay, job: JobRequest) -> BatchInput[str]:
     """A batch with the names of its files."""
     stamp = file_stamp(replay.batch.snapshot_at, job.period)
-    csv, rejects = (f"{job.output}/{JOB.file(table, stamp)}" for table in (SNAPSHOT_FACT, REJECTS))
-    return SnapshotInput(replay.batch, replay.uris, csv, rejects, limit=top_n(replay.batch.universe))
+    return BatchInput.of(replay.batch, replay.uris, job.output, JOB, SNAPSHOT_FACT, stamp)
 
 
 def _refuse_shared_files(batches: Sequence[BatchManifest], job: JobRequest) -> None:

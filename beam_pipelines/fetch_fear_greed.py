@@ -26,26 +26,26 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import TaggedOutput
 
+from beam_pipelines.batch_files.builder import BatchInput
+from beam_pipelines.batch_files.write import WriteBatch
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.report import Report, WriteReport
-from beam_pipelines.landing.files import atomic_writer, list_files, read_page_body, write_atomically
+from beam_pipelines.landing.files import list_files
 from beam_pipelines.sentiment.bodies import is_index
-from beam_pipelines.sentiment.table import IndexReport, read_index
+from beam_pipelines.sentiment.table import IndexTable
 from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from coinbeam.batch.digest import digest
 from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE
 from coinbeam.batch.jobs import FEAR_GREED
 from coinbeam.batch.jobs import FETCH_FEAR_GREED as JOB
 from coinbeam.batch.manifest import BatchManifest
-from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
+from coinbeam.batch.tables import FEAR_GREED_FACT
 from coinbeam.clock import Clock, utc_now
-from coinbeam.contracts import Contract, load_contract
-from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.layout import folder, newest_revisions
 from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
@@ -53,7 +53,6 @@ from coinbeam.sources.alternative_me import FearGreedClient, index_url
 from coinbeam.sources.choose import RuntimeSource, choose_source
 
 STEM = "index"
-METRICS_NAMESPACE = "sentiment"
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,10 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
-    write = WriteIndexFn(load_contract(FEAR_GREED_FACT), launch.job.output, launch.settings.quality.clock_skew_seconds)
+    builder = IndexTable(load_contract(FEAR_GREED_FACT), launch.settings.quality.clock_skew_seconds)
     summarise = partial(batch_report, job=JOB.name, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
-    return launch.run(lambda pipeline, report: build(pipeline, work, write, clock, report), summarise)
+    steps = partial(build, work=work, builder=builder, output=launch.job.output, clock=clock)
+    return launch.run(steps, summarise)
 
 
 def prepare_fetch(launch: Launch) -> IndexFetch:
@@ -167,16 +167,27 @@ def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
 
 
 def build(
-    pipeline: beam.Pipeline, work: IndexFetch | IndexBodies, write: "WriteIndexFn", clock: Clock, report: WriteReport
+    pipeline: beam.Pipeline,
+    report: WriteReport,
+    work: IndexFetch | IndexBodies,
+    builder: IndexTable,
+    output: str,
+    clock: Clock,
 ) -> None:
     """Add the steps of the job to a pipeline."""
+    asked = pipeline | "Batch" >> beam.Create([work])
     if isinstance(work, IndexBodies):
-        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write index" >> beam.ParDo(write)]
+        bodies, parts = asked, []
     else:
-        asked = pipeline | "Batch" >> beam.Create([work])
         fetched = asked | "Fetch" >> beam.ParDo(FetchIndexFn(clock)).with_outputs(STATS, main="bodies")
-        parts = [fetched.bodies | "Write index" >> beam.ParDo(write), fetched[STATS]]
+        bodies, parts = fetched.bodies, [fetched[STATS]]
+    parts.append(bodies | "To batch" >> beam.Map(index_input, output) | "Write index" >> WriteBatch(builder))
     _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
+
+
+def index_input(bodies: IndexBodies, output: str) -> BatchInput[str]:
+    """A batch with the names of its files."""
+    return BatchInput.of(bodies.batch, bodies.uris, output, JOB, FEAR_GREED_FACT)
 
 
 class FetchIndexFn(beam.DoFn):
@@ -206,38 +217,6 @@ class FetchIndexFn(beam.DoFn):
         yield IndexBodies(fetch.batch, (landed.uri,))
         landing.stats.count()
         yield TaggedOutput(STATS, landing.stats)
-
-
-class WriteIndexFn(beam.DoFn):
-    """Turns the bodies of a batch into its files.
-
-    Args:
-        contract: of the fact.
-        output: folder of the files.
-        clock_skew_seconds: how far a stamp may lie after the moment of landing.
-    """
-
-    def __init__(self, contract: Contract, output: str, clock_skew_seconds: float) -> None:
-        super().__init__()
-        self._contract = contract
-        self._output = output
-        self._clock_skew_seconds = clock_skew_seconds
-
-    def process(self, bodies: IndexBodies) -> list[IndexReport]:
-        """Write one batch.
-
-        Raises:
-            TerminalError: a landed body is gone.
-        """
-        index = read_index(map(read_page_body, bodies.uris), bodies.batch, self._contract, self._clock_skew_seconds)
-        with atomic_writer(f"{self._output}/{JOB.file(FEAR_GREED_FACT)}") as csv:
-            csv.write(csv_header(self._contract.file_columns))
-            csv.write(csv_block(index.table))
-        write_atomically(f"{self._output}/{JOB.file(REJECTS)}", b"".join(reject.to_line() for reject in index.rejects))
-        for name, value in index.report.to_dict().items():
-            if isinstance(value, int):
-                Metrics.counter(METRICS_NAMESPACE, name).inc(value)
-        return [index.report]
 
 
 if __name__ == "__main__":

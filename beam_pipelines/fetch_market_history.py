@@ -40,12 +40,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.combiners import ToListCombineFn
 
+from beam_pipelines.batch_files.builder import BatchInput
+from beam_pipelines.batch_files.write import WriteBatch
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.replay import find_bodies
 from beam_pipelines.history.rules import HistoryRules
-from beam_pipelines.history.table import HistoryReport
+from beam_pipelines.history.table import HistoryReport, HistoryTable
 from beam_pipelines.history.walk import FetchPieces, PieceFetch, shard_pieces
-from beam_pipelines.history.write import HistoryInput, WriteHistory
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import HistoryRequest, JobRequest, read_history
@@ -59,7 +60,7 @@ from coinbeam.batch.jobs import FETCH_MARKET_HISTORY as JOB
 from coinbeam.batch.jobs import MARKET_CHART
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import HistoryOptions
-from coinbeam.batch.tables import DAILY_FACT, REJECTS
+from coinbeam.batch.tables import DAILY_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
@@ -102,10 +103,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, settings, clock)
     history = launch.settings.history
     request = read_history(launch.read(HistoryOptions), launch.job, newest_closed_day(clock(), history))
-    rules = HistoryRules.from_contract(
-        load_contract(DAILY_FACT), launch.settings.quality.clock_skew_seconds, history.settle_minutes
-    )
-    work: HistoryFetch | HistoryInput
+    skew = launch.settings.quality.clock_skew_seconds
+    builder = HistoryTable(HistoryRules(load_contract(DAILY_FACT), skew, history.settle_minutes))
+    work: HistoryFetch | BatchInput[PieceBody]
     if launch.job.glob:
         bodies = find_bodies(launch.job, request, launch.settings)
         batch = replayed_batch(bodies, launch.job)
@@ -113,8 +113,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     else:
         work, batch = prepare_fetch(launch, request)
     summarise = partial(history_report, batch=batch, mode="replay" if launch.job.glob else "fetch")
-    steps = partial(build, batch=batch, output=launch.job.output, rules=rules)
-    if isinstance(work, HistoryInput):
+    steps = partial(build, batch=batch, output=launch.job.output, builder=builder)
+    if isinstance(work, BatchInput):
         return launch.run(partial(steps, work=work), summarise)
     order = CallOrder(JOB.name, batch.batch_id, work.calls, work.clients)
     return launch.fetch(order, lambda clients: partial(steps, work=replace(work, clients=clients)), summarise)
@@ -217,24 +217,22 @@ def history_batch(
     return BatchManifest(name, MARKET_CHART, source, instant, currency, 1, "history")
 
 
-def history_input(bodies: Iterable[PieceBody], batch: BatchManifest, output: str) -> HistoryInput:
+def history_input(bodies: Iterable[PieceBody], batch: BatchManifest, output: str) -> BatchInput[PieceBody]:
     """A batch with the names of its files."""
-    return HistoryInput(
-        batch, tuple(bodies), f"{output}/{JOB.file(DAILY_FACT, batch.batch_id)}", f"{output}/{JOB.file(REJECTS)}"
-    )
+    return BatchInput.of(batch, bodies, output, JOB, DAILY_FACT, batch.batch_id)
 
 
 def build(
     pipeline: beam.Pipeline,
     report: WriteReport,
-    work: HistoryFetch | HistoryInput,
+    work: HistoryFetch | BatchInput[PieceBody],
     batch: BatchManifest,
     output: str,
-    rules: HistoryRules,
+    builder: HistoryTable,
 ) -> None:
     """Add the steps of the job to a pipeline."""
-    if isinstance(work, HistoryInput):
-        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write history" >> WriteHistory(rules)]
+    if isinstance(work, BatchInput):
+        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write history" >> WriteBatch(builder)]
     else:
         shards = pipeline | "Shards" >> beam.Create(shard_pieces(work.pieces, work.clients.shards))
         fetched = shards | "Fetch" >> FetchPieces(work.fetch, work.clients, work.clock)
@@ -243,7 +241,7 @@ def build(
             | "Gather pieces" >> beam.CombineGlobally(ToListCombineFn())
             | "To batch" >> beam.Map(history_input, batch, output)
         )
-        parts = [batches | "Write history" >> WriteHistory(rules), fetched[STATS]]
+        parts = [batches | "Write history" >> WriteBatch(builder), fetched[STATS]]
     _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
 
 

@@ -28,30 +28,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
 
-from beam_pipelines.assets.table import AssetReport, read_assets
+from beam_pipelines.assets.table import AssetTable
 from beam_pipelines.assets.walk import AssetBodies, AssetFetch, FetchAssets, load_known
+from beam_pipelines.batch_files.builder import BatchInput
+from beam_pipelines.batch_files.write import WriteBatch
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.replay import find_replays
 from beam_pipelines.job.report import Report, WriteReport
 from beam_pipelines.job.reservation import CallOrder
-from beam_pipelines.landing.files import atomic_writer, read_landed, write_atomically
 from beam_pipelines.snapshot.walk import STATS, ShardClients, batch_report, deadline
 from coinbeam.batch.jobs import COINS, COINS_LIST
 from coinbeam.batch.jobs import POPULATE_CRYPTO_ASSET_DIM as JOB
 from coinbeam.batch.options import AssetOptions
-from coinbeam.batch.tables import ASSETS, REJECTS
+from coinbeam.batch.tables import ASSETS
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import Clock, utc_now
-from coinbeam.contracts import Contract, load_contract
-from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.settings import Settings
-
-METRICS_NAMESPACE = "assets"
 
 
 @dataclass(frozen=True)
@@ -77,17 +74,15 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     job, request = launch.job, launch.read(AssetOptions)
-    load_known(request.known_assets)
+    builder = AssetTable(load_contract(ASSETS), load_known(request.known_assets))
     work = find_bodies(job, launch.settings) if job.glob else prepare_fetch(launch, request)
     batch = work.replay.batch if isinstance(work, AssetBodies) else work.fetch.manifest
     summarise = partial(batch_report, job=JOB.name, batch=batch, mode="replay" if job.glob else "fetch")
-    write = WriteAssetsFn(load_contract(ASSETS), job.output, request.known_assets)
+    steps = partial(build, builder=builder, output=job.output)
     if isinstance(work, AssetBodies):
-        return launch.run(partial(build, work=work, write=write), summarise)
+        return launch.run(partial(steps, work=work), summarise)
     order = CallOrder(JOB.name, batch.batch_id, work.calls, work.clients)
-    return launch.fetch(
-        order, lambda clients: partial(build, work=replace(work, clients=clients), write=write), summarise
-    )
+    return launch.fetch(order, lambda clients: partial(steps, work=replace(work, clients=clients)), summarise)
 
 
 def find_bodies(job: JobRequest, settings: Settings) -> AssetBodies:
@@ -122,60 +117,27 @@ def prepare_fetch(launch: Launch, request: AssetOptions) -> AskedFor:
     return AskedFor(fetch, begun.clients, fetch.calls_needed(), launch.clock)
 
 
-def build(pipeline: beam.Pipeline, report: WriteReport, work: AskedFor | AssetBodies, write: "WriteAssetsFn") -> None:
+def build(
+    pipeline: beam.Pipeline, report: WriteReport, work: AskedFor | AssetBodies, builder: AssetTable, output: str
+) -> None:
     """Add the steps of the job to a pipeline."""
     if isinstance(work, AssetBodies):
-        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write assets" >> beam.ParDo(write)]
+        bodies, parts = pipeline | "Bodies" >> beam.Create([work]), []
     else:
         fetched = (
             pipeline
             | "Batch" >> beam.Create([work.fetch])
-            | "Fetch" >> FetchAssets(write.contract, work.clients, work.clock)
+            | "Fetch" >> FetchAssets(builder.contract, work.clients, work.clock)
         )
-        parts = [fetched.bodies | "Write assets" >> beam.ParDo(write), fetched[STATS]]
+        bodies, parts = fetched.bodies, [fetched[STATS]]
+    parts.append(bodies | "To batch" >> beam.Map(asset_input, output) | "Write assets" >> WriteBatch(builder))
     _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
 
 
-class WriteAssetsFn(beam.DoFn):
-    """Turns the landed bodies of a batch into its files.
-
-    Args:
-        contract: of the dimension.
-        output: folder of the files.
-        known_assets: URI of the CSV of known assets, or None.
-    """
-
-    def __init__(self, contract: Contract, output: str, known_assets: str | None) -> None:
-        super().__init__()
-        self.contract = contract
-        self._output = output
-        self._known_assets = known_assets
-
-    def process(self, bodies: AssetBodies) -> list[AssetReport]:
-        """Write one batch.
-
-        Raises:
-            TerminalError: a landed body is gone or damaged.
-        """
-        replay = bodies.replay
-        assets = read_assets(
-            map(read_landed, replay.uris),
-            replay.batch,
-            self.contract,
-            load_known(self._known_assets),
-            bodies.details_missing,
-        )
-        with atomic_writer(f"{self._output}/{JOB.file(ASSETS)}") as csv:
-            csv.write(csv_header(self.contract.file_columns))
-            csv.write(csv_block(assets.table))
-        write_atomically(
-            f"{self._output}/{JOB.file(REJECTS)}",
-            b"".join(reject.to_line() for reject in assets.rejects),
-        )
-        for name, value in assets.report.to_dict().items():
-            if isinstance(value, int):
-                Metrics.counter(METRICS_NAMESPACE, name).inc(value)
-        return [assets.report]
+def asset_input(bodies: AssetBodies, output: str) -> BatchInput[str]:
+    """A batch with the names of its files."""
+    found = BatchInput.of(bodies.replay.batch, bodies.replay.uris, output, JOB, ASSETS)
+    return replace(found, missing=bodies.details_missing)
 
 
 if __name__ == "__main__":

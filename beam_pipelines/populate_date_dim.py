@@ -19,7 +19,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_pipelines.calendar.table import date_table
+from beam_pipelines.batch_files.builder import refuse_unfilled
+from beam_pipelines.calendar.table import date_row, date_table
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import read_dates
@@ -57,11 +58,9 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
 
 def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: WriteReport) -> None:
     """Add the steps of the job to a pipeline."""
-    written = (
-        pipeline
-        | "Range" >> beam.Create([dates])
-        | "Write dates" >> beam.Map(write_dates, load_contract(DATES), csv_uri)
-    )
+    contract = load_contract(DATES)
+    refuse_unfilled(contract, date_row(dates[0]))
+    written = pipeline | "Range" >> beam.Create([dates]) | "Write dates" >> beam.Map(write_dates, contract, csv_uri)
     _ = written | "Report" >> report
 
 

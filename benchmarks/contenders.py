@@ -8,13 +8,14 @@ import argparse
 import gc
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink
 from beam_pipelines.snapshot.rules import MarketRules
-from beam_pipelines.snapshot.table import write_snapshot
+from beam_pipelines.snapshot.table import SnapshotTable
 from benchmarks.pages import Snapshot, snapshots
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody, unpack
@@ -30,7 +31,8 @@ def run_plain_loop(given: list[Snapshot], rules: MarketRules, output: Path) -> N
     gc.set_threshold(100_000, 50, 50)
     for day, snapshot in enumerate(given):
         with _file(output, f"crypto_{day:03d}.csv") as csv, _file(output, f"rejected_{day:03d}.ndjson") as rejects:
-            write_snapshot(_bodies(snapshot), snapshot.batch, rules, csv, rejects)
+            given = BatchInput(snapshot.batch, snapshot.files, "", "")
+            SnapshotTable(rules).build(given, _read, BatchSink(rules.contract, csv, rejects))
         for name in (f"crypto_{day:03d}.csv", f"rejected_{day:03d}.ndjson"):
             (output / f".{name}").rename(output / name)
 
@@ -39,9 +41,8 @@ def _file(output: Path, name: str) -> BinaryIO:
     return (output / f".{name}").open("wb")
 
 
-def _bodies(snapshot: Snapshot) -> Iterator[LandedBody]:
-    for path in snapshot.files:
-        yield unpack(Path(path).read_bytes(), path, datetime.fromtimestamp(Path(path).stat().st_mtime, UTC))
+def _read(path: str) -> LandedBody:
+    return unpack(Path(path).read_bytes(), path, datetime.fromtimestamp(Path(path).stat().st_mtime, UTC))
 
 
 def run_beam(given: list[Snapshot], rules: MarketRules, output: Path) -> None:
@@ -49,16 +50,16 @@ def run_beam(given: list[Snapshot], rules: MarketRules, output: Path) -> None:
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_pipelines.snapshot.write import SnapshotInput, WriteSnapshots
+    from beam_pipelines.batch_files.write import WriteBatch
 
     inputs = [
-        SnapshotInput(
+        BatchInput(
             snapshot.batch, snapshot.files, f"{output}/crypto_{day:03d}.csv", f"{output}/rejected_{day:03d}.ndjson"
         )
         for day, snapshot in enumerate(given)
     ]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | "Snapshots" >> beam.Create(inputs) | "Market" >> WriteSnapshots(rules)
+        pipeline | "Snapshots" >> beam.Create(inputs) | "Market" >> WriteBatch(SnapshotTable(rules))
 
 
 _MODULES = {
@@ -89,7 +90,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
-    rules = MarketRules.from_contract(load_contract("crypto_market_snapshot_fact"), CLOCK_SKEW_SECONDS)
+    rules = MarketRules(load_contract("crypto_market_snapshot_fact"), CLOCK_SKEW_SECONDS)
     load(arguments.name)(snapshots(arguments.folder, arguments.pages), rules, arguments.output)
 
 

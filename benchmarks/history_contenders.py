@@ -9,9 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
-from beam_pipelines.history.table import write_history
+from beam_pipelines.history.table import HistoryTable
 from benchmarks.charts import LANDED_AT, SOURCE, landed_bodies
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
@@ -31,7 +32,8 @@ def run_plain(bodies: list[PieceBody], rules: HistoryRules, output: Path) -> Non
     """
     gc.freeze()
     with (output / f".{CSV}").open("wb") as csv, (output / f".{REJECTS}").open("wb") as rejects:
-        write_history(bodies, _read, _BATCH, rules, csv, rejects)
+        given = BatchInput(_BATCH, tuple(bodies), "", "")
+        HistoryTable(rules).build(given, _read, BatchSink(rules.contract, csv, rejects))
     for name in (CSV, REJECTS):
         (output / f".{name}").rename(output / name)
 
@@ -46,11 +48,11 @@ def run_beam(bodies: list[PieceBody], rules: HistoryRules, output: Path) -> None
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_pipelines.history.write import HistoryInput, WriteHistory
+    from beam_pipelines.batch_files.write import WriteBatch
 
-    given = HistoryInput(_BATCH, tuple(bodies), f"{output}/{CSV}", f"{output}/{REJECTS}")
+    given = BatchInput(_BATCH, tuple(bodies), f"{output}/{CSV}", f"{output}/{REJECTS}")
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | "Batch" >> beam.Create([given]) | "History" >> WriteHistory(rules)
+        _ = pipeline | "Batch" >> beam.Create([given]) | "History" >> WriteBatch(HistoryTable(rules))
 
 
 _RUN: dict[str, Contender] = {"plain": run_plain, "beam": run_beam}
@@ -67,7 +69,7 @@ def main() -> None:
         parser.add_argument(folder, type=Path, required=True)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})
-    rules = HistoryRules.from_contract(load_contract("crypto_market_daily_fact"), CLOCK_SKEW_SECONDS, SETTLE_MINUTES)
+    rules = HistoryRules(load_contract("crypto_market_daily_fact"), CLOCK_SKEW_SECONDS, SETTLE_MINUTES)
     _RUN[arguments.name](landed_bodies(arguments.folder, arguments.assets, arguments.days), rules, arguments.output)
 
 

@@ -16,9 +16,10 @@ import orjson
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
-from beam_pipelines.snapshot.specification import Accepted, Refused, validate_row
+from beam_pipelines.snapshot.specification import Accepted, validate_row
 from benchmarks.pages import Snapshot, landed_at
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import format_micros, to_micros
@@ -68,7 +69,7 @@ class _Validate(beam.DoFn):
     def process(self, element: tuple[int, Any, frozenset[str]]) -> Iterator[Any]:
         day, row, present = element
         landed = to_micros(landed_at(day))
-        expected = (present | self._rules.never_absent) & self._rules.source_fields
+        expected = (present | self._rules.never_absent) & self._rules.column_of_field.keys()
         verdict = validate_row(row, self._rules, expected, landed)
         if isinstance(verdict, Accepted):
             yield (
@@ -97,9 +98,12 @@ class _Validate(beam.DoFn):
             "batch_id": batch.batch_id,
         }
         values = [
-            added[c.name] if c.name in added else accepted.values[str(c.source)] for c in self._rules.file_columns
+            added[c.name] if c.name in added else accepted.values[str(c.source)]
+            for c in self._rules.contract.file_columns
         ]
-        return [_written(column, value) for column, value in zip(self._rules.file_columns, values, strict=True)]
+        return [
+            _written(column, value) for column, value in zip(self._rules.contract.file_columns, values, strict=True)
+        ]
 
 
 def _written(column: Column, value: Any) -> Any:

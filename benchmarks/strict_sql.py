@@ -35,7 +35,7 @@ def write_outputs(
     connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, day: int, rules: MarketRules, output: Path
 ) -> None:
     """Write the batch file of the table ``judged``, each asset once, and how many rows met which fate."""
-    columns = ", ".join(output_column(column, snapshot, day) for column in rules.file_columns)
+    columns = ", ".join(output_column(column, snapshot, day) for column in rules.contract.file_columns)
     newest = f"QUALIFY row_number() OVER (PARTITION BY asset_id ORDER BY {OBSERVED_COLUMN} DESC) = 1"
     connection.execute(
         f"COPY (SELECT {columns} FROM judged WHERE fate = 'accepted' {newest}) TO '{output}/crypto_{day:03d}.csv' "
@@ -67,11 +67,11 @@ def output_column(column: Column, snapshot: Snapshot, day: int) -> str:
 
 
 def _judged(snapshot: Snapshot, day: int, rules: MarketRules) -> str:
-    types = {column.source: SQL_TYPES[column.type] for column in rules.source_columns} | {
+    types = {column.source: SQL_TYPES[column.type] for column in rules.contract.source_columns} | {
         "sparkline_in_7d": "STRUCT(price DOUBLE[])"
     }
     schema = ", ".join(f"{field}: '{kind}'" for field, kind in types.items())
-    values = ", ".join(f"{_value(column)} AS {column.name}" for column in rules.source_columns)
+    values = ", ".join(f"{_value(column)} AS {column.name}" for column in rules.contract.source_columns)
     source = (
         f"read_json({list(snapshot.files)}, format = 'array', columns = {{{schema}}}, maximum_object_size = 33554432)"
     )
@@ -91,10 +91,10 @@ def fate(day: int, rules: MarketRules, faults: str = "") -> str:
         faults: further WHEN clauses, before the bounds.
     """
     bounds = "".join(
-        f" WHEN {_below(column)} THEN 'below_minimum'" for column in rules.source_columns if _below(column)
+        f" WHEN {_below(column)} THEN 'below_minimum'" for column in rules.contract.source_columns if _below(column)
     )
     lengths = "".join(
-        f" WHEN len({c.name}) > {c.max_length} THEN 'too_long'" for c in rules.source_columns if c.max_length
+        f" WHEN len({c.name}) > {c.max_length} THEN 'too_long'" for c in rules.contract.source_columns if c.max_length
     )
     limit = f"TIMESTAMP '{landed_at(day):%Y-%m-%d %H:%M:%S}' + INTERVAL {int(rules.clock_skew_seconds)} SECOND"
     return (

@@ -25,7 +25,7 @@ def run_tolerant(snapshots: list[Snapshot], rules: MarketRules, output: Path) ->
         write_outputs(connection, snapshot, day, rules, output)
         columns = (
             f"'{snapshot.batch.batch_id}' AS batch_id, asset_id, fate AS reason, payload, "
-            f"'{rules.contract_version}' AS contract_version, '{landed_at(day):%Y-%m-%d %H:%M:%SZ}' AS rejected_at"
+            f"'{rules.contract.version}' AS contract_version, '{landed_at(day):%Y-%m-%d %H:%M:%SZ}' AS rejected_at"
         )
         rejects = f"SELECT {columns} FROM judged WHERE fate NOT IN ('accepted', 'unpriced')"
         connection.execute(f"COPY ({rejects}) TO '{output}/rejected_{day:03d}.ndjson' (FORMAT json)")
@@ -36,7 +36,7 @@ def _judged(snapshot: Snapshot, day: int, rules: MarketRules) -> str:
 
     All paths are extracted in one pass over the text, which is the fastest way that DuckDB has.
     """
-    columns = rules.source_columns
+    columns = rules.contract.source_columns
     paths = [f"$.{column.source}" for column in columns] + ["$.sparkline_in_7d.price"]
     options = "format = 'array', records = false, columns = {json: 'JSON'}, maximum_object_size = 33554432"
     source = f"read_json({list(snapshot.files)}, {options})"

@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_pipelines.assets.bodies import detail_object
 from beam_pipelines.assets.canonical import WrongTypeError, list_json, text_or_none
-from beam_pipelines.assets.listing import Fault
+from beam_pipelines.batch_files.rejects import Refused
 from coinbeam.landing.layout import LandedBody
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -39,19 +39,19 @@ class AssetDetails:
     details_at: datetime
 
 
-def read_details(landed: LandedBody) -> AssetDetails | Fault:
+def read_details(landed: LandedBody) -> AssetDetails | Refused:
     """The details in a body, or why it has none; never raises for what is in it."""
     body = detail_object(landed.body)
     if body is None:
-        return Fault("not_details", None, None)
+        return Refused("not_details", None, None)
     values: dict[str, Any] = {}
     for column, read in _READERS.items():
         try:
             values[column] = read(body)
         except WrongTypeError:
-            return Fault("wrong_type", column, body.get(_SOURCES.get(column, column)))
+            return Refused("wrong_type", column, body.get(_SOURCES.get(column, column)))
     if not values["asset_id"]:
-        return Fault("null_value", "asset_id", body.get("id"))
+        return Refused("null_value", "asset_id", body.get("id"))
     return AssetDetails(**values, details_at=landed.landed_at)
 
 

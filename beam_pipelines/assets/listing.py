@@ -6,9 +6,7 @@ from typing import Any
 
 from beam_pipelines.assets.bodies import list_elements
 from beam_pipelines.assets.canonical import WrongTypeError, mapping_json
-from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
-from coinbeam.batch.manifest import BatchManifest
-from coinbeam.contracts import Contract
+from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from coinbeam.contracts.values import fault_of, is_unicode
 from coinbeam.landing.layout import LandedBody
 
@@ -23,50 +21,6 @@ class ListedAsset:
     symbol: str | None
     name: str | None
     platforms: str | None
-
-
-@dataclass(frozen=True)
-class RejectMaker:
-    """Makes the rejects of one batch.
-
-    Attributes:
-        batch: the batch.
-        contract: the table that the records were meant for.
-    """
-
-    batch: BatchManifest
-    contract: Contract
-
-    def row(self, landed: LandedBody, number: int, element: Any, fault: "Fault") -> Reject:
-        """A refused element of a body."""
-        known = element.get("id") if isinstance(element, Mapping) else None
-        return Reject(
-            self.batch,
-            landed,
-            self.contract.name,
-            self.contract.version,
-            fault.reason,
-            number,
-            known if isinstance(known, str) and is_unicode(known) else None,
-            fault.column,
-            value_json(fault.value),
-            payload_json(element),
-        )
-
-    def page(self, landed: LandedBody, reason: str) -> Reject:
-        """A refused body."""
-        return Reject(
-            self.batch, landed, self.contract.name, self.contract.version, reason, payload=body_payload(landed.body)
-        )
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why an element is refused: class of the fault, column and offending value."""
-
-    reason: str
-    column: str | None
-    value: Any
 
 
 @dataclass
@@ -89,35 +43,37 @@ class Listing:
         """Take in one landed list; never raises for what is in it."""
         elements = list_elements(landed.body)
         if elements is None:
-            self.rejects.append(self.rejects_of.page(landed, "not_a_list"))
+            self.rejects.append(self.rejects_of.body(landed, "not_a_list"))
             return
         self.rows_read += len(elements)
         for number, element in enumerate(elements):
-            fault = self._fault(element) or self._take(element)
-            if fault:
-                self.rejects.append(self.rejects_of.row(landed, number, element, fault))
+            refused = self._fault(element) or self._take(element)
+            if refused:
+                known = element.get("id") if isinstance(element, Mapping) else None
+                asset_id = known if isinstance(known, str) and is_unicode(known) else None
+                self.rejects.append(self.rejects_of.row(landed, number, element, refused, asset_id))
 
-    def _fault(self, element: Any) -> Fault | None:
+    def _fault(self, element: Any) -> Refused | None:
         """What breaks a rule of the contract, texts first."""
         if not isinstance(element, Mapping):
-            return Fault("wrong_type", None, element)
+            return Refused("wrong_type", None, element)
         for name in _TEXTS:
             column = self.rejects_of.contract.by_name[name]
             if column.source not in element:
-                return Fault("missing_field", name, None)
+                return Refused("missing_field", name, None)
             value = element[column.source]
             reason = fault_of(value, column)
             if reason:
-                return Fault(reason, name, value)
+                return Refused(reason, name, value)
         return None
 
-    def _take(self, element: Mapping[str, Any]) -> Fault | None:
+    def _take(self, element: Mapping[str, Any]) -> Refused | None:
         try:
             platforms = mapping_json(element.get("platforms"))
         except WrongTypeError:
-            return Fault("wrong_type", "platforms", element.get("platforms"))
+            return Refused("wrong_type", "platforms", element.get("platforms"))
         if element["id"] in self.assets:
-            return Fault("duplicate", "asset_id", element["id"])
+            return Refused("duplicate", "asset_id", element["id"])
         self.assets[element["id"]] = ListedAsset(
             element["id"], element["symbol"] or None, element["name"] or None, platforms
         )

@@ -1,8 +1,7 @@
 """Listed assets and their details as the batch file of ``crypto_asset_dim``, with a report."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +9,15 @@ import pyarrow as pa
 
 from beam_pipelines.assets.bodies import is_list
 from beam_pipelines.assets.details import AssetDetails, read_details
-from beam_pipelines.assets.listing import Fault, Listing, RejectMaker
-from beam_pipelines.batch_files.rejects import Reject
+from beam_pipelines.assets.listing import ListedAsset, Listing
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
-from coinbeam.landing.layout import LandedBody
+
+_LISTED = tuple(field.name for field in fields(ListedAsset))
+_DETAILED = tuple(field.name for field in fields(AssetDetails) if field.name not in _LISTED)
 
 ACTIVE = "active"
 """Status of every listed asset: the list is asked for active coins. The publish infers the other states."""
@@ -50,74 +52,53 @@ class AssetReport:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class AssetBatch:
-    """Everything that one batch says of assets.
+class AssetTable(TableBuilder[str, AssetReport]):
+    """Builds the batch file of the asset dimension: one row for each listed asset, sorted by id.
 
-    Attributes:
-        table: one row for each listed asset, sorted by id.
-        rejects: refused elements and bodies.
-        report: counts.
-    """
-
-    table: pa.Table
-    rejects: list[Reject]
-    report: AssetReport
-
-
-def read_assets(
-    bodies: Iterable[LandedBody],
-    batch: BatchManifest,
-    contract: Contract,
-    known: Mapping[str, datetime | None],
-    missing: int = 0,
-) -> AssetBatch:
-    """Read the landed bodies of a batch; the same bodies give the same table.
+    The bodies of a batch are lists and details, in any order; they are told apart by their shape.
 
     Args:
-        bodies: lists and details, in any order; told apart by their shape.
-        batch: the batch.
         contract: of the dimension.
         known: when the details of known assets were landed.
-        missing: details that were asked for and do not exist.
     """
-    maker = RejectMaker(batch, contract)
-    listing, details, faults, answers = Listing(maker), dict[str, AssetDetails](), list[Reject](), 0
-    for landed in bodies:
-        if is_list(landed.body):
-            listing.add(landed)
-            continue
-        answers += 1
-        found = read_details(landed)
-        if isinstance(found, Fault):
-            faults.append(_refused_details(maker, landed, found))
-        elif found.asset_id not in details or found.details_at > details[found.asset_id].details_at:
-            details[found.asset_id] = found
-    merged = {asset_id: found for asset_id, found in details.items() if asset_id in listing.assets}
-    rejects = listing.rejects + faults
-    had = {asset_id for asset_id, details_at in known.items() if details_at} | merged.keys()
-    report = AssetReport(
-        rows_read=listing.rows_read,
-        assets_listed=len(listing.assets),
-        rows_rejected=sum(reject.level == "row" for reject in listing.rejects),
-        pages_rejected=sum(reject.level == "page" for reject in listing.rejects),
-        details_fetched=len(merged),
-        details_failed=answers + missing - len(merged),
-        details_waiting=len(listing.assets.keys() - had),
-        rejects_by_reason=dict(sorted(Counter(reject.reason for reject in rejects).items())),
-    )
-    return AssetBatch(_table(listing, merged, batch, contract), rejects, report)
 
+    def __init__(self, contract: Contract, known: Mapping[str, datetime | None]) -> None:
+        super().__init__(contract, {"status", *_LISTED, *_DETAILED})
+        self._had_details = frozenset(asset_id for asset_id, details_at in known.items() if details_at)
 
-def _refused_details(maker: RejectMaker, landed: LandedBody, fault: Fault) -> Reject:
-    """Details are a body of one record: unreadable as a body, or refused as its record 0."""
-    return maker.page(landed, fault.reason) if fault.column is None else maker.row(landed, 0, None, fault)
+    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> AssetReport:
+        """Write one batch."""
+        rejects = RejectMaker(given.batch, self.contract)
+        listing, details, faults, answers = Listing(rejects), dict[str, AssetDetails](), list[Reject](), 0
+        for landed in map(read, given.bodies):
+            if is_list(landed.body):
+                listing.add(landed)
+                continue
+            answers += 1
+            found = read_details(landed)
+            if isinstance(found, Refused):  # details are a body of one record
+                is_body = found.column_name is None
+                faults.append(rejects.body(landed, found.reason) if is_body else rejects.row(landed, 0, None, found))
+            elif found.asset_id not in details or found.details_at > details[found.asset_id].details_at:
+                details[found.asset_id] = found
+        merged = {asset_id: found for asset_id, found in details.items() if asset_id in listing.assets}
+        sink.refuse(listing.rejects + faults)
+        sink.rows(self._table(listing, merged, given.batch))
+        return AssetReport(
+            rows_read=listing.rows_read,
+            assets_listed=len(listing.assets),
+            rows_rejected=sum(reject.level == "row" for reject in listing.rejects),
+            pages_rejected=sum(reject.level == "page" for reject in listing.rejects),
+            details_fetched=len(merged),
+            details_failed=answers + given.missing - len(merged),
+            details_waiting=len(listing.assets.keys() - self._had_details - merged.keys()),
+            rejects_by_reason=sink.rejects_by_reason,
+        )
 
-
-def _table(listing: Listing, details: Mapping[str, AssetDetails], batch: BatchManifest, contract: Contract) -> pa.Table:
-    added = {"status": ACTIVE, "source_id": batch.source_id, "batch_id": batch.batch_id}
-    rows = [
-        {**(vars(details[asset_id]) if asset_id in details else {}), **vars(asset), **added}
-        for asset_id, asset in sorted(listing.assets.items())
-    ]
-    return pa.Table.from_pylist(rows, arrow_schema(contract.file_columns))
+    def _table(self, listing: Listing, details: Mapping[str, AssetDetails], batch: BatchManifest) -> pa.Table:
+        assets = sorted(listing.assets)
+        listed, detailed = [listing.assets[asset] for asset in assets], [details.get(asset) for asset in assets]
+        filled: dict[str, list[Any]] = {"status": [ACTIVE] * len(assets)}
+        filled |= {name: [getattr(asset, name) for asset in listed] for name in _LISTED}
+        filled |= {name: [getattr(found, name, None) for found in detailed] for name in _DETAILED}
+        return assemble(arrow_schema(self.contract.file_columns), filled, batch)

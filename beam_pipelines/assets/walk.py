@@ -12,8 +12,9 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_pipelines.assets.bodies import is_detail, is_list
-from beam_pipelines.assets.listing import Listing, RejectMaker
+from beam_pipelines.assets.listing import Listing
 from beam_pipelines.assets.need import by_need, choose, read_known, stem
+from beam_pipelines.batch_files.rejects import RejectMaker
 from beam_pipelines.job.replay import Replay
 from beam_pipelines.landing.files import read_bytes
 from beam_pipelines.snapshot.walk import STATS, ClientFactory, FetchStats, LandingFolder, MarketClient

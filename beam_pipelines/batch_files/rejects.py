@@ -7,6 +7,7 @@ from typing import Any
 from coinbeam.batch.digest import digest
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import format_instant
+from coinbeam.contracts import Contract
 from coinbeam.landing.layout import LandedBody
 
 MAX_VALUE_CHARACTERS = 1_000
@@ -73,18 +74,65 @@ class Reject:
         return json.dumps(self.to_dict()).encode() + b"\n"
 
 
-def value_json(value: Any) -> str:
-    """A value as JSON in ASCII, cut to the length of the column ``value``; infinities and NaN as Python's parser reads
-    them.
+@dataclass(frozen=True)
+class Refused:
+    """Why a record is refused.
+
+    Attributes:
+        reason: class of the fault.
+        column_name: column that broke its rule; None when the record has another shape.
+        value: the offending value.
     """
-    return json.dumps(value)[:MAX_VALUE_CHARACTERS]
+
+    reason: str
+    column_name: str | None
+    value: Any
 
 
-def payload_json(record: Any) -> str:
-    """A record as JSON in ASCII, cut to the length of the column ``payload``."""
-    return json.dumps(record)[:MAX_PAYLOAD_CHARACTERS]
+@dataclass(frozen=True)
+class RejectMaker:
+    """Makes the rejects of one batch.
+
+    Attributes:
+        batch: the batch.
+        contract: of the table that the records were meant for.
+    """
+
+    batch: BatchManifest
+    contract: Contract
+
+    def row(
+        self, landed: LandedBody, number: int, record: Any, refused: Refused, asset_id: str | None = None
+    ) -> Reject:
+        """A refused record of a body."""
+        return Reject(
+            self.batch,
+            landed,
+            self.contract.name,
+            self.contract.version,
+            refused.reason,
+            row_number=number,
+            asset_id=asset_id,
+            column_name=refused.column_name,
+            value=_json(refused.value, MAX_VALUE_CHARACTERS),
+            payload=_json(record, MAX_PAYLOAD_CHARACTERS),
+        )
+
+    def body(self, landed: LandedBody, reason: str, estimated_rows: int = 1, asset_id: str | None = None) -> Reject:
+        """A refused body, its payload the beginning of it."""
+        beginning = landed.body[:MAX_PAYLOAD_CHARACTERS].decode("utf-8", errors="replace")
+        return Reject(
+            self.batch,
+            landed,
+            self.contract.name,
+            self.contract.version,
+            reason,
+            asset_id=asset_id,
+            payload=_json(beginning, MAX_PAYLOAD_CHARACTERS),
+            estimated_rows=estimated_rows,
+        )
 
 
-def body_payload(body: bytes) -> str:
-    """A body that is no page, as a JSON string of its beginning."""
-    return payload_json(body[:MAX_PAYLOAD_CHARACTERS].decode("utf-8", errors="replace"))
+def _json(value: Any, characters: int) -> str:
+    """A value as JSON in ASCII, cut to the length of its column; infinities and NaN as Python's parser reads them."""
+    return json.dumps(value)[:characters]

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_pipelines.batch_files.json_bodies import BodyFault
-from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
+from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.history.bodies import Points, read_points
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, HistoryRules, Integers
 from beam_pipelines.history.specification import (
     Accepted,
     Dropped,
-    Refused,
     Window,
     date_of,
     days_since_epoch,
@@ -78,8 +77,7 @@ class ChartColumns:
         stamps: milliseconds since the epoch.
         values: price, market cap and volume, NaN for null.
         rejects: refused points, or the refused body.
-        counts: what became of the points; ``points_read`` is the sum of all but ``pages_rejected`` and
-            ``values_unmatched`` and the rows.
+        counts: what became of the points; ``points_read`` is the sum of all but ``values_unmatched`` and the rows.
     """
 
     piece: PieceBody
@@ -94,13 +92,11 @@ class ChartColumns:
         """Days since the epoch."""
         return self.stamps // DAY_MS
 
-    def missing_days(self) -> list[date]:
-        """Days of the range asked for without a row; of a file, days between its first and its last row."""
-        return missing_days(self.piece, self.days)
-
 
 def missing_days(piece: PieceBody, days: Integers) -> list[date]:
-    """Days of a piece that are not among the given ones, sorted days since the epoch."""
+    """Days of the range asked for that are not among the given ones, sorted days since the epoch; of a file, days
+    between its first and its last row.
+    """
     if not len(days) and (piece.first is None or piece.last is None):
         return []
     first = int(days[0]) if piece.first is None else days_since_epoch(piece.first)
@@ -112,36 +108,21 @@ def missing_days(piece: PieceBody, days: Integers) -> list[date]:
 
 def read_chart(landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> ChartColumns:
     """Read one landed body; never raises for what is in it."""
-    points = read_points(landed.body)
+    points, rejects = read_points(landed.body), RejectMaker(batch, rules.contract)
     if isinstance(points, BodyFault):
-        return _refuse_body(points, landed, piece, batch, rules)
-    return _ChartReader(points, landed, piece, batch, rules).read()
-
-
-def _refuse_body(
-    fault: BodyFault, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules
-) -> ChartColumns:
-    reject = Reject(
-        batch=batch,
-        landed=landed,
-        table_name=rules.table_name,
-        contract_version=rules.contract_version,
-        reason=fault.reason,
-        asset_id=piece.asset_id,
-        payload=body_payload(landed.body),
-        estimated_rows=1 if piece.first is None or piece.last is None else (piece.last - piece.first).days + 1,
-    )
-    return ChartColumns(piece, landed, rejects=[reject], counts=Counter(pages_rejected=1))
+        days = 1 if piece.first is None or piece.last is None else (piece.last - piece.first).days + 1
+        return ChartColumns(piece, landed, rejects=[rejects.body(landed, points.reason, days, piece.asset_id)])
+    return _ChartReader(points, landed, piece, rejects, rules).read()
 
 
 class _ChartReader:
     """Sorts the points of one body into accepted, dropped and refused ones."""
 
     def __init__(
-        self, points: Points, landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules
+        self, points: Points, landed: LandedBody, piece: PieceBody, rejects: RejectMaker, rules: HistoryRules
     ) -> None:
         self._points = points
-        self._batch = batch
+        self._rejects = rejects
         self._rules = rules
         self._window = piece.window(landed, rules)
         self._result = ChartColumns(piece, landed)
@@ -239,18 +220,8 @@ class _ChartReader:
             if point.is_point
             else point.element
         )
-        return Reject(
-            batch=self._batch,
-            landed=self._result.landed,
-            table_name=self._rules.table_name,
-            contract_version=self._rules.contract_version,
-            reason=refused.reason,
-            row_number=position,
-            asset_id=self._result.piece.asset_id,
-            column_name=refused.column_name,
-            value=value_json(refused.value),
-            payload=payload_json(record),
-        )
+        asset_id = self._result.piece.asset_id
+        return self._rejects.row(self._result.landed, position, record, refused, asset_id)
 
     def _keep_first_of_day(self, accepted: Mask) -> None:
         """The earliest accepted point of each day, the first one in the body among equals."""

@@ -20,6 +20,9 @@ STAMP_COLUMN = "observed_at"
 SERIES_COLUMNS = ("price", "market_cap", "total_volume")
 """The columns that a chart fills, in the order of the contract; the first is the price."""
 
+COMPUTED_COLUMNS = ("asset_id", "date", "observed_at", "ingested_at", "source_id")
+"""Columns that neither a series nor the batch fills; the source of a row is that of its piece."""
+
 DAY_MS = 86_400_000
 EARLIEST_MS = to_micros(EARLIEST) // 1_000
 
@@ -31,47 +34,35 @@ class HistoryRules:
     """The rules of one contract version.
 
     Attributes:
-        table_name: table that accepted points are meant for.
-        contract_version: version written into every reject.
-        file_columns: columns of a batch file, in order.
+        contract: of the daily fact.
         clock_skew_seconds: how far a stamp may lie after the moment of landing.
         settle_minutes: how long after its stamp a point is settled; until then it is "now".
+
+    Raises:
+        ContractError: the contract has other series than the kernel fills, or another type for one.
     """
 
-    table_name: str
-    contract_version: str
-    file_columns: tuple[Column, ...]
+    contract: Contract
     clock_skew_seconds: float
     settle_minutes: float
 
-    @classmethod
-    def from_contract(cls, contract: Contract, clock_skew_seconds: float, settle_minutes: float) -> "HistoryRules":
-        """The rules of a contract.
-
-        Raises:
-            ContractError: the contract has other series than the kernel fills, or another type for one.
-        """
-        filled = tuple(column.name for column in contract.file_columns if column.source)
-        if filled != SERIES_COLUMNS or any(contract.by_name[name].type != "FLOAT64" for name in filled):
+    def __post_init__(self) -> None:
+        filled = tuple(column.name for column in self.contract.source_columns)
+        if filled != SERIES_COLUMNS or any(column.type != "FLOAT64" for column in self.contract.source_columns):
             raise ContractError(
-                f"The history kernel cannot fill {', '.join(filled)} of {contract.name}.", "Teach it the series first."
+                f"The history kernel cannot fill {', '.join(filled)} of {self.contract.name}.",
+                "Teach it the series first.",
             )
-        return cls(contract.name, contract.version, contract.file_columns, clock_skew_seconds, settle_minutes)
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Arrow schema of a batch file."""
-        return arrow_schema(self.file_columns)
-
-    @cached_property
-    def by_name(self) -> dict[str, Column]:
-        """Columns by name."""
-        return {column.name: column for column in self.file_columns}
+        return arrow_schema(self.contract.file_columns)
 
     @cached_property
     def series(self) -> tuple[Column, ...]:
         """The columns that a chart fills, the price first."""
-        return tuple(self.by_name[name] for name in SERIES_COLUMNS)
+        return self.contract.source_columns
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

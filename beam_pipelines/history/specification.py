@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, STAMP_COLUMN, HistoryRules
 from coinbeam.contracts.values import fault_of, is_unpriced
 
@@ -71,21 +72,6 @@ class Dropped:
     """A point that is no fault and no row: ``points_now``, ``points_outside`` or ``rows_unpriced``."""
 
     count: str
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A point that breaks a rule.
-
-    Attributes:
-        reason: class of the fault.
-        column_name: column that broke its rule; None when the element is no point.
-        value: the offending value.
-    """
-
-    reason: str
-    column_name: str | None
-    value: Any
 
 
 Verdict = Accepted | Dropped | Refused

@@ -1,21 +1,21 @@
 """The bodies of a batch as one batch file of ``crypto_market_daily_fact``: sorted by asset and date, each day once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import groupby, pairwise
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.history.chart import ChartColumns, Mask, PieceBody, missing_days, read_chart
-from beam_pipelines.history.rules import SERIES_COLUMNS, HistoryRules
+from beam_pipelines.history.rules import COMPUTED_COLUMNS, SERIES_COLUMNS, HistoryRules
+from beam_pipelines.history.specification import date_of
 from coinbeam.batch.manifest import BatchManifest
-from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.feeds.history.pieces import intervals
-from coinbeam.landing.layout import LandedBody
 
 COUNTS = (
     "points_read",
@@ -28,8 +28,6 @@ COUNTS = (
 )
 
 _INSTANT = pa.timestamp("us", tz="UTC")
-
-ReadBody = Callable[[str], LandedBody]
 
 
 @dataclass(frozen=True)
@@ -121,63 +119,54 @@ class HistoryReport:
         }
 
 
-class _Tally:
-    """What a batch adds up to while it is written."""
+class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
+    """Builds the batch file of pieces of history, one asset after the other, in the same order whatever theirs is.
 
-    def __init__(self) -> None:
-        self.pieces: list[PieceReport] = []
-        self.counts: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.dates: list[str] = []
-
-    def report(self) -> HistoryReport:
-        return HistoryReport(
-            tuple(self.pieces),
-            self.counts["pages_read"],
-            self.counts["pages_rejected"],
-            self.counts["rows_lost"],
-            self.counts["values_unmatched"],
-            dict(sorted(self.reasons.items())),
-            min(self.dates, default=None),
-            max(self.dates, default=None),
-        )
-
-
-def write_history(
-    pieces: Iterable[PieceBody],
-    read: ReadBody,
-    batch: BatchManifest,
-    rules: HistoryRules,
-    csv_sink: BinaryIO,
-    rejects_sink: BinaryIO,
-) -> HistoryReport:
-    """Read the bodies of a batch, one asset after the other, and write the batch file and its rejects.
-
-    The same bodies give the same bytes, whatever their order. Memory holds the bodies of one asset.
+    Memory holds the bodies of one asset.
 
     Args:
-        pieces: the pieces.
-        read: reads a body.
-        batch: the batch.
         rules: rules of the contract.
-        csv_sink: takes the batch file: a header and one line for each day.
-        rejects_sink: takes the rejects, one line of JSON each.
     """
-    tally = _Tally()
-    csv_sink.write(csv_header(rules.file_columns))
-    ordered = sorted(
-        pieces, key=lambda piece: (piece.asset_id, piece.first or date.min, piece.last or date.min, piece.uri or "")
-    )
-    for _, of_asset in groupby(ordered, key=lambda piece: piece.asset_id):
-        asset = list(of_asset)
-        charts = [None if piece.uri is None else read_chart(read(piece.uri), piece, batch, rules) for piece in asset]
-        kept = newest_days([chart for chart in charts if chart is not None])
-        for chart in kept:
-            rejects_sink.write(b"".join(reject.to_line() for reject in chart.rejects))
-        if any(len(chart.stamps) for chart in kept):
-            csv_sink.write(csv_block(asset_table(kept, batch, rules)))
-        _count(asset, charts, kept, tally)
-    return tally.report()
+
+    def __init__(self, rules: HistoryRules) -> None:
+        super().__init__(rules.contract, {*SERIES_COLUMNS, *COMPUTED_COLUMNS})
+        self._rules = rules
+
+    def build(self, given: BatchInput[PieceBody], read: ReadBody, sink: BatchSink) -> HistoryReport:
+        """Write one batch."""
+        reports, own, dates = list[PieceReport](), Counter[str](), list[date]()
+        ordered = sorted(
+            given.bodies,
+            key=lambda piece: (piece.asset_id, piece.first or date.min, piece.last or date.min, piece.uri or ""),
+        )
+        for _, of_asset in groupby(ordered, key=lambda piece: piece.asset_id):
+            pieces = list(of_asset)
+            charts = [
+                None if piece.uri is None else read_chart(read(piece.uri), piece, given.batch, self._rules)
+                for piece in pieces
+            ]
+            landed = [chart for chart in charts if chart is not None]
+            own.update(pages_read=len(landed), unmatched=sum(chart.counts["values_unmatched"] for chart in landed))
+            kept = newest_days(landed)
+            for chart in kept:
+                sink.refuse(chart.rejects)
+            filled = [chart for chart in kept if len(chart.stamps)]
+            if filled:
+                sink.rows(asset_table(filled, given.batch, self._rules))
+            dates += [date_of(day) for chart in filled for day in chart.days[[0, -1]].tolist()]
+            remaining = iter(kept)
+            for piece, body in zip(pieces, charts, strict=True):
+                reports.append(_piece_report(piece, body, None if body is None else next(remaining)))
+        return HistoryReport(
+            pieces=tuple(reports),
+            pages_read=own["pages_read"],
+            pages_rejected=sink.pages_rejected,
+            rows_lost=sink.rows_lost,
+            values_unmatched=own["unmatched"],
+            rejects_by_reason=sink.rejects_by_reason,
+            first_date=min(dates).isoformat() if dates else None,
+            last_date=max(dates).isoformat() if dates else None,
+        )
 
 
 def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
@@ -207,8 +196,8 @@ def _without(chart: ChartColumns, stays: Mask) -> ChartColumns:
 
 
 def asset_table(charts: Sequence[ChartColumns], batch: BatchManifest, rules: HistoryRules) -> pa.Table:
-    """The rows of one asset as a table in the contract's columns and types, sorted by date."""
-    tables = [_table(chart, batch, rules) for chart in charts if len(chart.stamps)]
+    """The rows of one asset as a table in the contract's columns and types, sorted by date; no chart is empty."""
+    tables = [_table(chart, batch, rules) for chart in charts]
     if len(tables) == 1:
         return tables[0]
     joined = pa.concat_tables(tables)
@@ -217,54 +206,37 @@ def asset_table(charts: Sequence[ChartColumns], batch: BatchManifest, rules: His
 
 
 def _table(chart: ChartColumns, batch: BatchManifest, rules: HistoryRules) -> pa.Table:
-    height = len(chart.stamps)
-    constants = {
-        "asset_id": pa.scalar(chart.piece.asset_id),
-        "quote_currency": pa.scalar(batch.quote_currency),
-        "ingested_at": pa.scalar(chart.landed.landed_at, _INSTANT),
-        "source_id": pa.scalar(chart.piece.source_id),
-        "batch_id": pa.scalar(batch.batch_id),
-    }
-    columns = {name: pa.repeat(value, height) for name, value in constants.items()} | {
+    """The rows of one body."""
+    height, piece = len(chart.stamps), chart.piece
+    filled = {
+        "asset_id": pa.repeat(pa.scalar(piece.asset_id), height),
         "date": pa.array(chart.days.astype(np.int32)).cast(pa.date32()),
         "observed_at": pa.array(chart.stamps * 1_000).cast(_INSTANT),
+        "ingested_at": pa.repeat(pa.scalar(chart.landed.landed_at, _INSTANT), height),
+        "source_id": pa.repeat(pa.scalar(piece.source_id), height),
     }
     for name, values in zip(SERIES_COLUMNS, chart.values, strict=True):
-        columns[name] = pa.array(values, from_pandas=True)
-    return pa.Table.from_arrays([columns[field.name] for field in rules.schema], schema=rules.schema)
+        filled[name] = pa.array(values, from_pandas=True)
+    return assemble(rules.schema, filled, batch)
 
 
-def _count(
-    asset: Sequence[PieceBody], charts: Sequence[ChartColumns | None], kept: Sequence[ChartColumns], tally: _Tally
-) -> None:
-    """Add the pieces of one asset to the tally; a gap is a day that the piece's own body lacks, whichever body its row
-    comes from.
+def _piece_report(piece: PieceBody, chart: ChartColumns | None, kept: ChartColumns | None) -> PieceReport:
+    """What became of one piece; a gap is a day that its own body lacks, whichever body the row of the day comes from.
+
+    Args:
+        piece: the piece.
+        chart: its body, None when there is none.
+        kept: its rows that are in the batch file.
     """
-    remaining = iter(kept)
-    for piece, chart in zip(asset, charts, strict=True):
-        if chart is None:
-            tally.pieces.append(_piece_report(piece, missing_days(piece, np.empty(0, np.int64)), Counter(), None))
-            continue
-        final = next(remaining)
-        tally.pieces.append(
-            _piece_report(piece, chart.missing_days(), final.counts + Counter(rows_valid=len(final.stamps)), chart)
-        )
-        tally.reasons.update(reject.reason for reject in chart.rejects)
-        lost = sum(reject.estimated_rows for reject in chart.rejects)
-        own = {name: chart.counts[name] for name in ("pages_rejected", "values_unmatched")}
-        tally.counts.update(pages_read=1, rows_lost=lost, **own)
-        tally.dates += [_day(day) for day in (final.days[[0, -1]].tolist() if len(final.stamps) else [])]
-
-
-def _piece_report(
-    piece: PieceBody, missing: list[date], counts: Counter[str], chart: ChartColumns | None
-) -> PieceReport:
-    rows = chart.days if chart is not None else np.empty(0, np.int64)
-    first, last = (_day(int(rows[0])), _day(int(rows[-1]))) if len(rows) else (None, None)
+    days = np.empty(0, np.int64) if chart is None else chart.days
+    counts = Counter[str]() if kept is None else kept.counts + Counter(rows_valid=len(kept.stamps))
+    missing = missing_days(piece, days)
+    ends = [date_of(day) for day in days[[0, -1]].tolist()] if len(days) else [None, None]
+    first, last = piece.first or ends[0], piece.last or ends[1]
     return PieceReport(
         asset_id=piece.asset_id,
-        first=piece.first.isoformat() if piece.first else first,
-        last=piece.last.isoformat() if piece.last else last,
+        first=first.isoformat() if first else None,
+        last=last.isoformat() if last else None,
         source_id=piece.source_id,
         days_missing=len(missing),
         missing_days=tuple(intervals(missing)),
@@ -273,7 +245,3 @@ def _piece_report(
         error=piece.error,
         **{name: counts[name] for name in COUNTS},
     )
-
-
-def _day(day: int) -> str:
-    return str(np.datetime64(day, "D"))

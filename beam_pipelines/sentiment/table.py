@@ -2,26 +2,27 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.batch_files.json_bodies import BodyFault
-from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
+from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import EARLIEST
 from coinbeam.contracts.values import fault_of
-from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DAY = timedelta(days=1)
+_OF_ENTRY = ("date", "value", "classification", "observed_at")
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,6 @@ class IndexValue:
     def date(self) -> date:
         """The UTC day that it stands for."""
         return self.observed_at.date()
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why an entry is refused: class of the fault, column and offending value."""
-
-    reason: str
-    column: str | None
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -84,61 +76,65 @@ class IndexReport:
         return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class IndexBatch:
-    """Everything that one batch says of the index.
+class IndexTable(TableBuilder[str, IndexReport]):
+    """Builds the batch file of the index: one row for each day, sorted. Of several bodies the one that was landed last
+    counts.
 
-    Attributes:
-        table: one row for each day, sorted.
-        rejects: refused entries and bodies.
-        report: counts.
+    Args:
+        contract: of the fact.
+        clock_skew_seconds: how far a stamp may lie after the moment of landing.
     """
 
-    table: pa.Table
-    rejects: list[Reject]
-    report: IndexReport
+    def __init__(self, contract: Contract, clock_skew_seconds: float) -> None:
+        super().__init__(contract, {*_OF_ENTRY, "ingested_at"})
+        self._clock_skew = timedelta(seconds=clock_skew_seconds)
+
+    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> IndexReport:
+        """Write one batch."""
+        rejects, counts = RejectMaker(given.batch, self.contract), Counter[str]()
+        days: dict[date, tuple[IndexValue, datetime]] = {}
+        bodies = sorted(map(read, given.bodies), key=lambda landed: (landed.landed_at, landed.uri), reverse=True)
+        for landed in bodies:
+            entries = read_entries(landed.body)
+            if isinstance(entries, BodyFault):
+                sink.refuse([rejects.body(landed, entries.reason)])
+                continue
+            counts["rows_read"] += len(entries)
+            for number, entry in enumerate(entries):
+                found = read_entry(entry, self.contract, landed.landed_at + self._clock_skew)
+                if isinstance(found, Refused):
+                    sink.refuse([rejects.row(landed, number, entry, found)])
+                elif found.date in days:
+                    counts["rows_duplicate"] += 1
+                else:
+                    days[found.date] = found, landed.landed_at
+        found_days = sorted(days)
+        sink.rows(self._table([days[day] for day in found_days], given.batch))
+        span = (found_days[-1] - found_days[0]).days + 1 if found_days else 0
+        absent = [day for day in (found_days[0] + _DAY * number for number in range(span)) if day not in days]
+        missing = [day.isoformat() for day in absent if day not in NEVER_PUBLISHED]
+        return IndexReport(
+            pages_read=len(bodies),
+            pages_rejected=sink.pages_rejected,
+            rows_read=counts["rows_read"],
+            rows_valid=sink.rows_valid,
+            rows_duplicate=counts["rows_duplicate"],
+            rows_rejected=sink.rows_rejected,
+            days_missing=len(missing),
+            missing_days=missing,
+            days_never_published=len(absent) - len(missing),
+            first_date=found_days[0].isoformat() if found_days else None,
+            last_date=found_days[-1].isoformat() if found_days else None,
+            rejects_by_reason=sink.rejects_by_reason,
+        )
+
+    def _table(self, rows: Sequence[tuple[IndexValue, datetime]], batch: BatchManifest) -> pa.Table:
+        filled = {name: [getattr(value, name) for value, _ in rows] for name in _OF_ENTRY}
+        filled["ingested_at"] = [landed_at for _, landed_at in rows]
+        return assemble(arrow_schema(self.contract.file_columns), filled, batch)
 
 
-@dataclass
-class _Days:
-    """The days found so far, each once, and what was refused."""
-
-    batch: BatchManifest
-    contract: Contract
-    clock_skew: timedelta
-    values: dict[date, tuple[IndexValue, LandedBody]] = field(default_factory=dict)
-    rejects: list[Reject] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, landed: LandedBody) -> None:
-        """Take in one body; never raises for what is in it."""
-        self.counts["pages_read"] += 1
-        entries = read_entries(landed.body)
-        if isinstance(entries, BodyFault):
-            self.counts["pages_rejected"] += 1
-            self.rejects.append(self._reject(landed, entries.reason, None, None, body_payload(landed.body)))
-            return
-        for number, entry in enumerate(entries):
-            self._take(landed, number, entry)
-
-    def _take(self, landed: LandedBody, number: int, entry: Any) -> None:
-        self.counts["rows_read"] += 1
-        found = read_entry(entry, self.contract, landed.landed_at + self.clock_skew)
-        if isinstance(found, Fault):
-            self.counts["rows_rejected"] += 1
-            self.rejects.append(self._reject(landed, found.reason, number, found, payload_json(entry)))
-        elif found.date in self.values:
-            self.counts["rows_duplicate"] += 1
-        else:
-            self.values[found.date] = found, landed
-
-    def _reject(self, landed: LandedBody, reason: str, number: int | None, fault: Fault | None, payload: str) -> Reject:
-        column, value = (fault.column, value_json(fault.value)) if fault else (None, None)
-        version = self.contract.version
-        return Reject(self.batch, landed, self.contract.name, version, reason, number, None, column, value, payload)
-
-
-def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue | Fault:
+def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue | Refused:
     """Judge one entry: stamp, value and class, in this order.
 
     The newest entry, which says when the next one comes, is today's value and a value like any other: the index of a
@@ -150,21 +146,21 @@ def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue |
         latest: later stamps come from the future, aware.
     """
     if not isinstance(entry, Mapping):
-        return Fault("wrong_type", None, entry)
+        return Refused("wrong_type", None, entry)
     missing = [name for name, source in (("observed_at", "timestamp"), ("value", "value")) if source not in entry]
     if missing:
-        return Fault("missing_field", missing[0], None)
+        return Refused("missing_field", missing[0], None)
     observed_at = _stamp(entry["timestamp"], latest)
-    if isinstance(observed_at, Fault):
+    if isinstance(observed_at, Refused):
         return observed_at
     value = _integer(entry["value"])
     reason = fault_of(value, contract.by_name["value"])
     if reason or not isinstance(value, int):
-        return Fault(reason or "wrong_type", "value", entry["value"])
+        return Refused(reason or "wrong_type", "value", entry["value"])
     band = classification(value)
     given = entry.get("value_classification", band)
     if given != band:
-        return Fault("classification_mismatch", "classification", given)
+        return Refused("classification_mismatch", "classification", given)
     return IndexValue(value, band, observed_at)
 
 
@@ -173,66 +169,14 @@ def _integer(given: Any) -> Any:
     return int(given) if isinstance(given, str) and _INTEGER.fullmatch(given) else given
 
 
-def _stamp(given: Any, latest: datetime) -> datetime | Fault:
+def _stamp(given: Any, latest: datetime) -> datetime | Refused:
     """The midnight that a text of epoch seconds names."""
     seconds = _integer(given)
     if type(seconds) is not int:
-        return Fault("null_value" if given is None else "wrong_type", "observed_at", given)
+        return Refused("null_value" if given is None else "wrong_type", "observed_at", given)
     if seconds < EARLIEST.timestamp():
-        return Fault("below_minimum", "observed_at", given)
+        return Refused("below_minimum", "observed_at", given)
     if seconds > latest.timestamp():
-        return Fault("future_observation", "observed_at", given)
+        return Refused("future_observation", "observed_at", given)
     moment = datetime.fromtimestamp(seconds, UTC)
-    return moment if seconds % 86_400 == 0 else Fault("not_midnight", "observed_at", given)
-
-
-def read_index(
-    bodies: Iterable[LandedBody], batch: BatchManifest, contract: Contract, clock_skew_seconds: float
-) -> IndexBatch:
-    """Read the bodies of a batch; the same bodies give the same table. Of several bodies the one that was landed last
-    counts.
-
-    Args:
-        bodies: landed bodies or foreign files.
-        batch: the batch.
-        contract: of the fact.
-        clock_skew_seconds: how far a stamp may lie after the moment of landing.
-    """
-    days = _Days(batch, contract, timedelta(seconds=clock_skew_seconds))
-    for landed in sorted(bodies, key=lambda landed: (landed.landed_at, landed.uri), reverse=True):
-        days.add(landed)
-    return IndexBatch(_table(days), days.rejects, _report(days))
-
-
-def _table(days: _Days) -> pa.Table:
-    added = {"source_id": days.batch.source_id, "batch_id": days.batch.batch_id}
-    rows = [
-        {**vars(value), "date": day, "ingested_at": landed.landed_at, **added}
-        for day, (value, landed) in sorted(days.values.items())
-    ]
-    return pa.Table.from_pylist(rows, arrow_schema(days.contract.file_columns))
-
-
-def _report(days: _Days) -> IndexReport:
-    found = sorted(days.values)
-    absent = [day for day in _between(found) if day not in days.values]
-    missing = [day.isoformat() for day in absent if day not in NEVER_PUBLISHED]
-    counts = {
-        name: days.counts[name]
-        for name in ("pages_read", "pages_rejected", "rows_read", "rows_duplicate", "rows_rejected")
-    }
-    return IndexReport(
-        **counts,
-        rows_valid=len(found),
-        days_missing=len(missing),
-        missing_days=missing,
-        days_never_published=len(absent) - len(missing),
-        first_date=found[0].isoformat() if found else None,
-        last_date=found[-1].isoformat() if found else None,
-        rejects_by_reason=dict(sorted(Counter(reject.reason for reject in days.rejects).items())),
-    )
-
-
-def _between(found: list[date]) -> list[date]:
-    """All days from the first to the last."""
-    return [found[0] + _DAY * number for number in range((found[-1] - found[0]).days + 1)] if found else []
+    return moment if seconds % 86_400 == 0 else Refused("not_midnight", "observed_at", given)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_pipelines.batch_files.builder import assemble
 from beam_pipelines.snapshot.layout import Layout, Record
 from beam_pipelines.snapshot.rules import (
+    INGESTED_COLUMN,
     OBSERVED_COLUMN,
     REALIZED_VOLATILITY_COLUMN,
     VOLATILITY_COLUMN,
@@ -204,29 +206,13 @@ def to_table(pages: Sequence[MarketColumns], batch: BatchManifest, rules: Market
     numbers = (
         np.concatenate([page.numbers for page in pages], axis=1) if pages else np.empty((len(rules.number_columns), 0))
     )
-    height = numbers.shape[1]
-    added = _added_columns(pages, batch, height)
-    arrays = []
-    for field, column in zip(rules.schema, rules.file_columns, strict=True):
-        if column.name in added:
-            arrays.append(added[column.name].cast(field.type))
-        elif column.type == "FLOAT64":
-            arrays.append(pa.array(numbers[rules.number_row[column.name]], field.type, from_pandas=True))
-        else:
-            parts = [page.arrays.get(column.name, pa.nulls(page.height, field.type)) for page in pages]
-            arrays.append(pa.concat_arrays(parts or [pa.nulls(0, field.type)]))
-    return pa.Table.from_arrays(arrays, schema=rules.schema)
-
-
-def _added_columns(pages: Sequence[MarketColumns], batch: BatchManifest, height: int) -> dict[str, pa.Array]:
-    """The columns that no field of the body fills."""
     landed = np.repeat(np.array([page.landed_micros for page in pages], np.int64), [page.height for page in pages])
-    constants = {
-        "quote_currency": pa.scalar(batch.quote_currency),
-        "snapshot_at": pa.scalar(batch.snapshot_at, pa.timestamp("us", tz="UTC")),
-        "snapshot_date": pa.scalar(batch.snapshot_at.date(), pa.date32()),
-        "time_id": pa.scalar(batch.snapshot_at.hour * 60 + batch.snapshot_at.minute, pa.int64()),
-        "source_id": pa.scalar(batch.source_id),
-        "batch_id": pa.scalar(batch.batch_id),
-    }
-    return {name: pa.repeat(value, height) for name, value in constants.items()} | {"ingested_at": pa.array(landed)}
+    filled = {INGESTED_COLUMN: pa.array(landed, pa.timestamp("us", tz="UTC"))}
+    for column, row in zip(rules.number_columns, numbers, strict=True):
+        filled[column.name] = pa.array(row, from_pandas=True)
+    for column in rules.contract.source_columns:
+        if column.name not in filled:
+            kind = rules.schema.field(column.name).type
+            parts = [page.arrays.get(column.name, pa.nulls(page.height, kind)) for page in pages]
+            filled[column.name] = pa.concat_arrays(parts or [pa.nulls(0, kind)])
+    return assemble(rules.schema, filled, batch)

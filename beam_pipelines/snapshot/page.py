@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_pipelines.batch_files.json_bodies import BodyFault, plain
-from beam_pipelines.batch_files.rejects import Reject, body_payload, payload_json, value_json
+from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.snapshot.bodies import Page, Row, read_body
 from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
 from beam_pipelines.snapshot.layout import Record, lay_out
 from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
-from beam_pipelines.snapshot.specification import Accepted, Refused, Unpriced, validate_row
+from beam_pipelines.snapshot.specification import Accepted, Unpriced, validate_row
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
 from coinbeam.contracts.values import fault_of, is_unpriced
@@ -30,7 +30,6 @@ class PageColumns:
         rejects: refused rows, or the refused page.
         rows_read: elements of the page.
         rows_unpriced: rows without a price.
-        pages_rejected: 1 when the body is no page.
         unknown_fields: fields that the contract does not know.
         sparkline_unusable: accepted rows whose sparkline is malformed, so that their statistics are null.
     """
@@ -41,7 +40,6 @@ class PageColumns:
     rejects: list[Reject] = field(default_factory=list)
     rows_read: int = 0
     rows_unpriced: int = 0
-    pages_rejected: int = 0
     unknown_fields: frozenset[str] = frozenset()
     sparkline_unusable: int = 0
 
@@ -53,37 +51,25 @@ class PageColumns:
 
 def read_page(landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
     """Read one landed body; never raises for what is in it."""
-    page = read_body(landed.body)
+    page, rejects = read_body(landed.body), RejectMaker(batch, rules.contract)
     if isinstance(page, BodyFault):
-        return _refuse_page(page, landed, batch, rules)
-    return _PageReader(page, landed, batch, rules).read()
-
-
-def _refuse_page(fault: BodyFault, landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
-    reject = Reject(
-        batch=batch,
-        landed=landed,
-        table_name=rules.table_name,
-        contract_version=rules.contract_version,
-        reason=fault.reason,
-        payload=body_payload(landed.body),
-        estimated_rows=batch.per_page,
-    )
-    return PageColumns(batch, rules, rejects=[reject], pages_rejected=1)
+        return PageColumns(batch, rules, rejects=[rejects.body(landed, page.reason, batch.per_page)])
+    return _PageReader(page, landed, rejects, rules).read()
 
 
 class _PageReader:
     """Sorts the rows of one page into accepted, unpriced and refused ones."""
 
-    def __init__(self, page: Page, landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> None:
+    def __init__(self, page: Page, landed: LandedBody, rejects: RejectMaker, rules: MarketRules) -> None:
         self._page = page
         self._landed = landed
+        self._rejects = rejects
         self._landed_micros = to_micros(landed.landed_at)
         self._rules = rules
         self._layout, self._records = lay_out(page.rows, rules)
         self._prices = read_prices(page.rows) if self._layout.has_sparkline else []
         self._is_flat = holds_flat_arrays(page.body, self._prices) if self._prices else True
-        self._result = PageColumns(batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
+        self._result = PageColumns(rejects.batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
 
     def read(self) -> PageColumns:
         """The columns of the page, by the vectorised path; rows that it finds unusual are judged one by one and put
@@ -113,12 +99,11 @@ class _PageReader:
         return [number for number, _ in kept], [record for _, record in kept]
 
     def _drop_unpriced(self) -> None:
-        price, asset_id = (
-            self._layout.fields.index(str(self._rules.by_name[name].source)) for name in (PRICE_COLUMN, ID_COLUMN)
-        )
+        columns, fields = self._rules.contract.by_name, self._layout.fields
+        price, asset_id = (fields.index(str(columns[name].source)) for name in (PRICE_COLUMN, ID_COLUMN))
         for position, record in enumerate(self._records):
             if record is not None and not record[price] and is_unpriced(record[price]):
-                if fault_of(record[asset_id], self._rules.by_name[ID_COLUMN]):
+                if fault_of(record[asset_id], columns[ID_COLUMN]):
                     self._judge(position)
                 else:
                     self._records[position] = None
@@ -149,20 +134,10 @@ class _PageReader:
         )
 
     def _reject(self, position: int, row: Row, refused: Refused) -> Reject:
-        id_column = self._rules.by_name[ID_COLUMN]
+        id_column = self._rules.contract.by_name[ID_COLUMN]
         asset_id = row.get(id_column.source) if isinstance(row, dict) else None
-        return Reject(
-            batch=self._result.batch,
-            landed=self._landed,
-            table_name=self._rules.table_name,
-            contract_version=self._rules.contract_version,
-            reason=refused.reason,
-            row_number=position,
-            asset_id=None if fault_of(asset_id, id_column) else asset_id,
-            column_name=refused.column_name,
-            value=value_json(refused.value),
-            payload=payload_json(row),
-        )
+        known = None if fault_of(asset_id, id_column) else asset_id
+        return self._rejects.row(self._landed, position, row, refused, known)
 
     def _fill_statistics(self, columns: MarketColumns, numbers: Sequence[int]) -> None:
         if self._prices:

@@ -16,8 +16,12 @@ from coinbeam.errors import ContractError
 ID_COLUMN = "asset_id"
 PRICE_COLUMN = "current_price"
 OBSERVED_COLUMN = "observed_at"
+INGESTED_COLUMN = "ingested_at"
 VOLATILITY_COLUMN = "volatility_7d"
 REALIZED_VOLATILITY_COLUMN = "realized_volatility_7d"
+
+COMPUTED_COLUMNS = frozenset({VOLATILITY_COLUMN, REALIZED_VOLATILITY_COLUMN, INGESTED_COLUMN})
+"""Columns that neither a field of the body nor the batch fills."""
 
 SPARKLINE_FIELD = "sparkline_in_7d"
 """Source field of the two statistics; the contract lists it as ignored, since no column holds it."""
@@ -35,55 +39,35 @@ class MarketRules:
     """The rules of one contract version.
 
     Attributes:
-        table_name: table that accepted rows are meant for.
-        contract_version: version written into every reject.
-        file_columns: columns of a batch file, in order.
-        ignored_fields: fields of the body that are known and not stored.
+        contract: of the fact table.
         clock_skew_seconds: how far ``last_updated`` may lie after the moment of landing.
+
+    Raises:
+        ContractError: a column is filled from the body in a type, or bound to a list of values, that the kernel does
+            not know.
     """
 
-    table_name: str
-    contract_version: str
-    file_columns: tuple[Column, ...]
-    ignored_fields: frozenset[str]
+    contract: Contract
     clock_skew_seconds: float
 
-    @classmethod
-    def from_contract(cls, contract: Contract, clock_skew_seconds: float) -> "MarketRules":
-        """The rules of a contract.
-
-        Raises:
-            ContractError: a column is filled from the body in a type, or bound to a list of values, that the kernel
-                does not know.
-        """
-        unknown = [c.name for c in contract.file_columns if c.source and (c.type in {"BOOL", "DATE"} or c.accepted)]
+    def __post_init__(self) -> None:
+        columns = self.contract.source_columns
+        unknown = [c.name for c in columns if c.type in {"BOOL", "DATE"} or c.accepted]
         if unknown:
             raise ContractError(
-                f"The market kernel cannot fill {', '.join(unknown)} of {contract.name}.", "Teach it the type first."
+                f"The market kernel cannot fill {', '.join(unknown)} of {self.contract.name}.",
+                "Teach it the type first.",
             )
-        return cls(
-            contract.name, contract.version, contract.file_columns, contract.ignored_source_fields, clock_skew_seconds
-        )
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Arrow schema of a batch file."""
-        return arrow_schema(self.file_columns)
-
-    @cached_property
-    def source_columns(self) -> tuple[Column, ...]:
-        """Columns that a field of the body fills, in order."""
-        return tuple(column for column in self.file_columns if column.source)
+        return arrow_schema(self.contract.file_columns)
 
     @cached_property
     def column_of_field(self) -> dict[str, Column]:
         """Columns by the field that fills them, in order."""
-        return {str(column.source): column for column in self.source_columns}
-
-    @cached_property
-    def source_fields(self) -> frozenset[str]:
-        """Fields of the body that fill a column."""
-        return frozenset(self.column_of_field)
+        return {str(column.source): column for column in self.contract.source_columns}
 
     @cached_property
     def never_absent(self) -> frozenset[str]:
@@ -93,14 +77,9 @@ class MarketRules:
         )
 
     @cached_property
-    def by_name(self) -> dict[str, Column]:
-        """Columns by name."""
-        return {column.name: column for column in self.file_columns}
-
-    @cached_property
     def number_columns(self) -> tuple[Column, ...]:
         """FLOAT64 columns, in order, statistics included: the rows of the number block of a page."""
-        return tuple(column for column in self.file_columns if column.type == "FLOAT64")
+        return tuple(column for column in self.contract.file_columns if column.type == "FLOAT64")
 
     @cached_property
     def number_row(self) -> dict[str, int]:
@@ -117,7 +96,7 @@ class MarketRules:
         stored.
         """
         return (
-            field in self.source_fields
-            or field in self.ignored_fields
+            field in self.column_of_field
+            or field in self.contract.ignored_source_fields
             or _PRICE_CHANGE_FIELD.fullmatch(field) is not None
         )

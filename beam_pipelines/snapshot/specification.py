@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.snapshot.rules import ID_COLUMN, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
 from coinbeam.contracts.values import Fault, Value, convert, fault_of, is_unpriced
 
@@ -29,21 +30,6 @@ class Unpriced:
     """A row without a price: no fault, no row."""
 
 
-@dataclass(frozen=True)
-class Refused:
-    """A row that breaks a rule.
-
-    Attributes:
-        reason: class of the fault.
-        column_name: column that broke its rule; None when the row is no object.
-        value: the offending value.
-    """
-
-    reason: str
-    column_name: str | None
-    value: Any
-
-
 Verdict = Accepted | Unpriced | Refused
 
 
@@ -62,8 +48,8 @@ def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed
     """
     if not isinstance(row, Mapping):
         return Refused("wrong_type", None, row)
-    columns = rules.column_of_field
-    id_field, price_field = str(rules.by_name[ID_COLUMN].source), str(rules.by_name[PRICE_COLUMN].source)
+    columns, by_name = rules.column_of_field, rules.contract.by_name
+    id_field, price_field = str(by_name[ID_COLUMN].source), str(by_name[PRICE_COLUMN].source)
     if id_field not in row:
         return Refused("missing_field", ID_COLUMN, None)
     if fault := fault_of(row[id_field], columns[id_field]):

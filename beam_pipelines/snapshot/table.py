@@ -3,23 +3,18 @@ read.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.batch_files.rejects import Reject
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder
 from beam_pipelines.snapshot.columns import MarketColumns, to_table
-from beam_pipelines.snapshot.page import PageColumns, read_page
-from beam_pipelines.snapshot.rules import ID_COLUMN, OBSERVED_COLUMN, MarketRules
-from coinbeam.batch.manifest import BatchManifest
-from coinbeam.contracts.arrow import csv_block, csv_header
-from coinbeam.landing.layout import LandedBody
-
-_BLOCK_ROWS = 4_096  # bounds the memory of the text form of a snapshot
+from beam_pipelines.snapshot.page import read_page
+from beam_pipelines.snapshot.rules import COMPUTED_COLUMNS, ID_COLUMN, OBSERVED_COLUMN, MarketRules
+from coinbeam.batch.universe import top_n
 
 
 @dataclass(frozen=True)
@@ -60,59 +55,48 @@ class SnapshotReport:
         return dict(vars(self))
 
 
-class SnapshotMerger:
-    """Collects the pages of one snapshot.
+class SnapshotTable(TableBuilder[str, SnapshotReport]):
+    """Builds the batch file of a snapshot from its pages: each asset once, a top N cut to its N.
+
+    Memory holds one page and the columns of the snapshot.
 
     Args:
-        batch: the batch that all pages belong to.
         rules: rules of the contract.
     """
 
-    def __init__(self, batch: BatchManifest, rules: MarketRules) -> None:
-        self._batch = batch
+    def __init__(self, rules: MarketRules) -> None:
+        super().__init__(rules.contract, {column.name for column in rules.contract.source_columns} | COMPUTED_COLUMNS)
         self._rules = rules
-        self._columns: list[MarketColumns] = []
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._unknown: set[str] = set()
 
-    def add(self, page: PageColumns) -> None:
-        """Take in one page; its rejects are counted, not kept."""
-        if page.columns is not None:
-            self._columns.append(page.columns)
-        self._unknown |= page.unknown_fields
-        self._reasons.update(reject.reason for reject in page.rejects)
-        self._counts.update(
-            pages_read=1,
-            pages_rejected=page.pages_rejected,
-            rows_read=page.rows_read,
-            rows_unpriced=page.rows_unpriced,
-            rows_rejected=sum(reject.level == "row" for reject in page.rejects),
-            rows_lost=sum(reject.estimated_rows for reject in page.rejects),
-            sparkline_unusable=page.sparkline_unusable,
-        )
-
-    def table(self) -> pa.Table:
-        """The accepted rows, each asset once, in the order of the pages."""
-        return newest_rows(to_table(self._columns, self._batch, self._rules))
-
-    def report(self, rows_distinct: int, rows_valid: int) -> SnapshotReport:
-        """The counts, given how many rows the table has, and how many of them were written."""
-        counts = self._counts
-        accepted = sum(columns.height for columns in self._columns)
+    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> SnapshotReport:
+        """Write one snapshot."""
+        columns, unknown, counts = list[MarketColumns](), set[str](), Counter[str]()
+        for uri in given.bodies:
+            page = read_page(read(uri), given.batch, self._rules)
+            sink.refuse(page.rejects)
+            columns += [page.columns] if page.columns is not None else []
+            unknown |= page.unknown_fields
+            counts.update(
+                pages_read=1,
+                rows_read=page.rows_read,
+                rows_unpriced=page.rows_unpriced,
+                sparkline_unusable=page.sparkline_unusable,
+            )
+        distinct = newest_rows(to_table(columns, given.batch, self._rules))
+        sink.rows(distinct.slice(0, top_n(given.batch.universe)))
         return SnapshotReport(
             pages_read=counts["pages_read"],
-            pages_rejected=counts["pages_rejected"],
+            pages_rejected=sink.pages_rejected,
             rows_read=counts["rows_read"],
             rows_unpriced=counts["rows_unpriced"],
-            rows_duplicate=accepted - rows_distinct,
-            rows_surplus=rows_distinct - rows_valid,
-            rows_rejected=counts["rows_rejected"],
-            rows_lost=counts["rows_lost"],
-            rows_valid=rows_valid,
+            rows_duplicate=sum(page.height for page in columns) - distinct.num_rows,
+            rows_surplus=distinct.num_rows - sink.rows_valid,
+            rows_rejected=sink.rows_rejected,
+            rows_lost=sink.rows_lost,
+            rows_valid=sink.rows_valid,
             sparkline_unusable=counts["sparkline_unusable"],
-            rejects_by_reason=dict(sorted(self._reasons.items())),
-            unknown_fields=sorted(self._unknown),
+            rejects_by_reason=sink.rejects_by_reason,
+            unknown_fields=sorted(unknown),
         )
 
 
@@ -125,41 +109,3 @@ def newest_rows(table: pa.Table) -> pa.Table:
     order = np.lexsort((np.arange(len(assets)), -observed, assets))
     is_first = np.append(True, assets[order][1:] != assets[order][:-1])
     return table.take(pa.array(np.sort(order[is_first])))
-
-
-def write_snapshot(
-    bodies: Iterable[LandedBody],
-    batch: BatchManifest,
-    rules: MarketRules,
-    csv_sink: BinaryIO,
-    rejects_sink: BinaryIO,
-    limit: int | None = None,
-) -> SnapshotReport:
-    """Read landed pages one after the other and write the batch file and its rejects.
-
-    The same bodies in the same order give the same bytes. Memory holds one page and the columns of the snapshot.
-
-    Args:
-        bodies: landed bodies, in order.
-        batch: the batch that they belong to.
-        rules: rules of the contract.
-        csv_sink: takes the batch file: a header and one line for each asset.
-        rejects_sink: takes the rejects, one line of JSON each.
-        limit: at most so many assets are written, the first of the pages.
-    """
-    merger = SnapshotMerger(batch, rules)
-    for body in bodies:
-        page = read_page(body, batch, rules)
-        _write_rejects(page.rejects, rejects_sink)
-        merger.add(page)
-    distinct = merger.table()
-    table = distinct.slice(0, limit)
-    csv_sink.write(csv_header(rules.file_columns))
-    for start in range(0, table.num_rows, _BLOCK_ROWS):
-        csv_sink.write(csv_block(table.slice(start, _BLOCK_ROWS)))
-    return merger.report(distinct.num_rows, table.num_rows)
-
-
-def _write_rejects(rejects: Iterable[Reject], sink: BinaryIO) -> None:
-    for reject in rejects:
-        sink.write(reject.to_line())

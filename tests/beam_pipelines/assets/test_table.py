@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from beam_pipelines.assets.canonical import WrongTypeError, list_json, mapping_json
 from beam_pipelines.assets.details import AssetDetails, read_details
-from beam_pipelines.assets.listing import Fault
 from beam_pipelines.assets.need import by_need, choose, read_known, stem
-from beam_pipelines.assets.table import AssetBatch, read_assets
+from beam_pipelines.assets.table import AssetTable
+from beam_pipelines.batch_files.rejects import Refused
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block
 from coinbeam.errors import SettingsError
 from coinbeam.landing.layout import LandedBody, object_name, stem_and_revision
+from tests.beam_pipelines.built import Built, build
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 BATCH = BatchManifest("20260102T0000Z-usd-all", "coins_list", "file", AT, "usd", 1, "all")
@@ -38,11 +39,11 @@ def landed(content: Any, uri: str = "list.json", at: datetime = AT) -> LandedBod
     return LandedBody(uri, content if isinstance(content, bytes) else json.dumps(content).encode(), at)
 
 
-def batch(*contents: Any, **kwargs: Any) -> AssetBatch:
-    return read_assets([landed(content) for content in contents], BATCH, CONTRACT, kwargs.pop("known", {}), **kwargs)
+def batch(*contents: Any) -> Built:
+    return build(AssetTable(CONTRACT, {}), BATCH, [landed(content) for content in contents])
 
 
-def details(**fields: Any) -> AssetDetails | Fault:
+def details(**fields: Any) -> AssetDetails | Refused:
     return read_details(landed({"id": "bitcoin", **fields}))
 
 
@@ -152,8 +153,8 @@ def test_details_fill_their_columns() -> None:
 )
 def test_details_of_a_wrong_type_are_a_fault_and_the_asset_waits(fields: dict[str, Any], column: str) -> None:
     found = details(**fields)
-    assert isinstance(found, Fault)
-    assert found.column == column
+    assert isinstance(found, Refused)
+    assert found.column_name == column
     result = batch([GOOD], {"id": "bitcoin", **fields})
     assert (result.report.details_fetched, result.report.details_failed, result.report.details_waiting) == (0, 1, 1)
     assert result.rejects[0].column_name == column
@@ -167,7 +168,7 @@ def test_the_newest_details_count_and_those_of_unlisted_assets_do_not() -> None:
         landed({"id": "renamed"}),
         landed([GOOD]),
     ]
-    result = read_assets(bodies, BATCH, CONTRACT, {})
+    result = build(AssetTable(CONTRACT, {}), BATCH, bodies)
     assert result.table["country_origin"].to_pylist() == ["new"]
     assert result.table["details_at"].to_pylist() == [later]
     assert (result.report.details_fetched, result.report.details_failed) == (1, 2)

@@ -20,7 +20,7 @@ FIRST, LAST = date(2026, 1, 1), date(2026, 1, 10)
 @pytest.fixture(scope="session")
 def rules() -> HistoryRules:
     """The rules of the real contract."""
-    return HistoryRules.from_contract(load_contract("crypto_market_daily_fact"), 300, 35)
+    return HistoryRules(load_contract("crypto_market_daily_fact"), 300, 35)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.history.bodies import is_chart, read_points
-from beam_pipelines.history.chart import ChartColumns, PieceBody, read_chart
+from beam_pipelines.history.chart import ChartColumns, PieceBody, missing_days, read_chart
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.specification import date_of
 from coinbeam.batch.manifest import BatchManifest
@@ -55,7 +55,9 @@ def test_late_stamps_belong_to_the_day_of_their_date(read: Read) -> None:
     assert dates(chart) == ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]
     assert chart.values[0].tolist() == [1, 2, 3, 4]
     assert datetime.fromtimestamp(chart.stamps[2] / 1_000, UTC).isoformat() == "2026-01-03T23:39:21+00:00"
-    assert [day.isoformat() for day in chart.missing_days()] == [f"2026-01-{day:02d}" for day in range(5, 11)]
+    assert [day.isoformat() for day in missing_days(chart.piece, chart.days)] == [
+        f"2026-01-{day:02d}" for day in range(5, 11)
+    ]
 
 
 def test_of_several_points_of_a_day_the_earliest_accepted_one_stands_for_it_in_any_order(read: Read) -> None:
@@ -95,11 +97,12 @@ def test_the_last_point_of_a_file_is_now_unless_it_stands_at_midnight(read: Read
     assert dates(read([points[0], points[2]], foreign)) == ["2025-05-13", "2025-05-14"]
 
 
-def test_gaps_stay_gaps(read: Read, foreign: PieceBody) -> None:
+def test_gaps_stay_gaps(read: Read, foreign: PieceBody, piece: PieceBody) -> None:
     chart = read([("2026-01-02", 1.0, 1.0, 1.0), ("2026-01-05", 1.0, 1.0, 1.0)], foreign)
-    assert [day.isoformat() for day in chart.missing_days()] == ["2026-01-03", "2026-01-04"]
-    assert read({"prices": [], "market_caps": [], "total_volumes": []}, foreign).missing_days() == []
-    assert len(read({"prices": [], "market_caps": [], "total_volumes": []}).missing_days()) == 10
+    assert [day.isoformat() for day in missing_days(chart.piece, chart.days)] == ["2026-01-03", "2026-01-04"]
+    empty = {"prices": [], "market_caps": [], "total_volumes": []}
+    assert missing_days(foreign, read(empty, foreign).days) == []
+    assert len(missing_days(piece, read(empty).days)) == 10
 
 
 def test_series_are_joined_by_stamp(read: Read) -> None:
@@ -182,7 +185,7 @@ def test_an_unreadable_body_is_one_reject_for_all_its_days(read: Read, body: byt
     [reject] = chart.rejects
     assert (reject.level, reject.reason, reject.estimated_rows) == ("page", reason, 10)
     assert not is_chart(body)
-    assert len(chart.missing_days()) == 10
+    assert len(missing_days(chart.piece, chart.days)) == 10
 
 
 EXPORT = b"snapped_at,price,market_cap,total_volume\n"
@@ -242,4 +245,4 @@ def test_arrays_that_only_look_like_pairs_are_not_read_as_pairs() -> None:
 
 def test_a_contract_of_other_series_is_refused() -> None:
     with pytest.raises(ContractError, match="cannot fill"):
-        HistoryRules.from_contract(load_contract("crypto_market_snapshot_fact"), 300, 35)
+        HistoryRules(load_contract("crypto_market_snapshot_fact"), 300, 35)

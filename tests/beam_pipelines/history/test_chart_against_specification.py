@@ -12,9 +12,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.history.chart import PieceBody, read_chart
 from beam_pipelines.history.rules import DAY_MS, HistoryRules
-from beam_pipelines.history.specification import Accepted, Dropped, RawPoint, Refused, Window, judge_point, stamp_fault
+from beam_pipelines.history.specification import Accepted, Dropped, RawPoint, Window, judge_point, stamp_fault
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import LandedBody
 

@@ -14,10 +14,11 @@ import pytest
 
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
-from beam_pipelines.history.table import COUNTS, HistoryReport, write_history
+from beam_pipelines.history.table import COUNTS, HistoryReport, HistoryTable
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
+from tests.beam_pipelines.built import build_from
 
 Written = tuple[list[dict[str, str]], list[dict[str, Any]], HistoryReport, bytes]
 Write = Callable[..., Written]
@@ -30,15 +31,15 @@ def write(batch: BatchManifest, rules: HistoryRules) -> Write:
 
     def writing(given: dict[PieceBody, LandedBody | None]) -> Written:
         bodies = {piece.uri: landed for piece, landed in given.items()}
-        out, rejects = io.BytesIO(), io.BytesIO()
-        report = write_history(given, lambda uri: bodies[uri], batch, rules, out, rejects)  # type: ignore[arg-type,return-value]
+        built = build_from(HistoryTable(rules), batch, given, lambda uri: bodies[uri])  # type: ignore[arg-type,return-value]
+        report: HistoryReport = built.report
         for piece in report.pieces:
             assert piece.points_read == sum(getattr(piece, name) for name in COUNTS if name != "points_read")
-        lines = list(csv.DictReader(io.StringIO(out.getvalue().decode())))
+        lines = list(csv.DictReader(io.StringIO(built.csv.decode())))
         assert report.totals()["rows_valid"] == len(lines)
         keys = [(line["asset_id"], line["date"]) for line in lines]
         assert keys == sorted(set(keys))
-        return lines, [json.loads(line) for line in rejects.getvalue().splitlines()], report, out.getvalue()
+        return lines, built.lines, report, built.csv
 
     return writing
 

@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipelines.sentiment.bodies import is_index
-from beam_pipelines.sentiment.table import IndexBatch, read_index
+from beam_pipelines.sentiment.table import IndexTable
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
+from tests.beam_pipelines.built import Built, build
 
 CONTRACT = load_contract("fear_greed_fact")
 BATCH = BatchManifest("b", "fear_greed", "alternative_me", datetime(2026, 1, 10, tzinfo=UTC), "usd", 1, "fear_greed")
 LANDED_AT = datetime(2026, 1, 10, 1, 0, tzinfo=UTC)
 
-Read = Callable[..., IndexBatch]
+Read = Callable[..., Built]
 
 
 def entry(day: str, value: Any = "50", band: Any = "Neutral", **more: Any) -> dict[str, Any]:
@@ -33,13 +34,13 @@ def entry(day: str, value: Any = "50", band: Any = "Neutral", **more: Any) -> di
 def read() -> Read:
     """Reads entries, or a body as it is, and checks that each is accounted for."""
 
-    def reading(*bodies: Any, landed_at: datetime = LANDED_AT) -> IndexBatch:
+    def reading(*bodies: Any, landed_at: datetime = LANDED_AT) -> Built:
         raws = [
             body if isinstance(body, bytes) else json.dumps({"data": body, "metadata": {"error": None}}).encode()
             for body in bodies
         ]
         landed = [LandedBody(str(number), raw, landed_at + timedelta(hours=number)) for number, raw in enumerate(raws)]
-        index = read_index(landed, BATCH, CONTRACT, 300)
+        index = build(IndexTable(CONTRACT, 300), BATCH, landed)
         report = index.report
         assert report.rows_read == report.rows_valid + report.rows_duplicate + report.rows_rejected
         assert index.table.num_rows == report.rows_valid
@@ -99,7 +100,7 @@ def test_a_bad_entry_costs_only_itself(read: Read, bad: Any, reason: str, column
 @given(value=st.integers(0, 100), band=st.sampled_from(["Extreme Fear", "Fear", "Neutral", "Greed", "Extreme Greed"]))
 def test_a_class_is_accepted_exactly_when_it_is_that_of_its_band(value: int, band: str) -> None:
     body = json.dumps({"data": [entry("2026-01-01", str(value), band)]}).encode()
-    report = read_index([LandedBody("x", body, LANDED_AT)], BATCH, CONTRACT, 300).report
+    report = build(IndexTable(CONTRACT, 300), BATCH, [LandedBody("x", body, LANDED_AT)]).report
     assert report.rows_valid == (classification(value) == band)
 
 

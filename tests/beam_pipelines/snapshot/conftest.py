@@ -21,7 +21,7 @@ Row = dict[str, Any]
 @pytest.fixture(scope="session")
 def rules() -> MarketRules:
     """The rules of the real contract, with five minutes of clock skew."""
-    return MarketRules.from_contract(load_contract("crypto_market_snapshot_fact"), 300)
+    return MarketRules(load_contract("crypto_market_snapshot_fact"), 300)
 
 
 @pytest.fixture(scope="session")

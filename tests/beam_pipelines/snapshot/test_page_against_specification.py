@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.batch_files.json_bodies import BodyFault
+from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.snapshot.bodies import read_body
 from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
 from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
-from beam_pipelines.snapshot.specification import Accepted, Refused, Unpriced, validate_row
+from beam_pipelines.snapshot.specification import Accepted, Unpriced, validate_row
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.instants import to_micros
@@ -195,7 +196,7 @@ def _bits(page: PageColumns, rules: MarketRules) -> list[dict[str, Any]]:
     table = page.table
     assert table.schema == rules.schema
     table.validate(full=True)
-    wanted = [c.name for c in rules.file_columns if c.source or c.name.endswith("volatility_7d")]
+    wanted = [c.name for c in rules.contract.file_columns if c.source or c.name.endswith("volatility_7d")]
     columns = [
         table[name].cast(pa.int64()) if pa.types.is_timestamp(table[name].type) else table[name] for name in wanted
     ]

@@ -42,4 +42,4 @@ def test_a_contract_that_the_kernel_cannot_keep_is_refused_at_launch(change: dic
         dataclasses.replace(column, **change) if column.name == "ath" else column for column in contract.columns
     )  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="cannot fill ath"):
-        MarketRules.from_contract(dataclasses.replace(contract, columns=columns), 300)
+        MarketRules(dataclasses.replace(contract, columns=columns), 300)

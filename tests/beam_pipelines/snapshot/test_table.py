@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_pipelines.snapshot.rules import MarketRules
-from beam_pipelines.snapshot.table import SnapshotReport, write_snapshot
+from beam_pipelines.snapshot.table import SnapshotReport, SnapshotTable
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import LandedBody
 from coinbeam.settings import ROOT
+from tests.beam_pipelines.built import build
 
 CAPTURES = ROOT.parent / "shared" / "captures" / "markets"
 Row = dict[str, Any]
@@ -33,9 +34,8 @@ def write(land: Callable[..., LandedBody], batch: BatchManifest, rules: MarketRu
     def run(*pages: bytes | list[Any], landed_at: datetime | None = None) -> tuple[SnapshotReport, bytes, list[Row]]:
         moment = {"landed_at": landed_at} if landed_at else {}
         bodies = [land(page, uri=f"page-{number:05d}.json", **moment) for number, page in enumerate(pages, 1)]
-        csv, rejects = io.BytesIO(), io.BytesIO()
-        report = write_snapshot(bodies, batch, rules, csv, rejects)
-        return report, csv.getvalue(), [json.loads(line) for line in rejects.getvalue().splitlines()]
+        built = build(SnapshotTable(rules), batch, bodies)
+        return built.report, built.csv, built.lines
 
     return run
 
@@ -118,7 +118,7 @@ def test_a_difficult_number_survives_to_the_csv(
 
 def test_the_header_is_the_contract(write: Write, rules: MarketRules) -> None:
     report, csv, _ = write([])
-    assert csv.decode().splitlines() == [",".join(f'"{column.name}"' for column in rules.file_columns)]
+    assert csv.decode().splitlines() == [",".join(f'"{column.name}"' for column in rules.contract.file_columns)]
     assert report.rows_valid == 0
 
 

@@ -2,7 +2,6 @@
 rows.
 """
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +13,15 @@ import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from beam_pipelines.batch_files.builder import BatchInput
+from beam_pipelines.batch_files.write import WriteBatch
 from beam_pipelines.landing.files import read_landed
 from beam_pipelines.snapshot.rules import MarketRules
-from beam_pipelines.snapshot.table import write_snapshot
-from beam_pipelines.snapshot.write import METRICS_NAMESPACE, SnapshotInput, WriteSnapshots
+from beam_pipelines.snapshot.table import SnapshotTable
 from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.landing.layout import pack
+from tests.beam_pipelines.built import build_from
 
 Row = dict[str, Any]
 
@@ -27,7 +29,7 @@ Row = dict[str, Any]
 @pytest.fixture
 def snapshot(
     tmp_path: Path, batch: BatchManifest, good_row: Callable[..., Row], land: Callable[..., Any]
-) -> SnapshotInput:
+) -> BatchInput[str]:
     """Three landed pages: good rows, a bad and an unpriced one, and one that is HTML."""
     bodies = [
         [good_row(id="a"), good_row(id="b")],
@@ -40,29 +42,28 @@ def snapshot(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pack(page, land(page).landed_at))
         uris.append(str(path))
-    return SnapshotInput(
+    return BatchInput(
         batch, tuple(uris), str(tmp_path / "out" / "crypto.csv"), str(tmp_path / "out" / "rejected.ndjson")
     )
 
 
-def _run(snapshot: SnapshotInput, rules: MarketRules) -> Any:
+def _run(snapshot: BatchInput[str], rules: MarketRules) -> Any:
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    _ = pipeline | beam.Create([snapshot]) | WriteSnapshots(rules)
+    _ = pipeline | beam.Create([snapshot]) | WriteBatch(SnapshotTable(rules))
     result = pipeline.run()
     result.wait_until_finish()
     return result
 
 
-def test_files_are_those_of_the_kernel_without_beam(snapshot: SnapshotInput, rules: MarketRules) -> None:
+def test_files_are_those_of_the_kernel_without_beam(snapshot: BatchInput[str], rules: MarketRules) -> None:
     _run(snapshot, rules)
-    csv, rejects = io.BytesIO(), io.BytesIO()
-    write_snapshot(map(read_landed, snapshot.uris), snapshot.batch, rules, csv, rejects)
-    assert Path(snapshot.csv_uri).read_bytes() == csv.getvalue()
-    assert Path(snapshot.rejects_uri).read_bytes() == rejects.getvalue()
+    built = build_from(SnapshotTable(rules), snapshot.batch, snapshot.bodies, read_landed)
+    assert Path(snapshot.csv_uri).read_bytes() == built.csv
+    assert [json.loads(line) for line in Path(snapshot.rejects_uri).read_text().splitlines()] == built.lines
 
 
-def test_counters_say_what_became_of_every_row(snapshot: SnapshotInput, rules: MarketRules) -> None:
-    counters = _run(snapshot, rules).metrics().query(MetricsFilter().with_namespace(METRICS_NAMESPACE))["counters"]
+def test_counters_say_what_became_of_every_row(snapshot: BatchInput[str], rules: MarketRules) -> None:
+    counters = _run(snapshot, rules).metrics().query(MetricsFilter().with_namespace(SNAPSHOT_FACT))["counters"]
     found = {counter.key.metric.name: counter.committed for counter in counters}
     expected = {
         "pages_read": 3,
@@ -78,7 +79,7 @@ def test_counters_say_what_became_of_every_row(snapshot: SnapshotInput, rules: M
     assert {name: found[name] for name in expected} == expected
 
 
-def test_a_retry_overwrites_and_leaves_nothing_beside(snapshot: SnapshotInput, rules: MarketRules) -> None:
+def test_a_retry_overwrites_and_leaves_nothing_beside(snapshot: BatchInput[str], rules: MarketRules) -> None:
     _run(snapshot, rules)
     first = Path(snapshot.csv_uri).read_bytes()
     _run(snapshot, rules)
@@ -86,15 +87,17 @@ def test_a_retry_overwrites_and_leaves_nothing_beside(snapshot: SnapshotInput, r
     assert sorted(path.name for path in Path(snapshot.csv_uri).parent.iterdir()) == ["crypto.csv", "rejected.ndjson"]
 
 
-def test_a_page_that_is_gone_fails_the_job_and_leaves_no_half_file(snapshot: SnapshotInput, rules: MarketRules) -> None:
-    Path(snapshot.uris[1]).unlink()
+def test_a_page_that_is_gone_fails_the_job_and_leaves_no_half_file(
+    snapshot: BatchInput[str], rules: MarketRules
+) -> None:
+    Path(snapshot.bodies[1]).unlink()
     with pytest.raises(Exception, match=r"page-00001\.json\.gz cannot be read"):
         _run(snapshot, rules)
     assert list(Path(snapshot.csv_uri).parent.iterdir()) == []
 
 
-def test_a_damaged_gzip_page_is_refused_and_the_rest_is_written(snapshot: SnapshotInput, rules: MarketRules) -> None:
-    first = Path(snapshot.uris[0])
+def test_a_damaged_gzip_page_is_refused_and_the_rest_is_written(snapshot: BatchInput[str], rules: MarketRules) -> None:
+    first = Path(snapshot.bodies[0])
     first.write_bytes(first.read_bytes()[:-20])
     _run(snapshot, rules)
     rejected = [json.loads(line) for line in Path(snapshot.rejects_uri).read_text().splitlines()]
@@ -102,11 +105,11 @@ def test_a_damaged_gzip_page_is_refused_and_the_rest_is_written(snapshot: Snapsh
     assert Path(snapshot.csv_uri).read_text().count("\n") == 2  # the header and the row of the second page
 
 
-def test_a_top_n_is_cut_after_repeated_assets_are_dropped(snapshot: SnapshotInput, rules: MarketRules) -> None:
+def test_a_top_n_is_cut_after_repeated_assets_are_dropped(snapshot: BatchInput[str], rules: MarketRules) -> None:
     counters = (
-        _run(replace(snapshot, limit=1), rules)
+        _run(replace(snapshot, batch=replace(snapshot.batch, universe="top-1")), rules)
         .metrics()
-        .query(MetricsFilter().with_namespace(METRICS_NAMESPACE))["counters"]
+        .query(MetricsFilter().with_namespace(SNAPSHOT_FACT))["counters"]
     )
     found = {counter.key.metric.name: counter.committed for counter in counters}
     assert (found["rows_valid"], found["rows_surplus"], found["rows_duplicate"]) == (1, 1, 1)

@@ -1,0 +1,204 @@
+"""How a feed turns the landed bodies of a batch into its batch file: its builder gives rows and rejects to a sink, and
+says beforehand which columns it fills.
+"""
+
+import pickle
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+from beam_pipelines.batch_files.rejects import Reject
+from coinbeam.batch.jobs import JobSpec
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.batch.tables import REJECTS
+from coinbeam.contracts import Contract
+from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.errors import ContractError
+from coinbeam.landing.layout import LandedBody
+
+ReadBody = Callable[[str], LandedBody]
+Body = TypeVar("Body")
+
+_BLOCK_ROWS = 4_096  # bounds the memory of the text form of a batch
+
+_OF_BATCH: Mapping[str, Callable[[BatchManifest], Any]] = {
+    "quote_currency": lambda batch: batch.quote_currency,
+    "snapshot_at": lambda batch: batch.snapshot_at,
+    "snapshot_date": lambda batch: batch.snapshot_at.date(),
+    "time_id": lambda batch: batch.snapshot_at.hour * 60 + batch.snapshot_at.minute,
+    "source_id": lambda batch: batch.source_id,
+    "batch_id": lambda batch: batch.batch_id,
+}
+"""Columns that the batch itself fills, in any table that has them."""
+
+
+@dataclass(frozen=True)
+class BatchInput(Generic[Body]):
+    """One batch to write.
+
+    Attributes:
+        batch: the batch.
+        bodies: its landed bodies, in order, in the form that the builder takes.
+        csv_uri: the batch file to write.
+        rejects_uri: the file of rejects to write.
+        missing: bodies that were asked for and do not exist.
+    """
+
+    batch: BatchManifest
+    bodies: tuple[Body, ...]
+    csv_uri: str
+    rejects_uri: str
+    missing: int = 0
+
+    @classmethod
+    def of(
+        cls, batch: BatchManifest, bodies: Iterable[Body], output: str, job: JobSpec, table: str, part: str = "*"
+    ) -> "BatchInput[Body]":
+        """A batch with the names of its files.
+
+        Args:
+            batch: the batch.
+            bodies: its landed bodies.
+            output: folder of the files.
+            job: the job that writes them.
+            table: what the batch file loads.
+            part: stamp or name of the batch in the names of files.
+        """
+        return cls(batch, tuple(bodies), f"{output}/{job.file(table, part)}", f"{output}/{job.file(REJECTS, part)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The batch as it travels: thousands of bodies share most of their words, and a job graph has a limit."""
+        return {**vars(self), "bodies": zlib.compress(pickle.dumps(self.bodies), 1)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The batch as it came."""
+        vars(self).update({**state, "bodies": pickle.loads(zlib.decompress(state["bodies"]))})
+
+
+class BatchSink:
+    """Takes the rows and the rejects of one batch, writes them as they come, and counts them.
+
+    Args:
+        contract: of the table.
+        csv: takes the batch file: a header and one line for each row.
+        rejects: takes the rejects, one line of JSON each.
+
+    Attributes:
+        rows_valid: rows of the batch file.
+        rows_rejected: records refused.
+        rows_lost: records refused, plus the rows that refused bodies were asked for.
+        pages_rejected: bodies refused.
+    """
+
+    def __init__(self, contract: Contract, csv: BinaryIO, rejects: BinaryIO) -> None:
+        self._csv, self._rejects = csv, rejects
+        self._reasons: Counter[str] = Counter()
+        self.rows_valid = self.rows_rejected = self.rows_lost = self.pages_rejected = 0
+        csv.write(csv_header(contract.file_columns))
+
+    def rows(self, table: pa.Table) -> None:
+        """Write rows, which are in the columns and types of the contract."""
+        for start in range(0, table.num_rows, _BLOCK_ROWS):
+            self._csv.write(csv_block(table.slice(start, _BLOCK_ROWS)))
+        self.rows_valid += table.num_rows
+
+    def refuse(self, rejects: Iterable[Reject]) -> None:
+        """Write rejects."""
+        for reject in rejects:
+            self._rejects.write(reject.to_line())
+            self._reasons[reject.reason] += 1
+            self.rows_rejected += reject.level == "row"
+            self.pages_rejected += reject.level == "page"
+            self.rows_lost += reject.estimated_rows
+
+    @property
+    def rejects_by_reason(self) -> dict[str, int]:
+        """Rejected records, rows and bodies, by reason, sorted."""
+        return dict(sorted(self._reasons.items()))
+
+
+class BatchReport(Protocol):
+    """What became of the bodies of a batch; its whole numbers are counted by the runner."""
+
+    @property
+    def rejects_by_reason(self) -> dict[str, int]:
+        """Rejected records by reason."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form."""
+        ...
+
+
+Report = TypeVar("Report", bound=BatchReport)
+
+
+class TableBuilder(ABC, Generic[Body, Report]):
+    """Makes the rows of one table; it travels to the workers.
+
+    Args:
+        contract: of the table.
+        fills: names of all columns that the builder fills, from a field of a body or by its own code. Those that the
+            batch fills need no mention.
+
+    Raises:
+        ContractError: a column of the batch file is filled by nobody and would be null, or one that is filled is none.
+    """
+
+    def __init__(self, contract: Contract, fills: Collection[str]) -> None:
+        refuse_unfilled(contract, fills)
+        self.contract = contract
+
+    @abstractmethod
+    def build(self, given: BatchInput[Body], read: ReadBody, sink: BatchSink) -> Report:
+        """Write one batch: the same bodies give the same bytes.
+
+        Args:
+            given: the batch.
+            read: reads a body.
+            sink: takes rows and rejects.
+        """
+
+
+def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:
+    """Compare the columns of a batch file with those that code fills.
+
+    Raises:
+        ContractError: a column is filled by nobody, or one that is filled is no column.
+    """
+    columns = [column.name for column in contract.file_columns]
+    unfilled = [name for name in columns if name not in fills and name not in _OF_BATCH]
+    if unfilled:
+        raise ContractError(
+            f"Nothing fills {', '.join(unfilled)} of {contract.name}: every row would be null there.",
+            "Fill it in the table module of its feed, or mark it filledOnPublish in the contract.",
+        )
+    unknown = sorted(set(fills) - set(columns))
+    if unknown:
+        raise ContractError(
+            f"The job fills {', '.join(unknown)}, which batch files of {contract.name} do not have.",
+            f"Add it to sql/{contract.dataset}/{contract.name}/contract.yaml, or remove the code that fills it.",
+        )
+
+
+def assemble(schema: pa.Schema, filled: Mapping[str, pa.Array | Sequence[Any]], batch: BatchManifest) -> pa.Table:
+    """Rows in the columns and types of a contract.
+
+    Args:
+        schema: of the batch file.
+        filled: columns of one length, by name, as arrays or as Python values.
+        batch: fills the others.
+    """
+    height = len(next(iter(filled.values())))
+    columns = []
+    for field in schema:
+        values = filled.get(field.name)
+        if values is None:
+            values = pa.repeat(pa.scalar(_OF_BATCH[field.name](batch), field.type), height)
+        columns.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,67 @@
+"""The Beam shell around a table builder: a batch is one element, so that no row ever crosses from one step to
+another.
+"""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+from apache_beam.typehints.decorators import no_annotations
+
+from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, TableBuilder
+from beam_pipelines.landing.files import atomic_writer, read_page_body
+
+
+class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[BatchReport]]):
+    """`BatchInput` to the report of the builder; the files are there when a report is.
+
+    Each file is written under a temporary name and renamed, so that a retry overwrites and no reader sees half a file.
+
+    Args:
+        builder: makes the rows.
+    """
+
+    def __init__(self, builder: TableBuilder[Any, Any]) -> None:
+        super().__init__()
+        self._builder = builder
+
+    @no_annotations  # Beam does not see that any batch is a BatchInput[Any]
+    def expand(self, batches: PCollection[BatchInput[Any]]) -> PCollection[BatchReport]:
+        """Wire the transform."""
+        return batches | "Spread batches" >> beam.Reshuffle() | "Write batch" >> beam.ParDo(WriteBatchFn(self._builder))
+
+
+class WriteBatchFn(beam.DoFn):
+    """Streams the bodies of a batch through its builder into its files, and counts what became of the rows.
+
+    Args:
+        builder: makes the rows.
+    """
+
+    def __init__(self, builder: TableBuilder[Any, Any]) -> None:
+        super().__init__()
+        self._builder = builder
+
+    def setup(self) -> None:
+        """Keep the garbage collector from walking what lives for the whole job."""
+        gc.freeze()
+
+    @no_annotations
+    def process(self, given: BatchInput[Any]) -> Iterator[BatchReport]:
+        """Write one batch.
+
+        Raises:
+            TerminalError: a landed body is gone.
+        """
+        with atomic_writer(given.rejects_uri) as rejects, atomic_writer(given.csv_uri) as csv:
+            report = self._builder.build(given, read_page_body, BatchSink(self._builder.contract, csv, rejects))
+        table, counts = self._builder.contract.name, report.to_dict()
+        for name, value in counts.items():
+            if isinstance(value, int):
+                Metrics.counter(table, name).inc(value)
+        for reason, records in report.rejects_by_reason.items():
+            Metrics.counter(table, f"rejected_{reason}").inc(records)
+        yield report
