@@ -213,6 +213,7 @@ class HistorySettings(_Section):
     piece_days: Annotated[int, Field(ge=1, le=5_000, description="Most days that one call asks for")] = 365
     chunk_pieces: Annotated[int, Field(ge=1, le=1_000, description="Pieces of one batch of a backfill")] = 40
     max_parallel: Annotated[int, Field(ge=1, le=16, description="Batches of a backfill at the same time")] = 2
+    calls_per_day: CallsPerDay = Field(300, description="Most calls that backfills spend on one UTC day, by default")
     rate_share: Annotated[
         float, Field(gt=0, lt=1, description="Share of the calls per minute that backfills use; snapshots use the rest")
     ] = 0.2

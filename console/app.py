@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from coinbeam import __version__
+from coinbeam.settings import LARGEST_TOP, MOST_CALLS_PER_DAY
 from console.output import Format
 from console.release import release
 
@@ -37,7 +38,7 @@ UniverseOption = Annotated[
     typer.Option(help="Which assets. Default: the setting market.universe."),
 ]
 IdsOption = Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas.")]
-TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1)]
+TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1, max=LARGEST_TOP)]
 CategoryOption = Annotated[str | None, typer.Option(help="CoinGecko category id.")]
 CurrencyOption = Annotated[str | None, typer.Option(help="Currency of all prices.")]
 
@@ -220,7 +221,7 @@ def backfill(
     ] = None,
     quote_currency: CurrencyOption = None,
     calls_per_day: Annotated[
-        int | None, typer.Option(help="Most calls that backfills spend on one UTC day.", min=1)
+        int | None, typer.Option(help="Most calls that backfills spend on one UTC day.", min=1, max=MOST_CALLS_PER_DAY)
     ] = None,
     source: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.clock import format_instant, utc_now
+from coinbeam.feeds.forms import BackfillForm, form_defaults
 from coinbeam.feeds.history import BackfillSteps, describe, request_from
 from coinbeam.feeds.history.coverage import AssetCoverage, Coverage
 from coinbeam.feeds.history.pieces import newest_closed_day
@@ -24,20 +25,10 @@ Form = dict[str, Any]
 
 def backfill_form(settings: Settings, given: Mapping[str, Any]) -> Form:
     """Every field of the backfill's trigger form, given or by default."""
-    defaults: Form = {
-        "assets": None,
-        "top_n": min(settings.market.top_n, 250),
-        "from_date": None,
-        "to_date": None,
-        "quote_currency": settings.market.quote_currency,
-        "only_gaps": False,
-        "source": None,
-        "asset_of": None,
-        "runner": settings.runner.value,
-        "calls_per_day": 300,
-        "dry_run": True,
+    return {
+        **form_defaults(BackfillForm, settings),
+        **{name: value for name, value in given.items() if value is not None},
     }
-    return {**defaults, **{name: value for name, value in given.items() if value is not None}}
 
 
 def run_backfill(given: Mapping[str, Any], source: str | None, mode: str) -> int:

@@ -14,6 +14,7 @@ from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import describe, present_instant, request_from
+from coinbeam.feeds.forms import SnapshotForm, form_defaults
 from coinbeam.feeds.snapshot.steps import Ingestion
 from coinbeam.ops.status import last_batches, open_rejects
 from coinbeam.settings import MarketSource, Settings, load_settings
@@ -60,18 +61,8 @@ class RunCommand:
 
     def conf(self, settings: Settings) -> dict[str, Any]:
         """Every field of the trigger form, given or from the settings."""
-        market = settings.market
-        defaults = {
-            "universe": market.universe.value,
-            "ids": ",".join(market.ids),
-            "top_n": market.top_n,
-            "category": market.category or "",
-        }
         return {
-            **defaults,
-            "quote_currency": market.quote_currency,
-            "runner": settings.runner.value,
-            "replay_batch": None,
+            **form_defaults(SnapshotForm, settings),
             **self.form,
             "replay_date": None,
             "snapshot_at": self.instant(settings),

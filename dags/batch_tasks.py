@@ -6,12 +6,12 @@ from typing import Any
 
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
-from airflow.sdk import Asset, Param, TriggerRule
+from airflow.sdk import Asset, TriggerRule
 
 from coinbeam.batch.jobs import JobSpec
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.settings import Runner, load_settings
+from coinbeam.settings import load_settings
 from dags.lineage import script_lineage
 from dags.operations import RetryTransientErrors, alert_failure
 
@@ -48,31 +48,6 @@ def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
             "on_failure_callback": alert_failure,
         },
     }
-
-
-def runner_param(runner: Runner) -> Param:
-    """The field of a trigger form that tells where the Beam jobs run; the deployment decides, so there is one
-    choice.
-    """
-    return Param(
-        runner.value,
-        type="string",
-        title="Beam runner",
-        description="local: in a process of the worker. dataflow: on Google Cloud, by Flex Templates. The setting "
-        "`runner` decides.",
-        enum=[runner.value],
-    )
-
-
-def currency_param(configured: str) -> Param:
-    """The field of a trigger form that chooses the currency of prices: the usual ones, and the one of the settings."""
-    return Param(
-        configured,
-        type="string",
-        title="Quote currency",
-        description="Currency of all prices, a lower-case code.",
-        enum=sorted({configured, "usd", "eur", "gbp", "jpy", "btc", "eth"}),
-    )
 
 
 class ScriptOperator(BigQueryInsertJobOperator):

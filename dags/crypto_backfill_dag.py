@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task, task_group
+from airflow.sdk import DAG, TriggerRule, chain, get_current_context, task, task_group
 
 from coinbeam.batch.kinds import HISTORY
 from coinbeam.batch.tables import DAILY_FACT, REJECTS
-from coinbeam.settings import Settings, load_settings
+from coinbeam.feeds.forms import BackfillForm
+from coinbeam.settings import load_settings
 from dags.batch_tasks import (
     ANY_SUCCESS,
-    currency_param,
     dag_arguments,
     fact_asset,
     load_task,
-    runner_param,
     script_task,
 )
 from dags.beam_jobs import beam_job
 from dags.calendar import calendar_script, calendar_tasks
+from dags.forms import form_params
 from dags.operations import resolve_incidents
 
 DOC = """
@@ -50,87 +50,6 @@ settings = load_settings()
 JOB_TIMEOUT = timedelta(hours=6)
 PLAN = "ti.xcom_pull(task_ids='plan_backfill')"
 ONE = "ti.xcom_pull(task_ids='history_batch.prepare', map_indexes=ti.map_index)"
-
-
-def dag_params(settings: Settings) -> dict[str, Param]:
-    """The trigger form: what is asked for, then how it is run."""
-    return selection_params(settings) | run_params(settings)
-
-
-def selection_params(settings: Settings) -> dict[str, Param]:
-    """The fields that select assets and days."""
-    market = settings.market
-    return {
-        "assets": Param(
-            None,
-            type=["null", "string"],
-            title="Asset ids",
-            description="CoinGecko ids, separated by commas. Empty: the top N of the newest snapshot.",
-        ),
-        "top_n": Param(
-            min(market.top_n, 250),
-            type="integer",
-            title="Top N",
-            description="How many assets by market cap, when no ids are given.",
-            minimum=1,
-            maximum=50_000,
-        ),
-        "from_date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="From",
-            description="First day. Empty: as far back as one call of the plan reaches; for files everything.",
-        ),
-        "to_date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="To",
-            description="Last day, included. Empty: the newest closed day.",
-        ),
-        "quote_currency": currency_param(market.quote_currency),
-        "only_gaps": Param(
-            False,
-            type="boolean",
-            title="Only gaps",
-            description="Ask only for days that have no row and that the source was never asked for.",
-        ),
-        "source": Param(
-            None,
-            type=["null", "string"],
-            title="Files to read",
-            description="A glob of landed bodies or CSV exports to read instead of asking; no call is made.",
-        ),
-        "asset_of": Param(
-            None,
-            type=["null", "string"],
-            title="Assets of the files",
-            description="file=asset pairs, separated by commas, e.g. btc-usd-max.csv=bitcoin. Only for files that do "
-            "not tell.",
-        ),
-    }
-
-
-def run_params(settings: Settings) -> dict[str, Param]:
-    """The fields that say how much is spent, and where it runs."""
-    return {
-        "runner": runner_param(settings.runner),
-        "calls_per_day": Param(
-            300,
-            type="integer",
-            title="Calls per day",
-            description="Most calls that backfills spend on one UTC day. The month's plan is a bound of its own.",
-            minimum=1,
-            maximum=500_000,
-        ),
-        "dry_run": Param(
-            True,
-            type="boolean",
-            title="Dry run",
-            description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop.",
-        ),
-    }
 
 
 def _backfill() -> Any:
@@ -277,7 +196,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=23),
     doc_md=DOC,
-    params=dag_params(settings),
+    params=form_params(BackfillForm, settings),
     tags=["coinbeam", "history", settings.environment.value],
     **dag_arguments(
         {

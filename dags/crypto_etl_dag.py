@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
+from airflow.sdk import DAG, TriggerRule, chain, get_current_context, task
 
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM, POPULATE_DATE_DIM
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS, SNAPSHOT_FACT
-from coinbeam.settings import MarketSettings, Period, Runner, Settings, load_settings
-from dags.batch_tasks import currency_param, dag_arguments, fact_asset, load_task, runner_param, script_task
+from coinbeam.feeds.forms import SnapshotForm
+from coinbeam.settings import Period, load_settings
+from dags.batch_tasks import dag_arguments, fact_asset, load_task, script_task
 from dags.beam_jobs import beam_job
+from dags.forms import form_params
 from dags.operations import alert_gap, resolve_incidents
 
 DOC = """
@@ -44,85 +46,6 @@ FIRST_INSTANT = datetime(2013, 1, 1, tzinfo=UTC)
 """Airflow runs no task of an older instant; a replay may reach back to the first day of the calendar."""
 
 PLAN = "ti.xcom_pull(task_ids='plan_batch')"
-
-
-def dag_params(settings: Settings) -> dict[str, Param]:
-    """The trigger form: what is asked for, then how it is run."""
-    return selection_params(settings.market) | run_params(settings.runner)
-
-
-def selection_params(market: MarketSettings) -> dict[str, Param]:
-    """The fields that select assets and their currency."""
-    return {
-        "universe": Param(
-            market.universe.value,
-            type="string",
-            title="Universe",
-            description="Which assets: the whole market, the top N, ids, or a category.",
-            enum=["all", "top", "ids", "category"],
-        ),
-        "ids": Param(
-            ",".join(market.ids) or None,
-            type=["null", "string"],
-            title="Asset ids",
-            description="CoinGecko ids, separated by commas. Only for the universe 'ids'.",
-        ),
-        "top_n": Param(
-            market.top_n,
-            type="integer",
-            title="Top N",
-            description="How many assets by market cap. Only for the universe 'top'.",
-            minimum=1,
-            maximum=50_000,
-        ),
-        "category": Param(
-            market.category,
-            type=["null", "string"],
-            title="Category",
-            description="CoinGecko category id. Only for the universe 'category'.",
-        ),
-        "quote_currency": currency_param(market.quote_currency),
-    }
-
-
-def run_params(runner: Runner) -> dict[str, Param]:
-    """The fields that say when, where and from what the run is made."""
-    return {
-        "runner": runner_param(runner),
-        "replay_date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Replay date",
-            description="A past day whose landed pages are read again. Empty: the present interval.",
-        ),
-        "replay_batch": Param(
-            None,
-            type=["null", "string"],
-            title="Replay batch",
-            description="A landed batch by its id, e.g. 20260102T0000Z-usd-all. It decides instant, currency and "
-            "assets.",
-        ),
-        "snapshot_at": Param(
-            None,
-            type=["null", "string"],
-            title="Snapshot instant",
-            description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the "
-            "schedule.",
-        ),
-        "source": Param(
-            None,
-            type=["null", "string"],
-            title="Files to replay",
-            description="A glob of API bodies to read instead of the API. Only into a local warehouse.",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed.",
-        ),
-    }
 
 
 def _ingestion() -> Any:
@@ -268,7 +191,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=JOB_TIMEOUT[settings.market.period] + timedelta(minutes=30),
     doc_md=DOC,
-    params=dag_params(settings),
+    params=form_params(SnapshotForm, settings),
     tags=["coinbeam", "market", settings.environment.value],
     **dag_arguments({"publish_script": publish_script, "rejects_script": rejects_script}),
 ) as dag:

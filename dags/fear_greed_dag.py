@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, TriggerRule, chain, get_current_context, task
+from airflow.sdk import DAG, TriggerRule, chain, get_current_context, task
 
 from coinbeam.batch.kinds import SENTIMENT
 from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
+from coinbeam.feeds.forms import IndexForm
 from coinbeam.settings import load_settings
-from dags.batch_tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, runner_param, script_task
+from dags.batch_tasks import ANY_SUCCESS, dag_arguments, fact_asset, load_task, script_task
 from dags.beam_jobs import beam_job
 from dags.calendar import calendar_script, calendar_tasks
+from dags.forms import form_params
 from dags.operations import resolve_incidents
 
 DOC = """
@@ -121,15 +123,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
     doc_md=DOC,
-    params={
-        "runner": runner_param(settings.runner),
-        "source": Param(
-            None,
-            type=["null", "string"],
-            title="Files to read",
-            description="A glob of landed bodies or CSV files (date,fng) to read instead of asking.",
-        ),
-    },
+    params=form_params(IndexForm, settings),
     tags=["coinbeam", "sentiment", settings.environment.value],
     **dag_arguments(
         {

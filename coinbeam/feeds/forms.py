@@ -1,0 +1,143 @@
+"""The trigger forms of the DAGs, as models: what a person may ask of a run, with its bounds and its words.
+
+Airflow's form, and what the command line fills it with, are made from them.
+"""
+
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from coinbeam.settings import CallsPerDay, Currency, Runner, Settings, TopN, Universe
+
+CURRENCIES = ("usd", "eur", "gbp", "jpy", "btc", "eth")
+"""The usual ones; a deployment adds its own."""
+
+MOST_BY_DEFAULT = 250
+"""Assets of a backfill that names none: each takes calls of its own."""
+
+
+RunnerChoice = Annotated[
+    Runner,
+    Field(
+        title="Beam runner",
+        description="local: in a process of the worker. dataflow: on Google Cloud, by Flex Templates. The setting "
+        "`runner` decides.",
+    ),
+]
+QuoteCurrency = Annotated[
+    Currency, Field(title="Quote currency", description="Currency of all prices, a lower-case code.")
+]
+
+
+class Form(BaseModel):
+    """A form: its fields have a title and a description, and no default, since the deployment decides."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SnapshotForm(Form):
+    """What may be asked of a snapshot."""
+
+    universe: Universe = Field(
+        title="Universe", description="Which assets: the whole market, the top N, ids, or a category."
+    )
+    ids: str | None = Field(
+        title="Asset ids", description="CoinGecko ids, separated by commas. Only for the universe 'ids'."
+    )
+    top_n: TopN = Field(title="Top N", description="How many assets by market cap. Only for the universe 'top'.")
+    category: str | None = Field(
+        title="Category", description="CoinGecko category id. Only for the universe 'category'."
+    )
+    quote_currency: QuoteCurrency
+    runner: RunnerChoice
+    replay_date: date | None = Field(
+        title="Replay date",
+        description="A past day whose landed pages are read again. Empty: the present interval.",
+    )
+    replay_batch: str | None = Field(
+        title="Replay batch",
+        description="A landed batch by its id, e.g. 20260102T0000Z-usd-all. It decides instant, currency and assets.",
+    )
+    snapshot_at: str | None = Field(
+        title="Snapshot instant",
+        description="ISO 8601 instant, e.g. 2026-01-02T03:00:00Z, when a date is not enough. Empty: from the schedule.",
+    )
+    source: str | None = Field(
+        title="Files to replay",
+        description="A glob of API bodies to read instead of the API. Only into a local warehouse.",
+    )
+    dry_run: bool = Field(
+        title="Dry run",
+        description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed.",
+    )
+
+
+class BackfillForm(Form):
+    """What may be asked of a backfill."""
+
+    assets: str | None = Field(
+        title="Asset ids",
+        description="CoinGecko ids, separated by commas. Empty: the top N of the newest snapshot.",
+    )
+    top_n: TopN = Field(title="Top N", description="How many assets by market cap, when no ids are given.")
+    from_date: date | None = Field(
+        title="From",
+        description="First day. Empty: as far back as one call of the plan reaches; for files everything.",
+    )
+    to_date: date | None = Field(title="To", description="Last day, included. Empty: the newest closed day.")
+    quote_currency: QuoteCurrency
+    only_gaps: bool = Field(
+        title="Only gaps",
+        description="Ask only for days that have no row and that the source was never asked for.",
+    )
+    source: str | None = Field(
+        title="Files to read",
+        description="A glob of landed bodies or CSV exports to read instead of asking; no call is made.",
+    )
+    asset_of: str | None = Field(
+        title="Assets of the files",
+        description="file=asset pairs, separated by commas, e.g. btc-usd-max.csv=bitcoin. Only for files that do not "
+        "tell.",
+    )
+    runner: RunnerChoice
+    calls_per_day: CallsPerDay = Field(
+        title="Calls per day",
+        description="Most calls that backfills spend on one UTC day. The month's plan is a bound of its own.",
+    )
+    dry_run: bool = Field(
+        title="Dry run",
+        description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop.",
+    )
+
+
+class IndexForm(Form):
+    """What may be asked of the Fear & Greed index."""
+
+    runner: RunnerChoice
+    source: str | None = Field(
+        title="Files to read",
+        description="A glob of landed bodies or CSV files (date,fng) to read instead of asking.",
+    )
+
+
+def form_defaults(form: type[Form], settings: Settings) -> dict[str, Any]:
+    """What each field of a form is when nobody fills it: what the settings say, or empty.
+
+    Args:
+        form: the form.
+        settings: of the environment.
+    """
+    market = settings.market
+    said = {
+        "runner": settings.runner.value,
+        "universe": market.universe.value,
+        "ids": ",".join(market.ids) or None,
+        "top_n": min(market.top_n, MOST_BY_DEFAULT) if form is BackfillForm else market.top_n,
+        "category": market.category,
+        "quote_currency": market.quote_currency,
+        "only_gaps": False,
+        "calls_per_day": settings.history.calls_per_day,
+        "dry_run": form is BackfillForm,  # years of calls are looked at first
+    }
+    return {name: said.get(name) for name in form.model_fields}
