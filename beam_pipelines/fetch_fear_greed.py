@@ -39,7 +39,6 @@ from beam_pipelines.sentiment.bodies import is_index
 from beam_pipelines.sentiment.table import IndexTable
 from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
 from coinbeam.batch.digest import digest
-from coinbeam.batch.identity import FILE_SOURCE, SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE
 from coinbeam.batch.jobs import FEAR_GREED
 from coinbeam.batch.jobs import FETCH_FEAR_GREED as JOB
 from coinbeam.batch.manifest import BatchManifest
@@ -51,6 +50,7 @@ from coinbeam.landing.layout import folder, newest_revisions
 from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
 from coinbeam.sources.alternative_me import FearGreedClient, index_url
 from coinbeam.sources.choose import RuntimeSource, choose_source
+from coinbeam.sources.registry import ALTERNATIVE_ME, ALTERNATIVE_ME_SIMULATOR, FILES
 
 STEM = "index"
 
@@ -109,7 +109,7 @@ def prepare_fetch(launch: Launch) -> IndexFetch:
     name = job.batch or f"{job.snapshot_at:%Y%m%dT%H%MZ}-fear-greed"
     where = folder(job.landing, FEAR_GREED, name)
     source = choose_index(job, landed_manifest(where), settings)
-    source_id = SENTIMENT_SIMULATOR_SOURCE if source.kind == "simulator" else SENTIMENT_SOURCE
+    source_id = ALTERNATIVE_ME.answering(source.kind)
     batch = BatchManifest(name, FEAR_GREED, source_id, job.snapshot_at, job.quote_currency, 1, FEAR_GREED)
     begin_batch(where, batch)
     return IndexFetch(batch, where, index_url(settings, source), without_key(settings.coingecko))
@@ -123,7 +123,7 @@ def choose_index(job: JobRequest, begun: BatchManifest | None, settings: Setting
     """
     wanted = job.source or settings.market.source
     if wanted is MarketSource.AUTO and begun is not None:
-        wanted = MarketSource.SIMULATOR if begun.source_id == SENTIMENT_SIMULATOR_SOURCE else MarketSource.LIVE
+        wanted = MarketSource.SIMULATOR if begun.source_id == ALTERNATIVE_ME_SIMULATOR.id else MarketSource.LIVE
     return choose_source(settings, wanted)
 
 
@@ -150,14 +150,14 @@ def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
     foreign = BatchManifest(
         f"fear-greed-files-{digest(job.glob or '')}",
         FEAR_GREED,
-        FILE_SOURCE,
+        FILES.id,
         job.snapshot_at,
         job.quote_currency,
         1,
         FEAR_GREED,
     )
     batch = landed or foreign
-    if batch.source_id == SENTIMENT_SIMULATOR_SOURCE and not settings.is_local:
+    if batch.source_id == ALTERNATIVE_ME_SIMULATOR.id and not settings.is_local:
         raise SettingsError(
             f"--source matches simulated values, which may not enter environment {settings.environment}.",
             "Replay what was landed from the live API, or set COINBEAM_ENV=local.",

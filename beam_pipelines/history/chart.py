@@ -22,10 +22,10 @@ from beam_pipelines.history.specification import (
     judge_point,
     stamp_fault,
 )
-from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.values import Doubles
 from coinbeam.landing.layout import LandedBody
+from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
 
 Mask = npt.NDArray[np.bool_]
 
@@ -57,7 +57,7 @@ class PieceBody:
     @property
     def is_foreign(self) -> bool:
         """Whether nobody knows when the source answered: a file that a user brought."""
-        return self.source_id in {FILE_SOURCE, EXPORT_SOURCE}
+        return self.source_id in {FILES.id, COINGECKO_EXPORT.id}
 
     def window(self, landed: LandedBody, rules: HistoryRules) -> Window:
         """Which stamps of the body count."""

@@ -8,11 +8,11 @@ from datetime import date
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.job.options import HistoryRequest, JobRequest
 from beam_pipelines.landing.files import list_files
-from coinbeam.batch.identity import EXPORT_SOURCE, FILE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.history.pieces import landed_piece
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import CURRENCY_FORM, Settings
+from coinbeam.sources.registry import COINGECKO_EXPORT, COINGECKO_SIMULATOR, FILES
 
 _ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?")
 _EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>{CURRENCY_FORM})-max\.csv")
@@ -65,7 +65,7 @@ def _foreign(uri: str, job: JobRequest, request: HistoryRequest, files: int) -> 
     export = _EXPORT_FILE.fullmatch(name)
     if export:
         _refuse_currency(uri, export["currency"], job)
-    source = EXPORT_SOURCE if name.endswith((".csv", ".csv.gz")) else FILE_SOURCE
+    source = COINGECKO_EXPORT.id if name.endswith((".csv", ".csv.gz")) else FILES.id
     return PieceBody(_asset_of(name, request, files), source, request.first, request.last, uri)
 
 
@@ -114,7 +114,7 @@ def _earlier(one: date | None, other: date | None) -> date | None:
 
 
 def _refuse_mixture(bodies: list[PieceBody], settings: Settings) -> None:
-    simulated = {body.source_id == SIMULATOR_SOURCE for body in bodies}
+    simulated = {body.source_id == COINGECKO_SIMULATOR.id for body in bodies}
     if simulated == {True, False}:
         raise SettingsError(
             "--source matches simulated and real prices.", "Narrow the glob: one batch never mixes them."

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.landing.files import list_files
 from beam_pipelines.snapshot.walk import landed_manifest
-from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
+from coinbeam.sources.registry import COINGECKO, FILES
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ def _foreign_batch(job: JobRequest, endpoint: str, per_page: int, universe: Univ
             "Say which instant they stand for with --snapshot_at.",
         )
     return BatchManifest(
-        job.batch_id(universe), endpoint, FILE_SOURCE, job.snapshot_at, job.quote_currency, per_page, universe.label
+        job.batch_id(universe), endpoint, FILES.id, job.snapshot_at, job.quote_currency, per_page, universe.label
     )
 
 
 def _refuse_unlike_production(replays: list[Replay], settings: Settings) -> None:
     for replay in replays:
-        if not settings.is_local and replay.batch.source_id != LIVE_SOURCE:
+        if not settings.is_local and replay.batch.source_id != COINGECKO.id:
             raise SettingsError(
                 f"Batch {replay.batch.batch_id} came from {replay.batch.source_id!r}, but environment "
                 f"{settings.environment} takes "

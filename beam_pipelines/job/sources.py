@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.job.options import JobRequest, is_local_runner
 from beam_pipelines.snapshot.walk import ShardClients, without_key
-from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE, is_present
+from coinbeam.batch.identity import is_present
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
@@ -16,6 +16,7 @@ from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings
 from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source
 from coinbeam.sources.rate import shard_count
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def resolve_source(job: JobRequest, begun: BatchManifest | None, settings: Setti
     """
     wanted = job.source or settings.market.source
     if wanted is MarketSource.AUTO and begun is not None:
-        wanted = MarketSource.SIMULATOR if begun.source_id == SIMULATOR_SOURCE else MarketSource.LIVE
+        wanted = MarketSource.SIMULATOR if begun.source_id == COINGECKO_SIMULATOR.id else MarketSource.LIVE
     chosen = choose_source(settings, wanted)
     if chosen.banner:
         _LOGGER.warning("\n%s", chosen.banner)
@@ -54,7 +55,7 @@ def refuse_other_times(job: JobRequest, source: RuntimeSource, begun: BatchManif
 
 def source_id(source: RuntimeSource) -> str:
     """Key of ``source_dim``."""
-    return SIMULATOR_SOURCE if source.kind == "simulator" else LIVE_SOURCE
+    return COINGECKO.answering(source.kind)
 
 
 def expected_assets(settings: Settings, source: RuntimeSource) -> int:

@@ -91,11 +91,3 @@ def is_present(snapshot_at: datetime, now: datetime, period: Period) -> bool:
 def file_stamp(snapshot_at: datetime, period: Period) -> str:
     """The date part of file names: ``2026-01-02``, and ``2026-01-02T0300`` when snapshots are hourly."""
     return f"{snapshot_at:%Y-%m-%d}" if period is Period.DAILY else f"{snapshot_at:%Y-%m-%dT%H%M}"
-
-
-SIMULATOR_SOURCE = "coingecko_simulator"
-LIVE_SOURCE = "coingecko"
-FILE_SOURCE = "file"
-EXPORT_SOURCE = "coingecko_export"
-SENTIMENT_SOURCE = "alternative_me"
-SENTIMENT_SIMULATOR_SOURCE = "alternative_me_simulator"

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from coinbeam.batch.digest import digest
-from coinbeam.batch.identity import SENTIMENT_SIMULATOR_SOURCE, SENTIMENT_SOURCE, interval_start
+from coinbeam.batch.identity import interval_start
 from coinbeam.batch.kinds import SENTIMENT, Batch, batch_folder
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.feeds.steps import BatchSteps, Ending, counts
 from coinbeam.settings import Period
 from coinbeam.sources.alternative_me import FIRST_DAY
 from coinbeam.sources.choose import choose_source
+from coinbeam.sources.registry import ALTERNATIVE_ME, ALTERNATIVE_ME_SIMULATOR
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class FearGreedSteps(BatchSteps):
         started = format_instant(self.clock())
         if chosen is None:
             return IndexPlan(name, run_id, format_instant(instant), None, runner, started, options)
-        source_id = SENTIMENT_SIMULATOR_SOURCE if chosen.kind == "simulator" else SENTIMENT_SOURCE
+        source_id = ALTERNATIVE_ME_SIMULATOR.id if chosen.kind == "simulator" else ALTERNATIVE_ME.id
         return IndexPlan(
             name, run_id, format_instant(instant), source_id, runner, started, options, chosen.banner or ""
         )

@@ -17,12 +17,12 @@ from uuid import uuid4
 import tenacity
 from google.cloud.bigquery import ScalarQueryParameter
 
-from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError
+from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
 
@@ -129,7 +129,7 @@ class CallLedger:
 
     def limit(self, source_id: str) -> int:
         """Calls per month of a source: of the plan, or of the simulator."""
-        if source_id == SIMULATOR_SOURCE:
+        if source_id == COINGECKO_SIMULATOR.id:
             return self._settings.local.simulator.calls_per_month
         return self._settings.coingecko.limits.calls_per_month
 

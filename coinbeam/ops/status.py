@@ -9,12 +9,12 @@ from typing import Any
 
 from google.cloud.bigquery import ScalarQueryParameter
 
-from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Incidents
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 
 BEGINNING = "1970-01-01"
@@ -124,11 +124,11 @@ class Status:
         ledger = CallLedger(self._warehouse, self._warehouse.settings, self._clock)
         rows = []
         for source_id, plan in (
-            (LIVE_SOURCE, self._warehouse.settings.coingecko.plan),
-            (SIMULATOR_SOURCE, "simulator"),
+            (COINGECKO.id, self._warehouse.settings.coingecko.plan),
+            (COINGECKO_SIMULATOR.id, "simulator"),
         ):
             usage = ledger.usage(source_id)
-            if source_id == LIVE_SOURCE or usage.used:
+            if source_id == COINGECKO.id or usage.used:
                 rows.append(
                     {
                         "source_id": source_id,

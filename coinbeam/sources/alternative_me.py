@@ -13,6 +13,7 @@ from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.http.client import ApiAnswer, CoinGeckoClient
 from coinbeam.sources.http.errors import ApiError
 from coinbeam.sources.rate import RateLimiter
+from coinbeam.sources.registry import ALTERNATIVE_ME
 
 FIRST_DAY = date(2018, 2, 1)
 """The index starts here."""
@@ -28,9 +29,6 @@ BANDS: tuple[tuple[int, str], ...] = (
     (100, "Extreme Greed"),
 )
 """Highest value of each class, as observed in published values."""
-
-CALLS_PER_MINUTE = 60.0
-"""What alternative.me allows over ten minutes. Source: its API page. A run makes one call."""
 
 
 def classification(value: int) -> str:
@@ -71,7 +69,9 @@ class FearGreedClient:
         rng: random.Random | None = None,
     ) -> None:
         keyless = settings.model_copy(update={"api_key": None, "api_key_secret": None})
-        self._client = CoinGeckoClient(keyless, url, RateLimiter(CALLS_PER_MINUTE), clock=clock, sleep=sleep, rng=rng)
+        self._client = CoinGeckoClient(
+            keyless, url, RateLimiter(ALTERNATIVE_ME.calls_per_minute or 1.0), clock=clock, sleep=sleep, rng=rng
+        )
         self._url = url
 
     def index(self) -> ApiAnswer:

@@ -7,6 +7,7 @@ from coinbeam.batch.tables import ASSETS, REJECTS
 from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
+from coinbeam.sources.registry import SOURCES
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import StagingTables, Warehouse
 
@@ -64,12 +65,22 @@ def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
         values=", ".join(f"s.{name}" for name in columns),
         assignments=", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key),
         types={column.name: column.type for column in contract.columns},
+        sources=_sources() if contract.name == "source_dim" else [],
         **_versions(contract),
     )
 
 
 def _date(day: object) -> str:
     return f"DATE {literal(str(day))}"
+
+
+def _sources() -> list[dict[str, str]]:
+    """The cells of each row of ``source_dim``, as literals."""
+    return [
+        {"source_id": literal(source.id)}
+        | {name: "NULL" if cell is None else literal(str(cell)) for name, cell in vars(source).items()}
+        for source in SOURCES
+    ]
 
 
 def _versions(contract: Contract) -> dict[str, object]:

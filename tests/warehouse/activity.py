@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.kinds import HISTORY, SENTIMENT, Batch
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all, load_contract
@@ -23,6 +22,7 @@ from coinbeam.marts import Marts
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.settings import Settings, load_settings
+from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse import client as warehouse_module
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
@@ -99,9 +99,9 @@ def refresh_marts(warehouse: Warehouse) -> None:
 def reserve_and_settle(warehouse: Warehouse) -> None:
     """Calls reserved twice, settled once and given back once."""
     ledger = CallLedger(warehouse, warehouse.settings, lambda: DAY)
-    ledger.settle(ledger.reserve("job", "batch", 2, SIMULATOR_SOURCE), 1)
-    ledger.settle(ledger.reserve("job", "batch", 2, SIMULATOR_SOURCE), 0)
-    assert ledger.spent_today(SIMULATOR_SOURCE, "job") == 1
+    ledger.settle(ledger.reserve("job", "batch", 2, COINGECKO_SIMULATOR.id), 1)
+    ledger.settle(ledger.reserve("job", "batch", 2, COINGECKO_SIMULATOR.id), 0)
+    assert ledger.spent_today(COINGECKO_SIMULATOR.id, "job") == 1
 
 
 def open_and_close_an_incident(warehouse: Warehouse) -> None:

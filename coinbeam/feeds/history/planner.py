@@ -14,7 +14,6 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.jobs import MARKET_CHART, PIECES_FILE
 from coinbeam.batch.kinds import HISTORY, batch_folder
 from coinbeam.batch.tables import SNAPSHOT_FACT
@@ -31,6 +30,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 
 BODY_BYTES_PER_DAY = 120
@@ -65,7 +65,7 @@ class BackfillPlanner:
         if request.files:
             return self._files_plan(request, run_id, runner)
         chosen = choose_source(self.settings)
-        source_id = SIMULATOR_SOURCE if chosen.kind == "simulator" else LIVE_SOURCE
+        source_id = COINGECKO.answering(chosen.kind)
         backfill_id = request.backfill_id(source_id)
         batches = self.written(backfill_id) or self._first_plan(request, backfill_id, source_id)
         open_batches = self._open(batches)
@@ -89,7 +89,7 @@ class BackfillPlanner:
 
     def _first_plan(self, request: BackfillRequest, backfill_id: str, source_id: str) -> dict[str, list[HistoryPiece]]:
         """The pieces of a backfill that nobody planned before, in batches."""
-        if source_id == LIVE_SOURCE:
+        if source_id == COINGECKO.id:
             reach(self.settings.coingecko, request.first, self._clock())
         newest = newest_closed_day(self._clock(), self.settings.history)
         if request.last > newest:
@@ -203,7 +203,7 @@ class BackfillPlanner:
         """Calls per minute of all batches of a backfill together: its share of the plan, so that snapshots keep
         theirs.
         """
-        simulated = source_id == SIMULATOR_SOURCE
+        simulated = source_id == COINGECKO_SIMULATOR.id
         limit = (
             self.settings.local.simulator.calls_per_minute
             if simulated
@@ -275,7 +275,7 @@ class BackfillPlanner:
         options |= {"asset_of": request.asset_of} if request.asset_of else {}
         options |= {"assets": ",".join(request.assets)} if request.assets and not request.asset_of else {}
         days = (request.last - request.first).days + 1
-        left = self._calls.usage(LIVE_SOURCE).left
+        left = self._calls.usage(COINGECKO.id).left
         estimate = BackfillEstimate(0, 0, 0, 0, 0.0, days, 0, dataflow_dollars(self.settings, DATAFLOW_MINUTES), left)
         batches = [{"batch": asdict(one), "options": options}]
         dates = (str(request.first), str(request.last))
@@ -289,7 +289,7 @@ class BackfillPlanner:
         """
         if request.files:
             return
-        source_id = SIMULATOR_SOURCE if choose_source(self.settings).kind == "simulator" else LIVE_SOURCE
+        source_id = COINGECKO.answering(choose_source(self.settings).kind)
         backfill_id = request.backfill_id(source_id)
         written = self.written(backfill_id)
         batches = written or self._first_plan(request, backfill_id, source_id)

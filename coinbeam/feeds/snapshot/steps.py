@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from coinbeam.batch.identity import FILE_SOURCE, LIVE_SOURCE, SIMULATOR_SOURCE, file_stamp
+from coinbeam.batch.identity import file_stamp
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM
 from coinbeam.batch.kinds import SNAPSHOTS, Batch, batch_folder
 from coinbeam.batch.tables import ASSETS
@@ -29,6 +29,7 @@ from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_m
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Universe
 from coinbeam.sources.choose import choose_source
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR, FILES
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Ingestion(BatchSteps):
             refuse_foreign_source(
                 self.settings, read_manifest(manifest_text) if manifest_text and not request.files else None
             )
-        costs = self.estimate(request, fetches=mode == Mode.FETCH, simulated=source_id == SIMULATOR_SOURCE)
-        if source_id != SIMULATOR_SOURCE:
+        costs = self.estimate(request, fetches=mode == Mode.FETCH, simulated=source_id == COINGECKO_SIMULATOR.id)
+        if source_id != COINGECKO_SIMULATOR.id:
             check_affordable(costs, self.settings)
         common = {
             "source": source,
@@ -152,7 +153,7 @@ class Ingestion(BatchSteps):
         """The shares of the rate limit for the two jobs that run at the same time, as their options; backfills have
         their own.
         """
-        simulated = source_id == SIMULATOR_SOURCE
+        simulated = source_id == COINGECKO_SIMULATOR.id
         limit = (
             self.settings.local.simulator.calls_per_minute
             if simulated
@@ -169,11 +170,11 @@ class Ingestion(BatchSteps):
     def _source(self, mode: str, request: RunRequest, landing: str) -> tuple[str, str | None, str]:
         """The ``--source`` of the jobs, the source id where it is known before the run, and a banner."""
         if mode == Mode.REPLAY:
-            return request.files or self.bucket.uri(f"{landing}/*"), FILE_SOURCE if request.files else None, ""
+            return request.files or self.bucket.uri(f"{landing}/*"), FILES.id if request.files else None, ""
         if mode == Mode.GAP:
             return "", None, ""
         chosen = choose_source(self.settings)
-        return chosen.kind, SIMULATOR_SOURCE if chosen.kind == "simulator" else LIVE_SOURCE, chosen.banner or ""
+        return chosen.kind, COINGECKO.answering(chosen.kind), chosen.banner or ""
 
     def estimate(self, request: RunRequest, *, fetches: bool, simulated: bool) -> Estimate:
         """What the run needs, against what the warehouse has on record for this month."""
@@ -184,7 +185,7 @@ class Ingestion(BatchSteps):
 
     def calls_this_month(self) -> int:
         """Calls to the live API that count against the present month, by the ledger; 0 while there is none."""
-        return CallLedger(self.warehouse, self.settings, self.clock).spent_this_month(LIVE_SOURCE)
+        return CallLedger(self.warehouse, self.settings, self.clock).spent_this_month(COINGECKO.id)
 
     def prepare(self, plan: BatchPlan) -> list[str]:
         """Bring the schema up to the contracts, lay out empty staging tables, and tell the assets job what is known.

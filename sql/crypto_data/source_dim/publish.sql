@@ -1,27 +1,14 @@
--- The attributions are those that the terms of CoinGecko's API and of alternative.me ask for.
+-- The rows are those of coinbeam/sources/registry.py.
 MERGE {{ target }} AS t
 USING (
+  {% for source in sources %}
   SELECT
-    'coingecko' AS source_id, 'CoinGecko' AS name, 'live' AS kind, 'https://www.coingecko.com' AS url,
-    'Data provided by CoinGecko' AS attribution, 'CoinGecko API v3, as landed' AS description
+    {{ source.source_id }} AS source_id, {{ source.name }} AS name, {{ source.kind }} AS kind,
+    {{ source.url }} AS url, {{ source.attribution }} AS attribution, {{ source.description }} AS description
+  {% if not loop.last %}
   UNION ALL
-  SELECT
-    'coingecko_simulator', 'CoinGecko simulator', 'simulated', NULL,
-    'Simulated data, not market prices', 'A deterministic market of our own making; only in local warehouses'
-  UNION ALL
-  SELECT
-    'coingecko_export', 'CoinGecko CSV export', 'file', 'https://www.coingecko.com',
-    'Data provided by CoinGecko', 'CSV exports of the CoinGecko website, brought by a user'
-  UNION ALL
-  SELECT
-    'alternative_me', 'Alternative.me Crypto Fear & Greed Index', 'live', 'https://alternative.me/crypto/fear-and-greed-index/',
-    'Crypto Fear & Greed Index by alternative.me', 'The API of the index, as landed'
-  UNION ALL
-  SELECT
-    'alternative_me_simulator', 'Fear & Greed simulator', 'simulated', NULL,
-    'Simulated data, not the real index', 'A deterministic index of our own making; only in local warehouses'
-  UNION ALL
-  SELECT 'file', 'Files brought by a user', 'file', NULL, NULL, 'API bodies that were not landed by this system'
+  {% endif %}
+  {% endfor %}
 ) AS s
 ON {{ same_key }}
 WHEN MATCHED THEN UPDATE SET {{ assignments }}

@@ -16,7 +16,6 @@ from beam_pipelines.job.command import DONE, FAILED, REFUSED, execute
 from beam_pipelines.job.options import beam_options, read_job, read_options
 from beam_pipelines.job.reservation import CallOrder, reserved, run_label
 from beam_pipelines.snapshot.walk import FetchPlan, ShardClients, without_key
-from coinbeam.batch.identity import SIMULATOR_SOURCE
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import JobOptions
@@ -27,6 +26,7 @@ from coinbeam.ops.call_ledger import LEDGER, CallLedger
 from coinbeam.settings import Settings, Universe
 from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.rate import BudgetExceededError
+from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 
@@ -141,7 +141,7 @@ class Market:
 
     def used(self) -> int:
         """Calls that count against the month."""
-        return CallLedger(self.warehouse, self.settings(1), lambda: NOW).spent_this_month(SIMULATOR_SOURCE)
+        return CallLedger(self.warehouse, self.settings(1), lambda: NOW).spent_this_month(COINGECKO_SIMULATOR.id)
 
 
 PAGES = "--per_page=100"

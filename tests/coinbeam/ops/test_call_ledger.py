@@ -11,13 +11,13 @@ from google.api_core.exceptions import BadRequest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.clock import Clock
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, TransientError, WriteConflictError
 from coinbeam.ops.call_ledger import CONFLICT_ATTEMPTS, LEDGER, CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError, CallCap
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage
@@ -47,11 +47,11 @@ def entries(stage: Stage) -> list[dict[str, Any]]:
 
 def test_a_reservation_counts_in_full_until_it_is_settled(stage: Stage) -> None:
     book = ledger(stage.warehouse)
-    held = book.reserve("fetch", "batch", 30, LIVE_SOURCE, headroom=10, run_label="manual__1")
-    assert (held.calls, held.month, held.source_id) == (40, date(2026, 1, 1), LIVE_SOURCE)
-    assert (book.spent_this_month(LIVE_SOURCE), book.spent_today(LIVE_SOURCE)) == (40, 40)
+    held = book.reserve("fetch", "batch", 30, COINGECKO.id, headroom=10, run_label="manual__1")
+    assert (held.calls, held.month, held.source_id) == (40, date(2026, 1, 1), COINGECKO.id)
+    assert (book.spent_this_month(COINGECKO.id), book.spent_today(COINGECKO.id)) == (40, 40)
     book.settle(held, 31)
-    used = book.usage(LIVE_SOURCE)
+    used = book.usage(COINGECKO.id)
     assert (used.spent, used.reserved, used.today, used.left) == (31, 0, 31, 69)
     (row,) = entries(stage)
     assert (row["calls_reserved"], row["calls_spent"], row["calls_per_month"], row["run_label"]) == (
@@ -64,50 +64,52 @@ def test_a_reservation_counts_in_full_until_it_is_settled(stage: Stage) -> None:
 
 
 def test_an_attempt_that_was_killed_counts_in_full_for_ever(stage: Stage) -> None:
-    ledger(stage.warehouse).reserve("fetch", "batch", 60, LIVE_SOURCE)
+    ledger(stage.warehouse).reserve("fetch", "batch", 60, COINGECKO.id)
     later = ledger(stage.warehouse, clock=lambda: NOW + timedelta(minutes=10))
     with pytest.raises(
         BudgetExceededError,
         match=r"fetch needs 50 calls for batch, but 40 of 100 are left this month\. .*coingecko\.plan",
     ):
-        later.reserve("fetch", "batch", 50, LIVE_SOURCE)
+        later.reserve("fetch", "batch", 50, COINGECKO.id)
     assert [row["calls_reserved"] for row in entries(stage)] == [60], "the refused one left nothing"
 
 
 def test_an_attempt_that_found_everything_landed_leaves_no_row(stage: Stage) -> None:
     book = ledger(stage.warehouse)
-    other, idle = (book.reserve("fetch", batch, 5, LIVE_SOURCE) for batch in ("other", "idle"))
+    other, idle = (book.reserve("fetch", batch, 5, COINGECKO.id) for batch in ("other", "idle"))
     book.settle(idle, 0)
     assert [row["batch_id"] for row in entries(stage)] == ["other"]
-    assert book.spent_this_month(LIVE_SOURCE) == other.calls
+    assert book.spent_this_month(COINGECKO.id) == other.calls
 
 
 def test_the_first_of_the_month_pays_anew(stage: Stage) -> None:
-    ledger(stage.warehouse).reserve("fetch", "batch", 100, LIVE_SOURCE)
+    ledger(stage.warehouse).reserve("fetch", "batch", 100, COINGECKO.id)
     february = ledger(stage.warehouse, clock=lambda: NOW + timedelta(minutes=30))
-    assert february.spent_this_month(LIVE_SOURCE) == 0
-    assert february.reserve("fetch", "batch", 100, LIVE_SOURCE).month == date(2026, 2, 1)
+    assert february.spent_this_month(COINGECKO.id) == 0
+    assert february.reserve("fetch", "batch", 100, COINGECKO.id).month == date(2026, 2, 1)
 
 
 def test_the_month_is_that_of_utc(stage: Stage) -> None:
     from zoneinfo import ZoneInfo
 
     tokyo = ledger(stage.warehouse, clock=lambda: NOW.astimezone(ZoneInfo("Asia/Tokyo")))
-    assert tokyo.reserve("fetch", "batch", 1, LIVE_SOURCE).month == date(2026, 1, 1)
-    assert tokyo.spent_today(LIVE_SOURCE) == 1
+    assert tokyo.reserve("fetch", "batch", 1, COINGECKO.id).month == date(2026, 1, 1)
+    assert tokyo.spent_today(COINGECKO.id) == 1
 
 
 def test_yesterdays_calls_are_of_the_month_and_not_of_today(stage: Stage) -> None:
-    ledger(stage.warehouse, clock=lambda: NOW - timedelta(days=1)).reserve("fetch", "batch", 7, LIVE_SOURCE)
+    ledger(stage.warehouse, clock=lambda: NOW - timedelta(days=1)).reserve("fetch", "batch", 7, COINGECKO.id)
     today = ledger(stage.warehouse)
-    assert (today.spent_this_month(LIVE_SOURCE), today.spent_today(LIVE_SOURCE)) == (7, 0)
+    assert (today.spent_this_month(COINGECKO.id), today.spent_today(COINGECKO.id)) == (7, 0)
 
 
 def test_sources_have_plans_of_their_own(stage: Stage) -> None:
     book = ledger(stage.warehouse, limit=10)
-    book.reserve("fetch", "batch", 10, LIVE_SOURCE)
-    assert book.reserve("fetch", "batch", 1_000, SIMULATOR_SOURCE).calls == 1_000
-    assert book.usage(SIMULATOR_SOURCE).calls_per_month == stage.warehouse.settings.local.simulator.calls_per_month
+    book.reserve("fetch", "batch", 10, COINGECKO.id)
+    assert book.reserve("fetch", "batch", 1_000, COINGECKO_SIMULATOR.id).calls == 1_000
+    assert (
+        book.usage(COINGECKO_SIMULATOR.id).calls_per_month == stage.warehouse.settings.local.simulator.calls_per_month
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_headroom_is_what_the_month_has_left(
 ) -> None:
     assert (
         ledger(stage.warehouse)
-        .reserve("fetch", "batch", calls, LIVE_SOURCE, headroom=headroom, multiple=multiple)
+        .reserve("fetch", "batch", calls, COINGECKO.id, headroom=headroom, multiple=multiple)
         .calls
         == granted
     )
@@ -134,7 +136,7 @@ def test_headroom_is_what_the_month_has_left(
 
 def test_calls_that_fit_only_without_even_shards_are_refused(stage: Stage) -> None:
     with pytest.raises(BudgetExceededError, match="needs 102 calls"):
-        ledger(stage.warehouse).reserve("fetch", "batch", 99, LIVE_SOURCE, multiple=6)
+        ledger(stage.warehouse).reserve("fetch", "batch", 99, COINGECKO.id, multiple=6)
 
 
 @pytest.mark.parametrize("threads", [4, 20])
@@ -160,7 +162,7 @@ def test_parallel_reservations_never_exceed_the_month(stage: Stage, threads: int
 
 def _try_to_reserve(book: CallLedger, batch: str, calls: int) -> int:
     try:
-        return book.reserve("fetch", batch, calls, LIVE_SOURCE).calls
+        return book.reserve("fetch", batch, calls, COINGECKO.id).calls
     except BudgetExceededError:
         return 0
 
@@ -169,12 +171,12 @@ def test_every_reservation_updates_the_row_that_makes_them_take_turns(stage: Sta
     """In BigQuery only an update conflicts with another statement, so without this the bound would hold on the emulator
     alone.
     """
-    ledger(stage.warehouse, clock=lambda: NOW - timedelta(hours=1)).reserve("fetch", "a", 1, LIVE_SOURCE)
-    ledger(stage.warehouse).reserve("fetch", "b", 1, LIVE_SOURCE)
+    ledger(stage.warehouse, clock=lambda: NOW - timedelta(hours=1)).reserve("fetch", "a", 1, COINGECKO.id)
+    ledger(stage.warehouse).reserve("fetch", "b", 1, COINGECKO.id)
     (lock,) = (row for row in stage.contents(LEDGER) if row["job"] == "lock")
     assert (lock["reserved_at"], lock["calls_reserved"], lock["calls_spent"]) == (NOW, 0, 0)
     with pytest.raises(BudgetExceededError):
-        ledger(stage.warehouse, clock=lambda: NOW + timedelta(minutes=1)).reserve("fetch", "c", 100, LIVE_SOURCE)
+        ledger(stage.warehouse, clock=lambda: NOW + timedelta(minutes=1)).reserve("fetch", "c", 100, COINGECKO.id)
     (lock,) = (row for row in stage.contents(LEDGER) if row["job"] == "lock")
     assert lock["reserved_at"] == NOW, "a refused one changes nothing"
 
@@ -200,7 +202,7 @@ class Overtaken(Warehouse):
 
 def test_a_reservation_that_was_overtaken_is_tried_again(stage: Stage) -> None:
     warehouse = Overtaken(stage.warehouse, CONFLICT_ATTEMPTS - 1)
-    assert ledger(warehouse).reserve("fetch", "batch", 5, LIVE_SOURCE).calls == 5
+    assert ledger(warehouse).reserve("fetch", "batch", 5, COINGECKO.id).calls == 5
     assert warehouse.asked == CONFLICT_ATTEMPTS
     assert len(entries(stage)) == 1
 
@@ -208,7 +210,7 @@ def test_a_reservation_that_was_overtaken_is_tried_again(stage: Stage) -> None:
 def test_a_reservation_that_is_overtaken_again_and_again_gives_up_and_may_be_retried(stage: Stage) -> None:
     warehouse = Overtaken(stage.warehouse, CONFLICT_ATTEMPTS)
     with pytest.raises(WriteConflictError) as caught:
-        ledger(warehouse).reserve("fetch", "batch", 5, LIVE_SOURCE)
+        ledger(warehouse).reserve("fetch", "batch", 5, COINGECKO.id)
     assert isinstance(caught.value, TransientError)
     assert warehouse.asked == CONFLICT_ATTEMPTS
     assert entries(stage) == []
@@ -229,15 +231,15 @@ def test_a_statement_whose_answer_was_lost_is_safe_to_repeat(stage: Stage) -> No
                 raise WriteConflictError("the answer was lost")
             return done
 
-    assert ledger(Lost(stage.warehouse.settings)).reserve("fetch", "batch", 100, LIVE_SOURCE).calls == 100
+    assert ledger(Lost(stage.warehouse.settings)).reserve("fetch", "batch", 100, COINGECKO.id).calls == 100
     assert [row["calls_reserved"] for row in entries(stage)] == [100]
 
 
 def test_without_a_ledger_nothing_is_used_and_nothing_can_be_reserved(fresh_cloud: LocalCloud) -> None:
     book = CallLedger(Warehouse(fresh_cloud.settings), fresh_cloud.settings, lambda: NOW)
-    assert book.spent_this_month(LIVE_SOURCE) == 0
+    assert book.spent_this_month(COINGECKO.id) == 0
     with pytest.raises(TerminalError, match=r"no table ops_\w+\.api_call_budget.*--call_ledger=off"):
-        book.reserve("fetch", "batch", 1, LIVE_SOURCE)
+        book.reserve("fetch", "batch", 1, COINGECKO.id)
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +270,7 @@ def test_whatever_is_asked_the_sum_stays_within_the_plan(
     for calls, headroom, multiple, end in steps:
         needed = -(-calls // multiple) * multiple
         try:
-            held = book.reserve("fetch", "batch", calls, LIVE_SOURCE, headroom=headroom, multiple=multiple)
+            held = book.reserve("fetch", "batch", calls, COINGECKO.id, headroom=headroom, multiple=multiple)
         except BudgetExceededError:
             assert needed > 100 - used
             continue
@@ -278,7 +280,7 @@ def test_whatever_is_asked_the_sum_stays_within_the_plan(
         if end == "settle":
             book.settle(held, spent)
         used += spent if end == "settle" else held.calls
-        assert book.spent_this_month(LIVE_SOURCE) == used <= 100
+        assert book.spent_this_month(COINGECKO.id) == used <= 100
 
 
 def test_the_statements_touch_one_partition_only() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.identity import LIVE_SOURCE, SIMULATOR_SOURCE
 from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.ops.status import Status, last_batches, open_rejects
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
@@ -82,12 +82,12 @@ def test_rejects_are_counted_by_batch_and_reason(stage: Stage) -> None:
 
 def test_the_quota_is_what_the_ledger_says(stage: Stage) -> None:
     book = CallLedger(stage.warehouse, stage.warehouse.settings, lambda: DAY)
-    book.settle(book.reserve("fetch", "b", 10, LIVE_SOURCE), 7)
-    book.reserve("fetch", "b", 5, LIVE_SOURCE)
+    book.settle(book.reserve("fetch", "b", 10, COINGECKO.id), 7)
+    book.reserve("fetch", "b", 5, COINGECKO.id)
     (row,) = status(stage).quota()
     assert (row["spent"], row["reserved"], row["used_this_month"], row["left"], row["today"]) == (7, 5, 12, 9_988, 12)
-    book.reserve("fetch", "b", 3, SIMULATOR_SOURCE)
-    assert [row["source_id"] for row in status(stage).quota()] == [LIVE_SOURCE, SIMULATOR_SOURCE]
+    book.reserve("fetch", "b", 3, COINGECKO_SIMULATOR.id)
+    assert [row["source_id"] for row in status(stage).quota()] == [COINGECKO.id, COINGECKO_SIMULATOR.id]
 
 
 def test_open_incidents_and_backfills_are_shown(stage: Stage) -> None:
