@@ -1,7 +1,7 @@
 """Listed assets and their details as the batch file of ``crypto_asset_dim``, with a report."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from beam_pipelines.assets.bodies import is_list
 from beam_pipelines.assets.details import AssetDetails, read_details
 from beam_pipelines.assets.listing import ListedAsset, Listing
-from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
@@ -24,7 +24,7 @@ ACTIVE = "active"
 
 
 @dataclass(frozen=True)
-class AssetReport:
+class AssetReport(BatchReport):
     """What became of the list and the details.
 
     Attributes:
@@ -46,10 +46,6 @@ class AssetReport:
     details_failed: int
     details_waiting: int
     rejects_by_reason: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return asdict(self)
 
 
 class AssetTable(TableBuilder[str, AssetReport]):

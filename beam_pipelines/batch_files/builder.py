@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -122,17 +122,14 @@ class BatchSink:
         return dict(sorted(self._reasons.items()))
 
 
-class BatchReport(Protocol):
-    """What became of the bodies of a batch; its whole numbers are counted by the runner."""
+class BatchReport:
+    """What became of the bodies of a batch: the fields of a dataclass. Its whole numbers are counted by the runner."""
 
-    @property
-    def rejects_by_reason(self) -> dict[str, int]:
-        """Rejected records by reason."""
-        ...
+    rejects_by_reason: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form."""
-        ...
+        return dict(vars(self))
 
 
 Report = TypeVar("Report", bound=BatchReport)

@@ -2,8 +2,8 @@
 by one.
 
 A chart holds three series, ``prices``, ``market_caps`` and ``total_volumes``, of ``[milliseconds, value]``. A point is
-an element of
-``prices``; the other series are joined to it by stamp. An export holds ``snapped_at,price,market_cap,total_volume``.
+an element of ``prices``; the other series are joined to it by stamp. An export holds
+``snapped_at,price,market_cap,total_volume``.
 """
 
 import re
@@ -38,8 +38,8 @@ class Points:
     """The points of a body, in its order.
 
     Attributes:
-        stamps: milliseconds since the epoch; whatever where unusual.
-        values: one row for each series, NaN for null; whatever where unusual.
+        stamps: milliseconds since the epoch; without meaning where unusual.
+        values: one row for each series, NaN for null; without meaning where unusual.
         unusual: positions that must be judged one by one; all others hold numbers, and null only outside of stamps.
         raw: every point as it was written, when it was read one by one.
         unmatched: elements of the other series that belong to no point.
@@ -63,10 +63,7 @@ def read_points(body: bytes) -> Points | BodyFault:
     """The points in a body; never raises."""
     if is_export(body):
         return _of_raw(_export_points(body))
-    usual = _read_buffers(body)
-    if usual is not None:
-        return usual
-    return _read_document(body)
+    return _read_buffers(body) or _read_document(body)
 
 
 def is_export(body: bytes) -> bool:
@@ -157,42 +154,24 @@ def _aligned(arrays: list[list[Any]]) -> Points | None:
 
 
 def _joined(arrays: list[list[Any]]) -> Points:
-    """The points of any series, one by one."""
-    others = [_by_stamp(array) for array in arrays[1:]]
-    points = []
+    """The points of any series, one by one; of several values of one stamp the first counts."""
+    others = [{element[0]: element[1] for element in reversed(array) if _has_stamp(element)} for array in arrays[1:]]
+    points, known = list[RawPoint](), set[Any]()
     for element in arrays[0]:
-        stamp = _stamp_of(element)
-        if stamp is None:
-            points.append(_unstamped(element))
-            continue
-        points.append(RawPoint(element[0], (element[1], *(other.get(stamp) for other in others))))
-    known = {_stamp_of(element) for element in arrays[0]}
+        if _has_stamp(element):
+            known.add(element[0])
+            points.append(RawPoint(element[0], (element[1], *(other.get(element[0]) for other in others))))
+        elif isinstance(element, list) and len(element) == 2:
+            points.append(RawPoint(element[0], (element[1], None, None)))
+        else:
+            points.append(RawPoint(None, (None, None, None), element, is_point=False))
     taken = sum(len(other.keys() & known) for other in others)
     return _of_raw(points, sum(map(len, arrays[1:])) - taken)
 
 
-def _stamp_of(element: Any) -> float | int | None:
-    """The stamp of an element that can be joined, or None."""
-    if isinstance(element, list) and len(element) == 2 and type(element[0]) in {int, float}:
-        return element[0]
-    return None
-
-
-def _unstamped(element: Any) -> RawPoint:
-    """An element without a stamp that could be joined."""
-    if isinstance(element, list) and len(element) == 2:
-        return RawPoint(element[0], (element[1], None, None))
-    return RawPoint(None, (None, None, None), element, is_point=False)
-
-
-def _by_stamp(array: list[Any]) -> dict[Any, Any]:
-    """Values of a series by stamp; of several of one stamp the first."""
-    found: dict[Any, Any] = {}
-    for element in array:
-        stamp = _stamp_of(element)
-        if stamp is not None:
-            found.setdefault(stamp, element[1])
-    return found
+def _has_stamp(element: Any) -> bool:
+    """Whether an element can be joined by its stamp."""
+    return isinstance(element, list) and len(element) == 2 and type(element[0]) in {int, float}
 
 
 def _of_raw(points: list[RawPoint], unmatched: int = 0) -> Points:

@@ -3,7 +3,7 @@ piece.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -143,37 +143,31 @@ class _ChartReader:
         return self._result
 
     def _sort_out(self) -> tuple[Mask, npt.NDArray[np.intp]]:
-        """Which points are accepted, and the positions of those that need a closer look; all others are counted."""
-        usual = np.ones(len(self._stamps), bool)
+        """Which points are accepted, and the positions of those that need a closer look; the others are no fault and no
+        row, and are counted in the order of the specification.
+        """
+        stamps, price, window = self._stamps, self._values[0], self._window
+        usual = np.ones(len(stamps), bool)
         usual[list(self._points.unusual)] = False
         left = usual & self._has_good_stamp()
         unusual = ~left
-        for count, drops in self._drops():
+        for count, drops in (
+            ("points_now", (stamps > window.last_settled) | (stamps == (np.nan if window.now is None else window.now))),
+            ("points_outside", (stamps < window.first) | (stamps > window.last)),
+            ("rows_unpriced", (price == 0) | np.isnan(price)),
+        ):
             dropped = left & drops
             self._result.counts[count] += int(np.count_nonzero(dropped))
             left &= ~dropped
         smallest, largest = self._rules.bounds
-        faulty = left & ((self._values < smallest) | (self._values > largest) | self._is_wrongly_null()).any(axis=0)
+        is_null = np.isnan(self._values) & np.array([[column.required] for column in self._rules.series])
+        faulty = left & ((self._values < smallest) | (self._values > largest) | is_null).any(axis=0)
         return left & ~faulty, np.flatnonzero(unusual | faulty)
 
     def _has_good_stamp(self) -> Mask:
         stamps = self._stamps
         good: Mask = (stamps >= EARLIEST_MS) & (stamps <= self._window.latest) & (stamps == np.floor(stamps))
         return good
-
-    def _drops(self) -> list[tuple[str, Mask]]:
-        """The points that are no fault and no row, in the order of the specification."""
-        stamps, price, window = self._stamps, self._values[0], self._window
-        now = stamps > window.last_settled
-        if window.now is not None:
-            now |= stamps == window.now
-        outside = (stamps < window.first) | (stamps > window.last)
-        return [("points_now", now), ("points_outside", outside), ("rows_unpriced", (price == 0) | np.isnan(price))]
-
-    def _is_wrongly_null(self) -> Mask:
-        required = np.array([[column.required] for column in self._rules.series])
-        wrongly: Mask = np.isnan(self._values) & required
-        return wrongly
 
     def _with_now(self, window: Window) -> Window:
         """For a foreign file: its last point is "now" unless it stands at midnight exactly, since nobody knows when it
@@ -184,18 +178,10 @@ class _ChartReader:
         good = self._has_good_stamp()
         good[list(self._points.unusual)] = False
         stamps = [int(self._stamps[good].max())] if good.any() else []
-        given = (
-            self._points.point(position).stamp
-            for position in self._points.unusual
-            if self._points.point(position).is_point
-        )
-        stamps += [int(stamp) for stamp in given if stamp_fault(stamp, window) is None]
+        unusual = map(self._points.point, self._points.unusual)
+        stamps += [int(p.stamp) for p in unusual if p.is_point and stamp_fault(p.stamp, window) is None]
         newest = max(stamps, default=0)
-        return (
-            window
-            if newest % DAY_MS == 0
-            else Window(window.first, window.last, window.last_settled, window.latest, newest)
-        )
+        return window if newest % DAY_MS == 0 else replace(window, now=newest)
 
     def _judge(self, position: int) -> bool:
         """Put one point before the specification; True when it stays, with canonical values."""
@@ -209,19 +195,12 @@ class _ChartReader:
             case Dropped():
                 self._result.counts[verdict.count] += 1
             case Refused():
+                series = dict(zip(self._rules.fields, point.values, strict=True))
+                record = {"stamp": point.stamp, **series} if point.is_point else point.element
+                piece, landed = self._result.piece, self._result.landed
                 self._result.counts["rows_rejected"] += 1
-                self._result.rejects.append(self._reject(position, verdict))
+                self._result.rejects.append(self._rejects.row(landed, position, record, verdict, piece.asset_id))
         return False
-
-    def _reject(self, position: int, refused: Refused) -> Reject:
-        point = self._points.point(position)
-        record = (
-            {"stamp": point.stamp, **dict(zip(self._rules.fields, point.values, strict=True))}
-            if point.is_point
-            else point.element
-        )
-        asset_id = self._result.piece.asset_id
-        return self._rejects.row(self._result.landed, position, record, refused, asset_id)
 
     def _keep_first_of_day(self, accepted: Mask) -> None:
         """The earliest accepted point of each day, the first one in the body among equals."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.history.chart import ChartColumns, Mask, PieceBody, missing_days, read_chart
 from beam_pipelines.history.rules import COMPUTED_COLUMNS, SERIES_COLUMNS, HistoryRules
 from beam_pipelines.history.specification import date_of
@@ -71,7 +71,7 @@ class PieceReport:
 
 
 @dataclass(frozen=True)
-class HistoryReport:
+class HistoryReport(BatchReport):
     """What became of a batch.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
@@ -40,7 +40,7 @@ class IndexValue:
 
 
 @dataclass(frozen=True)
-class IndexReport:
+class IndexReport(BatchReport):
     """What became of the entries: ``rows_read`` is the sum of valid, duplicate and rejected rows.
 
     Attributes:
@@ -70,10 +70,6 @@ class IndexReport:
     first_date: str | None
     last_date: str | None
     rejects_by_reason: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return dict(vars(self))
 
 
 class IndexTable(TableBuilder[str, IndexReport]):

@@ -1,13 +1,12 @@
 """One landed page as validated columns and rejects: a bad row costs only itself, an unreadable page only its rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from beam_pipelines.batch_files.json_bodies import BodyFault, plain
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
-from beam_pipelines.snapshot.bodies import Page, Row, read_body
+from beam_pipelines.snapshot.bodies import Page, read_body
 from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
 from beam_pipelines.snapshot.layout import Record, lay_out
 from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
@@ -90,7 +89,9 @@ class _PageReader:
         self._result.rejects.sort(key=lambda reject: reject.row_number or 0)
         if records:
             self._result.columns = columns
-            self._fill_statistics(columns, numbers)
+            if self._prices:
+                prices = [self._prices[number] for number in numbers]
+                self._result.sparkline_unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)
         return self._result
 
     def _remaining(self) -> tuple[list[int], list[Record]]:
@@ -122,7 +123,10 @@ class _PageReader:
             case Unpriced():
                 self._result.rows_unpriced += 1
             case Refused():
-                self._result.rejects.append(self._reject(position, row, verdict))
+                id_column = self._rules.contract.by_name[ID_COLUMN]
+                given = row.get(id_column.source) if isinstance(row, dict) else None
+                asset_id = None if fault_of(given, id_column) else given
+                self._result.rejects.append(self._rejects.row(self._landed, position, row, verdict, asset_id))
 
     def _canonical(self, accepted: Accepted) -> Record:
         """The record of an accepted row, its values in the form that the vectorised path reads."""
@@ -132,14 +136,3 @@ class _PageReader:
             format_micros(int(value)) if value is not None and columns[name].type == "TIMESTAMP" else value
             for name, value in zip(self._layout.fields, values, strict=True)
         )
-
-    def _reject(self, position: int, row: Row, refused: Refused) -> Reject:
-        id_column = self._rules.contract.by_name[ID_COLUMN]
-        asset_id = row.get(id_column.source) if isinstance(row, dict) else None
-        known = None if fault_of(asset_id, id_column) else asset_id
-        return self._rejects.row(self._landed, position, row, refused, known)
-
-    def _fill_statistics(self, columns: MarketColumns, numbers: Sequence[int]) -> None:
-        if self._prices:
-            prices = [self._prices[number] for number in numbers]
-            self._result.sparkline_unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)

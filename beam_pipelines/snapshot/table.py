@@ -4,13 +4,12 @@ read.
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, TableBuilder
+from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder
 from beam_pipelines.snapshot.columns import MarketColumns, to_table
 from beam_pipelines.snapshot.page import read_page
 from beam_pipelines.snapshot.rules import COMPUTED_COLUMNS, ID_COLUMN, OBSERVED_COLUMN, MarketRules
@@ -18,7 +17,7 @@ from coinbeam.batch.universe import top_n
 
 
 @dataclass(frozen=True)
-class SnapshotReport:
+class SnapshotReport(BatchReport):
     """What became of the rows of a snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and
     valid rows.
 
@@ -49,10 +48,6 @@ class SnapshotReport:
     sparkline_unusable: int
     rejects_by_reason: dict[str, int]
     unknown_fields: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return dict(vars(self))
 
 
 class SnapshotTable(TableBuilder[str, SnapshotReport]):
