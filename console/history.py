@@ -8,9 +8,11 @@ from typing import Any
 
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.feeds.forms import BackfillForm, form_defaults
-from coinbeam.feeds.history import BackfillSteps, describe, request_from
 from coinbeam.feeds.history.coverage import AssetCoverage, Coverage
 from coinbeam.feeds.history.pieces import newest_closed_day
+from coinbeam.feeds.history.plan import describe
+from coinbeam.feeds.history.request import request_from
+from coinbeam.feeds.history.steps import HistorySteps
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from console.dags import marts_run, refresh_marts, run_in_composer, run_locally, start_local_cloud, start_services
@@ -51,7 +53,7 @@ def run_backfill(given: Mapping[str, Any], source: str | None, mode: str) -> int
     if mode == "cloud":
         return run_in_composer(settings, BACKFILL_DAG, form)
     start_services(settings)
-    plan = BackfillSteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", form["runner"])
+    plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", form["runner"])
     say(describe(plan))
     if form["dry_run"]:
         say("Dry run: nothing was changed. Add --no-dry-run to go on.")

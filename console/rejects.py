@@ -9,7 +9,7 @@ from coinbeam.batch.identity import BatchName, parse_batch_id
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.ending import request_from
+from coinbeam.feeds.snapshot.request import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse

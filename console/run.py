@@ -13,9 +13,10 @@ from typing import Any
 from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.ending import describe, present_instant, request_from
 from coinbeam.feeds.forms import SnapshotForm, form_defaults
-from coinbeam.feeds.snapshot.steps import Ingestion
+from coinbeam.feeds.snapshot.plan import describe
+from coinbeam.feeds.snapshot.request import present_instant, request_from
+from coinbeam.feeds.snapshot.steps import SnapshotSteps
 from coinbeam.ops.status import last_batches, open_rejects
 from coinbeam.settings import MarketSource, Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
@@ -96,7 +97,7 @@ class RunCommand:
         load_settings.cache_clear()
         settings = load_settings()
         request = request_from(self.conf(settings), utc_now(), settings)
-        say(describe(Ingestion(settings).plan(request, "plan", settings.runner.value)))
+        say(describe(SnapshotSteps(settings).plan(request, "plan", settings.runner.value)))
 
     def _run_local(self, settings: Settings) -> int:
         started, began = time.monotonic(), utc_now()

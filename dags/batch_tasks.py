@@ -1,19 +1,26 @@
-"""The tasks that our DAGs share: a load into staging, a transaction, and what every task has in common."""
+"""The tasks that our DAGs share: those of every batch, from its plan to its record, and what they are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Generic
 
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
-from airflow.sdk import Asset, TriggerRule
+from airflow.sdk import Asset, TriggerRule, chain, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.jobs import JobSpec
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
+from coinbeam.errors import SettingsError
+from coinbeam.feeds.ending import count_by_status, outcome, tasks_of_batch
+from coinbeam.feeds.plan import Mode, run_identity
+from coinbeam.feeds.steps import BatchSteps, PlanT
 from coinbeam.settings import load_settings
+from coinbeam.warehouse.client import StagingTables
 from dags.lineage import script_lineage
-from dags.operations import RetryTransientErrors, alert_failure
+from dags.operations import RetryTransientErrors, alert_failure, alert_gap, resolve_incidents
 
 settings = load_settings()
 
@@ -48,6 +55,143 @@ def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
             "on_failure_callback": alert_failure,
         },
     }
+
+
+def this_run() -> str:
+    """How the records name the run of the present task."""
+    run = get_current_context()["dag_run"]
+    return run_identity(run.run_type, run.logical_date, run.run_id)
+
+
+def show_plan(words: str, dry_run: bool) -> None:
+    """Print a plan; a dry run ends with it.
+
+    Raises:
+        AirflowSkipException: it is a dry run.
+    """
+    print(words)
+    if dry_run:
+        raise AirflowSkipException("Dry run: the plan is shown above, nothing was changed.")
+
+
+@dataclass(frozen=True)
+class BatchTasks(Generic[PlanT]):
+    """The tasks of a batch that are the same for every feed.
+
+    Attributes:
+        steps_type: the steps of the feed.
+        plan_type: their plan.
+        plan_task: the task that returns the plan.
+        is_mapped: whether the run has several batches, each with its map index.
+    """
+
+    steps_type: type[BatchSteps[PlanT]]
+    plan_type: type[PlanT]
+    plan_task: str
+    is_mapped: bool = False
+
+    @property
+    def template(self) -> str:
+        """The expression of templates, without braces, that gives the plan."""
+        return f"ti.xcom_pull(task_ids='{self.plan_task}'{', map_indexes=ti.map_index' if self.is_mapped else ''})"
+
+    @property
+    def macros(self) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+        """The transactions of the batch for templates, which give the plan."""
+        return {
+            "publish_script": lambda plan: self.steps().publish_script(self.plan_type.from_dict(plan).batch),
+            "rejects_script": lambda plan: self.steps().rejects_script(self.plan_type.from_dict(plan).batch),
+        }
+
+    def steps(self) -> BatchSteps[PlanT]:
+        """The steps, in the environment of the present task."""
+        return self.steps_type(load_settings())
+
+    def plan(self) -> PlanT | None:
+        """The plan, in a task that pulls it; None when the run ended before it was made.
+
+        The audit pulls it: an argument would make the task of the plan a direct upstream one, whose success would start
+        the audit of a gap.
+        """
+        instance = get_current_context()["ti"]
+        values = instance.xcom_pull(task_ids=self.plan_task, map_indexes=instance.map_index)
+        return self.plan_type.from_dict(values) if values else None
+
+    def ensure_schema(self, plan: Any) -> Any:
+        """Migrate additively and prepare the batch."""
+
+        @task(
+            doc_md="Creates missing tables and adds new nullable columns; lays out empty staging tables of the batch."
+        )
+        def ensure_schema(plan: dict[str, Any]) -> list[str]:
+            return self.steps().prepare(self.plan_type.from_dict(plan))
+
+        return ensure_schema(plan)
+
+    def load(self, job: JobSpec, table: str, part: str = "*") -> GCSToBigQueryOperator:
+        """Load the files of a job into a staging table of the batch, see `load_task`."""
+        return load_task(job, table, f"{self.template}.batch_id", part)
+
+    def finish(self, loads: Sequence[Any], rejects: Any) -> None:
+        """The tasks from the loaded files to the record, in their order.
+
+        Args:
+            loads: the loads of what is published.
+            rejects: the load of what was refused. It is recorded whatever the audit says.
+        """
+
+        @task(
+            trigger_rule=ANY_SUCCESS,
+            doc_md="Runs every rule of the contracts on staging; a broken one of severity error stops the publish.",
+        )
+        def audit() -> dict[str, int]:
+            return count_by_status(self.steps().audit(self._planned().batch))
+
+        @task(doc_md="Looks at what readers see: the rows of the batch, and every key in its dimension.")
+        def verify() -> dict[str, int]:
+            return count_by_status(self.steps().verify(self._planned().batch))
+
+        @task(
+            trigger_rule=TriggerRule.ALL_DONE,
+            on_success_callback=resolve_incidents,
+            doc_md="Records what went in, what came out, what it cost and how it ended; also for a failed run and a "
+            "gap.",
+        )
+        def record_batch() -> str:
+            return self._record()
+
+        facts = [fact_asset(self.plan_type.feed.fact)]
+        record_rejects = script_task("record_rejects", f"{{{{ rejects_script({self.template}) }}}}")
+        publish = script_task("publish", f"{{{{ publish_script({self.template}) }}}}", facts)
+        chain(rejects, record_rejects)
+        chain([*loads, record_rejects], audit(), publish, verify(), record_batch().as_teardown())
+
+    def _planned(self) -> PlanT:
+        plan = self.plan()
+        if plan is None:
+            raise SettingsError(f"Task {self.plan_task} left no plan.", "Clear the whole run.")
+        return plan
+
+    def _record(self) -> str:
+        """Write the row of ``ingestion_batch``, whatever happened before."""
+        instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
+        plan, steps = self.plan(), self.steps()
+        if plan is None:
+            return "nothing planned, nothing to record"
+        group, index = instance.task_id.removesuffix("record_batch"), instance.map_index
+        crumbs = instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)
+        ended = tasks_of_batch(crumbs, instance.task_id, index)
+        errors = {
+            one.name: steps.failure(plan.batch, one.name)
+            or instance.xcom_pull(task_ids=f"{group}{one.name}", key="error", map_indexes=index)
+            for one in ended
+            if one.state == "failed"
+        }
+        ending = outcome(plan, ended, errors)
+        steps.record(plan, ending)
+        if ending.status == Mode.GAP:
+            alert_gap(instance, f"Coinbeam: gap at {plan.snapshot_at}", plan.reason)
+        return ending.status
 
 
 class ScriptOperator(BigQueryInsertJobOperator):
@@ -101,8 +245,6 @@ def load_task(
 
 def staging_table(batch_id: str, table: str) -> str:
     """``dataset.table`` of a staging table, for templates."""
-    from coinbeam.warehouse.client import StagingTables
-
     return StagingTables(load_settings(), batch_id).name(load_contract(table))
 
 

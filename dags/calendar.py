@@ -2,65 +2,73 @@
 warehouse.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk import get_current_context, task, task_group
+from airflow.sdk import chain, get_current_context, task, task_group
 
-from coinbeam.batch.kinds import CALENDAR
+from coinbeam.batch.kinds import CALENDAR, Batch
 from coinbeam.batch.tables import DATES
+from coinbeam.feeds.history.plan import BackfillPlan
+from coinbeam.feeds.plan import BatchPlan
+from coinbeam.feeds.steps import BatchSteps
+from coinbeam.settings import load_settings
 from dags.batch_tasks import load_task, script_task, settings
 from dags.beam_jobs import beam_job
 
-StepsAndBatch = Callable[[Mapping[str, Any]], tuple[Any, Any]]
-"""Gives, for the plan of a run, its steps and the batch that the calendar must cover."""
-
 
 @dataclass(frozen=True)
-class CalendarTasks:
-    """The tasks; the one that follows needs both, and a trigger rule that lets one of them be skipped.
+class Calendar:
+    """The tasks that extend the calendar.
 
     Attributes:
-        choice: decides whether the calendar needs more days.
-        made: the group that makes them.
-    """
-
-    choice: Any
-    made: Any
-
-
-def calendar_script(of: StepsAndBatch) -> Callable[[Mapping[str, Any]], str]:
-    """The template function ``calendar_script(plan)``: the publish transaction of the calendar."""
-
-    def script(plan: Mapping[str, Any]) -> str:
-        steps, batch = of(plan)
-        return str(steps.publish_script(steps.calendar_of(batch)))
-
-    return script
-
-
-def calendar_tasks(of: StepsAndBatch, plan_task: str, name: str, then: str) -> CalendarTasks:
-    """The tasks of the calendar.
-
-    Args:
-        of: the steps and the batch of a plan.
-        plan_task: the task that made the plan.
+        steps_type: the steps of the feed.
+        plan_type: the plan whose days the calendar must cover.
+        plan_task: the task that returns the plan.
         name: field of the plan that names the batch.
-        then: the task that follows when the calendar covers the batch already.
     """
-    plan = f"ti.xcom_pull(task_ids='{plan_task}')"
-    batch_id = f"'calendar-' ~ {plan}.{name}"
 
-    @task.branch(doc_md="The calendar is extended when it does not cover the days of the run.")
-    def choose_calendar() -> str:
-        steps, batch = of(get_current_context()["ti"].xcom_pull(task_ids=plan_task))
-        return f"calendar.{CALENDAR.job.name}" if steps.prepare_calendar(batch) else then
+    steps_type: type[BatchSteps[Any]]
+    plan_type: type[BatchPlan | BackfillPlan]
+    plan_task: str
+    name: str
 
-    @task_group
-    def calendar() -> None:
-        made = beam_job(CALENDAR.job, options={"output": f"{settings.bucket_uri}/batches/{{{{ {batch_id} }}}}"})
-        publish = script_task("publish", f"{{{{ calendar_script({plan}) }}}}")
-        _ = made >> load_task(CALENDAR.job, DATES, batch_id) >> publish
+    @property
+    def macros(self) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+        """The template function ``calendar_script(plan)``: the publish transaction of the calendar."""
 
-    return CalendarTasks(choose_calendar(), calendar())
+        def calendar_script(plan: Mapping[str, Any]) -> str:
+            steps, batch = self._steps_and_batch(plan)
+            return steps.publish_script(steps.calendar_of(batch))
+
+        return {"calendar_script": calendar_script}
+
+    def _steps_and_batch(self, plan: Mapping[str, Any]) -> tuple[BatchSteps[Any], Batch]:
+        return self.steps_type(load_settings()), self.plan_type.from_dict(plan).batch
+
+    def extend(self, before: Sequence[Any], then: Any) -> None:
+        """Extend the calendar between the tasks of the plan and the next one, or go straight on when it covers the
+        batch.
+
+        Args:
+            before: tasks, one after another; the last one comes right before the choice.
+            then: the task that follows. Its trigger rule lets one of its upstream tasks be skipped.
+        """
+        plan = f"ti.xcom_pull(task_ids='{self.plan_task}')"
+        batch_id = f"'calendar-' ~ {plan}.{self.name}"
+
+        @task.branch(doc_md="The calendar is extended when it does not cover the days of the run.")
+        def choose_calendar() -> str:
+            steps, batch = self._steps_and_batch(get_current_context()["ti"].xcom_pull(task_ids=self.plan_task))
+            return f"calendar.{CALENDAR.job.name}" if steps.prepare_calendar(batch) else str(then.roots[0].task_id)
+
+        @task_group
+        def calendar() -> None:
+            made = beam_job(CALENDAR.job, options={"output": f"{settings.bucket_uri}/batches/{{{{ {batch_id} }}}}"})
+            publish = script_task("publish", f"{{{{ calendar_script({plan}) }}}}")
+            chain(made, load_task(CALENDAR.job, DATES, batch_id), publish)
+
+        choice = choose_calendar()
+        chain(*before, choice, calendar(), then)
+        chain(choice, then)

@@ -3,16 +3,19 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, TriggerRule, chain, get_current_context, task
+from airflow.sdk import DAG, chain, get_current_context, task
 
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM, POPULATE_DATE_DIM
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS, SNAPSHOT_FACT
 from coinbeam.feeds.forms import SnapshotForm
+from coinbeam.feeds.plan import Mode
+from coinbeam.feeds.snapshot.plan import SnapshotPlan, describe
+from coinbeam.feeds.snapshot.request import request_from
+from coinbeam.feeds.snapshot.steps import SnapshotSteps
 from coinbeam.settings import Period, load_settings
-from dags.batch_tasks import dag_arguments, fact_asset, load_task, script_task
+from dags.batch_tasks import BatchTasks, dag_arguments, show_plan, this_run
 from dags.beam_jobs import beam_job
 from dags.forms import form_params
-from dags.operations import alert_gap, resolve_incidents
 
 DOC = """
 ### What this does
@@ -45,142 +48,30 @@ CALENDAR_TIMEOUT = timedelta(minutes=30)
 FIRST_INSTANT = datetime(2013, 1, 1, tzinfo=UTC)
 """Airflow runs no task of an older instant; a replay may reach back to the first day of the calendar."""
 
-PLAN = "ti.xcom_pull(task_ids='plan_batch')"
+
+BATCH = BatchTasks(SnapshotSteps, SnapshotPlan, plan_task="plan_batch")
 
 
-def _ingestion() -> Any:
-    """Everything heavy is imported when a task runs, never when the file is parsed."""
-    from coinbeam.feeds.snapshot.steps import Ingestion
-
-    return Ingestion(load_settings())
-
-
-def _batch(plan: dict[str, Any] | None = None) -> Any:
-    """The plan of this run, given or pulled."""
-    from coinbeam.feeds.snapshot.steps import BatchPlan
-
-    return BatchPlan.from_dict(plan or get_current_context()["ti"].xcom_pull(task_ids="plan_batch"))
-
-
-def build_plan_batch_task() -> Any:
+@task(doc_md="Decides between fetch, replay and gap, and shows what the run will cost.")
+def plan_batch() -> dict[str, Any]:
     """Decide what the run does."""
-
-    @task(doc_md="Decides between fetch, replay and gap, and shows what the run will cost.")
-    def plan_batch() -> dict[str, Any]:
-        from airflow.sdk.exceptions import AirflowSkipException
-
-        from coinbeam.feeds.ending import describe, request_from, run_identity
-
-        context = get_current_context()
-        run = context["dag_run"]
-        request = request_from(context["params"], run.logical_date or run.run_after, load_settings())
-        identity = run_identity(run.run_type, run.logical_date, run.run_id)
-        plan = _ingestion().plan(request, identity, context["params"]["runner"])
-        print(describe(plan))
-        if context["params"]["dry_run"]:
-            raise AirflowSkipException("Dry run: the plan is shown above, nothing was changed.")
-        return plan.to_dict()
-
-    return plan_batch()
+    context, steps = get_current_context(), SnapshotSteps(load_settings())
+    run, params = context["dag_run"], context["params"]
+    request = request_from(params, run.logical_date or run.run_after, steps.settings)
+    plan = steps.plan(request, this_run(), params["runner"])
+    show_plan(describe(plan), params["dry_run"])
+    return plan.to_dict()
 
 
-def build_ensure_schema_task(plan: Any) -> Any:
-    """Migrate additively and lay out staging."""
-
-    @task(doc_md="Creates missing tables and adds new nullable columns; lays out empty staging tables of the batch.")
-    def ensure_schema(plan: dict[str, Any]) -> list[str]:
-        return _ingestion().prepare(_batch(plan))
-
-    return ensure_schema(plan)
-
-
-def build_choose_jobs_task(plan: Any) -> Any:
+@task.branch(doc_md="A gap needs no job, a replay no coin list, and the calendar only sometimes needs more days.")
+def choose_jobs(plan: dict[str, Any]) -> list[str]:
     """Choose the Beam jobs that this batch needs."""
-
-    @task.branch(doc_md="A gap needs no job, a replay no coin list, and the calendar only sometimes needs more days.")
-    def choose_jobs(plan: dict[str, Any]) -> list[str]:
-        batch = _batch(plan)
-        jobs = {
-            "gap": [],
-            "replay": [FETCH_CRYPTO_DATA.name],
-            "fetch": [FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name],
-        }[batch.mode]
-        calendar = [POPULATE_DATE_DIM.name] if jobs and _ingestion().needs_calendar(batch.batch) else []
-        return jobs + calendar
-
-    return choose_jobs(plan)
-
-
-def build_audit_task() -> Any:
-    """Check the staged batch.
-
-    It pulls the plan instead of taking it as an argument: an argument would make ``plan_batch`` a direct upstream task,
-    whose success would start the audit of a gap.
-    """
-
-    @task(
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        doc_md="Runs every rule of the contracts on staging; a broken one of severity error stops the publish.",
-    )
-    def audit() -> dict[str, int]:
-        from coinbeam.feeds.ending import count_by_status
-
-        return count_by_status(_ingestion().audit(_batch().batch))
-
-    return audit()
-
-
-def build_verify_task() -> Any:
-    """Look at what readers see."""
-
-    @task(doc_md="Counts the published rows and finds every key in its dimension.")
-    def verify() -> dict[str, int]:
-        from coinbeam.feeds.ending import count_by_status
-
-        return count_by_status(_ingestion().verify(_batch().batch))
-
-    return verify()
-
-
-def build_record_task() -> Any:
-    """Write the row of ``ingestion_batch``, whatever happened before."""
-
-    @task(
-        trigger_rule=TriggerRule.ALL_DONE,
-        on_success_callback=resolve_incidents,
-        doc_md="Records what went in, what came out, what it cost and how it ended; also for a failed run and a gap.",
-    )
-    def record_batch() -> str:
-        from coinbeam.feeds.ending import Ended, outcome
-        from coinbeam.feeds.steps import Ending
-
-        instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
-        plan = instance.xcom_pull(task_ids="plan_batch")
-        tasks = [Ended(**crumb) for crumb in instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)]
-        if plan is None:
-            return "nothing planned, nothing to record"
-        batch, steps = _batch(plan), _ingestion()
-        failed = [task.task_id for task in tasks if task.state == "failed"]
-        errors = {
-            name: steps.failure(batch.batch, name) or instance.xcom_pull(task_ids=name, key="error") for name in failed
-        }
-        ended = outcome(batch, tasks, errors)
-        steps.record(batch, Ending(ended.status, ended.error, ended.seconds), ended.succeeded)
-        if ended.status == "gap":
-            alert_gap(instance, f"Coinbeam: gap at {batch.snapshot_at}", batch.reason)
-        return ended.status
-
-    return record_batch().as_teardown()
-
-
-def publish_script(plan: dict[str, Any]) -> str:
-    """The publish transaction, for templates."""
-    return _ingestion().publish_script(_batch(plan).batch)
-
-
-def rejects_script(plan: dict[str, Any]) -> str:
-    """The transaction that records the rejects, for templates."""
-    return _ingestion().rejects_script(_batch(plan).batch)
+    if plan["mode"] == Mode.GAP:
+        return []
+    batch = SnapshotPlan.from_dict(plan).batch
+    assets = [POPULATE_CRYPTO_ASSET_DIM.name] if plan["mode"] == Mode.FETCH else []
+    dates = [POPULATE_DATE_DIM.name] if BATCH.steps().needs_calendar(batch) else []
+    return [FETCH_CRYPTO_DATA.name, *assets, *dates]
 
 
 with DAG(
@@ -193,30 +84,21 @@ with DAG(
     doc_md=DOC,
     params=form_params(SnapshotForm, settings),
     tags=["coinbeam", "market", settings.environment.value],
-    **dag_arguments({"publish_script": publish_script, "rejects_script": rejects_script}),
+    **dag_arguments(BATCH.macros),
 ) as dag:
-    plan = build_plan_batch_task()
-    schema = build_ensure_schema_task(plan)
-    jobs = build_choose_jobs_task(plan)
+    plan: Any = plan_batch()
     timeout = JOB_TIMEOUT[settings.market.period]
     fetch = beam_job(FETCH_CRYPTO_DATA, options=plan["fetch_options"], execution_timeout=timeout)
     assets = beam_job(POPULATE_CRYPTO_ASSET_DIM, options=plan["assets_options"], execution_timeout=timeout)
     dates = beam_job(
-        POPULATE_DATE_DIM, options={"output": f"{{{{ {PLAN}.output }}}}"}, execution_timeout=timedelta(minutes=30)
+        POPULATE_DATE_DIM, options={"output": f"{{{{ {BATCH.template}.output }}}}"}, execution_timeout=CALENDAR_TIMEOUT
     )
-    loads = [
-        load_task(FETCH_CRYPTO_DATA, SNAPSHOT_FACT, f"{PLAN}.batch_id", f"{{{{ {PLAN}.stamp }}}}"),
-        load_task(POPULATE_CRYPTO_ASSET_DIM, ASSETS, f"{PLAN}.batch_id"),
-        load_task(POPULATE_DATE_DIM, DATES, f"{PLAN}.batch_id"),
-        load_task(FETCH_CRYPTO_DATA, REJECTS, f"{PLAN}.batch_id"),
-    ]
-    record_rejects = script_task("record_rejects", f"{{{{ rejects_script({PLAN}) }}}}")
-    audit = build_audit_task()
-    publish = script_task("publish", f"{{{{ publish_script({PLAN}) }}}}", [fact_asset(SNAPSHOT_FACT)])
-    verify = build_verify_task()
+    load_facts = BATCH.load(FETCH_CRYPTO_DATA, SNAPSHOT_FACT, f"{{{{ {BATCH.template}.stamp }}}}")
+    load_assets = BATCH.load(POPULATE_CRYPTO_ASSET_DIM, ASSETS)
+    load_dates = BATCH.load(POPULATE_DATE_DIM, DATES)
+    load_rejects = BATCH.load(FETCH_CRYPTO_DATA, REJECTS)
 
-    chain(plan, schema, jobs, [fetch, assets, dates])
-    chain([fetch, assets, dates], loads[:3])
-    [fetch, assets] >> loads[3]
-    chain(loads[3], record_rejects)
-    chain([*loads[:3], record_rejects], audit, publish, verify, build_record_task())
+    chain(plan, BATCH.ensure_schema(plan), choose_jobs(plan), [fetch, assets, dates])
+    chain([fetch, assets, dates], [load_facts, load_assets, load_dates])
+    chain([fetch, assets], load_rejects)
+    BATCH.finish([load_facts, load_assets, load_dates], load_rejects)

@@ -6,11 +6,15 @@ from operator import or_
 from typing import Any
 
 from airflow.sdk import DAG, chain, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.kinds import FEEDS
 from coinbeam.batch.tables import MARTS
+from coinbeam.feeds.ending import count_by_status
+from coinbeam.marts import MartPlan, Marts
 from coinbeam.settings import load_settings
-from dags.batch_tasks import dag_arguments, fact_asset, script_task
+from coinbeam.warehouse.client import Warehouse
+from dags.batch_tasks import dag_arguments, fact_asset, script_task, this_run
 from dags.operations import resolve_incidents
 
 DOC = """
@@ -32,47 +36,36 @@ publish tasks update.
 settings = load_settings()
 
 
-def _marts() -> Any:
-    """Everything heavy is imported when a task runs, never when the file is parsed."""
-    from coinbeam.marts import Marts
-    from coinbeam.warehouse.client import Warehouse
-
+def marts() -> Marts:
+    """The marts, in the environment of the present task."""
     return Marts(Warehouse(load_settings()), load_settings())
 
 
 @task(doc_md="Finds what publishes touched since the last refresh, and shows it.")
 def plan_refresh() -> dict[str, Any]:
     """What is recomputed."""
-    from airflow.sdk.exceptions import AirflowSkipException
-
-    from coinbeam.warehouse.client import Warehouse
-
     Warehouse(load_settings()).ensure_schema()
-    plan = _marts().plan()
+    plan = marts().plan()
     if plan is None:
         raise AirflowSkipException("No publish waits: the marts are as new as the facts.")
     print(f"{len(plan.publications)} publications wait; recomputed: {plan.touched or 'no day of any asset'}")
-    return dict(plan.model_dump(mode="json"))
+    return plan.model_dump(mode="json")
 
 
 @task(doc_md="Runs the rules of the marts' contracts on what was recomputed.", on_success_callback=resolve_incidents)
 def verify() -> dict[str, int]:
     """Look at what readers see."""
-    from coinbeam.feeds.ending import count_by_status, run_identity
-    from coinbeam.marts import MartPlan
-
-    context = get_current_context()
-    run, plan = context["dag_run"], MartPlan.model_validate(context["ti"].xcom_pull(task_ids="plan_refresh"))
-    return count_by_status(_marts().verify(plan, run_identity(run.run_type, run.logical_date, run.run_id)))
+    plan = MartPlan.model_validate(get_current_context()["ti"].xcom_pull(task_ids="plan_refresh"))
+    return count_by_status(marts().verify(plan, this_run()))
 
 
 def refresh_script() -> str:
     """The refresh, for templates: planned when the task runs, so that the try after one that a publish overtook knows
     of it.
     """
-    marts = _marts()
-    plan = marts.plan()
-    return str(marts.script(plan)) if plan else "SELECT 'another refresh took everything that waited' AS mart;"
+    made = marts()
+    plan = made.plan()
+    return made.script(plan) if plan else "SELECT 'another refresh took everything that waited' AS mart;"
 
 
 with DAG(

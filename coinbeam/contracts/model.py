@@ -14,7 +14,8 @@ What each standard field means here:
 - ``physicalType: view`` (on tables): a view; its query is ``view.sql`` beside the contract, and its partition column
   the one to filter by.
 - ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields``, ``partitionGranularity`` (on
-  tables); ``filledOnPublish`` marks a column that batch files do not carry; ``sample`` and ``stage`` (on rules).
+  tables); ``filledOnPublish`` marks a column that batch files do not carry; ``reports`` names the jobs that count a
+  column in their reports; ``sample`` and ``stage`` (on rules).
 """
 
 import re
@@ -95,6 +96,7 @@ class Column:
         maximum: largest accepted value.
         max_length: longest accepted text, in characters.
         accepted: accepted values, empty when any.
+        reports: the jobs whose reports count the column, as ``job`` or ``job.count``; their sum is its value.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Column:
     max_length: int | None = None
     accepted: tuple[str, ...] = ()
     references: str | None = None
+    reports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -320,6 +323,7 @@ def _column(prop: SchemaProperty, path: Path) -> Column:
         max_length=options.get("maxLength"),
         accepted=tuple(str(entry.value) for entry in prop.enum or []),
         references=next((str(r.to) for r in prop.relationships or []), None),
+        reports=tuple(custom.get("reports", ())),
     )
 
 

@@ -3,10 +3,10 @@ their retries.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from coinbeam import __version__
 from coinbeam.batch.jobs import JOBS, JobSpec
@@ -15,6 +15,8 @@ from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Contract, Stage, load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.ending import Ending
+from coinbeam.feeds.plan import BatchPlan
 from coinbeam.landing.bucket import Bucket
 from coinbeam.quality import (
     Audit,
@@ -35,23 +37,13 @@ from coinbeam.warehouse.publish import publish_script, rejects_script
 CALENDAR_HORIZON = timedelta(days=366)
 """The calendar is extended when fewer days than these lie ahead of a batch."""
 
+RECORD = "ingestion_batch"
+"""The table of the records of batches."""
 
-@dataclass(frozen=True)
-class Ending:
-    """How a run of a batch ended, for its record.
-
-    Attributes:
-        status: published, failed or gap.
-        error: why it failed or is a gap.
-        task_seconds: seconds by task.
-    """
-
-    status: str
-    error: str | None
-    task_seconds: Mapping[str, float]
+PlanT = TypeVar("PlanT", bound=BatchPlan)
 
 
-class BatchSteps:
+class BatchSteps(Generic[PlanT]):
     """The steps of one batch.
 
     Args:
@@ -73,12 +65,16 @@ class BatchSteps:
         self.bucket = bucket or Bucket(settings)
         self.clock = clock
 
-    def lay_out(self, batch: Batch) -> list[str]:
-        """Bring the schema up to the contracts and lay out empty staging tables.
+    def prepare(self, plan: PlanT) -> list[str]:
+        """Make what the jobs and loads of a batch need. A kind of batch may write more beside its files.
 
         Returns:
             The changes made to the schema, one line each.
         """
+        return self.lay_out(plan.batch)
+
+    def lay_out(self, batch: Batch) -> list[str]:
+        """Bring the schema up to the contracts and lay out empty staging tables; returns the changes of the schema."""
         changes = self.warehouse.ensure_schema()
         self.warehouse.create_staging(self.staging(batch), self.staged(batch))
         return changes
@@ -207,41 +203,51 @@ class BatchSteps:
         job = JOBS.get(task)
         return self.bucket.read_text(job.failure_path(batch.folder)) if job else None
 
-    def record_ending(self, batch: Batch, ending: Ending, row: Mapping[str, Any]) -> dict[str, Any]:
+    def record(self, plan: PlanT, ending: Ending) -> dict[str, Any]:
         """Write the row of this run into ``ingestion_batch``, replacing an earlier one of the same run, and clean up
         behind a publish.
-
-        Args:
-            batch: the batch.
-            ending: how it ended.
-            row: what only its kind of batch knows; counts that it leaves out are 0.
 
         Returns:
             The row.
         """
-        whole = {
+        batch, contract, feed = plan.batch, load_contract(RECORD), plan.feed
+        reports = self.reports(plan, ending)
+        report = reports.get(feed.job.name, {})
+        row = {
             "batch_id": batch.batch_id,
             "run_id": batch.run_id,
             "snapshot_at": format_instant(batch.instant),
             "snapshot_date": f"{batch.instant:%Y-%m-%d}",
             "status": ending.status,
+            "mode": plan.mode,
             "environment": self.settings.environment.value,
+            "source_id": report.get("source_id") or plan.source_id,
+            "universe": plan.universe,
+            "quote_currency": plan.quote_currency,
+            "runner": plan.runner,
+            "started_at": plan.started_at,
             "finished_at": format_instant(self.clock()),
-            "table_name": batch.feed.fact,
+            "table_name": feed.fact,
             "rows_staged": self.staged_rows(batch),
             "rows_published": self.visible_rows(batch) if ending.status == "published" else 0,
+            "unknown_fields": json.dumps(report["unknown_fields"]) if report.get("unknown_fields") else None,
             "coinbeam_version": __version__,
-            "contract_version": load_contract(batch.feed.fact).version,
+            "contract_version": load_contract(feed.fact).version,
             "task_seconds": json.dumps(dict(ending.task_seconds)),
             "error_message": ending.error,
-            **row,
+            **counts(contract, feed.job.name, reports),
         }
-        contract = load_contract("ingestion_batch")
-        whole |= {c.name: 0 for c in contract.columns if c.required and c.type == "INT64" and c.name not in whole}
-        self.warehouse.merge_rows(contract, [whole])
+        self.warehouse.merge_rows(contract, [row])
         if ending.status == "published":
             self.warehouse.drop_staging(self.staging(batch), self.staged(batch))
-        return whole
+        return row
+
+    def reports(self, plan: PlanT, ending: Ending) -> dict[str, dict[str, Any]]:
+        """The reports of this run by job. A job that did not succeed may have left one in an earlier run of the batch,
+        which does not count.
+        """
+        done = [job for name, job in JOBS.items() if name in ending.succeeded]
+        return {job.name: self.bucket.read_json(job.report_path(plan.batch.folder)) for job in done}
 
     def staging(self, batch: Batch) -> StagingTables:
         """The names of the batch's staging tables."""
@@ -252,6 +258,20 @@ class BatchSteps:
         return [load_contract(name) for name in batch.feed.staged]
 
 
-def counts(report: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
-    """Numbers of a report by name, 0 where it has none."""
-    return {name: int(report.get(name) or 0) for name in names}
+def counts(contract: Contract, job: str, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The columns of a table that count what jobs did: the sum over the reports that the contract names for a column.
+
+    Args:
+        contract: the table. ``reports`` of a column names jobs, each with the name of the count in its report where
+            that differs: ``job`` or ``job.count``.
+        job: the job of the feed. An optional column that this job does not count stays null.
+        reports: of the jobs that succeeded; a count that a report does not have is 0.
+    """
+    found = {}
+    for column in contract.columns:
+        sources = dict(source.partition(".")[::2] for source in column.reports)
+        if job in sources or (sources and column.required):
+            found[column.name] = sum(
+                int(reports.get(name, {}).get(count or column.name) or 0) for name, count in sources.items()
+            )
+    return found

@@ -17,7 +17,7 @@ from beam_pipelines.populate_date_dim import run as populate_date_dim
 from coinbeam.clock import utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.feeds.ending import present_instant
+from coinbeam.feeds.snapshot.request import present_instant
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from coinbeam.batch.universe import UniverseSpec
-from coinbeam.feeds.snapshot.plan import DATAFLOW_MINUTES, Estimate, dataflow_dollars, estimate
+from coinbeam.feeds.plan import DATAFLOW_MINUTES, dataflow_dollars
+from coinbeam.feeds.snapshot.plan import Estimate, estimate
 from coinbeam.settings import ROOT, Settings
 from tests.infra.costs import assumptions, components, differences, value
 

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date
 from typing import Any
 
 from google.cloud import bigquery
 
 from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.history.batches import HistoryBatch
+from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.pieces import HistoryPiece
-from coinbeam.feeds.steps import Ending
+from coinbeam.feeds.history.plan import HistoryPlan
 from coinbeam.warehouse.client import Warehouse
 
 LEDGER = "history_piece"
@@ -39,10 +38,8 @@ class PieceLedger:
         table = self._warehouse.table(self._contract)
         if not self._warehouse.exists(table):
             return {}
-        sql = (
-            f"SELECT asset_id, quote_currency, first_date, last_date, status FROM `{table}` WHERE quote_currency = "
-            "@currency"
-        )
+        columns = "asset_id, quote_currency, first_date, last_date, status"
+        sql = f"SELECT {columns} FROM `{table}` WHERE quote_currency = @currency"
         rows = self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", quote_currency)])
         return {
             HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"] for r in rows
@@ -58,44 +55,39 @@ class PieceLedger:
             if piece not in known
         )
 
-    def fail(self, one: HistoryBatch, pieces: Iterable[HistoryPiece], error: str | None) -> None:
-        """Say of the pieces of a batch that its job never came to its report."""
-        self._write(
-            self._row(piece, one.backfill_id, one.batch_id, {"status": "failed", "error_message": error})
-            for piece in pieces
-        )
+    def fail(self, plan: HistoryPlan, pieces: Iterable[HistoryPiece], error: str | None) -> None:
+        """Record the pieces of a batch whose job ended without a report."""
+        failed = {"status": "failed", "error_message": error}
+        self._write(self._row(piece, plan.backfill_id, plan.batch_id, failed) for piece in pieces)
 
-    def settle(self, one: HistoryBatch, told: Iterable[Mapping[str, Any]], ending: Ending) -> None:
-        """Say what became of the pieces of a batch.
+    def settle(self, plan: HistoryPlan, reported: Iterable[Mapping[str, Any]], ending: Ending) -> None:
+        """Record what became of the pieces of a batch.
 
         Args:
-            one: the batch.
-            told: what the job told of each piece.
+            plan: the batch.
+            reported: the entries of the job's report, one for each piece.
             ending: how the batch ended.
         """
-        self._write(self._settled_row(one, piece, ending) for piece in told if piece["first"])
+        self._write(self._settled_row(plan, piece, ending) for piece in reported if piece["first"])
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._warehouse.merge_rows(self._contract, list(rows))
 
-    def _settled_row(self, one: HistoryBatch, told: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
-        """The row of a piece by what the job told of it."""
-        piece = HistoryPiece(
-            told["asset_id"], one.quote_currency, date.fromisoformat(told["first"]), date.fromisoformat(told["last"])
-        )
-        failed = ending.status != "published" or told.get("error")
+    def _settled_row(self, plan: HistoryPlan, reported: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
+        piece = HistoryPiece.from_dict({**reported, "quote_currency": plan.quote_currency})
+        is_published = ending.status == "published"
         known = {
-            "status": "failed" if ending.status != "published" else "published" if told["rows_valid"] else "empty",
-            "source_id": told.get("source_id") or one.source_id,
-            "points_read": told["points_read"],
-            "rows_published": told["rows_valid"] if ending.status == "published" else 0,
-            "rows_rejected": told["rows_rejected"],
-            "days_missing": told["days_missing"],
-            "missing_days": json.dumps(told["missing_days"]),
-            "api_calls": told.get("calls") or 0,
-            "error_message": (told.get("error") or ending.error) if failed else None,
+            "status": "failed" if not is_published else "published" if reported["rows_valid"] else "empty",
+            "source_id": reported.get("source_id") or plan.source_id,
+            "points_read": reported["points_read"],
+            "rows_published": reported["rows_valid"] if is_published else 0,
+            "rows_rejected": reported["rows_rejected"],
+            "days_missing": reported["days_missing"],
+            "missing_days": json.dumps(reported["missing_days"]),
+            "api_calls": reported.get("calls") or 0,
+            "error_message": reported.get("error") or ending.error,
         }
-        return self._row(piece, one.backfill_id, one.batch_id, known)
+        return self._row(piece, plan.backfill_id, plan.batch_id, known)
 
     def _row(self, piece: HistoryPiece, backfill_id: str, batch_id: str, known: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -10,27 +10,28 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date, timedelta
+from itertools import chain
 from typing import Any
 
 from google.cloud import bigquery
 
 from coinbeam.batch.jobs import MARKET_CHART, PIECES_FILE
-from coinbeam.batch.kinds import HISTORY, batch_folder
+from coinbeam.batch.kinds import HISTORY
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.feeds.history.batches import BackfillEstimate, BackfillPlan, HistoryBatch
 from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
+from coinbeam.feeds.history.plan import BackfillEstimate, BackfillPlan, HistoryPlan
 from coinbeam.feeds.history.request import BackfillRequest
-from coinbeam.feeds.snapshot.plan import DATAFLOW_MINUTES, dataflow_dollars
+from coinbeam.feeds.plan import DATAFLOW_MINUTES, Mode, dataflow_dollars, job_options, rate_limit
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
-from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
+from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 
 BODY_BYTES_PER_DAY = 120
@@ -68,17 +69,31 @@ class BackfillPlanner:
         source_id = COINGECKO.answering(chosen.kind)
         backfill_id = request.backfill_id(source_id)
         batches = self.written(backfill_id) or self._first_plan(request, backfill_id, source_id)
-        open_batches = self._open(batches)
-        landed = self._landed(request.quote_currency, source_id)
-        costs = {name: sum(piece not in landed for piece in batch) for name, batch in open_batches.items()}
+        settled = self._pieces.settled(request.quote_currency)
+        left = {name: batch for name, batch in batches.items() if not settled.issuperset(batch)}
+        places = self._bucket.names(f"landing/{MARKET_CHART}/{request.quote_currency}-{source_id}/")
+        landed = {found.piece for found in map(landed_piece, places) if found}  # these cost no call
+        costs = {name: sum(piece not in landed for piece in batch) for name, batch in left.items()}
         today = self._affordable(costs, request, source_id)
-        estimate = self._estimate(open_batches, costs, today, request, source_id)
-        common = {"run_id": run_id, "backfill_id": backfill_id, "source_id": source_id, "runner": runner}
+        calls, calls_today = sum(costs.values()), sum(costs[name] for name in today)
+        days = sum(piece.days for batch in left.values() for piece in batch)
+        estimate = BackfillEstimate(
+            pieces=sum(map(len, left.values())),
+            calls=calls,
+            calls_today=calls_today,
+            days_of_quota=math.ceil(calls / request.calls_per_day),
+            minutes=calls_today / self._rate(source_id),
+            rows=days,
+            landing_bytes=days * BODY_BYTES_PER_DAY,
+            dollars=dataflow_dollars(self.settings, len(left) * DATAFLOW_MINUTES),
+            credits_left=self._calls.usage(source_id).left,
+        )
+        run = {"run_id": run_id, "universe": backfill_id, "source_id": source_id, "runner": runner}
         return BackfillPlan(
             backfill_id=backfill_id,
-            batches=[self._arguments(name, open_batches[name], chosen.kind, common) for name in today],
-            batches_settled=len(batches) - len(open_batches),
-            batches_waiting=len(open_batches) - len(today),
+            batches=[self._arguments(name, left[name], chosen.kind, run) for name in today],
+            batches_settled=len(batches) - len(left),
+            batches_waiting=len(left) - len(today),
             what=f"{len({piece.asset_id for batch in batches.values() for piece in batch})} assets",
             first_date=str(request.first),
             last_date=str(request.last),
@@ -110,8 +125,8 @@ class BackfillPlanner:
         if request.only_gaps:
             coverage = Coverage(self._warehouse).read(assets, request.quote_currency, request.first, request.last)
             ranges = {one.asset_id: [(gap.first, gap.last) for gap in one.gaps if not gap.is_known] for one in coverage}
-        whole = {asset: pieces(asset, request.quote_currency, request.first, request.last, days) for asset in assets}
-        return sorted(cut for asset in assets for piece in whole[asset] for cut in _cut(piece, ranges[asset]))
+        whole = (pieces(asset, request.quote_currency, request.first, request.last, days) for asset in assets)
+        return sorted(cut for piece in chain(*whole) for cut in _cut(piece, ranges[piece.asset_id]))
 
     def assets(self, request: BackfillRequest) -> list[str]:
         """The assets of a request: as given, or the largest of the newest snapshot.
@@ -122,15 +137,17 @@ class BackfillPlanner:
         if request.assets:
             return sorted(set(request.assets))
         fact = self._warehouse.table(load_contract(SNAPSHOT_FACT))
-        newest = self._warehouse.rows(self._newest_snapshot(fact))[0]["day"] if self._warehouse.exists(fact) else None
+        since = self._clock().date() - timedelta(days=31)
+        sql = f"SELECT MAX(snapshot_date) AS day FROM `{fact}` WHERE snapshot_date >= DATE '{since}'"
+        newest = self._warehouse.rows(sql)[0]["day"] if self._warehouse.exists(fact) else None
         if newest is None:
             raise TerminalError(
                 "No snapshot says which assets are the largest.", "Run crypto_etl_dag first, or name the assets by id."
             )
         sql = (
-            f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` WHERE snapshot_date = @day AND quote_currency = "
-            "@currency "
-            "AND market_cap > 0 GROUP BY asset_id ORDER BY cap DESC, asset_id LIMIT @n"
+            f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` "
+            "WHERE snapshot_date = @day AND quote_currency = @currency AND market_cap > 0 "
+            "GROUP BY asset_id ORDER BY cap DESC, asset_id LIMIT @n"
         )
         parameters = [
             bigquery.ScalarQueryParameter("day", "DATE", newest),
@@ -138,21 +155,6 @@ class BackfillPlanner:
             bigquery.ScalarQueryParameter("n", "INT64", request.top_n),
         ]
         return sorted(row["asset_id"] for row in self._warehouse.rows(sql, parameters))
-
-    def _newest_snapshot(self, fact: str) -> str:
-        since = self._clock().date() - timedelta(days=31)
-        return f"SELECT MAX(snapshot_date) AS day FROM `{fact}` WHERE snapshot_date >= DATE '{since}'"
-
-    def _open(self, batches: Mapping[str, list[HistoryPiece]]) -> dict[str, list[HistoryPiece]]:
-        """The batches that hold a piece that is not settled."""
-        currency = next((piece.quote_currency for batch in batches.values() for piece in batch), "")
-        settled = self._pieces.settled(currency)
-        return {name: batch for name, batch in batches.items() if not settled.issuperset(batch)}
-
-    def _landed(self, quote_currency: str, source_id: str) -> set[HistoryPiece]:
-        """The pieces whose answer lies in landing already, and so cost nothing."""
-        found = map(landed_piece, self._bucket.names(f"landing/{MARKET_CHART}/{quote_currency}-{source_id}/"))
-        return {landed.piece for landed in found if landed}
 
     def _affordable(self, costs: Mapping[str, int], request: BackfillRequest, source_id: str) -> list[str]:
         """The batches, in order, that today's calls pay for.
@@ -177,78 +179,49 @@ class BackfillPlanner:
             )
         return today
 
-    def _estimate(
-        self,
-        left: Mapping[str, list[HistoryPiece]],
-        costs: Mapping[str, int],
-        today: Sequence[str],
-        request: BackfillRequest,
-        source_id: str,
-    ) -> BackfillEstimate:
-        calls, calls_today = sum(costs.values()), sum(costs[name] for name in today)
-        days = sum(piece.days for batch in left.values() for piece in batch)
-        return BackfillEstimate(
-            pieces=sum(map(len, left.values())),
-            calls=calls,
-            calls_today=calls_today,
-            days_of_quota=math.ceil(calls / request.calls_per_day),
-            minutes=calls_today / self._rate(source_id),
-            rows=days,
-            landing_bytes=days * BODY_BYTES_PER_DAY,
-            dollars=dataflow_dollars(self.settings, len(left) * DATAFLOW_MINUTES),
-            credits_left=self._calls.usage(source_id).left,
-        )
-
     def _rate(self, source_id: str) -> float:
         """Calls per minute of all batches of a backfill together: its share of the plan, so that snapshots keep
         theirs.
         """
-        simulated = source_id == COINGECKO_SIMULATOR.id
-        limit = (
-            self.settings.local.simulator.calls_per_minute
-            if simulated
-            else self.settings.coingecko.limits.calls_per_minute
-        )
+        limit = rate_limit(self.settings, source_id)
         return max(1.0, math.floor(limit * self.settings.history.rate_share))
 
     def _arguments(
-        self, name: str, batch: Sequence[HistoryPiece], kind: str, common: Mapping[str, Any]
+        self, name: str, batch: Sequence[HistoryPiece], kind: str, run: Mapping[str, Any]
     ) -> dict[str, dict[str, Any]]:
         """A batch and the options of its job."""
-        one = HistoryBatch(
-            batch_id=name,
-            first_date=str(min(piece.first for piece in batch)),
-            last_date=str(max(piece.last for piece in batch)),
-            quote_currency=batch[0].quote_currency,
-            pieces=len(batch),
-            started_at=format_instant(self._clock()),
-            **common,
-        )
-        output = self._bucket.uri(batch_folder(name))
-        rate = math.floor(self._rate(str(one.source_id)) / self.settings.history.max_parallel)
-        if rate < 1:
+        rate = self._rate(run["source_id"])
+        share = math.floor(rate / self.settings.history.max_parallel)
+        if share < 1:
             raise SettingsError(
-                f"{self.settings.history.max_parallel} batches at a time cannot share "
-                f"{self._rate(str(one.source_id)):g} calls per minute.",
+                f"{self.settings.history.max_parallel} batches at a time cannot share {rate:g} calls per minute.",
                 "Lower history.max_parallel, or choose a larger coingecko.plan.",
             )
-        options = {
-            **self._common_options(one, kind, output),
-            "pieces": f"{output}/{PIECES_FILE}",
-            "calls_per_minute": str(rate),
-            "call_ledger": "on",
-        }
-        return {"batch": asdict(one), "options": options}
+        plan = self._batch_plan(
+            batch_id=name,
+            first=min(piece.first for piece in batch),
+            last=max(piece.last for piece in batch),
+            quote_currency=batch[0].quote_currency,
+            mode=Mode.FETCH,
+            pieces=len(batch),
+            **run,
+        )
+        options = self._options(plan, kind)
+        options |= {"pieces": f"{options['output']}/{PIECES_FILE}", "calls_per_minute": str(share), "call_ledger": "on"}
+        return {"batch": plan.to_dict(), "options": options}
 
-    def _common_options(self, one: HistoryBatch, source: str, output: str) -> dict[str, str]:
-        return {
-            "source": source,
-            "snapshot_at": format_instant(one.batch.instant),
-            "batch_id": one.batch_id,
-            "quote_currency": one.quote_currency,
-            "output": output,
-            "landing": self.settings.bucket_uri,
-        }
+    def _batch_plan(self, *, first: date, last: date, mode: Mode, **values: Any) -> HistoryPlan:
+        return HistoryPlan(
+            snapshot_at=f"{last}T00:00:00Z",
+            first_date=str(first),
+            mode=mode.value,
+            started_at=format_instant(self._clock()),
+            **values,
+        )
+
+    def _options(self, plan: HistoryPlan, source: str) -> dict[str, str]:
+        common = job_options(self.settings, plan.batch_id, plan.batch.instant, source)
+        return common | {"quote_currency": plan.quote_currency}
 
     def _files_plan(self, request: BackfillRequest, run_id: str, runner: str) -> BackfillPlan:
         """One batch of everything that files hold, between the days asked for."""
@@ -258,29 +231,44 @@ class BackfillPlanner:
                 f"Copy them below {self.settings.bucket_uri} first.",
             )
         backfill_id = request.backfill_id("files")
-        one = HistoryBatch(
+        plan = self._batch_plan(
             batch_id=f"{backfill_id}-{request.last:%Y%m%d}",
             run_id=run_id,
-            backfill_id=backfill_id,
-            first_date=str(request.first),
-            last_date=str(request.last),
+            universe=backfill_id,
+            first=request.first,
+            last=request.last,
             quote_currency=request.quote_currency,
+            mode=Mode.REPLAY,
             pieces=0,
             source_id=None,
             runner=runner,
-            started_at=format_instant(self._clock()),
         )
-        options = self._common_options(one, request.files, self._bucket.uri(batch_folder(one.batch_id)))
-        options |= {} if request.is_whole else {"from_date": one.first_date, "to_date": one.last_date}
+        first_date, last_date = str(request.first), str(request.last)
+        options = self._options(plan, request.files)
+        options |= {} if request.is_whole else {"from_date": first_date, "to_date": last_date}
         options |= {"asset_of": request.asset_of} if request.asset_of else {}
         options |= {"assets": ",".join(request.assets)} if request.assets and not request.asset_of else {}
-        days = (request.last - request.first).days + 1
-        left = self._calls.usage(COINGECKO.id).left
-        estimate = BackfillEstimate(0, 0, 0, 0, 0.0, days, 0, dataflow_dollars(self.settings, DATAFLOW_MINUTES), left)
-        batches = [{"batch": asdict(one), "options": options}]
-        dates = (str(request.first), str(request.last))
+        estimate = BackfillEstimate(
+            pieces=0,
+            calls=0,
+            calls_today=0,
+            days_of_quota=0,
+            minutes=0.0,
+            rows=(request.last - request.first).days + 1,
+            landing_bytes=0,
+            dollars=dataflow_dollars(self.settings, DATAFLOW_MINUTES),
+            credits_left=self._calls.usage(COINGECKO.id).left,
+        )
         return BackfillPlan(
-            backfill_id, batches, 0, 0, f"files {request.files}", *dates, request.quote_currency, asdict(estimate)
+            backfill_id=backfill_id,
+            batches=[{"batch": plan.to_dict(), "options": options}],
+            batches_settled=0,
+            batches_waiting=0,
+            what=f"files {request.files}",
+            first_date=first_date,
+            last_date=last_date,
+            quote_currency=request.quote_currency,
+            estimate=asdict(estimate),
         )
 
     def write_plan(self, request: BackfillRequest) -> None:

@@ -1,18 +1,23 @@
-"""The plan of a run: what would be asked of the source, and what it would cost in calls, minutes, rows, bytes and
+"""The plan of a snapshot: whether the source may be asked, and what that costs in calls, minutes, rows, bytes and
 dollars.
 """
 
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, ClassVar
 
-from coinbeam.batch.identity import BatchName, batch_id, is_present
+from coinbeam.batch.identity import is_present
+from coinbeam.batch.kinds import SNAPSHOTS, Feed
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.plan import DATAFLOW_MINUTES, BatchPlan, Mode, dataflow_dollars
+from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.settings import Settings, Universe
 from coinbeam.sources.rate import BudgetExceededError
+from coinbeam.sources.registry import COINGECKO
 
 ASSETS_IN_MARKET = 18_000
 """Assets of the whole market in 2026, for an estimate before the first call."""
@@ -23,16 +28,43 @@ BYTES_PER_ROW = 4_300
 CSV_BYTES_PER_ROW = 480
 """Mean size of one asset in a batch file."""
 
-DATAFLOW_MINUTES = 6
-"""A Dataflow job bills at least about this long: worker start, work, shut-down."""
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotPlan(BatchPlan):
+    """The plan of a snapshot.
+
+    Attributes:
+        stamp: date part of the file names.
+        fetch_options: options of the job ``fetch_crypto_data``.
+        assets_options: options of the job ``populate_crypto_asset_dim``.
+        output: ``gs://`` folder of the batch files.
+        estimate: what the run needs, an `Estimate`.
+    """
+
+    feed: ClassVar[Feed] = SNAPSHOTS
+
+    stamp: str
+    fetch_options: dict[str, str]
+    assets_options: dict[str, str]
+    output: str
+    estimate: dict[str, Any]
 
 
-class Mode:
-    """How a batch gets its pages."""
-
-    FETCH = "fetch"
-    REPLAY = "replay"
-    GAP = "gap"
+def describe(plan: SnapshotPlan) -> str:
+    """The plan in words, for a log and a terminal."""
+    costs = plan.estimate
+    lines = [
+        plan.banner,
+        f"batch     {plan.batch_id}",
+        f"mode      {plan.mode}: {plan.reason}",
+        f"universe  {plan.universe} in {plan.quote_currency}, snapshot at {plan.snapshot_at}",
+        f"calls     {costs['calls']} ({costs['credits_left']} left this month), {costs['minutes']:.1f} minutes under "
+        "the rate limit",
+        f"rows      {costs['rows']}, {costs['landing_bytes'] / 1e6:.1f} MB to land, {costs['file_bytes'] / 1e6:.1f} "
+        "MB of CSV",
+        f"cost      about ${costs['dollars']:.2f} on {plan.runner}",
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 @dataclass(frozen=True)
@@ -70,17 +102,19 @@ def estimate(
         fetches: False when landed pages are replayed: no call is made.
         per_minute: the rate limit, when it is not the plan's (the simulator's).
     """
-    limits = settings.coingecko.limits
+    limits, prices = settings.coingecko.limits, settings.prices
     rows = _rows(universe)
     calls = page_calls(settings, universe) + asset_calls(settings) if fetches else 0
-    landing = rows * BYTES_PER_ROW + calls * 2_000
+    landing, files = rows * BYTES_PER_ROW + calls * 2_000, rows * CSV_BYTES_PER_ROW
+    storage = (landing / 2.5 + files) / 2**30 * prices.storage_gib_month  # for a month; landed pages are gzip
+    queries = 3 * files / 2**40 * prices.bigquery_tib_scanned  # that scan the batch three times
     return Estimate(
         calls=calls,
         minutes=calls / (per_minute or limits.calls_per_minute),
         rows=rows,
         landing_bytes=landing,
-        file_bytes=rows * CSV_BYTES_PER_ROW,
-        dollars=_dollars(settings, landing, rows * CSV_BYTES_PER_ROW),
+        file_bytes=files,
+        dollars=0.0 if settings.is_local else dataflow_dollars(settings, 2 * DATAFLOW_MINUTES) + storage + queries,
         credits_left=limits.calls_per_month - calls_this_month,
     )
 
@@ -143,24 +177,6 @@ def _rows(universe: UniverseSpec, assets: int = ASSETS_IN_MARKET) -> int:
     return assets
 
 
-def _dollars(settings: Settings, landing_bytes: int, file_bytes: int) -> float:
-    """Two small Dataflow jobs, one month of storage, and queries that scan the batch three times."""
-    if settings.is_local:
-        return 0.0
-    prices = settings.prices
-    return (
-        dataflow_dollars(settings, 2 * DATAFLOW_MINUTES)
-        + (landing_bytes / 2.5 + file_bytes) / 2**30 * prices.storage_gib_month
-        + 3 * file_bytes / 2**40 * prices.bigquery_tib_scanned
-    )
-
-
-def dataflow_dollars(settings: Settings, minutes: float) -> float:
-    """List price of so many minutes of one Dataflow worker of two cores and 7.5 GiB; 0 on one machine."""
-    prices = settings.prices
-    return 0.0 if settings.is_local else minutes / 60 * (2 * prices.dataflow_vcpu_hour + 7.5 * prices.dataflow_gib_hour)
-
-
 def check_affordable(plan: Estimate, settings: Settings) -> None:
     """Refuse a run that the month's credits cannot pay, before the first call.
 
@@ -175,45 +191,11 @@ def check_affordable(plan: Estimate, settings: Settings) -> None:
         )
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What a person or the schedule asks for; everything else follows.
-
-    Attributes:
-        snapshot_at: the scheduled instant, aware.
-        universe: the selection of assets.
-        quote_currency: currency of all prices.
-        files: a glob of files to replay, or empty.
-        landed: the batch to replay from its landing, or None; its name says the rest.
-    """
-
-    snapshot_at: datetime
-    universe: UniverseSpec
-    quote_currency: str
-    files: str = ""
-    landed: BatchName | None = None
-
-    @property
-    def label(self) -> str:
-        """The label of the selection of assets."""
-        return self.landed.universe if self.landed else self.universe.label
-
-    @property
-    def batch_id(self) -> str:
-        """The batch that the request names."""
-        return (
-            self.landed.batch_id
-            if self.landed
-            else batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
-        )
-
-
-def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_landing: bool) -> str:
+def decide_mode(request: SnapshotRequest, now: datetime, settings: Settings, has_landing: bool) -> Mode:
     """Whether a batch may ask the source, must replay, or is a gap: the rule of honest time.
 
     The source answers only for now. Inside the interval of the batch it is asked; after it, today's prices are never
-    stamped on the old
-    date: the landing of that interval is replayed, and without one the batch is a gap.
+    stamped on the old date: the landing of that interval is replayed, and without one the batch is a gap.
 
     Raises:
         SettingsError: the batch lies in the future, or was named and never landed as a whole.
@@ -237,13 +219,35 @@ def decide_mode(request: RunRequest, now: datetime, settings: Settings, has_land
     return Mode.REPLAY if has_landing else Mode.GAP
 
 
+def mode_reason(mode: Mode, request: SnapshotRequest, now: datetime, *, was_begun: bool) -> str:
+    """Why a batch has its mode, in a sentence.
+
+    Args:
+        mode: from `decide_mode`.
+        request: the batch.
+        now: the present instant.
+        was_begun: whether a part of the batch was landed.
+    """
+    at = format_instant(request.snapshot_at)
+    if mode is Mode.FETCH:
+        return f"{at} is the present interval: the source is asked."
+    if mode is Mode.REPLAY:
+        files = f"Files matching {request.files} are replayed."
+        return files if request.files else f"{at} is past: its landed pages are replayed."
+    lack = "only a part of it was landed" if was_begun else "nothing was landed for it"
+    return (
+        f"{at} is past (now is {format_instant(now)}) and {lack}. The source answers only for now, so the batch is "
+        "recorded as a gap; today's prices are never stamped on an old date."
+    )
+
+
 def refuse_foreign_source(settings: Settings, manifest: BatchManifest | None) -> None:
     """Keep anything but landed live answers out of a warehouse that is not local.
 
     Raises:
         SettingsError: the pages were simulated, or nobody knows where they came from.
     """
-    if not settings.is_local and (manifest is None or manifest.source_id != "coingecko"):
+    if not settings.is_local and (manifest is None or manifest.source_id != COINGECKO.id):
         origin = manifest.source_id if manifest else "files without a landing manifest"
         raise SettingsError(
             f"Pages from {origin} may only reach a local warehouse.",

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from coinbeam.batch.jobs import FETCH_FEAR_GREED
 from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.contracts import load_contract
 from coinbeam.errors import PublishBlockedError
-from coinbeam.feeds.sentiment import FearGreedSteps, IndexPlan
-from coinbeam.feeds.steps import Ending
+from coinbeam.feeds.ending import Ending
+from coinbeam.feeds.sentiment import SentimentPlan, SentimentSteps
 from tests.coinbeam.conftest import Stage, date_row
 
 pytestmark = pytest.mark.cloud
@@ -18,11 +19,11 @@ pytestmark = pytest.mark.cloud
 NOW = datetime(2026, 3, 10, 0, 25, tzinfo=UTC)
 
 
-def steps(stage: Stage, now: datetime = NOW) -> FearGreedSteps:
-    return FearGreedSteps(stage.warehouse.settings, stage.warehouse, clock=lambda: now)
+def steps(stage: Stage, now: datetime = NOW) -> SentimentSteps:
+    return SentimentSteps(stage.warehouse.settings, stage.warehouse, clock=lambda: now)
 
 
-def index_row(day: date, value: int, plan: IndexPlan) -> dict[str, Any]:
+def index_row(day: date, value: int, plan: SentimentPlan) -> dict[str, Any]:
     return {
         "date": str(day),
         "value": value,
@@ -34,17 +35,17 @@ def index_row(day: date, value: int, plan: IndexPlan) -> dict[str, Any]:
     }
 
 
-def published(stage: Stage, values: dict[date, int], now: datetime = NOW) -> IndexPlan:
+def published(stage: Stage, values: dict[date, int], now: datetime = NOW) -> SentimentPlan:
     """A batch taken through its steps as the DAG does."""
     made = steps(stage, now)
     plan = made.plan(now, "run", "local")
-    made.lay_out(plan.batch)
+    made.prepare(plan)
     stage.fill(
         plan.batch_id,
         plan.batch.feed.staged,
         **{FEAR_GREED_FACT: [index_row(d, v, plan) for d, v in values.items()], REJECTS: []},
     )
-    report = {"rows_read": len(values), "rows_valid": len(values), "rows_rejected": 0, "pages_read": 1, "api_calls": 1}
+    report = {"rows_read": len(values), "rows_valid": len(values), "rows_rejected": 0, "pages_read": 2, "api_calls": 1}
     made.bucket.write_text(f"{plan.batch.folder}/report_fetch_fear_greed.json", json.dumps(report))
     made.audit(plan.batch)
     stage.warehouse.query(made.publish_script(plan.batch))
@@ -62,14 +63,14 @@ def calendar(stage: Stage) -> list[date]:
 
 def test_a_plan_names_its_day_and_whom_it_asks(stage: Stage) -> None:
     plan = steps(stage).plan(NOW, "run", "local")
-    assert (plan.batch_id, plan.instant, plan.source_id) == (
+    assert (plan.batch_id, plan.snapshot_at, plan.source_id) == (
         "fear-greed-20260310",
         "2026-03-10T00:00:00Z",
         "alternative_me_simulator",
     )
     assert plan.options["source"] == "simulator"
     assert (plan.batch.first_date, plan.batch.last_date) == (date(2018, 2, 1), date(2026, 3, 10))
-    assert IndexPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert SentimentPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def test_files_are_a_batch_of_their_own(stage: Stage) -> None:
@@ -106,9 +107,17 @@ def test_a_value_that_did_not_arrive_is_noticed(stage: Stage, calendar: list[dat
         steps(stage).verify(plan.batch)
 
 
-def test_the_record_counts_rows_and_calls(stage: Stage, calendar: list[date]) -> None:
+def test_the_record_counts_pages_rows_and_calls(stage: Stage, calendar: list[date]) -> None:
     plan = published(stage, dict.fromkeys(calendar, 30))
-    steps(stage).record(plan, Ending("published", None, {"audit": 0.5}))
+    steps(stage).record(plan, Ending("published", None, {"audit": 0.5}, frozenset({FETCH_FEAR_GREED.name})))
     (row,) = stage.contents("ingestion_batch")
     assert (row["table_name"], row["rows_published"], row["api_calls"], row["mode"]) == (FEAR_GREED_FACT, 3, 1, "fetch")
+    assert row["pages_read"] == 2
     assert not stage.warehouse.exists(steps(stage).staging(plan.batch).name(load_contract(FEAR_GREED_FACT)))
+
+
+def test_the_report_of_an_earlier_run_does_not_count(stage: Stage, calendar: list[date]) -> None:
+    plan = published(stage, dict.fromkeys(calendar, 30))
+    steps(stage).record(plan, Ending("failed", "fetch_fear_greed: no"))
+    (row,) = stage.contents("ingestion_batch")
+    assert (row["pages_read"], row["rows_read"], row["days_missing"]) == (0, 0, 0)

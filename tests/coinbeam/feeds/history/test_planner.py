@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from coinbeam.batch.jobs import FETCH_MARKET_HISTORY
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.feeds.history import BackfillPlan, BackfillRequest, BackfillSteps, HistoryBatch
+from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.pieces import read_pieces
-from coinbeam.feeds.steps import Ending
+from coinbeam.feeds.history.plan import BackfillPlan, HistoryPlan
+from coinbeam.feeds.history.request import BackfillRequest
+from coinbeam.feeds.history.steps import HistorySteps
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Environment, HistorySettings, MarketSettings, MarketSource
 from tests.coinbeam.conftest import Stage, asset_row, date_row, fact_row
@@ -24,33 +27,31 @@ REQUEST = BackfillRequest(("bitcoin", "ethereum"), None, "usd", date(2025, 11, 1
 """Two assets over a turn of the year: four pieces."""
 
 
-def steps(stage: Stage, now: datetime = NOW, **history: Any) -> BackfillSteps:
+def steps(stage: Stage, now: datetime = NOW, **history: Any) -> HistorySteps:
     """The steps with a clock that stands still, and batches of two pieces."""
     settings = stage.warehouse.settings
     changed = settings.model_copy(
         update={"history": HistorySettings(**{"chunk_pieces": 2, "max_parallel": 1, **history})}
     )
-    return BackfillSteps(changed, stage.warehouse, clock=lambda: now)
+    return HistorySteps(changed, stage.warehouse, clock=lambda: now)
 
 
-def planned(made: BackfillSteps, request: BackfillRequest = REQUEST) -> BackfillPlan:
+def planned(made: HistorySteps, request: BackfillRequest = REQUEST) -> BackfillPlan:
     """A plan, written down, as the DAG makes it."""
     plan = made.planner.plan(request, "run", "local")
     made.planner.write_plan(request)
     return plan
 
 
-def batches(plan: BackfillPlan) -> list[HistoryBatch]:
-    return [HistoryBatch(**entry["batch"]) for entry in plan.batches]
+def batches(plan: BackfillPlan) -> list[HistoryPlan]:
+    return [HistoryPlan(**entry["batch"]) for entry in plan.batches]
 
 
 def ledger(stage: Stage) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["asset_id"], str(row["first_date"])): row for row in stage.contents("history_piece")}
 
 
-def end(
-    made: BackfillSteps, one: HistoryBatch, status: str = "published", error: str | None = None, **told: Any
-) -> None:
+def end(made: HistorySteps, one: HistoryPlan, status: str = "published", error: str | None = None, **told: Any) -> None:
     """End a batch with the report that its job would leave."""
     pieces = read_pieces(made.bucket.read_text(f"{one.batch.folder}/pieces.json") or "")
     counts = {
@@ -67,10 +68,11 @@ def end(
         "rows_read": 10,
         "rows_valid": 6,
         "api_calls": 2,
+        "rows_superseded": 4,
         "pieces": [{**piece.to_dict(), **counts, "error": None, **told} for piece in pieces],
     }
     made.bucket.write_text(f"{one.batch.folder}/report_fetch_market_history.json", json.dumps(report))
-    made.record(one, Ending(status, error, {"audit": 1.0}))
+    made.record(one, Ending(status, error, {"audit": 1.0}, frozenset({FETCH_MARKET_HISTORY.name})))
 
 
 def test_a_plan_changes_nothing_and_tells_everything(stage: Stage) -> None:
@@ -90,7 +92,7 @@ def test_batches_hold_pieces_in_order_and_the_options_of_their_job(stage: Stage)
     plan = planned(made)
     first, second = batches(plan)
     assert [first.batch_id[-5:], second.batch_id[-5:]] == ["-0000", "-0001"]
-    assert (first.first_date, first.last_date) == ("2025-11-01", "2026-03-01")
+    assert (first.batch.first_date, first.batch.last_date) == (date(2025, 11, 1), date(2026, 3, 1))
     options = plan.batches[0]["options"]
     assert options["pieces"] == f"{options['output']}/pieces.json"
     assert options["call_ledger"] == "on"
@@ -170,6 +172,8 @@ def test_the_record_of_a_batch_accounts_for_every_point(stage: Stage) -> None:
         6,
     )
     assert (row["pages_read"], row["api_calls"], row["universe"]) == (2, 2, one.backfill_id)
+    assert row["points_superseded"] == 4, "the report has it by another name"
+    assert (row["points_now"], row["assets_listed"]) == (0, 0)
 
 
 def test_landed_pieces_cost_no_call(stage: Stage) -> None:
@@ -206,14 +210,14 @@ def test_the_month_bounds_a_backfill_too(stage: Stage) -> None:
     simulator = settings.local.simulator.model_copy(update={"calls_per_month": 1})
     small = settings.model_copy(update={"local": settings.local.model_copy(update={"simulator": simulator})})
     with pytest.raises(TerminalError, match="1 are left this month"):
-        BackfillSteps(small, stage.warehouse, clock=lambda: NOW).planner.plan(REQUEST, "run", "local")
+        HistorySteps(small, stage.warehouse, clock=lambda: NOW).planner.plan(REQUEST, "run", "local")
 
 
 def test_the_depth_of_the_plan_is_told_before_any_call(stage: Stage) -> None:
     made = steps(stage)
     live = made.settings.model_copy(update={"market": MarketSettings(source=MarketSource.LIVE)})
     with pytest.raises(SettingsError, match="'analyst', which reaches there"):
-        BackfillSteps(live, stage.warehouse, clock=lambda: NOW).planner.plan(
+        HistorySteps(live, stage.warehouse, clock=lambda: NOW).planner.plan(
             replace(REQUEST, first=date(2014, 1, 1)), "run", "local"
         )
 
@@ -294,14 +298,14 @@ def test_files_are_one_batch_without_calls(stage: Stage) -> None:
     assert plan.estimate["calls"] == 0
     production = stage.warehouse.settings.model_copy(update={"environment": Environment.PRODUCTION})
     with pytest.raises(SettingsError, match="not in the bucket"):
-        BackfillSteps(production, stage.warehouse, steps(stage).bucket, lambda: NOW).planner.plan(
+        HistorySteps(production, stage.warehouse, steps(stage).bucket, lambda: NOW).planner.plan(
             request, "run", "local"
         )
 
 
 def test_the_calendar_is_laid_out_when_it_does_not_cover_the_days(stage: Stage) -> None:
     made = steps(stage)
-    batch = made.whole(planned(made).to_dict())
+    batch = BackfillPlan.from_dict(planned(made).to_dict()).batch
     assert (batch.first_date, batch.last_date) == (REQUEST.first, REQUEST.last)
     assert made.prepare_calendar(batch)
     assert stage.warehouse.exists(made.staging(made.calendar_of(batch)).name(load_contract("date_dim")))

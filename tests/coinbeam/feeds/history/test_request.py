@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.history import BackfillPlan, BackfillRequest, describe, request_from
+from coinbeam.feeds.history.plan import BackfillPlan, describe
+from coinbeam.feeds.history.request import BackfillRequest, request_from
 from coinbeam.settings import Settings
 from local.temporary import temporary_settings
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.plan import Mode
 from coinbeam.feeds.snapshot.plan import (
-    Mode,
-    RunRequest,
     asset_calls,
     check_affordable,
     decide_mode,
@@ -21,6 +20,7 @@ from coinbeam.feeds.snapshot.plan import (
     rate_shares,
     refuse_foreign_source,
 )
+from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.settings import (
     CoinGeckoSettings,
     Environment,
@@ -58,9 +58,9 @@ def production() -> Settings:
     )
 
 
-def request(files: str = "", at: datetime = DAY) -> RunRequest:
+def request(files: str = "", at: datetime = DAY) -> SnapshotRequest:
     """The whole market at an instant."""
-    return RunRequest(at, UniverseSpec(), "usd", files)
+    return SnapshotRequest(at, UniverseSpec(), "usd", files)
 
 
 @pytest.mark.parametrize("has_landing", [True, False], ids=["something was landed", "nothing was landed"])

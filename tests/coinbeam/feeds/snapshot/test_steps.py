@@ -19,9 +19,11 @@ from coinbeam.batch.universe import UniverseSpec
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
-from coinbeam.feeds.snapshot.plan import Mode, RunRequest
-from coinbeam.feeds.snapshot.steps import BatchPlan, Ingestion, selection
-from coinbeam.feeds.steps import Ending
+from coinbeam.feeds.ending import Ending
+from coinbeam.feeds.plan import Mode
+from coinbeam.feeds.snapshot.plan import SnapshotPlan
+from coinbeam.feeds.snapshot.request import SnapshotRequest
+from coinbeam.feeds.snapshot.steps import SnapshotSteps, selection
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
@@ -32,6 +34,8 @@ from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, r
 NOW = DAY + timedelta(hours=1)
 BATCH = "20260102T0000Z-usd-all"
 RUN = "manual__2026-01-02T00:00:00Z"
+FETCH_JOB = frozenset({FETCH_CRYPTO_DATA.name})
+BOTH_JOBS = FETCH_JOB | {POPULATE_CRYPTO_ASSET_DIM.name}
 REPORT: dict[str, Any] = {
     "pages_read": 2,
     "pages_rejected": 1,
@@ -48,20 +52,29 @@ REPORT: dict[str, Any] = {
     "unknown_fields": ["new_field"],
     "source_id": "coingecko_simulator",
 }
-ASSETS_REPORT = {"assets_listed": 2, "details_fetched": 1, "details_waiting": 7, "api_calls": 2, "bytes_landed": 10}
+ASSETS_REPORT = {
+    "assets_listed": 2,
+    "details_fetched": 1,
+    "details_waiting": 7,
+    "api_calls": 2,
+    "bytes_landed": 10,
+    "rows_read": 2,
+}
 
 
-def request(at: datetime = DAY, universe: UniverseSpec | None = None, files: str = "") -> RunRequest:
+def request(at: datetime = DAY, universe: UniverseSpec | None = None, files: str = "") -> SnapshotRequest:
     """A request for the whole market."""
-    return RunRequest(at, universe or UniverseSpec(), "usd", files)
+    return SnapshotRequest(at, universe or UniverseSpec(), "usd", files)
 
 
-def ingestion(stage: Stage, now: datetime = NOW, **changes: Any) -> Ingestion:
+def ingestion(stage: Stage, now: datetime = NOW, **changes: Any) -> SnapshotSteps:
     """The steps with a clock that stands still."""
-    return Ingestion(stage.warehouse.settings.model_copy(update=changes), stage.warehouse, clock=lambda: now)
+    return SnapshotSteps(stage.warehouse.settings.model_copy(update=changes), stage.warehouse, clock=lambda: now)
 
 
-def landed(steps: Ingestion, at: datetime = DAY, source_id: str = "coingecko_simulator", whole: bool = True) -> None:
+def landed(
+    steps: SnapshotSteps, at: datetime = DAY, source_id: str = "coingecko_simulator", whole: bool = True
+) -> None:
     """A landing folder as the fetch job begins it, and as it leaves it when it ends."""
     batch = request(at).batch_id
     manifest = BatchManifest(batch, "markets", source_id, at, "usd", 250, "all")
@@ -70,7 +83,9 @@ def landed(steps: Ingestion, at: datetime = DAY, source_id: str = "coingecko_sim
         steps.bucket.write_text(f"landing/markets/{batch}/_complete.json", "{}")
 
 
-def staged(stage: Stage, steps: Ingestion, report: Mapping[str, Any] | None = REPORT, **tables: Any) -> BatchPlan:
+def staged(
+    stage: Stage, steps: SnapshotSteps, report: Mapping[str, Any] | None = REPORT, **tables: Any
+) -> SnapshotPlan:
     """A planned batch of two assets in staging, with its report in the bucket."""
     plan = steps.plan(request(), RUN, "local")
     rows = {
@@ -81,12 +96,12 @@ def staged(stage: Stage, steps: Ingestion, report: Mapping[str, Any] | None = RE
     }
     stage.fill(plan.batch_id, **(rows | tables))
     if report:
-        steps.bucket.write_text(f"{plan.folder}/report_fetch_crypto_data.json", json.dumps(report))
-    steps.bucket.write_text(f"{plan.folder}/report_populate_crypto_asset_dim.json", json.dumps(ASSETS_REPORT))
+        steps.bucket.write_text(f"{plan.batch.folder}/report_fetch_crypto_data.json", json.dumps(report))
+    steps.bucket.write_text(f"{plan.batch.folder}/report_populate_crypto_asset_dim.json", json.dumps(ASSETS_REPORT))
     return plan
 
 
-def published(stage: Stage, steps: Ingestion, **tables: Any) -> BatchPlan:
+def published(stage: Stage, steps: SnapshotSteps, **tables: Any) -> SnapshotPlan:
     """A batch taken through its steps as the DAG does."""
     plan = staged(stage, steps, **tables)
     stage.warehouse.query(steps.rejects_script(plan.batch))
@@ -130,7 +145,7 @@ def test_a_plan_changes_nothing_and_passes_through_json(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = steps.plan(request(), RUN, "local")
     assert steps.bucket.names("") == []
-    assert BatchPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert SnapshotPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 @pytest.mark.cloud
@@ -172,7 +187,7 @@ def test_a_simulated_landing_never_reaches_production(source_id: str, allowed: b
     settings: Settings = stage.warehouse.settings.model_copy(
         update={"environment": Environment.PRODUCTION, "market": market}
     )
-    steps = Ingestion(settings, stage.warehouse, local_steps.bucket, clock=lambda: NOW + timedelta(days=3))
+    steps = SnapshotSteps(settings, stage.warehouse, local_steps.bucket, clock=lambda: NOW + timedelta(days=3))
     if allowed:
         assert steps.plan(request(), RUN, "dataflow").mode == Mode.REPLAY
         return
@@ -242,12 +257,12 @@ def test_only_live_calls_of_this_month_count(stage: Stage) -> None:
 
 @pytest.mark.cloud
 def test_before_the_first_run_no_call_was_made(fresh_cloud: LocalCloud) -> None:
-    assert Ingestion(fresh_cloud.settings, clock=lambda: NOW).calls_this_month() == 0
+    assert SnapshotSteps(fresh_cloud.settings, clock=lambda: NOW).calls_this_month() == 0
 
 
 @pytest.mark.cloud
 def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud: LocalCloud) -> None:
-    steps = Ingestion(fresh_cloud.settings, clock=lambda: NOW)
+    steps = SnapshotSteps(fresh_cloud.settings, clock=lambda: NOW)
     plan = steps.plan(request(), RUN, "local")
     assert len([line for line in steps.prepare(plan) if line.startswith(("created table", "created view"))]) == len(
         load_all()
@@ -258,7 +273,7 @@ def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud
         assert csv_header(load_contract(name).file_columns).decode().strip() == ",".join(
             f'"{field.name}"' for field in table.schema
         )
-    assert steps.bucket.read_text(f"{plan.folder}/known_assets.csv") == "asset_id,details_at\n"
+    assert steps.bucket.read_text(f"{plan.batch.folder}/known_assets.csv") == "asset_id,details_at\n"
     assert steps.prepare(plan) == [], "again changes nothing"
 
 
@@ -273,7 +288,7 @@ def test_the_list_of_known_assets_names_those_with_details(stage: Stage) -> None
     steps = ingestion(stage)
     plan = steps.plan(request(), RUN, "local")
     steps.prepare(plan)
-    known = steps.bucket.read_text(f"{plan.folder}/known_assets.csv")
+    known = steps.bucket.read_text(f"{plan.batch.folder}/known_assets.csv")
     assert known == "asset_id,details_at\na,2025-12-31T00:00:00Z\nb,2026-01-01T05:00:00Z\n"
 
 
@@ -317,9 +332,7 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
         "asset_id_foreign_key",
         "snapshot_date_foreign_key",
     }
-    row = steps.record(
-        plan, Ending("published", None, {"audit": 1.5}), jobs={FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name}
-    )
+    row = steps.record(plan, Ending("published", None, {"audit": 1.5}, BOTH_JOBS))
     (recorded,) = runs(stage)
     assert {name: recorded[name] for name in row if name.startswith(("rows_", "pages_"))} == {
         **{name: value for name, value in REPORT.items() if name.startswith(("rows_", "pages_"))},
@@ -346,7 +359,7 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
 def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, Ending("failed", 'audit: it\'s "bad"', {}), jobs={FETCH_CRYPTO_DATA.name})
+    steps.record(plan, Ending("failed", 'audit: it\'s "bad"', {}, FETCH_JOB))
     (failed,) = runs(stage)
     assert (failed["status"], failed["error_message"], failed["rows_staged"], failed["rows_published"]) == (
         "failed",
@@ -356,7 +369,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
     )
     assert failed["assets_listed"] == 0, "the coin list was not read in this run"
     stage.warehouse.query(steps.publish_script(plan.batch))
-    steps.record(plan, Ending("published", None, {}), jobs={FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name})
+    steps.record(plan, Ending("published", None, {}, BOTH_JOBS))
     assert [row["status"] for row in runs(stage)] == ["published"]
 
 
@@ -364,7 +377,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
 def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) -> None:
     steps = ingestion(stage)
     plan = staged(stage, steps)
-    steps.record(plan, Ending("failed", "x", {}), jobs={FETCH_CRYPTO_DATA.name})
+    steps.record(plan, Ending("failed", "x", {}, FETCH_JOB))
     assert stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(FACT)))
 
 
@@ -372,7 +385,7 @@ def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) ->
 def test_a_gap_is_recorded_with_zeros(stage: Stage) -> None:
     steps = ingestion(stage, NOW + timedelta(days=3))
     plan = steps.plan(request(), RUN, "local")
-    steps.record(plan, Ending("gap", plan.reason, {}), jobs={FETCH_CRYPTO_DATA.name})
+    steps.record(plan, Ending("gap", plan.reason, {}, FETCH_JOB))
     (row,) = runs(stage)
     assert (row["status"], row["source_id"], row["rows_valid"], row["api_calls"]) == ("gap", None, 0, 0)
     assert row["error_message"] == plan.reason
@@ -383,8 +396,7 @@ def test_a_run_that_failed_before_any_report_is_recorded_too(stage: Stage) -> No
     steps = ingestion(stage)
     steps.record(
         steps.plan(request(), RUN, "local"),
-        Ending("failed", "fetch_crypto_data: no", {}),
-        jobs={FETCH_CRYPTO_DATA.name},
+        Ending("failed", "fetch_crypto_data: no", {}, FETCH_JOB),
     )
     assert [(row["status"], row["rows_staged"]) for row in runs(stage)] == [("failed", 0)]
 
@@ -476,7 +488,7 @@ def test_the_whole_way_twice_gives_the_same_tables(stage: Stage) -> None:
     for _ in range(2):
         plan = published(stage, steps)
         steps.verify(plan.batch)
-        steps.record(plan, Ending("published", None, {}), jobs={FETCH_CRYPTO_DATA.name, POPULATE_CRYPTO_ASSET_DIM.name})
+        steps.record(plan, Ending("published", None, {}, BOTH_JOBS))
         seen.append({**stage.everything(), "runs": runs(stage), "results": stage.contents("quality_result")})
     assert seen[0] == seen[1]
 
@@ -487,7 +499,7 @@ def test_a_batch_of_ids_is_replayed_by_its_name_even_in_its_own_interval(stage: 
     steps, name = ingestion(stage), "20260102T0000Z-eur-ids-1a2b3c4d"
     manifest = BatchManifest(name, "markets", "coingecko_simulator", DAY, "eur", 250, "ids-1a2b3c4d")
     steps.bucket.write_text(f"landing/markets/{name}/_manifest.json", json.dumps(manifest.to_dict()))
-    asked = RunRequest(DAY, UniverseSpec(), "eur", landed=parse_batch_id(name))
+    asked = SnapshotRequest(DAY, UniverseSpec(), "eur", landed=parse_batch_id(name))
     if not whole:
         with pytest.raises(SettingsError, match="not landed as a whole"):
             steps.plan(asked, RUN, "local")

@@ -1,45 +1,30 @@
 """A backfill as a run sees it: its batches, what is left of it, and what of that the run may do."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from coinbeam.batch.kinds import HISTORY, Batch
+from coinbeam.batch.kinds import HISTORY, Batch, Feed
+from coinbeam.feeds.plan import BatchPlan
 
 
-@dataclass(frozen=True)
-class HistoryBatch:
-    """One batch of a backfill; JSON-ready.
+@dataclass(frozen=True, kw_only=True)
+class HistoryPlan(BatchPlan):
+    """The plan of one batch of a backfill. Its universe is the backfill, and it stands for its last day.
 
     Attributes:
-        batch_id: the batch.
-        run_id: the run.
-        backfill_id: the backfill.
-        first_date: ISO 8601 first day of its pieces.
-        last_date: ISO 8601 last day of its pieces.
-        quote_currency: currency of prices.
         pieces: number of its pieces; 0 when files are read.
-        source_id: key of ``source_dim``, or None when the files know.
-        runner: local or dataflow.
-        started_at: ISO 8601 instant of the plan.
     """
 
-    batch_id: str
-    run_id: str
-    backfill_id: str
-    first_date: str
-    last_date: str
-    quote_currency: str
+    feed: ClassVar[Feed] = HISTORY
+
     pieces: int
-    source_id: str | None
-    runner: str
-    started_at: str
 
     @property
-    def batch(self) -> Batch:
-        """The batch on its way through staging; its records are filed under its last day."""
-        first, last = date.fromisoformat(self.first_date), date.fromisoformat(self.last_date)
-        return Batch(HISTORY, self.batch_id, self.run_id, datetime.combine(last, time(), UTC), first, last)
+    def backfill_id(self) -> str:
+        """The backfill."""
+        return self.universe
 
 
 @dataclass(frozen=True)
@@ -96,9 +81,21 @@ class BackfillPlan:
     estimate: dict[str, Any] = field(default_factory=dict)
     banner: str = ""
 
+    @property
+    def batch(self) -> Batch:
+        """All days of the plan as one batch: what the calendar must cover."""
+        first, last = date.fromisoformat(self.first_date), date.fromisoformat(self.last_date)
+        at = datetime.combine(last, time(), UTC)
+        return Batch(HISTORY, self.backfill_id, self.backfill_id, at, first, last)
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as Airflow passes it between tasks."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The plan as it came back."""
+        return cls(**values)
 
 
 def describe(plan: BackfillPlan) -> str:

@@ -1,0 +1,109 @@
+"""The plan of a batch: what the first task of a run decides and every later one reads."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+from coinbeam.batch.kinds import Batch, Feed, batch_folder
+from coinbeam.clock import format_instant, parse_instant
+from coinbeam.settings import Settings
+from coinbeam.sources.registry import COINGECKO_SIMULATOR
+
+DATAFLOW_MINUTES = 6
+"""A Dataflow job bills at least about this long: worker start, work, shut-down."""
+
+
+class Mode(StrEnum):
+    """How a batch gets its pages."""
+
+    FETCH = "fetch"
+    REPLAY = "replay"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """What the tasks of a run know of their batch; small, JSON-ready, without secrets.
+
+    Attributes:
+        batch_id: the batch.
+        run_id: the run, see `run_identity`.
+        snapshot_at: ISO 8601 instant that the batch stands for; its date is the last one of the rows.
+        first_date: ISO 8601 first date of the rows.
+        mode: fetch, replay or gap.
+        reason: why this mode, in a sentence.
+        universe: label of the selection.
+        quote_currency: currency of all prices.
+        source_id: key of ``source_dim``; None for a gap, and for files and landed pages, which know it themselves.
+        runner: local or dataflow.
+        started_at: ISO 8601 instant of the plan.
+        banner: what a person must not overlook, or empty.
+    """
+
+    feed: ClassVar[Feed]
+
+    batch_id: str
+    run_id: str
+    snapshot_at: str
+    first_date: str
+    mode: str
+    universe: str
+    quote_currency: str
+    source_id: str | None
+    runner: str
+    started_at: str
+    reason: str = ""
+    banner: str = ""
+
+    @property
+    def batch(self) -> Batch:
+        """The batch on its way through staging."""
+        at = parse_instant(self.snapshot_at)
+        first = parse_instant(self.first_date).date()
+        return Batch(self.feed, self.batch_id, self.run_id, at, first, at.date())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as Airflow passes it between tasks."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The plan as it came back."""
+        return cls(**values)
+
+
+def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:
+    """How the records name a run: its type and logical instant, so that running the same instant again is the same run.
+
+    Args:
+        run_type: scheduled, manual, ...
+        logical_date: the instant that Airflow files the run under; None for a run without one.
+        run_id: Airflow's own identifier, used when there is no instant.
+    """
+    kind = getattr(run_type, "value", run_type)  # Airflow's enum
+    return f"{kind}__{format_instant(logical_date)}" if logical_date else run_id
+
+
+def job_options(settings: Settings, batch_id: str, snapshot_at: datetime, source: str) -> dict[str, str]:
+    """The options that every job of a batch takes: where it reads, what it stands for, and where it writes."""
+    return {
+        "source": source,
+        "snapshot_at": format_instant(snapshot_at),
+        "batch_id": batch_id,
+        "output": f"{settings.bucket_uri}/{batch_folder(batch_id)}",
+        "landing": settings.bucket_uri,
+    }
+
+
+def rate_limit(settings: Settings, source_id: str | None) -> float:
+    """Calls per minute that a source allows to all jobs together."""
+    is_simulated = source_id == COINGECKO_SIMULATOR.id
+    return (settings.local.simulator if is_simulated else settings.coingecko.limits).calls_per_minute
+
+
+def dataflow_dollars(settings: Settings, minutes: float) -> float:
+    """List price of so many minutes of one Dataflow worker of two cores and 7.5 GiB; 0 on one machine."""
+    prices = settings.prices
+    return 0.0 if settings.is_local else minutes / 60 * (2 * prices.dataflow_vcpu_hour + 7.5 * prices.dataflow_gib_hour)

@@ -1,0 +1,101 @@
+"""What a person or the schedule asks of a snapshot: the fields of its form, checked."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from coinbeam.batch.identity import BatchName, batch_id, interval_start, parse_batch_id
+from coinbeam.batch.universe import UniverseSpec, universe_spec
+from coinbeam.clock import format_instant, parse_instant
+from coinbeam.errors import SettingsError
+from coinbeam.settings import CURRENCY_FORM, Period, Settings
+
+
+@dataclass(frozen=True)
+class SnapshotRequest:
+    """What a person or the schedule asks for; everything else follows.
+
+    Attributes:
+        snapshot_at: the scheduled instant, aware.
+        universe: the selection of assets.
+        quote_currency: currency of all prices.
+        files: a glob of files to replay, or empty.
+        landed: the batch to replay from its landing, or None; its name says the rest.
+    """
+
+    snapshot_at: datetime
+    universe: UniverseSpec
+    quote_currency: str
+    files: str = ""
+    landed: BatchName | None = None
+
+    @property
+    def label(self) -> str:
+        """The label of the selection of assets."""
+        return self.landed.universe if self.landed else self.universe.label
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that the request names."""
+        if self.landed:
+            return self.landed.batch_id
+        return batch_id(self.snapshot_at, self.quote_currency, self.universe, self.files)
+
+
+def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Settings) -> SnapshotRequest:
+    """What the trigger form asks for.
+
+    Args:
+        params: the fields of the form.
+        scheduled: the logical instant of the run; its interval is the batch when the form names none.
+        settings: the period of snapshots.
+
+    Raises:
+        SettingsError: a field is wrong; the message names it.
+    """
+    if params["replay_date"] and params["snapshot_at"]:
+        raise SettingsError("Both replay_date and snapshot_at are given.", "Give one of them.")
+    if params.get("replay_batch"):
+        return _landed_request(params)
+    named = params["snapshot_at"] or params["replay_date"]
+    if params["source"] and not settings.is_local:
+        raise SettingsError(
+            "source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local."
+        )
+    if not re.fullmatch(CURRENCY_FORM, params["quote_currency"]):
+        raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
+    moment, period = parse_instant(named) if named else scheduled, settings.market.period
+    start = interval_start(moment, period)
+    if named and not params["source"] and moment != start:  # a snapshot stands for an interval; files for any instant
+        hourly = ", or set COINBEAM_MARKET__PERIOD=hourly" if period is Period.DAILY else ""
+        raise SettingsError(
+            f"{format_instant(moment)} is not the start of a {period} interval.",
+            f"Write {format_instant(start)}{hourly}.",
+        )
+    ids = tuple(part.strip() for part in (params["ids"] or "").split(",") if part.strip())
+    universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
+    return SnapshotRequest(moment if named else start, universe, params["quote_currency"], params["source"] or "")
+
+
+def _landed_request(params: Mapping[str, Any]) -> SnapshotRequest:
+    """The replay of a batch by its name, which says instant, currency and selection; its landing holds the pages of
+    just that selection.
+    """
+    name = parse_batch_id(params["replay_batch"])
+    named = params["snapshot_at"] or params["replay_date"]
+    if params["source"] or (named and parse_instant(named) != name.snapshot_at):
+        raise SettingsError(
+            f"replay_batch is {name.batch_id}, but another source or instant is given too.", "Give one of them."
+        )
+    if name.is_foreign:
+        raise SettingsError(
+            f"The pages of {name.batch_id} were files and were never landed.", "Run it again with --source=GLOB."
+        )
+    return SnapshotRequest(name.snapshot_at, UniverseSpec(), name.quote_currency, landed=name)
+
+
+def present_instant(now: datetime, settings: Settings) -> str:
+    """The instant of the snapshot that "now" belongs to, in ISO 8601."""
+    return format_instant(interval_start(now, settings.market.period))
