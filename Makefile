@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test lint format bench up down ui requirements composer schema templates dictionary clean
+.PHONY: help env run check unit test lint format bench up down ui requirements composer schema templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,12 @@ $(READY): requirements.txt pyproject.toml
 
 run: env ## Run the pipeline for the present day on this machine and show the warehouse
 	@$(BIN)/coinbeam run --mode local
+
+check: env ## Lint, types, and the tests that need no emulator, all at once
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint unit
+
+unit: env ## Run the tests that need neither emulators nor Airflow and are quick
+	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not (cloud or airflow or browser or slow)"
 
 test: env ## Run all tests (many wait for another process, so three run on two cores)
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup

@@ -14,6 +14,7 @@ from coinbeam.settings import Settings, load_settings
 from local.airflow import airflow_environment, airflow_home, migrate_database
 from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
 from tests.end_to_end.warm import WarmAirflow
+from tests.marks import held_to_its_marks, mark
 from tests.webhook import Webhook
 
 # Where a machine forbids bytecode, each of some hundred child processes would compile all that it imports anew.
@@ -25,13 +26,21 @@ hypothesis.settings.load_profile("coinbeam")
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Hold a test to its marks, whichever tests were selected."""
+    with held_to_its_marks(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Keep tests together that share a fixture of their module, or each worker would make it anew; and start the
-    longest tests first.
+    """Mark each test by what its fixtures start; keep tests together that share a fixture of their module, or each
+    worker would make it anew; and start the longest tests first.
 
     They are shuffled in between: a long one at the end would keep one worker busy alone.
     """
     for item in items:
+        mark(item)
         if shares_fixture(item):
             item.add_marker(pytest.mark.xdist_group(module_of(item)))
     yield

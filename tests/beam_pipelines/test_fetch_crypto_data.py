@@ -316,6 +316,7 @@ def test_real_captures_have_no_reject_and_keep_every_double(
         assert prices == {row["id"]: float(row["current_price"]) for row in body if row["current_price"]}
 
 
+@pytest.mark.slow
 def test_the_documented_command_runs_and_reports(simulator: Any, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -362,6 +363,7 @@ def test_the_documented_command_runs_and_reports(simulator: Any, tmp_path: Path)
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_goes_on_where_it_was(settings: Settings, simulator: Any, tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -319,6 +319,7 @@ def test_a_glob_that_matches_nothing_says_so(make_settings: Callable[..., Settin
         history(make_settings(), tmp_path, f"--source={tmp_path}/nothing/*")
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_how_it_ended(simulator: Any, tmp_path: Path) -> None:
     simulator.api.at = None
     environment = {"PATH": "/usr/bin:/bin", "COINBEAM_LOCAL__PORTS__SIMULATOR": str(simulator.port)}

@@ -82,6 +82,7 @@ def test_a_range_is_kept_to(make_settings: Callable[..., Settings], tmp_path: Pa
     assert (report["rows"], report["from_date"], report["to_date"]) == (3, "2024-02-28", "2024-03-01")
 
 
+@pytest.mark.slow
 def test_the_documented_command_runs(tmp_path: Path) -> None:
     command = [
         sys.executable,

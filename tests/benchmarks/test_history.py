@@ -10,6 +10,7 @@ from benchmarks.columnar import Measurement
 from benchmarks.history import judge, main
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("benchmark")
 @pytest.mark.timeout(120)
 def test_beam_writes_the_bytes_of_the_plain_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

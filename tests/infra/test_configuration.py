@@ -209,6 +209,7 @@ def test_no_role_administers_or_is_basic() -> None:
     assert [role for role in forbidden if role in text] == []
 
 
+@pytest.mark.slow
 def test_the_schema_is_that_of_the_package() -> None:
     """What is kept in the tree is what the package says, for exactly the resources in use."""
     try:

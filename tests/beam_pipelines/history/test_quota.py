@@ -13,6 +13,8 @@ from coinbeam.settings import LocalSettings, PortSettings, Settings, SimulatorSe
 from local.simulator.service import SimulatedApi, SimulatorOptions
 from tests.beam_pipelines.conftest import Simulator, served
 
+pytestmark = pytest.mark.slow
+
 WINDOW_SECONDS = 1.2
 """Stands for the minute of the plan, so that a test sees several windows."""
 

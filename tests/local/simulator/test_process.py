@@ -12,6 +12,8 @@ import requests
 
 from coinbeam.settings import ROOT
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "local.simulator"]
 
 
