@@ -37,8 +37,10 @@ from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.contracts.bigquery import schema
 from coinbeam.marts import Marts
-from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
+from coinbeam.warehouse.schema import ensure_schema
+from coinbeam.warehouse.staging import StagingTables, merge_rows
 from local.temporary import temporary_cloud
 
 HOURS_A_DAY = 24
@@ -130,8 +132,10 @@ class Growing:
                 "rows_published": (last - first) * self.assets,
                 **dates,
             }
-            self.warehouse.merge_rows(
-                load_contract("publication"), [{**queued, "published_at": datetime.now(UTC).isoformat()}]
+            merge_rows(
+                self.warehouse,
+                load_contract("publication"),
+                [{**queued, "published_at": datetime.now(UTC).isoformat()}],
             )
         if self.hours < hours:
             self.hours = hours
@@ -150,7 +154,7 @@ class Growing:
         batch = Batch(SNAPSHOTS, f"{at:%Y%m%dT%H%MZ}-usd-top-{self.assets}", "growth", at, at.date(), at.date())
         staging = StagingTables(self.warehouse.settings, batch.batch_id)
         contracts = [load_contract(name) for name in SNAPSHOTS.staged]
-        self.warehouse.create_staging(staging, contracts)
+        staging.create(self.warehouse, contracts)
         rows = snapshots(self.hours, self.hours + 1, self.assets, batch.batch_id).to_pylist()
         listed = {"status": "active", "source_id": "coingecko_simulator", "batch_id": batch.batch_id}
         self._append(staging.name(load_contract(SNAPSHOT_FACT)), rows)
@@ -160,7 +164,7 @@ class Growing:
         self._append(staging.name(load_contract(DATES)), [_calendar_day(at)])
         self.warehouse.query(rejects_script(self.warehouse, batch))
         self.warehouse.query(publish_script(self.warehouse, batch))
-        self.warehouse.drop_staging(staging, [*contracts, load_contract(REJECTS)])
+        staging.drop(self.warehouse, [*contracts, load_contract(REJECTS)])
 
     def _append(self, table: str, rows: list[dict[str, object]]) -> None:
         self.warehouse.append(table, "\n".join(json.dumps(row, default=str) for row in rows).encode())
@@ -338,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(temporary)
         with temporary_cloud(folder / "cloud", coins=1) as cloud:
             warehouse = Warehouse(cloud.settings)
-            warehouse.ensure_schema()
+            ensure_schema(warehouse)
             growing = Growing(warehouse, emulator_process(cloud.settings.local.ports.bigquery), arguments.assets)
             sizes = []
             for hours in sorted(arguments.hours):

@@ -161,9 +161,10 @@ def apply_contracts(dry_run: bool) -> None:
     from coinbeam.settings import load_settings
     from coinbeam.warehouse.client import Warehouse
     from coinbeam.warehouse.dry_run import pending_changes
+    from coinbeam.warehouse.schema import ensure_schema
 
     settings = load_settings()
-    changes = pending_changes(settings) if dry_run else Warehouse(settings).ensure_schema()
+    changes = pending_changes(settings) if dry_run else ensure_schema(Warehouse(settings))
     for change in changes:
         typer.echo(f"would be {change}" if dry_run else change)
     typer.echo(f"{len(changes)} changes{' pending' if dry_run else ''}")

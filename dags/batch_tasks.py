@@ -18,7 +18,7 @@ from coinbeam.feeds.ending import count_by_status, outcome, tasks_of_batch
 from coinbeam.feeds.plan import Mode, run_identity
 from coinbeam.feeds.steps import BatchSteps, PlanT
 from coinbeam.settings import load_settings
-from coinbeam.warehouse.client import StagingTables
+from coinbeam.warehouse.staging import StagingTables
 from dags.lineage import script_lineage
 from dags.operations import RetryTransientErrors, alert_failure, alert_gap, resolve_incidents
 

@@ -12,6 +12,7 @@ from coinbeam.feeds.history.plan import BackfillPlan, HistoryPlan, describe
 from coinbeam.feeds.history.request import BackfillRequest, request_from
 from coinbeam.feeds.history.steps import HistorySteps
 from coinbeam.settings import load_settings
+from coinbeam.warehouse.schema import ensure_schema
 from dags.batch_tasks import (
     ANY_SUCCESS,
     BatchTasks,
@@ -72,7 +73,7 @@ def plan_backfill() -> dict[str, Any]:
 def write_plan() -> None:
     """Make the plan that of every later run."""
     steps = HistorySteps(load_settings())
-    steps.warehouse.ensure_schema()
+    ensure_schema(steps.warehouse)
     steps.planner.write_plan(asked(steps))
 
 

@@ -14,6 +14,7 @@ from coinbeam.feeds.ending import count_by_status
 from coinbeam.marts import MartPlan, Marts
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from dags.batch_tasks import dag_arguments, fact_asset, script_task, this_run
 from dags.operations import resolve_incidents
 
@@ -44,7 +45,7 @@ def marts() -> Marts:
 @task(doc_md="Finds what publishes touched since the last refresh, and shows it.")
 def plan_refresh() -> dict[str, Any]:
     """What is recomputed."""
-    Warehouse(load_settings()).ensure_schema()
+    ensure_schema(Warehouse(load_settings()))
     plan = marts().plan()
     if plan is None:
         raise AirflowSkipException("No publish waits: the marts are as new as the facts.")

@@ -31,8 +31,10 @@ from coinbeam.quality import (
 )
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.settings import Settings
-from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
+from coinbeam.warehouse.schema import ensure_schema
+from coinbeam.warehouse.staging import StagingTables, merge_rows
 
 CALENDAR_HORIZON = timedelta(days=366)
 """The calendar is extended when fewer days than these lie ahead of a batch."""
@@ -75,8 +77,8 @@ class BatchSteps(Generic[PlanT]):
 
     def lay_out(self, batch: Batch) -> list[str]:
         """Bring the schema up to the contracts and lay out empty staging tables; returns the changes of the schema."""
-        changes = self.warehouse.ensure_schema()
-        self.warehouse.create_staging(self.staging(batch), self.staged(batch))
+        changes = ensure_schema(self.warehouse)
+        self.staging(batch).create(self.warehouse, self.staged(batch))
         return changes
 
     def needs_calendar(self, batch: Batch) -> bool:
@@ -237,9 +239,9 @@ class BatchSteps(Generic[PlanT]):
             "error_message": ending.error,
             **counts(contract, feed.job.name, reports),
         }
-        self.warehouse.merge_rows(contract, [row])
+        merge_rows(self.warehouse, contract, [row])
         if ending.status == "published":
-            self.warehouse.drop_staging(self.staging(batch), self.staged(batch))
+            self.staging(batch).drop(self.warehouse, self.staged(batch))
         return row
 
     def reports(self, plan: PlanT, ending: Ending) -> dict[str, dict[str, Any]]:

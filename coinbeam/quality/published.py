@@ -9,6 +9,7 @@ from coinbeam.contracts import Contract, Rule, Severity, Stage
 from coinbeam.quality.audit import Audit, Auditor, Result, Status
 from coinbeam.quality.rules import foreign_keys, freshness, rules_of
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import columns_for
 
 _EPOCH = date(2010, 1, 1)
 """Older than any row; a filter that partitioned tables ask for."""
@@ -84,7 +85,7 @@ def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
 
     Modes of a view are not judged: BigQuery knows none.
     """
-    present = warehouse.columns_for(contract)
+    present = columns_for(warehouse, contract)
     exists = _shape_result(
         contract, "table_exists", [] if present is not None else [contract.name], "The table is there."
     )

@@ -9,10 +9,11 @@ from google.cloud import bigquery
 
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse, connect
+from coinbeam.warehouse.schema import ensure_schema
 
 
 class ReadingClient:
-    """A BigQuery client for :meth:`Warehouse.ensure_schema` that answers as if its writes had been made.
+    """A BigQuery client for ``ensure_schema`` that answers as if its writes had been made.
 
     Args:
         client: the one that reads.
@@ -62,9 +63,9 @@ class _Unrun:
 
 
 def pending_changes(settings: Settings) -> list[str]:
-    """One line for each change that ``Warehouse.ensure_schema`` would make.
+    """One line for each change that ``ensure_schema`` would make.
 
     Raises:
         ContractError: a table differs from its contract in a way that no additive migration mends.
     """
-    return Warehouse(settings, client=ReadingClient(connect(settings))).ensure_schema()  # type: ignore[arg-type]
+    return ensure_schema(Warehouse(settings, client=ReadingClient(connect(settings))))  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.sources.registry import SOURCES
 from coinbeam.sql_template import render
-from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.staging import StagingTables
 
 QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""

@@ -17,8 +17,10 @@ from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
-from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
+from coinbeam.warehouse.schema import ensure_schema
+from coinbeam.warehouse.staging import StagingTables
 from local.temporary import LocalCloud
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
@@ -117,7 +119,7 @@ class Stage:
         empty.
         """
         staging = StagingTables(self.warehouse.settings, batch)
-        self.warehouse.create_staging(staging, [load_contract(name) for name in only])
+        staging.create(self.warehouse, [load_contract(name) for name in only])
         for name, rows in tables.items():
             self.load(staging.name(load_contract(name)), name, rows)
         return staging
@@ -158,5 +160,5 @@ class Stage:
 def stage(fresh_cloud: LocalCloud) -> Stage:
     """A new warehouse with every table of the contracts, empty."""
     made = Stage(Warehouse(fresh_cloud.settings, clock=lambda: DAY))
-    made.warehouse.ensure_schema()
+    ensure_schema(made.warehouse)
     return made

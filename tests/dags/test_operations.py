@@ -10,6 +10,7 @@ import pytest
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.incidents import Incidents
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud, free_ports
 from tests.webhook import Webhook
 
@@ -47,7 +48,7 @@ def test_three_failing_runs_are_one_alert_and_success_ends_it(
     fresh_cloud: LocalCloud, run_python: Any, webhook: Webhook
 ) -> None:
     warehouse = Warehouse(fresh_cloud.settings)
-    warehouse.ensure_schema()
+    ensure_schema(warehouse)
     Bucket(fresh_cloud.settings).write_text(
         "batches/b/failure_fetch_crypto_data.txt", "ApiTerminalError: the key is wrong. Mend it."
     )

@@ -21,6 +21,7 @@ from coinbeam.feeds.snapshot.request import present_instant
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from local.airflow import DagRun, airflow_environment
 from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.warm import WarmAirflow
@@ -109,7 +110,7 @@ class Pipeline:
         output = self.folder / "calendar"
         populate_date_dim([f"--output={output}", "--runner=FnApiRunner"], self.settings)
         contract = load_contract("date_dim")
-        self.warehouse.ensure_schema()
+        ensure_schema(self.warehouse)
         config = LoadJobConfig(
             schema=staging_schema(contract.file_columns), skip_leading_rows=1, write_disposition="WRITE_APPEND"
         )

@@ -26,6 +26,7 @@ from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse import client as warehouse_module
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
+from coinbeam.warehouse.schema import ensure_schema
 from console.app import app
 from console.run import check_counts, table_counts, top_ten
 from local.environment import environment
@@ -50,7 +51,7 @@ def do_everything_else(settings: Settings) -> None:
     """Ask everything once, in an order in which every statement has rows to work on."""
     warehouse = Warehouse(settings, clock=lambda: DAY)
     stage = Stage(warehouse)
-    warehouse.ensure_schema()
+    ensure_schema(warehouse)
     publish_each_feed(stage)
     refresh_marts(warehouse)
     reserve_and_settle(warehouse)
@@ -143,4 +144,4 @@ def migrate(warehouse: Warehouse) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(warehouse_module, "load_all", lambda: {**load_all(), source.name: wider})
-        assert warehouse.ensure_schema() == [f"added column {warehouse.table(source)}.note"]
+        assert ensure_schema(warehouse) == [f"added column {warehouse.table(source)}.note"]

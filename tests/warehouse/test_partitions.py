@@ -15,8 +15,9 @@ from coinbeam.contracts.model import fill
 from coinbeam.marts import Marts
 from coinbeam.quality import Audit, rules_of
 from coinbeam.quality.published import published_rules, rows_of_dates
-from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
+from coinbeam.warehouse.staging import StagingTables
 from local.temporary import temporary_settings
 from tests.coinbeam.conftest import DAY
 from tests.coinbeam.marts.test_script import PLANS

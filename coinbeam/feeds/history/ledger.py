@@ -12,6 +12,7 @@ from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.pieces import HistoryPiece
 from coinbeam.feeds.history.plan import HistoryPlan
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.staging import merge_rows
 
 LEDGER = "history_piece"
 _SETTLED = ("published", "empty")
@@ -71,7 +72,7 @@ class PieceLedger:
         self._write(self._settled_row(plan, piece, ending) for piece in reported if piece["first"])
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._warehouse.merge_rows(self._contract, list(rows))
+        merge_rows(self._warehouse, self._contract, list(rows))
 
     def _settled_row(self, plan: HistoryPlan, reported: Mapping[str, Any], ending: Ending) -> dict[str, Any]:
         piece = HistoryPiece.from_dict({**reported, "quote_currency": plan.quote_currency})

@@ -28,6 +28,7 @@ from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.rate import BudgetExceededError
 from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -152,7 +153,7 @@ NEEDED = 7  # six full pages, and the empty one that ends the walk
 def market(fresh_cloud: LocalCloud, simulator: Any, tmp_path: Path) -> Market:
     """A market whose ledger exists and is empty."""
     made = Market(fresh_cloud, simulator, tmp_path)
-    made.warehouse.ensure_schema()
+    ensure_schema(made.warehouse)
     return made
 
 

@@ -14,6 +14,7 @@ from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.marts import Marts, Refresh
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud, fresh_resources
 from tests.coinbeam.conftest import Stage
 
@@ -150,7 +151,7 @@ class Bench:
 def make_bench(cloud: LocalCloud) -> Bench:
     """A new warehouse with all tables, empty."""
     made = Bench(Warehouse(fresh_resources(cloud).settings))
-    made.warehouse.ensure_schema()
+    ensure_schema(made.warehouse)
     return made
 
 

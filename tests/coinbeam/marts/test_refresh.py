@@ -13,6 +13,7 @@ from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.errors import CoinbeamError, TerminalError, WriteConflictError
 from coinbeam.marts import MartPlan, Marts
+from coinbeam.warehouse.staging import merge_rows
 from local.temporary import LocalCloud
 from tests.coinbeam.marts.conftest import (
     MARTS,
@@ -389,7 +390,7 @@ def test_views_show_history_and_the_fate_of_rows(bench: Bench) -> None:
         "rows_rejected": 40,
         "rows_published": 100,
     }
-    bench.warehouse.merge_rows(contract, [{**row, **counts}, {**row, "run_id": "gap"}])
+    merge_rows(bench.warehouse, contract, [{**row, **counts}, {**row, "run_id": "gap"}])
     found = bench.rows("deduplication_stats")
     shares = ("duplicate", "surplus", "unpriced", "rejected", "published")
     assert [found["x", "x"][f"{share}_percentage"] for share in shares] == [5, 10, 15, 20, 50]

@@ -19,6 +19,7 @@ from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError, CallCap
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage
 
@@ -248,7 +249,7 @@ def module_stage(local_cloud: LocalCloud) -> Iterator[Warehouse]:
     from local.temporary import fresh_resources
 
     warehouse = Warehouse(fresh_resources(local_cloud).settings)
-    warehouse.ensure_schema()
+    ensure_schema(warehouse)
     return warehouse
 
 

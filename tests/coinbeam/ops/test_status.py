@@ -12,6 +12,7 @@ from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.ops.status import Status, last_batches, open_rejects
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.staging import merge_rows
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 
@@ -36,7 +37,7 @@ def record(stage: Stage, batch: str, table: str | None, hour: int) -> None:
         name: (DAY + timedelta(hours=hour)).isoformat() for name in ("snapshot_at", "started_at", "finished_at")
     }
     row |= instants | {"snapshot_date": f"{DAY:%Y-%m-%d}", "batch_id": batch, "table_name": table}
-    stage.warehouse.merge_rows(contract, [row])
+    merge_rows(stage.warehouse, contract, [row])
 
 
 @pytest.mark.parametrize(("hours", "state"), [(25.0, "fresh"), (27.0, "stale"), (75.0, "too old")])
@@ -105,7 +106,7 @@ def test_open_incidents_and_backfills_are_shown(stage: Stage) -> None:
             "backfill_id": "b",
         }
         row |= {c.name: DAY.isoformat() for c in contract.columns if c.type == "TIMESTAMP"}
-        stage.warehouse.merge_rows(contract, [row])
+        merge_rows(stage.warehouse, contract, [row])
     blocks = {block.title: block.rows for block in status(stage).blocks()}
     assert [row["task_id"] for row in blocks["Open incidents"]] == ["audit"]
     (backfill,) = blocks["Backfills"]

@@ -26,6 +26,7 @@ from coinbeam.quality import (
     rules_of,
 )
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 
@@ -36,7 +37,7 @@ CONTRACTS = list(load_all().values())
 def stage(local_cloud: LocalCloud) -> Stage:
     """One warehouse for all rules; each test loads tables of its own names."""
     made = Stage(Warehouse(fresh_resources(local_cloud).settings, clock=lambda: DAY))
-    made.warehouse.ensure_schema()
+    ensure_schema(made.warehouse)
     return made
 
 

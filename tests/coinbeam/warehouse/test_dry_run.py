@@ -5,6 +5,7 @@ import pytest
 from coinbeam.errors import ContractError
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.dry_run import pending_changes
+from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
@@ -15,7 +16,7 @@ def test_an_empty_warehouse_lacks_everything_and_still_does_after_the_question(f
     foretold = pending_changes(fresh_cloud.settings)
     assert foretold == pending_changes(fresh_cloud.settings)
     assert len(foretold) > 15
-    assert warehouse.ensure_schema() == foretold
+    assert ensure_schema(warehouse) == foretold
     assert pending_changes(fresh_cloud.settings) == []
 
     table = f"{fresh_cloud.settings.warehouse.data_dataset}.fear_greed_fact"

@@ -19,8 +19,10 @@ from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
-from coinbeam.warehouse.client import StagingTables, Warehouse
+from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import QUEUE, publish_script, rejects_script, statement
+from coinbeam.warehouse.schema import ensure_schema
+from coinbeam.warehouse.staging import StagingTables
 from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
 
@@ -247,7 +249,7 @@ class Listed:
 def shared_stage(local_cloud: LocalCloud) -> Stage:
     """One warehouse for all histories, since laying one out takes longer than a history."""
     made = Stage(Warehouse(fresh_resources(local_cloud).settings, clock=lambda: DAY))
-    made.warehouse.ensure_schema()
+    ensure_schema(made.warehouse)
     made.fill("history")
     return made
 

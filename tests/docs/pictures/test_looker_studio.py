@@ -9,6 +9,7 @@ import pytest
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.schema import ensure_schema
 from console.looker_studio import GUIDE, MARTS, mart
 from docs.pictures.looker_studio import Marts, draw, main
 from local.temporary import LocalCloud
@@ -22,7 +23,7 @@ DAYS = [START + timedelta(days=n) for n in range(40)]
 def filled(fresh_cloud: LocalCloud) -> Bench:
     """Marts of two assets and forty days."""
     stage = Stage(Warehouse(fresh_cloud.settings, clock=lambda: DAY))
-    stage.warehouse.ensure_schema()
+    ensure_schema(stage.warehouse)
     bench = Bench(stage.warehouse)
     prices = [
         day_row(asset, day, 10.0 + n % 7, "history") for asset in ("bitcoin", "ethereum") for n, day in enumerate(DAYS)

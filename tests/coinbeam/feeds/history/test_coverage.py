@@ -8,6 +8,7 @@ from hypothesis import given
 
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.coverage import Coverage, Gap, coverage
+from coinbeam.warehouse.staging import merge_rows
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row
 from tests.coinbeam.feeds.history.test_planner import load_history
 
@@ -63,7 +64,7 @@ def test_the_warehouse_is_read_by_asset_and_day(stage: Stage) -> None:
         "status": "empty",
     }
     piece |= {"backfill_id": "x", "batch_id": "x", "updated_at": DAY.isoformat()}
-    stage.warehouse.merge_rows(load_contract("history_piece"), [piece])
+    merge_rows(stage.warehouse, load_contract("history_piece"), [piece])
     bitcoin, ethereum = Coverage(stage.warehouse).read((), "usd", DAYS[0], DAYS[4])
     assert (bitcoin.asset_id, bitcoin.history_days, bitcoin.snapshot_days) == ("bitcoin", 2, 1)
     assert bitcoin.gaps == (Gap(DAYS[3], DAYS[3], True), Gap(DAYS[4], DAYS[4], False))

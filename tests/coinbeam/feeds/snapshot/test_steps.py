@@ -27,7 +27,7 @@ from coinbeam.feeds.snapshot.steps import SnapshotSteps, selection
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
-from coinbeam.warehouse.client import StagingTables
+from coinbeam.warehouse.staging import StagingTables
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 
