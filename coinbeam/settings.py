@@ -1,6 +1,4 @@
-"""Every setting, typed: one YAML file per environment under ``config/``, overridden by ``COINBEAM_<SECTION>__<NAME>``
-variables.
-"""
+"""Every setting, typed: one YAML file per environment in ``config/``, then ``COINBEAM_<SECTION>__<NAME>`` variables."""
 
 import json
 import os
@@ -306,9 +304,7 @@ class ComposerSettings(_Section):
 
 
 class PriceSettings(_Section):
-    """List prices in US dollars, for the estimate of `coinbeam plan`. Source: public price pages of Google Cloud,
-    us-central1.
-    """
+    """List prices in US dollars, for the estimates. Source: public price pages of Google Cloud, us-central1."""
 
     dataflow_vcpu_hour: float = 0.056
     dataflow_gib_hour: float = 0.003557
@@ -490,9 +486,7 @@ def load_settings() -> Settings:
 
 
 def _refuse_unknown_variables() -> None:
-    """A misspelt section would otherwise be ignored in silence; a misspelt name within a section is refused by its
-    model.
-    """
+    """A misspelt section would be ignored in silence; a misspelt name within a section is refused by its model."""
     known = {f"COINBEAM_{name.upper()}" for name in Settings.model_fields} | {"COINBEAM_ENV"}
     unknown = sorted(
         name

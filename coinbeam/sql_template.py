@@ -1,6 +1,4 @@
-"""SQL templates (Jinja): the only place where SQL files become SQL. A name that a template uses and nobody gives is an
-error.
-"""
+"""SQL templates (Jinja): the one place where SQL files become SQL. A name without a value is an error."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -63,9 +63,7 @@ class JobLineage:
         )
 
     def _loaded_files(self, task_instance: Any) -> list[str]:
-        """What the tasks after this one load: the job's files under the names that the next event of the lineage gives
-        them.
-        """
+        """What the tasks after this one load: the files of the job, named as the next lineage event names them."""
         task: Any = self
         loads = [after for after in task.downstream_list if isinstance(after, GCSToBigQueryOperator)]
         patterns = [pattern for load in loads for pattern in load.source_objects]
@@ -134,9 +132,7 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
         return super().execute(context)
 
     def defer(self, **kwargs: Any) -> NoReturn:
-        """Wait no longer than the task may run: the stock trigger would wait for ever for a job that somebody cancelled
-        on Dataflow.
-        """
+        """Wait no longer than the task may run: the stock trigger waits for ever for a job that was cancelled on Dataflow."""
         super().defer(**{"timeout": self.execution_timeout, **kwargs})
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

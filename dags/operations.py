@@ -116,9 +116,7 @@ def resolve_incidents(context: Any) -> None:
 
 
 def resolve(dag_id: str, task_ids: Collection[str]) -> None:
-    """Close the open incidents of tasks that succeeded; a record that cannot be kept must not fail a run that went
-    well.
-    """
+    """Close the open incidents of tasks that succeeded; a record that cannot be kept fails no run that went well."""
     try:
         settings = load_settings()
         over = Incidents(Warehouse(settings)).resolve(dag_id, task_ids)

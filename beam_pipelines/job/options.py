@@ -78,17 +78,13 @@ class JobRequest:
     call_ledger: LedgerUse = LedgerUse.AUTO
 
     def batch_id(self, universe: UniverseSpec) -> str:
-        """The batch named by the caller, else the one of instant, currency and universe (and glob, for a replay of
-        foreign files).
-        """
+        """The batch named by the caller, else that of instant, currency and universe (and glob, for foreign files)."""
         return self.batch or batch_id(self.snapshot_at, self.quote_currency, universe, self.glob or "")
 
 
 @dataclass(frozen=True)
 class MarketRequest:
-    """Which assets fetch_crypto_data asks for, with how many rows per call and, when the caller named it, in how many
-    parallel walks.
-    """
+    """What fetch_crypto_data asks for: assets, rows per call, and parallel walks when the caller named a number."""
 
     universe: UniverseSpec
     per_page: int

@@ -1,6 +1,4 @@
-"""The report of a job: what it read and wrote, as one JSON object beside its files; the DAG records it in
-``ingestion_batch``.
-"""
+"""The report of a job: what it read and wrote, as one JSON object; the DAG records it in ``ingestion_batch``."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -77,9 +77,7 @@ class Spending:
         return partial(_with_reservation, summarise, self.held) if self.held else summarise
 
     def settle(self, report: Report) -> Report:
-        """Take the calls from the report of a job that ended; a job that was only submitted has none, and counts in
-        full.
-        """
+        """Take the calls from the report of a job that ended; one that was only submitted has none and counts fully."""
         self.spent = report.get("api_calls")
         return report
 
@@ -130,9 +128,7 @@ def reserved(
 
 
 def run_label(environment: Mapping[str, str]) -> str | None:
-    """The Airflow run and the attempt, as Airflow tells them to the processes of a task; None for a job started by
-    hand.
-    """
+    """The Airflow run and the attempt, as Airflow tells its processes; None for a job started by hand."""
     run, attempt = (environment.get(f"AIRFLOW_CTX_{name}") for name in ("DAG_RUN_ID", "TRY_NUMBER"))
     return f"{run}, attempt {attempt or 1}" if run else None
 
@@ -142,9 +138,7 @@ def _runs_in_this_process(options: PipelineOptions) -> bool:
 
 
 def _settle(ledger: CallLedger, held: Reservation, spending: Spending) -> None:
-    """Settle where the number is known. A ledger that cannot be reached must not fail a job that did its work, nor hide
-    why one failed.
-    """
+    """Settle where the number is known. A ledger that cannot be reached fails no job, nor hides why one failed."""
     if spending.spent is None:
         _LOGGER.warning(
             "%d calls stay reserved for %s and count in full: nobody knows how many were made.",

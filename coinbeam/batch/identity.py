@@ -82,9 +82,7 @@ def interval_start(moment: datetime, period: Period) -> datetime:
 
 
 def is_present(snapshot_at: datetime, now: datetime, period: Period) -> bool:
-    """Whether the source's answer for "now" may be stamped ``snapshot_at``: only inside the interval that starts
-    there.
-    """
+    """Whether the answer for "now" may be stamped ``snapshot_at``: only inside the interval that starts there."""
     return snapshot_at <= now < snapshot_at + INTERVAL[period]
 
 

@@ -72,9 +72,7 @@ def stem_and_revision(uri: str) -> tuple[str, int]:
 
 
 def newest_revisions(uris: Iterable[str]) -> list[str]:
-    """One URI for each page, of its newest revision, sorted by folder and page; manifests and hidden files are left
-    out.
-    """
+    """The URI of the newest revision of each page, sorted by folder and page; no manifest, no hidden file."""
     newest: dict[tuple[str, str], tuple[int, str]] = {}
     for uri in uris:
         directory, _, name = uri.rpartition("/")

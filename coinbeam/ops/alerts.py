@@ -1,6 +1,4 @@
-"""Telling a person: always the log, and a webhook when one is configured. Which failure is worth telling says
-`coinbeam.ops.incidents`.
-"""
+"""Telling a person: always the log, and a webhook when one is set. `coinbeam.ops.incidents` says what is told."""
 
 import logging
 from dataclasses import dataclass

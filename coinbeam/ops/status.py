@@ -1,6 +1,4 @@
-"""The state of the warehouse in a few tables: how fresh it is, what ran last, what was refused, what is broken, what
-the month has left.
-"""
+"""The state of the warehouse in a few tables: freshness, last runs, refused records, incidents, calls left."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

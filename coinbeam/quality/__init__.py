@@ -1,6 +1,4 @@
-"""The quality gate: rules from the contracts run as SQL on staging before a publish and on published tables after it,
-recorded for ever.
-"""
+"""The quality gate: rules of the contracts, run as SQL on staging before a publish and on published tables after it."""
 
 from coinbeam.quality.audit import SAMPLE_SIZE, Audit, Auditor, Result, Status, refuse_if_blocked
 from coinbeam.quality.published import check_published, newest_dates

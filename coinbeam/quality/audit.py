@@ -1,6 +1,4 @@
-"""The audit: rules run as SQL on one table, all of them in one query, and their results are appended to
-``quality_result``.
-"""
+"""The audit: the rules of one table, run as one SQL query; their results are appended to ``quality_result``."""
 
 import json
 import math

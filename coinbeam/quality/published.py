@@ -1,6 +1,4 @@
-"""What readers see: every published table exists as its contract says, and its rows keep the rules of the published
-stage.
-"""
+"""What readers see: each published table exists as its contract says, and its rows keep the rules of that stage."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -116,9 +114,7 @@ def _shape_result(contract: Contract, name: str, differences: list[str], descrip
 
 
 def newest_dates(warehouse: Warehouse, contract: Contract, days: int, today: date) -> tuple[date, date]:
-    """The newest dates of a table: the last one that has rows and those before it, ``days`` in all; up to today when it
-    has none.
-    """
+    """The newest ``days`` dates of a table, up to the last one that has rows; up to today when it has none."""
     column = contract.partition_column
     if column is None or not warehouse.exists(warehouse.table(contract)):
         return today - timedelta(days=days - 1), today

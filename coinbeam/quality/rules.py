@@ -1,6 +1,4 @@
-"""The rules that no contract has to write: those that follow from columns and key, and those that need a job's report
-or a setting.
-"""
+"""The rules that no contract writes: those that follow from columns and key, from a report or from a setting."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -171,9 +169,7 @@ def foreign_keys(contract: Contract) -> list[Rule]:
 
 
 def foreign_key(column: Column) -> Rule:
-    """Every value of a column is found in the dimension that it refers to; where that keeps versions, among the current
-    ones.
-    """
+    """Each value of a column is in the dimension it refers to; where that keeps versions, among the current ones."""
     parent, _, parent_column = (column.references or "").partition(".")
     scope = " WHERE is_current" if "is_current" in load_contract(parent).by_name else ""
     known = f"SELECT {parent_column} FROM {{{parent}}}{scope}"
