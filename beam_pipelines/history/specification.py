@@ -16,7 +16,7 @@ from datetime import date
 from typing import Any
 
 from beam_pipelines.batch_files.rejects import Refused
-from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, STAMP_COLUMN, HistoryRules
+from beam_pipelines.history.rules import EARLIEST_MS, STAMP_COLUMN, HistoryRules
 from coinbeam.contracts.values import fault_of, is_unpriced
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
@@ -117,11 +117,6 @@ def stamp_fault(stamp: Any, window: Window) -> str | None:
     if stamp < EARLIEST_MS:
         return "below_minimum"
     return "future_observation" if stamp > window.latest else None
-
-
-def day_of(stamp: int) -> int:
-    """Days since the epoch of a stamp."""
-    return stamp // DAY_MS
 
 
 def days_since_epoch(day: date) -> int:

@@ -75,7 +75,9 @@ class ColumnBuilder:
         """
         self._height, self._suspects = len(records), set()
         self._columns = dict(zip(self._layout.fields, zip(*records, strict=True), strict=False)) if records else {}
-        self._suspect_nulls()
+        for field, values in self._columns.items():
+            if self._rules.column_of_field[field].required and None in values:
+                self._suspect(values, lambda value: value is None)
         numbers = self._numbers()
         arrays = self._integers() | self._texts() | self._instants()
         return MarketColumns(numbers, arrays, self._landed_micros), self._suspects
@@ -84,14 +86,14 @@ class ColumnBuilder:
         found = ((self._rules.column_of_field[field], values) for field, values in self._columns.items())
         return [(column, values) for column, values in found if column.type == type_name]
 
-    def _suspect_nulls(self) -> None:
-        for field, values in self._columns.items():
-            if self._rules.column_of_field[field].required and None in values:
-                self._suspect(values, lambda value: value is None)
-
     def _suspect(self, flat: Iterable[Any], is_unusual: Callable[[Any], bool]) -> None:
         """Mark the rows of unusual values; ``flat`` holds one column after the other."""
         self._suspects.update(position % self._height for position, value in enumerate(flat) if is_unusual(value))
+
+    def _suspect_faults(self, found: Iterable[tuple[Column, Sequence[Any]]]) -> None:
+        """Mark the rows whose value breaks a rule of its column."""
+        for column, values in found:
+            self._suspects.update(position for position, value in enumerate(values) if fault_of(value, column))
 
     def _numbers(self) -> Doubles:
         """The block of doubles, with bounds checked; NumPy reads None as NaN, but also texts and bools, hence the look
@@ -106,8 +108,7 @@ class ColumnBuilder:
         try:
             given = np.array(flat, np.float64)
         except OverflowError:
-            for column, values in found:
-                self._suspect(values, lambda value, column=column: fault_of(value, column) is not None)  # type: ignore[misc]
+            self._suspect_faults(found)
             return block
         if self._may_hold_nan:
             self._suspect(flat, lambda value: value != value)
@@ -125,16 +126,13 @@ class ColumnBuilder:
                 try:
                     array = arrays[column.name] = pa.array(values, pa.int64())
                     present = np.asarray(array.drop_null())
-                    if not present.size or not (
-                        fault_of(int(present.min()), column) or fault_of(int(present.max()), column)
-                    ):
+                    ends = (int(present.min()), int(present.max())) if present.size else ()
+                    if not any(fault_of(end, column) for end in ends):
                         continue
                 except (OverflowError, pa.ArrowInvalid):
                     pass
-            unusual: Callable[..., bool] = lambda value, column=column: (  # noqa: E731 - two lines of a condition
-                type(value) not in {int, _NONE} or fault_of(value, column) is not None
-            )
-            self._suspect(values, unusual)
+            self._suspect(values, lambda value: type(value) not in {int, _NONE})
+            self._suspect_faults([(column, values)])
         return arrays
 
     def _texts(self) -> dict[str, pa.Array]:
@@ -146,19 +144,15 @@ class ColumnBuilder:
         try:
             texts = pa.array(flat, pa.string())
         except UnicodeEncodeError:  # half of a surrogate pair
-            for column, values in found:
-                self._suspect(values, lambda value, column=column: fault_of(value, column) is not None)  # type: ignore[misc]
+            self._suspect_faults(found)
             return {}
-        data = texts.buffers()[2]
-        longest = (
-            np.diff(np.frombuffer(texts.buffers()[1], np.int32, len(flat) + 1)).reshape(len(found), -1).max(axis=1)
-        )
+        _, offsets, data = texts.buffers()
+        sizes = np.diff(np.frombuffer(offsets, np.int32, len(flat) + 1))  # bytes: never fewer than characters
+        longest = sizes.reshape(len(found), -1).max(axis=1)
         has_nul = data is not None and b"\0" in data.to_pybytes()
         for (column, values), size in zip(found, longest, strict=True):
-            if has_nul or (
-                column.max_length is not None and size > column.max_length
-            ):  # bytes: never fewer than characters
-                self._suspect(values, lambda value, column=column: bool(fault_of(value, column)))  # type: ignore[misc]
+            if has_nul or (column.max_length is not None and size > column.max_length):
+                self._suspect_faults([(column, values)])
         return self._sliced(found, texts)
 
     def _instants(self) -> dict[str, pa.Array]:
