@@ -144,7 +144,7 @@ class TableBuilder(ABC, Generic[Body, Report]):
             batch fills need no mention.
 
     Raises:
-        ContractError: a column of the batch file is filled by nobody and would be null, or one that is filled is none.
+        ContractError: nothing fills a column of the batch file, which would be null; or code fills what is no column.
     """
 
     def __init__(self, contract: Contract, fills: Collection[str]) -> None:
@@ -166,7 +166,7 @@ def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:
     """Compare the columns of a batch file with those that code fills.
 
     Raises:
-        ContractError: a column is filled by nobody, or one that is filled is no column.
+        ContractError: nothing fills a column, or code fills what is no column.
     """
     columns = [column.name for column in contract.file_columns]
     unfilled = [name for name in columns if name not in fills and name not in _OF_BATCH]

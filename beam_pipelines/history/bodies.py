@@ -80,7 +80,7 @@ def is_chart(body: bytes) -> bool:
 def _read_buffers(body: bytes) -> Points | None:
     """The points of a chart that is nothing but numbers at rising stamps, by simdjson's buffers; None for any other.
 
-    A buffer reads through nested arrays without a word, so the brackets and commas of the body are compared with those
+    A buffer reads through nested arrays in silence, so the brackets and commas of the body are compared with those
     of pairs.
     """
     series: list[Any] | BodyFault | None = None

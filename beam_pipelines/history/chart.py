@@ -56,7 +56,7 @@ class PieceBody:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether nobody knows when the source answered: a file that a user brought."""
+        """Whether it is a file that a user brought; when the source answered is unknown."""
         return self.source_id in {FILES.id, COINGECKO_EXPORT.id}
 
     def window(self, landed: LandedBody, rules: HistoryRules) -> Window:
@@ -170,8 +170,8 @@ class _ChartReader:
         return good
 
     def _with_now(self, window: Window) -> Window:
-        """For a foreign file: its last point is "now" unless it stands at midnight exactly, since nobody knows when it
-        was answered.
+        """For a foreign file: its last point is "now" unless it stands at midnight exactly, since the time of its
+        answer is unknown.
         """
         if not self._result.piece.is_foreign:
             return window

@@ -82,8 +82,8 @@ NOW, OUTSIDE, UNPRICED = Dropped("points_now"), Dropped("points_outside"), Dropp
 def judge_point(point: RawPoint, rules: HistoryRules, window: Window) -> Verdict:
     """Judge one point.
 
-    First its stamp, then whether it is "now", then whether its day was asked for, then whether it has a price, whatever
-    else is wrong with it; then the first fault counts, in the order of the contract.
+    First its stamp, then whether it is "now", then whether its day was asked for, then whether it has a price, also if
+    more is wrong with it; then the first fault counts, in the order of the contract.
     """
     if not point.is_point:
         return Refused("wrong_type", None, point.element)

@@ -37,7 +37,7 @@ class PieceReport:
     Attributes:
         asset_id: the asset.
         first: first day asked for, or first row of a file; ISO 8601, None for neither.
-        last: last day, likewise.
+        last: last day asked for, or last row of a file; ISO 8601, None for neither.
         points_read: points in the body.
         rows_valid: days of the batch file that come from it.
         rows_rejected: points refused.
@@ -82,7 +82,7 @@ class HistoryReport(BatchReport):
         values_unmatched: market caps and volumes that belong to no point.
         rejects_by_reason: rejected records by reason.
         first_date: first date of the batch file, ISO 8601; None when it has no row.
-        last_date: last date likewise.
+        last_date: last date of the batch file, in the same form.
     """
 
     pieces: tuple[PieceReport, ...]
@@ -120,7 +120,7 @@ class HistoryReport(BatchReport):
 
 
 class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
-    """Builds the batch file of pieces of history, one asset after the other, in the same order whatever theirs is.
+    """Builds the batch file of pieces of history, one asset after the other, in an order of its own.
 
     Memory holds the bodies of one asset.
 

@@ -54,7 +54,7 @@ class IndexReport(BatchReport):
         missing_days: those days, ISO 8601.
         days_never_published: days in between that the index never had.
         first_date: first day of the batch file, ISO 8601; None without any.
-        last_date: last day likewise.
+        last_date: last day of the batch file, in the same form.
         rejects_by_reason: rejected records by reason.
     """
 

@@ -71,7 +71,7 @@ class MarketRules:
 
     @cached_property
     def never_absent(self) -> frozenset[str]:
-        """Fields that every row must have, whatever the other rows of its page have."""
+        """Fields that every row must have, also where no other row of its page has them."""
         return frozenset(
             field for field, c in self.column_of_field.items() if c.required or c.name in NEVER_ABSENT_COLUMNS
         )

@@ -44,7 +44,7 @@ def holds_flat_arrays(body: bytes, prices: Sequence[Prices]) -> bool:
     """Whether no price array holds another array: the body has no more brackets than the page and its price arrays
     need.
 
-    A lazy array reads through nested arrays without a word. Comparing bytes is a hundredth of the work of looking at
+    A lazy array reads through nested arrays in silence. Comparing bytes is a hundredth of the work of looking at
     every price.
     """
     allowed = 1 + list(map(type, prices)).count(simdjson.Array)

@@ -36,7 +36,7 @@ Verdict = Accepted | Unpriced | Refused
 def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed_micros: int) -> Verdict:
     """Judge one row.
 
-    A row without a readable id is refused; then one without a price is unpriced, whatever else is wrong with it; then
+    A row without a readable id is refused; then one without a price is unpriced, also if more is wrong with it; then
     the first fault counts, absent fields first, both in the order of the contract.
 
     Args:
