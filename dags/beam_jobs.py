@@ -132,7 +132,7 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
         return super().execute(context)
 
     def defer(self, **kwargs: Any) -> NoReturn:
-        """Wait no longer than the task may run: the stock trigger waits for ever for a job that was cancelled on Dataflow."""
+        """Wait no longer than the task may run: the stock trigger waits for ever for a cancelled job."""
         super().defer(**{"timeout": self.execution_timeout, **kwargs})
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
