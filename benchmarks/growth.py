@@ -380,7 +380,7 @@ def emulator_process(port: int) -> psutil.Process:
     """
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if "local.bigquery" in line and str(port) in line:
+        if "local.emulators.bigquery" in line and str(port) in line:
             return process
     raise RuntimeError(f"No emulator serves port {port}; did it die? Look at the log of the local cloud.")
 

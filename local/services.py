@@ -8,8 +8,8 @@ from pathlib import Path
 import requests
 
 from coinbeam.settings import Settings
+from local.emulators.storage import OBJECTS_FOLDER
 from local.environment import HOST, bigquery_url, cloud_dir, storage_url
-from local.storage import OBJECTS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def _bigquery(settings: Settings) -> Service:
     ports, url = settings.local.ports, bigquery_url(settings)
     warehouse, storage = data_dirs(settings)
     listen = ("--port", ports.bigquery, "--grpc-port", ports.bigquery_grpc)
-    command = _command("local.bigquery", *listen, "--data-dir", warehouse, "--gcs-root", storage / OBJECTS_FOLDER)
+    command = _command(
+        "local.emulators.bigquery", *listen, "--data-dir", warehouse, "--gcs-root", storage / OBJECTS_FOLDER
+    )
     return Service(
         "bigquery", url, f"{url}/healthz", {"bigquery": ports.bigquery, "bigquery_grpc": ports.bigquery_grpc}, command
     )
@@ -60,7 +62,7 @@ def _bigquery(settings: Settings) -> Service:
 
 def _storage(settings: Settings) -> Service:
     port, url = settings.local.ports.storage, storage_url(settings)
-    command = _command("local.storage", "--port", port, "--data-dir", data_dirs(settings)[1])
+    command = _command("local.emulators.storage", "--port", port, "--data-dir", data_dirs(settings)[1])
     return Service("storage", url, f"{url}/", {"storage": port}, command)
 
 

@@ -119,7 +119,7 @@ def test_every_service_listens_on_loopback_only(local_cloud: LocalCloud) -> None
 def test_a_service_that_dies_ends_all_and_status_and_up_say_which(settings: Settings, run: Command) -> None:
     assert run("up").returncode == 0
     record = _recorded(settings)
-    _process(settings, "local.storage").kill()
+    _process(settings, "local.emulators.storage").kill()
     _wait_until(lambda: not record.is_running and not record.orphans())
 
     status = run("status")

@@ -1,6 +1,6 @@
 """The local Cloud Storage: gcp-storage-emulator on a folder, on loopback, quiet.
 
-``python -m local.storage --port 9023 --data-dir DIR`` keeps every object as a plain file
+``python -m local.emulators.storage --port 9023 --data-dir DIR`` keeps every object as a plain file
 ``DIR/.cloudstorage/<bucket>/<name>``.
 """
 
@@ -19,7 +19,7 @@ OBJECTS_FOLDER = ".cloudstorage"
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m local.storage", description="Cloud Storage on a folder, on loopback."
+        prog="python -m local.emulators.storage", description="Cloud Storage on a folder, on loopback."
     )
     parser.add_argument("--port", type=int, required=True, help="HTTP port")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the objects")

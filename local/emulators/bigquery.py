@@ -1,6 +1,6 @@
 """The local BigQuery: bqemulator 1.4.0, started with six corrections and without internet.
 
-``python -m local.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
+``python -m local.emulators.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
 - No time travel. bqemulator copies the whole table after every write, whatever the retention, so that time and disk
   grow with the table and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead
@@ -9,7 +9,7 @@
   fail, so that time grows with the table here too. Scripts run one after the other on one connection; nothing else
   comes between. An error that a script catches (``EXCEPTION``) takes back what its transaction did, which BigQuery
   leaves in place.
-- Query parameters work in scripts (see :mod:`local.script_parameters`).
+- Query parameters work in scripts (see :mod:`local.emulators.script_parameters`).
 - ``RAISE`` in a script is a failed query, not an internal error that breaks the connection.
 - A CSV file is read by BigQuery's defaults, comma and double quote. bqemulator ignores the dialect of the load job and
   guesses it from the first rows; a name such as ``"Comma, Inc., the 'Coin'"`` misleads it.
@@ -38,7 +38,7 @@ from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 
 from coinbeam.errors import TerminalError
-from local.script_parameters import inline_parameters
+from local.emulators.script_parameters import inline_parameters
 
 PINNED_VERSION = "1.4.0"
 """The only version whose inner workings the corrections below know."""
@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.bigquery", description="BigQuery on DuckDB, on loopback.")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.emulators.bigquery", description="BigQuery on DuckDB, on loopback."
+    )
     parser.add_argument("--port", type=int, required=True, help="REST port")
     parser.add_argument("--grpc-port", type=int, required=True, help="Storage API port")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the DuckDB file")
@@ -86,7 +88,7 @@ def check_version(installed: str) -> None:
     """
     if installed != PINNED_VERSION:
         raise TerminalError(
-            f"bqemulator {installed} is installed, but local/bigquery.py corrects the inner workings of "
+            f"bqemulator {installed} is installed, but local/emulators/bigquery.py corrects the inner workings of "
             f"{PINNED_VERSION}.",
             f"Install bqemulator=={PINNED_VERSION}, or re-check the corrections and raise PINNED_VERSION.",
         )

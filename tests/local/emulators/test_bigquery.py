@@ -20,7 +20,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
 
 from coinbeam.errors import TerminalError
-from local import bigquery as launcher
+from local.emulators import bigquery as launcher
 from local.temporary import LocalCloud, free_ports
 
 Row = dict[str, Any]
@@ -81,7 +81,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def _launcher_command(data: Path, port: int, grpc: int) -> list[str]:
     return [
-        "local.bigquery",
+        "local.emulators.bigquery",
         "--port",
         str(port),
         "--grpc-port",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from local.script_parameters import inline_parameters
+from local.emulators.script_parameters import inline_parameters
 
 
 def _parameter(name: str, kind: str, value: str | None) -> dict[str, object]:

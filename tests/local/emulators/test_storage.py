@@ -12,12 +12,12 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from local.storage import OBJECTS_FOLDER
+from local.emulators.storage import OBJECTS_FOLDER
 
 
 @contextmanager
 def _running(port: int, folder: Path) -> Iterator[storage.Client]:
-    command = [sys.executable, "-m", "local.storage", "--port", str(port), "--data-dir", str(folder)]
+    command = [sys.executable, "-m", "local.emulators.storage", "--port", str(port), "--data-dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
