@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
-from console.looker_studio import GUIDE, mart
+from console.looker import GUIDE, mart
 
 Rows = list[dict[str, Any]]
 GREEN, RED, BLUE, ORANGE, GREY = "#1b7837", "#b2182b", "#2166ac", "#e08214", "#969696"

@@ -10,7 +10,7 @@ from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_all
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from console.looker_studio import GUIDE, MARTS, mart
+from console.looker import GUIDE, MARTS, mart
 from docs.pictures.looker_studio import Marts, draw, main
 from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, fact_row
