@@ -81,10 +81,11 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Run the DAG for one snapshot, to its end, and show what is in the warehouse."""
+    from console.dags import Source
     from console.run import RunCommand
 
     form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
-    raise typer.Exit(RunCommand(source, snapshot_at, form, dry_run).execute(mode))
+    raise typer.Exit(RunCommand(Source(source), snapshot_at, form, dry_run).execute(mode))
 
 
 @app.command()
@@ -99,10 +100,11 @@ def replay(
     quote_currency: CurrencyOption = None,
 ) -> None:
     """Publish a past snapshot again from its landed pages; no call is made."""
+    from console.dags import Source
     from console.run import RunCommand
 
     form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
-    raise typer.Exit(RunCommand(None, instant, form, False).execute("local"))
+    raise typer.Exit(RunCommand(Source(None), instant, form, False).execute("local"))
 
 
 @app.command()
@@ -116,10 +118,11 @@ def plan(
     quote_currency: CurrencyOption = None,
 ) -> None:
     """Say what a run would cost: calls, credits left, minutes, rows, bytes, dollars. Changes nothing."""
+    from console.dags import Source
     from console.run import RunCommand
 
     form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
-    RunCommand(source, snapshot_at, form, True).plan()
+    RunCommand(Source(source), snapshot_at, form, True).plan()
 
 
 @app.command()
@@ -237,11 +240,12 @@ def backfill(
     dry_run: Annotated[bool, typer.Option(help="Show the plan and stop; --no-dry-run goes on.")] = True,
 ) -> None:
     """Bring years of daily history: shows the plan, and with --no-dry-run works it off, resumable at any moment."""
+    from console.dags import Source
     from console.history import run_backfill
 
     form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency)
     form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, only_gaps=only_gaps, dry_run=dry_run)
-    raise typer.Exit(run_backfill(form, source, mode))
+    raise typer.Exit(run_backfill(form, Source(source), mode))
 
 
 @app.command()
@@ -265,6 +269,7 @@ def gaps(
     """Coverage of the daily history per asset and day: what is there, what the source never had, what was never asked
     for.
     """
+    from console.dags import Source
     from console.history import covered_assets, run_backfill, show_gaps
 
     ids = tuple(part.strip() for part in (assets or "").split(",") if part.strip())
@@ -280,7 +285,7 @@ def gaps(
         only_gaps=True,
         dry_run=dry_run,
     )
-    raise typer.Exit(run_backfill(fields, None, "local"))
+    raise typer.Exit(run_backfill(fields, Source(None), "local"))
 
 
 def _date(text: str | None) -> date | None:
@@ -297,9 +302,10 @@ def fear_greed(
     ] = None,
 ) -> None:
     """Bring the Fear & Greed index up to date and refresh the marts."""
+    from console.dags import Source
     from console.history import run_fear_greed
 
-    raise typer.Exit(run_fear_greed(source))
+    raise typer.Exit(run_fear_greed(Source(source)))
 
 
 @app.command("looker-link")

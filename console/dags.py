@@ -1,14 +1,16 @@
 """Running a DAG to its end, on this machine or in Composer, for the commands that do."""
 
+import os
 import subprocess
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.settings import ROOT, Settings
+from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
 from console.composer import Composer
 from console.output import complain, console, say
 from console.progress import TaskProgress
@@ -55,6 +57,35 @@ def start_local_cloud(settings: Settings) -> None:
         raise failures[0]
 
 
+@dataclass(frozen=True)
+class Source:
+    """The option ``--source``.
+
+    Attributes:
+        text: live, simulator, auto, a glob of files to replay, or None for the setting.
+    """
+
+    text: str | None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The market source, for the processes of the run."""
+        return {"COINBEAM_MARKET__SOURCE": self.text} if self.text and self.text in set(MarketSource) else {}
+
+    @property
+    def files(self) -> str | None:
+        """The glob, absolute; None when the source is a market."""
+        if not self.text or self.variables:
+            return None
+        return self.text if "://" in self.text else str(Path.cwd() / self.text)
+
+    def settings(self) -> Settings:
+        """The settings with this source, in this process."""
+        os.environ.update(self.variables)
+        load_settings.cache_clear()
+        return load_settings()
+
+
 def run_locally(settings: Settings, run: DagRun, *then: DagRun) -> tuple[int, Path]:
     """Run a DAG on this machine, and others after it unless it fails, showing each task as it ends.
 
@@ -66,6 +97,26 @@ def run_locally(settings: Settings, run: DagRun, *then: DagRun) -> tuple[int, Pa
         return run_dag(settings, run, log, progress.line, then), log
 
 
+def run_and_report(settings: Settings, run: DagRun, *then: DagRun, failure: str, advice: str = "") -> int:
+    """Run as :func:`run_locally` does; after a failure show the last error and where the log lies.
+
+    Args:
+        settings: the local environment.
+        run: what to run.
+        then: what to run after it.
+        failure: what to say when the log holds no error.
+        advice: what to say after the name of the log.
+
+    Returns:
+        Airflow's exit code.
+    """
+    code, log = run_locally(settings, run, *then)
+    if code:
+        complain(last_error(log) or failure)
+        say(f"Log: {log}{advice}")
+    return code
+
+
 def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:
     """The run of the marts, which a scheduler would start by its assets."""
     return DagRun(format_instant(utc_now()), {}, variables or {}, MARTS_DAG)
@@ -73,11 +124,7 @@ def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:
 
 def refresh_marts(settings: Settings, variables: Mapping[str, str] | None = None) -> int:
     """Run the DAG of the marts; returns Airflow's exit code."""
-    code, log = run_locally(settings, marts_run(variables))
-    if code:
-        complain(last_error(log) or "The marts were not refreshed.")
-        say(f"Log: {log}")
-    return code
+    return run_and_report(settings, marts_run(variables), failure="The marts were not refreshed.")
 
 
 def run_in_composer(settings: Settings, dag_id: str, conf: Mapping[str, Any]) -> int:

@@ -11,9 +11,9 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.snapshot.request import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
-from coinbeam.settings import Settings, load_settings
+from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
-from console.dags import refresh_marts, run_locally, start_local_cloud
+from console.dags import Source, refresh_marts, run_locally, start_local_cloud
 from console.output import Format, complain, say, show
 from console.run import RunCommand
 from local.airflow import DagRun, last_error
@@ -68,37 +68,34 @@ def replay_rejects(
         warehouse: where the rejects are recorded.
         replay: replays one batch.
         batch: only this batch.
-        reason: only batches with rejects of this reason, of which the counts then tell.
+        reason: only batches with rejects of this reason; only these are counted.
 
     Raises:
         SettingsError: there is nothing to replay.
     """
+
+    def count(one: str) -> int:
+        return sum(row["records"] for row in open_rejects(warehouse, one, reason, EVERY_PAIR))
+
     found = {row["batch_id"] for row in open_rejects(warehouse, batch, reason, EVERY_PAIR)}
     if not found:
-        raise SettingsError(
-            "No reject is open" + (" that --batch and --reason select." if batch or reason else "."),
-            "See `coinbeam rejects`.",
-        )
-    return [_replayed(warehouse, replay, one, reason) for one in sorted(found)]
+        selected = " that --batch and --reason select." if batch or reason else "."
+        raise SettingsError(f"No reject is open{selected}", "See `coinbeam rejects`.")
+    results = []
+    for one in sorted(found):
+        before = count(one)
+        outcome = _replay(one, replay)
+        results.append(Replayed(one, before, count(one), outcome))
+    return results
 
 
-def _replayed(warehouse: Warehouse, replay: Replay, batch: str, reason: str | None) -> Replayed:
-    before = count_rejects(warehouse, batch, reason)
+def _replay(batch: str, replay: Replay) -> str:
+    """Replay a batch if it is one whose pages were landed; returns the outcome."""
     try:
         name = parse_batch_id(batch)
     except SettingsError:
-        return Replayed(
-            batch, before, before, "no snapshot: start the DAG of its kind again, which reuses what was landed"
-        )
-    if name.is_foreign:
-        return Replayed(batch, before, before, "its pages were files: run it again with --source=GLOB")
-    fault = replay(name)
-    return Replayed(batch, before, count_rejects(warehouse, batch, reason), fault or "replayed")
-
-
-def count_rejects(warehouse: Warehouse, batch: str, reason: str | None) -> int:
-    """Open rejects of a batch."""
-    return sum(row["records"] for row in open_rejects(warehouse, batch, reason, EVERY_PAIR))
+        return "no snapshot: start the DAG of its kind again, which reuses what was landed"
+    return "its pages were files: run it again with --source=GLOB" if name.is_foreign else replay(name) or "replayed"
 
 
 def replay_command(batch: str | None, reason: str | None) -> int:
@@ -109,21 +106,21 @@ def replay_command(batch: str | None, reason: str | None) -> int:
     """
     settings = load_settings()
     start_local_cloud(settings)
-    results = replay_rejects(Warehouse(settings), lambda name: replay_through_dag(settings, name), batch, reason)
+
+    def through_dag(name: BatchName) -> str | None:
+        at = format_instant(name.snapshot_at)
+        conf = RunCommand(Source(None), at, {"replay_batch": name.batch_id}, False).conf(settings)
+        request_from(conf, name.snapshot_at, settings)
+        say(f"Replaying {name.batch_id}")
+        code, log = run_locally(settings, DagRun(at, conf))
+        if code == 0:
+            return None
+        fault = last_error(log) or "the run failed"
+        complain(f"{fault} Log: {log}")
+        return fault
+
+    results = replay_rejects(Warehouse(settings), through_dag, batch, reason)
     if any(result.outcome == "replayed" for result in results):
         refresh_marts(settings)
     show(("batch_id", "before", "after", "outcome"), [vars(result) for result in results])
     return 0 if all(result.outcome == "replayed" for result in results) else 1
-
-
-def replay_through_dag(settings: Settings, name: BatchName) -> str | None:
-    """One run of the DAG; its words when it failed."""
-    conf = RunCommand(None, format_instant(name.snapshot_at), {"replay_batch": name.batch_id}, False).conf(settings)
-    request_from(conf, name.snapshot_at, settings)
-    say(f"Replaying {name.batch_id}")
-    code, log = run_locally(settings, DagRun(format_instant(name.snapshot_at), conf, {}))
-    if code == 0:
-        return None
-    words = last_error(log) or "the run failed"
-    complain(f"{words} Log: {log}")
-    return words

@@ -7,95 +7,68 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from coinbeam.clock import format_instant, parse_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
-from coinbeam.errors import SettingsError
 from coinbeam.feeds.forms import SnapshotForm, form_defaults
 from coinbeam.feeds.snapshot.plan import describe
 from coinbeam.feeds.snapshot.request import present_instant, request_from
 from coinbeam.feeds.snapshot.steps import SnapshotSteps
 from coinbeam.ops.status import last_batches, open_rejects
-from coinbeam.settings import MarketSource, Settings, load_settings
+from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
-from console.dags import marts_run, run_in_composer, run_locally, start_local_cloud
+from console.dags import Source, marts_run, run_in_composer, run_locally, start_local_cloud
 from console.output import complain, heading, say, show
 from local import environment as emulators
 from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
 
-MODES = ("local", "cloud", "all")
-
 
 @dataclass(frozen=True)
 class RunCommand:
-    """One run as it was asked for on the command line.
+    """One run as the command line orders it.
 
     Attributes:
-        source: live, simulator, auto, a glob, or None for the setting.
+        source: where the market comes from.
         snapshot_at: ISO 8601 text, or None for the present interval.
         form: fields of the trigger form that were given.
         dry_run: show the plan and stop.
     """
 
-    source: str | None
+    source: Source
     snapshot_at: str | None
     form: Mapping[str, Any]
     dry_run: bool
 
     def execute(self, mode: str) -> int:
-        """Run locally, in the cloud, or both.
+        """Run ``local``, in the ``cloud``, or ``all``: one after the other.
 
         Returns:
             0 when every run ended published, 1 otherwise.
 
         Raises:
-            SettingsError: there is no such mode, or an option is wrong.
+            SettingsError: an option is wrong.
         """
-        if mode not in MODES:
-            raise SettingsError(f"--mode is {mode!r}.", f"Choose one of {', '.join(MODES)}.")
         settings = load_settings()
         request_from(self.conf(settings), utc_now(), settings)  # a wrong option fails here, before anything is started
-        code = self._run_local(settings) if mode in {"local", "all"} else 0
-        return self._run_cloud(settings) if mode in {"cloud", "all"} and code == 0 else code
+        code = 0 if mode == "cloud" else self._run_local(settings)
+        if code or mode == "local":
+            return code
+        return run_in_composer(settings, SNAPSHOT_DAG, self.conf(settings) | {"runner": "dataflow"})
 
     def conf(self, settings: Settings) -> dict[str, Any]:
         """Every field of the trigger form, given or from the settings."""
-        return {
-            **form_defaults(SnapshotForm, settings),
-            **self.form,
-            "replay_date": None,
-            "snapshot_at": self.instant(settings),
-            "source": self.files,
-            "dry_run": self.dry_run,
-        }
+        chosen = {"replay_date": None, "source": self.source.files or "", "dry_run": self.dry_run}
+        return {**form_defaults(SnapshotForm, settings), **self.form, "snapshot_at": self.instant(settings), **chosen}
 
     def instant(self, settings: Settings) -> str:
         """The instant of the snapshot."""
-        return (
-            format_instant(parse_instant(self.snapshot_at))
-            if self.snapshot_at
-            else present_instant(utc_now(), settings)
-        )
-
-    @property
-    def files(self) -> str:
-        """The glob to replay, absolute; empty when the source is a market."""
-        if self.source is None or self.source in set(MarketSource):
-            return ""
-        return self.source if "://" in self.source else str(Path.cwd() / self.source)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The market source for the run's own processes."""
-        return {"COINBEAM_MARKET__SOURCE": self.source} if self.source in set(MarketSource) and self.source else {}
+        given = self.snapshot_at
+        return format_instant(parse_instant(given)) if given else present_instant(utc_now(), settings)
 
     def plan(self) -> None:
         """Show what the run would cost."""
-        os.environ.update(self.variables)
-        load_settings.cache_clear()
-        settings = load_settings()
+        settings = self.source.settings()
         request = request_from(self.conf(settings), utc_now(), settings)
         say(describe(SnapshotSteps(settings).plan(request, "plan", settings.runner.value)))
 
@@ -104,7 +77,8 @@ class RunCommand:
         start_local_cloud(settings)
         ready = time.monotonic()
         marts = [] if self.dry_run else [marts_run()]
-        code, log = run_locally(settings, DagRun(self.instant(settings), self.conf(settings), self.variables), *marts)
+        run = DagRun(self.instant(settings), self.conf(settings), self.source.variables)
+        code, log = run_locally(settings, run, *marts)
         if self.dry_run:
             return code
         batch = self._recorded(settings, began)
@@ -127,9 +101,6 @@ class RunCommand:
             return None
         mine = (row for row in last_batches(warehouse) if row["batch_id"] == batch_id and row["finished_at"] >= began)
         return next(mine, None)
-
-    def _run_cloud(self, settings: Settings) -> int:
-        return run_in_composer(settings, SNAPSHOT_DAG, self.conf(settings) | {"runner": "dataflow"})
 
 
 def open_ui() -> int:
@@ -162,39 +133,18 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     heading("Rows in the warehouse")
     show(["table", "rows"], table_counts(warehouse))
     heading("This batch")
-    names = (
-        "rows_read",
-        "rows_published",
-        "rows_unpriced",
-        "rows_duplicate",
-        "rows_rejected",
-        "pages_read",
-        "pages_rejected",
-        "api_calls",
-        "api_retries",
-        "api_throttled",
-    )
-    show(names, [batch])
+    rows = ("rows_read", "rows_published", "rows_unpriced", "rows_duplicate", "rows_rejected")
+    show((*rows, "pages_read", "pages_rejected", "api_calls", "api_retries", "api_throttled"), [batch])
     heading("Rejected records by reason")
     rejected = open_rejects(warehouse, batch["batch_id"])
     show(["reason", "records"], rejected) if rejected else say("none")
     heading("Checks")
     show(["stage", "status", "rules"], check_counts(warehouse, batch))
     heading("Top ten by market capitalisation")
-    show(
-        [
-            "market_cap_rank",
-            "asset_id",
-            "name",
-            "current_price",
-            "market_cap",
-            "price_change_percentage_24h",
-            "volatility_7d",
-        ],
-        top_ten(warehouse, batch),
-    )
+    names = ("market_cap_rank", "asset_id", "name", "current_price", "market_cap")
+    show((*names, "price_change_percentage_24h", "volatility_7d"), top_ten(warehouse, batch))
     heading("Seconds by task")
-    seconds = _json(batch["task_seconds"])
+    seconds = json.loads(batch["task_seconds"] or "{}")
     show(["task", "seconds"], [{"task": task, "seconds": value} for task, value in seconds.items()])
     say(took)
     heading("Try next")
@@ -215,10 +165,6 @@ NEXT_COMMANDS = (
 )
 
 
-def _json(text: str | None) -> dict[str, Any]:
-    return dict(json.loads(text or "{}"))
-
-
 def table_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Rows of every table of the contracts."""
     parts = []
@@ -235,9 +181,8 @@ def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[st
     """How many rules of a run passed, failed, warned, by stage."""
     sql = (
         f"SELECT stage, status, COUNT(*) AS `rules` FROM `{warehouse.dataset('crypto_ops')}.quality_result` "
-        f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' AND run_id = "
-        f"'{batch['run_id']}' "
-        "GROUP BY stage, status ORDER BY stage, status"
+        f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' "
+        f"AND run_id = '{batch['run_id']}' GROUP BY stage, status ORDER BY stage, status"
     )
     return warehouse.rows(sql)
 
