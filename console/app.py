@@ -165,9 +165,7 @@ def list_rejects(
 
 @rejects.command("replay")
 def replay_rejects(batch: BatchOption = None, reason: ReasonOption = None) -> None:
-    """After a fix: publish every batch with open rejects again from its landed pages, and show what is left. No call is
-    made.
-    """
+    """After a fix: publish each batch with open rejects again, from its landed pages and without a call."""
     from console.rejects import replay_command
 
     raise typer.Exit(replay_command(batch, reason))
@@ -202,9 +200,7 @@ def show_quality(
 
 @quality.command("check")
 def check_quality(table: TableOption = None, form: FormatOption = Format.TABLE) -> None:
-    """Run the rules of the published tables now, on their newest dates; 1 when one fails or cannot run. Results are
-    appended.
-    """
+    """Run the rules of the published tables now, on their newest dates, and record them; 1 when one does not hold."""
     from console.quality import check_now
 
     raise typer.Exit(check_now(table, form))
@@ -266,9 +262,7 @@ def gaps(
     dry_run: Annotated[bool, typer.Option(help="With --fill: show the plan and stop; --no-dry-run goes on.")] = True,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Coverage of the daily history per asset and day: what is there, what the source never had, what was never asked
-    for.
-    """
+    """Coverage of the daily history by asset and day: days that are there, never existed, or were never asked for."""
     from console.dags import Source
     from console.history import covered_assets, run_backfill, show_gaps
 

@@ -1,3 +1,1 @@
-"""Releases: one immutable tree each in the bucket of Composer, and one small object that says which of them is
-current.
-"""
+"""Releases: one immutable tree each in Composer's bucket, and one small object that names the current one."""

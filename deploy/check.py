@@ -1,6 +1,4 @@
-"""The smoke check of a release: its DAGs are imported from its tree as Composer would, by the loader, with no checkout
-in reach.
-"""
+"""The smoke check of a release: the loader imports its DAGs as in Composer, with no checkout in reach."""
 
 import json
 import os

@@ -66,9 +66,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _fault(environment: str, root: Path) -> str:
-    """What is wrong with the settings of a tree, read by a process of its own: no variable of this one may fill a gap
-    or hide a fault.
-    """
+    """The fault in the settings of a tree, read by a new process: our own variables must not fill a gap."""
     variables = {name: value for name, value in os.environ.items() if not name.upper().startswith("COINBEAM_")}
     done = subprocess.run(
         [sys.executable, "-m", __name__],

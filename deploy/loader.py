@@ -118,9 +118,7 @@ def arrived(path: Path, md5: str) -> bool:
 
 
 def activate(tree: Path) -> None:
-    """Let every module of ours come from one tree: one that an earlier parse of this process took from another tree is
-    forgotten.
-    """
+    """Let every module of ours come from one tree: what an earlier parse imported from another tree is forgotten."""
     own = f"{tree}{os.sep}"
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in PACKAGES and not str(getattr(module, "__file__", None) or "").startswith(own):

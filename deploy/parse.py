@@ -1,6 +1,4 @@
-"""Parses a DAG folder as Airflow does and prints what it found, as JSON. Run by its path, with the interpreter of that
-Airflow.
-"""
+"""Parses a DAG folder as Airflow does and prints the result as JSON; run by its path with Airflow's interpreter."""
 
 import importlib
 import json

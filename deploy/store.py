@@ -188,9 +188,7 @@ class ReleaseStore:
                 ) from error
 
     def _install_loader(self) -> None:
-        """After the first switch, since a loader without a pointer is an error in Airflow; later only where it
-        changed.
-        """
+        """Write the loader if it changed; after the first switch, since without a pointer Airflow reports an error."""
         wanted = resources.files("deploy").joinpath("loader.py").read_bytes()
         present, _ = self.bucket.read(LOADER)
         if present != wanted:

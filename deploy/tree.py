@@ -1,6 +1,4 @@
-"""The tree of a release: what is shipped of a checkout, and the manifest by which a reader knows that all of it has
-arrived.
-"""
+"""The tree of a release: the files of a checkout that are shipped, and the manifest that shows it is complete."""
 
 import base64
 import hashlib

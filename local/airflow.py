@@ -37,9 +37,7 @@ def lineage_file(settings: Settings) -> Path:
 
 
 def lineage_environment(settings: Settings) -> dict[str, str]:
-    """Variables that make Airflow's OpenLineage provider tell what each task read and wrote; without a transport it
-    tells nothing.
-    """
+    """Variables that make Airflow's OpenLineage provider report what tasks read and write, given a transport."""
     transport = _lineage_transport(settings) if settings.lineage.enabled else None
     if transport is None:
         return {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
@@ -180,9 +178,7 @@ def run_dag(
 
 @contextmanager
 def _deadline(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
-    """Stop the whole process group when its time is over, even if it prints nothing more; the event tells that it
-    happened.
-    """
+    """Stop the whole process group at the deadline, even if it prints nothing more; the event is set then."""
     late = threading.Event()
 
     def stop() -> None:

@@ -172,9 +172,7 @@ def _start_supervisor(settings: Settings, env: dict[str, str]) -> subprocess.Pop
 
 
 def _wait_until_healthy(settings: Settings, is_supervised: Callable[[], object]) -> None:
-    """Wait until every service answers; notice at once when the supervisor gave up. A service may be busy with a long
-    query.
-    """
+    """Wait until every service answers, which may take long while it is busy; fail at once without a supervisor."""
     deadline = time.monotonic() + settings.local.start_timeout_seconds
     waiting = list(services(settings))
     while waiting:

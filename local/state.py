@@ -1,6 +1,4 @@
-"""What the local cloud leaves on disk about itself: which processes run, since when, on which ports, and why they
-ended.
-"""
+"""The record that the local cloud keeps of itself on disk: its processes, their ports, and why one failed."""
 
 import json
 import os

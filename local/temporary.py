@@ -1,6 +1,4 @@
-"""A local cloud that lives as long as a ``with`` block, on random ports and in a folder of its own: for tests and
-benchmarks.
-"""
+"""A local cloud for a ``with`` block of a test or a benchmark, on free ports and in a folder of its own."""
 
 import socket
 from collections.abc import Iterator

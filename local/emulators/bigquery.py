@@ -73,9 +73,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def collect_rarely() -> None:
-    """Look for garbage less often: a statement leaves thousands of short-lived objects, and looking costs a seventh of
-    the work.
-    """
+    """Look for garbage less often: a statement leaves thousands of objects, and looking takes 1/7 of the time."""
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
 
@@ -95,9 +93,7 @@ def check_version(installed: str) -> None:
 
 
 def install_spatial() -> None:
-    """Put DuckDB's ``spatial`` extension where DuckDB looks for it, from the wheel instead of the internet; once per
-    machine.
-    """
+    """Install DuckDB's ``spatial`` extension from the wheel instead of the internet; once per machine."""
     with duckdb.connect() as connection:
         row = connection.execute(
             "SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'"
@@ -160,9 +156,7 @@ async def _handle_transaction(script: ScriptInterpreter, operation: str) -> None
 
 
 async def _commit(script: ScriptInterpreter) -> None:
-    """Stands in for ``ScriptInterpreter._drop_txn_snapshots``: after a COMMIT, at the end of a script, and where an
-    error was caught.
-    """
+    """Replaces ``ScriptInterpreter._drop_txn_snapshots``: after a COMMIT, a script's end, and a caught error."""
     if script._active_txn is not None:
         script._active_txn = None
         try:
@@ -199,9 +193,7 @@ _original_run_query_body = executor._run_query_body
 
 
 async def _run_query_body(**query: Any) -> Any:
-    """Stands in for ``executor._run_query_body``: inlines the parameters of a script and lets its RAISE be a failed
-    query.
-    """
+    """Replaces ``executor._run_query_body``: inlines a script's parameters; its RAISE is a failed query."""
     if query["is_scripted"] and query["query_params"]:
         query["bq_sql"] = inline_parameters(query["bq_sql"], query["query_params"])
     try:

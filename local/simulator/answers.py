@@ -1,6 +1,4 @@
-"""The bodies with which the real API says no. Sources: its error reference, captured bodies, and threads that quote
-them.
-"""
+"""The error bodies of the real API. Sources: its error reference, captured bodies, and threads that quote them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -18,30 +18,22 @@ MARKET_SIGMA = 0.002
 
 SPARKLINE_POINTS = 168
 
+# fmt: off
 CATEGORIES: dict[str, str] = {
-    "layer-1": "Layer 1 (L1)",
-    "layer-2": "Layer 2 (L2)",
-    "stablecoins": "Stablecoins",
-    "decentralized-finance-defi": "Decentralized Finance (DeFi)",
-    "meme-token": "Meme",
-    "gaming": "Gaming (GameFi)",
-    "artificial-intelligence": "Artificial Intelligence (AI)",
-    "real-world-assets-rwa": "Real World Assets (RWA)",
-    "bridged-tokens": "Bridged-Tokens",
-    "governance": "Governance",
+    "layer-1": "Layer 1 (L1)", "layer-2": "Layer 2 (L2)", "stablecoins": "Stablecoins",
+    "decentralized-finance-defi": "Decentralized Finance (DeFi)", "meme-token": "Meme", "gaming": "Gaming (GameFi)",
+    "artificial-intelligence": "Artificial Intelligence (AI)", "real-world-assets-rwa": "Real World Assets (RWA)",
+    "bridged-tokens": "Bridged-Tokens", "governance": "Governance",
 }
 """Category id to category name."""
 
 PLATFORMS: tuple[str, ...] = (
-    "ethereum",
-    "binance-smart-chain",
-    "solana",
-    "base",
-    "polygon-pos",
-    "arbitrum-one",
-    "avalanche",
-    "tron",
+    "ethereum", "binance-smart-chain", "solana", "base", "polygon-pos", "arbitrum-one", "avalanche", "tron",
 )
+# fmt: on
+
+Traits = dict[str, FloatArray | BoolArray | IntArray]
+"""Named columns with one element per coin; see :func:`_seeded_traits`."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +85,11 @@ _SECOND = (
 )
 # fmt: on
 
-_SHARES: dict[str, float] = {
-    "unpriced": 0.015,
-    "stale": 0.02,
-    "zero_cap": 0.06,
-    "bare": 0.001,
-    "unlisted": 0.001,
+_SHARES = {"unpriced": 0.015, "stale": 0.02, "zero_cap": 0.06, "bare": 0.001, "unlisted": 0.001} | {
     "own_chain": 0.1,
     "rehypothecated": 0.01,
 }
 """Share of ordinary coins that have a flag; known coins and quirks have one only when they say so."""
-
-_EPOCH_2026 = np.datetime64("2026-01-01T00:00:00", "s")
-_DAY = np.timedelta64(86_400, "s")
-_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -118,7 +101,7 @@ class Catalogue:
         ids: CoinGecko ids before any rebirth.
         symbols: ticker symbols; neither unique nor always filled.
         names: display names before any renaming.
-        traits: named columns (see :func:`_seeded_traits`).
+        traits: what the seed gives each coin.
         quirks: slot of each quirk.
     """
 
@@ -126,7 +109,7 @@ class Catalogue:
     ids: list[str]
     symbols: list[str]
     names: list[str]
-    traits: dict[str, FloatArray | BoolArray | IntArray]
+    traits: Traits
     quirks: dict[int, Quirk]
 
     def __len__(self) -> int:
@@ -155,18 +138,17 @@ class Catalogue:
     @cached_property
     def all_time_high(self) -> FloatArray:
         """In US dollars, never reached again."""
-        high: FloatArray = self.number("base_price") * np.exp(
-            self.amplitude * (1 + uniforms(self.seed, "ath", self.slots))
-        )
-        return high
+        return self._beyond_reach("ath", 1)
 
     @cached_property
     def all_time_low(self) -> FloatArray:
         """In US dollars, never reached again."""
-        low: FloatArray = self.number("base_price") * np.exp(
-            -self.amplitude * (1 + uniforms(self.seed, "atl", self.slots))
-        )
-        return low
+        return self._beyond_reach("atl", -1)
+
+    def _beyond_reach(self, stream: str, sign: int) -> FloatArray:
+        distance = sign * self.amplitude * (1 + uniforms(self.seed, stream, self.slots))
+        price: FloatArray = self.number("base_price") * np.exp(distance)
+        return price
 
     @cached_property
     def all_time_high_dates(self) -> list[str]:
@@ -178,6 +160,10 @@ class Catalogue:
         """ISO 8601 instants with milliseconds."""
         return self._past_dates("atl_date")
 
+    def _past_dates(self, stream: str) -> list[str]:
+        age = (uniforms(self.seed, stream, self.slots) * 5 * 365 * 86_400_000).astype("timedelta64[ms]")
+        return [f"{text}Z" for text in np.datetime_as_string(np.datetime64("2025-12-31T00:00:00", "ms") - age).tolist()]
+
     @cached_property
     def images(self) -> list[str]:
         """Logo addresses, of the same form as the real ones."""
@@ -187,9 +173,13 @@ class Catalogue:
     @cached_property
     def platforms(self) -> list[dict[str, str]]:
         """Contract address by asset platform; empty for coins with a chain of their own."""
-        kinds = hashes(self.seed, "platform", self.slots).tolist()
-        lonely = self.flag("own_chain").tolist()
-        return [{} if alone else _contracts(bits) for bits, alone in zip(kinds, lonely, strict=True)]
+        found: list[dict[str, str]] = []
+        kinds, lonely = hashes(self.seed, "platform", self.slots).tolist(), self.flag("own_chain").tolist()
+        for bits, alone in zip(kinds, lonely, strict=True):
+            address = f"0x{bits:016x}{bits * 0x9E3779B97F4A7C15 % 2**96:024x}"
+            count = 0 if alone else 1 + bits % 3 // 2
+            found.append({PLATFORMS[(bits // 7 + n) % len(PLATFORMS)]: address for n in range(count)})
+        return found
 
     @cached_property
     def categories(self) -> list[list[str]]:
@@ -213,28 +203,13 @@ class Catalogue:
         return tuple(f"retired-coin-{n}" for n in range(1, max(3, len(self) // 10) + 1))
 
     def identities(self, epoch_seconds: int) -> tuple[list[str], list[str]]:
-        """Ids and names at an instant: as time goes by some ids vanish and others take their slot, and some coins
-        change their name.
-        """
+        """Ids and names at an instant: over time some ids vanish and others take their slot, and some names change."""
         ids, names = list(self.ids), list(self.names)
         for slot in np.flatnonzero(self.traits["reborn_at"] <= epoch_seconds).tolist():
             ids[slot], names[slot] = f"{ids[slot]}-new", f"{names[slot]} New"
         for slot in np.flatnonzero(self.traits["renamed_at"] <= epoch_seconds).tolist():
             names[slot] = f"{names[slot]} (Rebranded)"
         return ids, names
-
-    def _past_dates(self, stream: str) -> list[str]:
-        seconds = (uniforms(self.seed, stream, self.slots) * 5 * 365 * 86_400_000).astype("timedelta64[ms]")
-        return [
-            f"{text}Z"
-            for text in np.datetime_as_string((_EPOCH_2026 - _DAY).astype("datetime64[ms]") - seconds).tolist()
-        ]
-
-
-def _contracts(bits: int) -> dict[str, str]:
-    address = f"0x{bits:016x}{bits * 0x9E3779B97F4A7C15 % 2**96:024x}"
-    count = 1 + bits % 3 // 2
-    return {PLATFORMS[(bits // 7 + n) % len(PLATFORMS)]: address for n in range(count)}
 
 
 def build_catalogue(seed: int, coins: int) -> Catalogue:
@@ -257,14 +232,11 @@ def build_catalogue(seed: int, coins: int) -> Catalogue:
 
 
 def _invented(seed: int, start: int, coins: int) -> Iterable[tuple[str, str, str]]:
-    """Ids, symbols and names for the slots from ``start`` on; an id that exists already gets a number, as in the real
-    list.
-    """
+    """Ids, symbols and names of the slots from ``start`` on; an id that exists gets a number, as in the real list."""
     seen: dict[str, int] = {}
     slots = np.arange(start, max(start, coins), dtype=np.int64)
-    for bits, wrapped in zip(
-        hashes(seed, "name", slots).tolist(), below(seed, "weth", slots, 74 / 18_000).tolist(), strict=True
-    ):
+    names, wrappers = hashes(seed, "name", slots).tolist(), below(seed, "weth", slots, 74 / 18_000).tolist()
+    for bits, wrapped in zip(names, wrappers, strict=True):
         first, second = _FIRST[bits % len(_FIRST)], _SECOND[bits // 4096 % len(_SECOND)]
         name = f"Wrapped Ether ({first} {second})" if wrapped else f"{first} {second}"
         slug = re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
@@ -272,7 +244,7 @@ def _invented(seed: int, start: int, coins: int) -> Iterable[tuple[str, str, str
         yield slug if count == 1 else f"{slug}-{count}", "weth" if wrapped else f"{first[:3]}{second[:1]}".lower(), name
 
 
-def _seeded_traits(seed: int, slots: IntArray, fixed_slots: int) -> dict[str, FloatArray | BoolArray | IntArray]:
+def _seeded_traits(seed: int, slots: IntArray, fixed_slots: int) -> Traits:
     """The columns of a catalogue as the seed gives them, before known coins and quirks.
 
     Supplies are in coins, ``base_price`` in US dollars, ``sigma`` is the hourly volatility of the log price, ``beta``
@@ -286,7 +258,7 @@ def _seeded_traits(seed: int, slots: IntArray, fixed_slots: int) -> dict[str, Fl
     circulating = np.where(whole, np.ceil(cap / price), cap / price)
     total = circulating / np.maximum(0.2, uniforms(seed, "released", slots))
     total = np.where(whole, np.ceil(total), total)
-    numbers: dict[str, FloatArray | BoolArray | IntArray] = {
+    numbers: Traits = {
         "base_price": price,
         "circulating": circulating,
         "total": np.where(below(seed, "total", slots, 0.02), np.nan, total),
@@ -299,19 +271,16 @@ def _seeded_traits(seed: int, slots: IntArray, fixed_slots: int) -> dict[str, Fl
     }
     ordinary = slots >= fixed_slots
     flags = {name: below(seed, name, slots, share) & ordinary for name, share in _SHARES.items()}
-    changes = {name: _change_instants(seed, name, slots, ordinary) for name in ("reborn_at", "renamed_at")}
+    changes: Traits = {}
+    for name in ("reborn_at", "renamed_at"):  # epoch seconds between 2026 and 2030 for a few percent, else never
+        when = 1_767_225_600 + (uniforms(seed, f"{name}:when", slots) * 4 * 365 * 86_400).astype(np.int64)
+        changes[name] = np.where(below(seed, name, slots, 0.03) & ordinary, when, np.iinfo(np.int64).max)
     return {**numbers, **flags, **changes, "whole_supply": whole, "stable": stable}
 
 
-def _change_instants(seed: int, stream: str, slots: IntArray, ordinary: BoolArray) -> IntArray:
-    """Epoch seconds of a change of identity between 2026 and 2030 for a few percent of the coins, else never."""
-    when = 1_767_225_600 + (uniforms(seed, f"{stream}:when", slots) * 4 * 365 * 86_400).astype(np.int64)
-    return np.where(below(seed, stream, slots, 0.03) & ordinary, when, _NEVER)
-
-
-def _set_known(traits: dict[str, FloatArray | BoolArray | IntArray], known: Iterable[KnownCoin]) -> None:
+def _set_known(traits: Traits, known: Iterable[KnownCoin]) -> None:
     for slot, coin in enumerate(known):
-        values: dict[str, float | bool] = {
+        values = {
             "base_price": coin.price,
             "circulating": coin.circulating,
             "total": coin.maximum or coin.circulating,
@@ -320,7 +289,7 @@ def _set_known(traits: dict[str, FloatArray | BoolArray | IntArray], known: Iter
             "beta": 0.0 if coin.stable else 1.0,
             "turnover": 0.05,
             "roi_times": 40.3 if coin.id == "ethereum" else np.nan,
-            "whole_supply": coin.circulating.is_integer() if isinstance(coin.circulating, float) else True,
+            "whole_supply": float(coin.circulating).is_integer(),
             "stable": coin.stable,
             "own_chain": not coin.stable,
             "spark_points": SPARKLINE_POINTS,
@@ -329,16 +298,10 @@ def _set_known(traits: dict[str, FloatArray | BoolArray | IntArray], known: Iter
             traits[trait][slot] = value
 
 
-def _set_quirk(traits: dict[str, FloatArray | BoolArray | IntArray], slot: int, quirk: Quirk) -> None:
+def _set_quirk(traits: Traits, slot: int, quirk: Quirk) -> None:
     """Give a quirk's slot an unremarkable body, so that its one oddity stands alone."""
     supply = float(10_000_000 + 12_345 * slot)
     plain = {"base_price": 0.5 + slot / 100, "circulating": supply, "total": supply, "sigma": 0.002, "beta": 1.0}
-    body: dict[str, float | bool] = {
-        **plain,
-        "maximum": np.nan,
-        "roi_times": np.nan,
-        "spark_points": SPARKLINE_POINTS,
-        "stable": False,
-    }
-    for trait, value in {**body, **quirk.traits}.items():
+    absent = {"maximum": np.nan, "roi_times": np.nan, "spark_points": SPARKLINE_POINTS, "stable": False}
+    for trait, value in {**plain, **absent, **quirk.traits}.items():
         traits[trait][slot] = value

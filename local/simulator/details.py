@@ -172,9 +172,7 @@ def coin_answer(snapshot: Snapshot, slot: int, row: Row, flags: DetailFlags) -> 
 
 
 def listed_answer(snapshot: Snapshot, coin: str, flags: DetailFlags) -> Row:
-    """The body for an id that is listed without a market: a renamed one has an empty ``current_price``, one has null
-    explorers.
-    """
+    """The body of an id without a market: a renamed one has an empty ``current_price``, one has null explorers."""
     body = _head(coin, coin[:5], coin.replace("-", " ").title(), {}) | {"description": {"en": _description(coin, 0)}}
     body |= {"market_cap_rank": None, "market_cap_rank_with_rehypothecated": None, "watchlist_portfolio_users": 0}
     votes = ("sentiment_votes_up_percentage", "sentiment_votes_down_percentage")
@@ -222,9 +220,7 @@ def _head(coin: str, symbol: str, name: str, platforms: dict[str, str]) -> Row:
 
 
 def _links(coin: str, is_token: bool) -> Row:
-    """Links as the API pads them: empty strings everywhere, and nulls among the explorers of coins with a chain of
-    their own.
-    """
+    """Links as the API pads them: empty strings everywhere, a null explorer for a coin with a chain of its own."""
     explorers = [f"https://example.org/explorer/{coin}"]
     return {
         "homepage": [f"https://example.org/{coin}", "", ""],

@@ -1,6 +1,4 @@
-"""Faults on order: which call fails, how, and which rows are corrupt. Deterministic by seed and request, never by
-time.
-"""
+"""Faults on order: which call fails, how, and which rows are corrupt; set by seed and request, never by time."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,6 +1,4 @@
-"""The door of the simulated API: counts calls, keeps the rate limit, and lets the ordered faults happen to the
-answers.
-"""
+"""The door of the simulated API: counts calls, keeps the rate limit, and applies the ordered faults."""
 
 import asyncio
 import re

@@ -7,8 +7,6 @@ from typing import Literal
 import numpy as np
 
 from local.simulator.market import Market, bucket_start, jitter
-from local.simulator.noise import IntArray
-from local.simulator.rendering import Row
 
 Step = Literal["5-minutely", "hourly", "daily"]
 
@@ -58,7 +56,8 @@ def last_days(days: int, now: datetime, step: Step) -> Span:
     width = STEP_MS[step]
     last = _ms(now - _SETTLED[step]) // width * width
     count = days * 86_400_000 // width
-    return Span(_instant(last - (count - 1) * width), now, step, with_now=True)
+    start = FIRST_DAY + timedelta(milliseconds=last - (count - 1) * width - _ms(FIRST_DAY))
+    return Span(start, now, step, with_now=True)
 
 
 def between(start: datetime, end: datetime, now: datetime) -> Span:
@@ -78,8 +77,13 @@ def chart(market: Market, slot: int, span: Span, rate: float, now: datetime) -> 
         now: the present instant; the last point carries the price of its cache bucket, as /coins/markets does.
     """
     if market.catalogue.flag("unpriced")[slot]:
-        return {"prices": [], "market_caps": [], "total_volumes": []}
-    stamps = _stamps(market.catalogue.seed, slot, span, now)
+        return no_points()
+    # late by the jitter of their step, none of them after now
+    width, settled = STEP_MS[span.step], _ms(now - _SETTLED[span.step])
+    first = -(-_ms(max(span.start, FIRST_DAY)) // width) * width
+    closed = np.arange(first, min(_ms(span.end), settled) + 1, width, dtype=np.int64)
+    closed = closed + jitter(market.catalogue.seed, slot, closed, _JITTER_MS[span.step])
+    stamps = np.append(closed, _ms(bucket_start(now))) if span.with_now else closed[closed <= _ms(span.end)]
     hours, slots = stamps / 3_600_000, np.array([slot])
     price = market.prices(slots, hours)[0] * rate
     supply = 0.0 if market.catalogue.flag("zero_cap")[slot] else market.catalogue.number("circulating")[slot]
@@ -91,30 +95,15 @@ def chart(market: Market, slot: int, span: Span, rate: float, now: datetime) -> 
     }
 
 
-def _stamps(seed: int, slot: int, span: Span, now: datetime) -> IntArray:
-    """Stamps of a span in epoch milliseconds, late by the jitter of their step, none of them after ``now``."""
-    width, start = STEP_MS[span.step], max(span.start, FIRST_DAY)
-    last = min(_ms(span.end), _ms(now - _SETTLED[span.step]))
-    closed = np.arange(-(-_ms(start) // width) * width, last + 1, width, dtype=np.int64)
-    closed = closed + jitter(seed, slot, closed, _JITTER_MS[span.step])
-    return np.append(closed, _ms(bucket_start(now))) if span.with_now else closed[closed <= _ms(span.end)]
-
-
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _instant(milliseconds: int) -> datetime:
-    return FIRST_DAY + timedelta(milliseconds=milliseconds - _ms(FIRST_DAY))
-
-
 def is_within(start: datetime, now: datetime, limit_days: int | None) -> bool:
-    """Whether a history from ``start`` on is inside the plan's depth; None is no limit. A day of grace, as ``days=365``
-    must pass.
-    """
+    """Whether a history from ``start`` is within the plan's depth (None: no limit), and a day more for ``days=365``."""
     return limit_days is None or start >= now - timedelta(days=limit_days + 1)
 
 
-def no_points() -> Row:
+def no_points() -> dict[str, list[list[float]]]:
     """The chart of a coin that is listed but has no market."""
     return {"prices": [], "market_caps": [], "total_volumes": []}

@@ -7,40 +7,18 @@ memory, so the answer for an instant is the same whenever and in whatever order 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
-from local.simulator.catalogue import (
-    CATEGORIES,
-    MARKET_SIGMA,
-    PERIODS_HOURS,
-    SPARKLINE_POINTS,
-    Catalogue,
-    build_catalogue,
-)
+from local.simulator.catalogue import MARKET_SIGMA, PERIODS_HOURS, SPARKLINE_POINTS, Catalogue, build_catalogue
 from local.simulator.noise import FloatArray, IntArray, hashes, normals, uniforms
 
-CACHE_SECONDS = 60
-"""Life of the server's cache: within one such bucket every answer is the same. Source: the API's documentation of
-/coins/markets.
-"""
-
-CHANGE_PERIODS: dict[str, int] = {
-    "1h": 1,
-    "24h": 24,
-    "7d": 168,
-    "14d": 336,
-    "30d": 720,
-    "60d": 1440,
-    "200d": 4800,
-    "1y": 8760,
-}
+_DAYS = {"7d": 7, "14d": 14, "30d": 30, "60d": 60, "200d": 200, "1y": 365}
+CHANGE_PERIODS: dict[str, int] = {"1h": 1, "24h": 24, **{name: 24 * days for name, days in _DAYS.items()}}
 """Period name to hours."""
-
-STALE_AGE = timedelta(days=3)
 
 _HOUR_SECONDS = 3600
 _FACTOR_SLOT = np.array([2**40], dtype=np.int64)
@@ -48,7 +26,7 @@ _Value = TypeVar("_Value")
 
 
 def bucket_start(moment: datetime) -> datetime:
-    """The start of the cache bucket in which an instant lies."""
+    """The start of the server's cache bucket: all answers of a minute are equal (documentation of /coins/markets)."""
     return moment.replace(second=0, microsecond=0)
 
 
@@ -93,17 +71,13 @@ class Snapshot:
 
     @cached_property
     def market_cap(self) -> FloatArray:
-        """Price times circulating supply; 0 where the API says 0 instead of null, null where it says nothing but a
-        price.
-        """
+        """Price times circulating supply; 0 where the API says 0 instead of null, null for a coin with only a price."""
         cap = np.where(self.catalogue.flag("zero_cap"), 0.0, self.price * self.catalogue.number("circulating"))
         return np.where(self.catalogue.flag("bare") | np.isnan(self.price), np.nan, cap)
 
     @cached_property
     def rank(self) -> IntArray:
-        """Market cap rank from 1; 0 stands for null: without a cap, and rehypothecated tokens since the new method of
-        February 2026.
-        """
+        """Market cap rank from 1; 0 is null: no cap, or a rehypothecated token (the method of February 2026)."""
         return self._ranks(np.where(self.catalogue.flag("rehypothecated"), 0.0, self.market_cap))
 
     @cached_property
@@ -113,19 +87,12 @@ class Snapshot:
 
     @cached_property
     def last_updated(self) -> list[str]:
-        """ISO 8601 instants with milliseconds: within the minute before the bucket, three days earlier for stale
-        coins.
-        """
-        offsets = (hashes(self.catalogue.seed, "updated", self.catalogue.slots) % np.uint64(59_900)).astype(
-            np.int64
-        ) + 50
-        offsets += np.where(self.catalogue.flag("stale"), int(STALE_AGE.total_seconds()) * 1000, 0)
+        """ISO 8601 instants in milliseconds: in the minute before the bucket, for stale coins three days earlier."""
+        bits = hashes(self.catalogue.seed, "updated", self.catalogue.slots)
+        offsets = (bits % np.uint64(59_900)).astype(np.int64) + 50
+        offsets += np.where(self.catalogue.flag("stale"), 3 * 86_400_000, 0)
         stamps = np.datetime64(self.at.replace(tzinfo=None), "ms") - offsets.astype("timedelta64[ms]")
         return [f"{text}Z" for text in np.datetime_as_string(stamps).tolist()]
-
-    def knows_category(self, category: str) -> bool:
-        """Whether there is such a category."""
-        return category in CATEGORIES
 
     def order(self, by: str) -> IntArray:
         """Slots in the order of a ``/coins/markets`` query; nulls come last whatever the direction.
@@ -194,23 +161,13 @@ class Market:
         now, slots = epoch_hours(at), self.catalogue.slots
         lags = self.prices(slots, now - np.array([0.0, *CHANGE_PERIODS.values()]))
         price, past = lags[:, 0].copy(), dict(zip(CHANGE_PERIODS, lags[:, 1:].T.copy(), strict=True))
-        sparkline = self._hourly.get(int(now), lambda: self._week_before(int(now)))
+        week = np.arange(int(now) - SPARKLINE_POINTS + 1, int(now) + 1, dtype=np.float64)
+        sparkline = self._hourly.get(int(now), lambda: self.prices(slots, week))
         day = sparkline[:, -24:]
         silent = self.catalogue.flag("unpriced") | self.catalogue.flag("bare")
         volume = np.where(silent, np.nan, self.volumes(slots, np.array([now]))[:, 0])
-        return Snapshot(
-            self.catalogue,
-            at,
-            price,
-            past,
-            np.maximum(day.max(1), price),
-            np.minimum(day.min(1), price),
-            volume,
-            sparkline,
-        )
-
-    def _week_before(self, hour: int) -> FloatArray:
-        return self.prices(self.catalogue.slots, np.arange(hour - SPARKLINE_POINTS + 1, hour + 1, dtype=np.float64))
+        high, low = np.maximum(day.max(1), price), np.minimum(day.min(1), price)
+        return Snapshot(self.catalogue, at, price, past, high, low, volume, sparkline)
 
 
 class Recent(OrderedDict[Hashable, _Value]):
@@ -230,9 +187,7 @@ class Recent(OrderedDict[Hashable, _Value]):
 
 
 def _path(seed: int, slots: IntArray, sigma: FloatArray, hours: FloatArray) -> FloatArray:
-    """Deviation of the log price: the sum of all lattices, each as wide in amplitude as a random walk is after its
-    period, halved.
-    """
+    """Deviation of the log price: the sum of all lattices, each half as wide as a random walk after its period."""
     total = np.zeros((len(slots), len(hours)))
     for period in PERIODS_HOURS:
         octave = _octave(seed, f"path{period}", slots, hours, period)
@@ -260,8 +215,6 @@ def _octave(seed: int, stream: str, slots: IntArray, hours: FloatArray, period: 
 
 
 def jitter(seed: int, slot: int, stamps: IntArray, bound: int) -> IntArray:
-    """Milliseconds in [0, ``bound``) by which the stamps of a history are late; the same stamp is always late by the
-    same time.
-    """
+    """Milliseconds in [0, ``bound``) by which each stamp of a history is late; always the same for the same stamp."""
     late: IntArray = (uniforms(seed, "jitter", np.full(len(stamps), slot), stamps) * bound).astype(np.int64)
     return late

@@ -154,9 +154,7 @@ def _records(snapshot: Snapshot, rate: float, precision: str | None) -> dict[str
 
 
 def _apply_quirks(snapshot: Snapshot, rows: list[Row]) -> None:
-    """Null what coins without a price, and coins with nothing but a price, do not have; set the exact values of
-    quirks.
-    """
+    """Null the fields that coins without a price, or with only a price, lack; set the exact values of quirks."""
     coins = snapshot.catalogue
     nullable = dict.fromkeys(field for field in MARKET_FIELDS if field not in _ALWAYS_FILLED)
     for slot in np.flatnonzero(coins.flag("unpriced")).tolist():

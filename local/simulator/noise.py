@@ -55,9 +55,7 @@ def uniforms(seed: int, stream: str, index: IntArray, second: IntArray | None = 
 
 
 def normals(seed: int, stream: str, index: IntArray, second: IntArray | None = None) -> FloatArray:
-    """Numbers close to standard normal, within ``NORMAL_BOUND``: four 16-bit uniforms of one hash, summed and
-    scaled.
-    """
+    """Numbers close to standard normal, within ``NORMAL_BOUND``: four 16-bit uniforms of one hash, summed, scaled."""
     bits = hashes(seed, stream, index, second)
     low = np.uint64(0xFFFF)
     total = bits & low

@@ -1,6 +1,4 @@
-"""Numbers as the API writes them: rounded prices, integers where a float has no fraction, null for what is not
-known.
-"""
+"""Numbers as the API writes them: rounded prices, integers without a fraction, null for unknown values."""
 
 from collections.abc import Sequence
 from typing import Any

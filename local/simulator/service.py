@@ -9,10 +9,11 @@ import numpy as np
 
 from coinbeam.clock import Clock, utc_now
 from local.simulator.answers import ApiError, beyond_history, not_found, plain_error
+from local.simulator.catalogue import CATEGORIES
 from local.simulator.currencies import units_per_dollar
 from local.simulator.details import DetailFlags, coin_answer, listed_answer
 from local.simulator.faults import FaultInjector, FaultOrder, page_bytes
-from local.simulator.history import Step, between, chart, granularity, is_within, last_days, no_points
+from local.simulator.history import Span, Step, between, chart, granularity, is_within, last_days, no_points
 from local.simulator.market import Market, Recent, Snapshot
 from local.simulator.markets import MarketsQuery, complete, list_rows, market_rows, page_of, select
 from local.simulator.noise import IntArray
@@ -112,7 +113,8 @@ class SimulatedApi:
         shift = self.faults.page_shift(query.order.startswith("id_"), query.page)
         rows = self._all_rows(snapshot, currency, rate, precision)
         page = complete(snapshot, rows, page_of(slots, query, shift), query, rate)
-        _renew(page[: max(0, -shift)], snapshot)
+        for row in page[: max(0, -shift)]:  # a row that a moved window repeats is seen later than the first time
+            row["last_updated"] = snapshot.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self.faults.corrupt(page, self._corrupt_kinds(snapshot))
         return page_bytes(page)
 
@@ -144,16 +146,11 @@ class SimulatedApi:
             ApiError: unknown coin or currency, ``days`` is no number, or more of them than the plan allows.
         """
         now = self.now()
-        count = ALL_DAYS if days == "max" else _whole(days, "days")
+        if days != "max" and not (days.isdecimal() and int(days)):
+            raise ApiError(plain_error(422, "Invalid parameter days"))
+        count = ALL_DAYS if days == "max" else min(int(days), ALL_DAYS)
         span = last_days(count, now, interval or granularity(count))
-        return self._chart(
-            coin,
-            currency,
-            precision,
-            lambda market, slot, rate: chart(market, slot, span, rate, now),
-            span.start,
-            is_pro,
-        )
+        return self._chart(coin, currency, precision, span, span.start, now, is_pro)
 
     def chart_of_range(
         self, coin: str, currency: str, start: datetime, end: datetime, is_pro: bool, precision: str | None
@@ -166,26 +163,19 @@ class SimulatedApi:
         if end < start:
             raise ApiError(plain_error(422, "Invalid parameter: to is before from"))
         now = self.now()
-        span = between(start, end, now)
-        return self._chart(
-            coin, currency, precision, lambda market, slot, rate: chart(market, slot, span, rate, now), start, is_pro
-        )
+        return self._chart(coin, currency, precision, between(start, end, now), start, now, is_pro)
 
     def _chart(
-        self,
-        coin: str,
-        currency: str,
-        precision: str | None,
-        make: Callable[[Market, int, float], dict[str, list[list[float]]]],
-        start: datetime,
-        is_pro: bool,
+        self, coin: str, currency: str, precision: str | None, span: Span, start: datetime, now: datetime, is_pro: bool
     ) -> bytes:
         snapshot = self._snapshot()
         slot, rate = self._slot(snapshot, coin), self._rate(currency, snapshot)
         if not is_within(start, self.now(), None if is_pro else DEMO_HISTORY_DAYS):
             raise ApiError(beyond_history(self.now(), DEMO_HISTORY_DAYS))
-        body = no_points() if slot is None else make(self.market, slot, rate)
-        return to_json(_rounded(body, precision))
+        body = no_points() if slot is None else chart(self.market, slot, span, rate, now)
+        if precision not in {None, FULL}:  # otherwise charts are not rounded
+            body["prices"] = [[stamp, round(price, int(precision or 0))] for stamp, price in body["prices"]]
+        return to_json(body)
 
     def _snapshot(self) -> Snapshot:
         return self.market.snapshot(self.now())
@@ -204,42 +194,16 @@ class SimulatedApi:
         return slot
 
     def _selected(self, snapshot: Snapshot, query: MarketsQuery) -> IntArray:
-        if query.category is not None and not snapshot.knows_category(query.category):
+        if query.category is not None and query.category not in CATEGORIES:
             raise ApiError(not_found("category"))
         whole = replace(query, page=1, per_page=1, sparkline=False, periods=())
         return self._orders.get((snapshot.at, whole), lambda: select(snapshot, whole))
 
     def _all_rows(self, snapshot: Snapshot, currency: str, rate: float, precision: str | None) -> list[Row]:
-        return self._rows.get(
-            (snapshot.at, currency.lower(), precision), lambda: market_rows(snapshot, rate, precision)
-        )
+        key = (snapshot.at, currency.lower(), precision)
+        return self._rows.get(key, lambda: market_rows(snapshot, rate, precision))
 
     def _corrupt_kinds(self, snapshot: Snapshot) -> dict[str, str]:
         priced = ~np.isnan(snapshot.price)
-        return self._kinds.get(
-            snapshot.at, lambda: self.faults.corrupt_kinds(list(np.array(snapshot.identity[0])[priced]))
-        )
-
-
-def _renew(repeated: list[Row], snapshot: Snapshot) -> None:
-    """Rows that a moved window repeats are seen later than the first time: their ``last_updated`` is newer."""
-    for row in repeated:
-        row["last_updated"] = snapshot.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
-
-
-def _whole(text: str, name: str) -> int:
-    """A positive number of a query.
-
-    Raises:
-        ApiError: it is none.
-    """
-    if not text.isdecimal() or not int(text):
-        raise ApiError(plain_error(422, f"Invalid parameter {name}"))
-    return min(int(text), ALL_DAYS)
-
-
-def _rounded(body: dict[str, list[list[float]]], precision: str | None) -> dict[str, list[list[float]]]:
-    """The prices of a chart with some decimals; without ``precision`` charts are not rounded."""
-    if precision in {None, FULL}:
-        return body
-    return {**body, "prices": [[stamp, round(price, int(precision or 0))] for stamp, price in body["prices"]]}
+        ids = list(np.array(snapshot.identity[0])[priced])
+        return self._kinds.get(snapshot.at, lambda: self.faults.corrupt_kinds(ids))
