@@ -262,7 +262,7 @@ def gaps(
     dry_run: Annotated[bool, typer.Option(help="With --fill: show the plan and stop; --no-dry-run goes on.")] = True,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Coverage of the daily history by asset and day: days that are there, never existed, or were never asked for."""
+    """Coverage of the daily history by asset and day: what is there, what the source lacks, what nobody asked for."""
     from console.dags import Source
     from console.history import covered_assets, run_backfill, show_gaps
 

@@ -38,7 +38,7 @@ CLOUDFLARE_PAGE = b"""<!DOCTYPE html>
 <head><title>Just a moment...</title><meta charset="UTF-8"></head>
 <body><h1>api.coingecko.com</h1><p>Checking if the site connection is secure</p><p>Performance &amp; security by Cloudflare</p></body>
 </html>
-"""
+"""  # noqa: E501 - the page as Cloudflare writes it
 
 
 class ApiError(Exception):
