@@ -22,7 +22,9 @@ FIXTURES = {
 }
 """What a fixture starts is what its tests need. A test that starts a process without a fixture is marked by hand."""
 
-REFUSED = frozenset({"local", "local.supervisor", "local.bigquery", "local.storage", "bqemulator", "airflow"})
+REFUSED = frozenset(
+    {"local", "local.supervisor", "local.emulators.bigquery", "local.emulators.storage", "bqemulator", "airflow"}
+)
 """Modules that a test without such a mark may not start as a process."""
 
 _watching = False

@@ -209,8 +209,8 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     """
     if value is None:
         return None
-    if _SECONDS.fullmatch(value.strip()):
-        return float(value)
+    if seconds := _SECONDS.fullmatch(value.strip()):
+        return float(seconds[0])  # `strip` knows more blanks than `float`
     moment = _http_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
 

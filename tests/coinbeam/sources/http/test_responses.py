@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError, ThrottledError
@@ -141,6 +141,7 @@ def test_retry_after_as_a_date_in_gmt_is_read():
     assert retry_after_seconds("Fri, 02 Jan 2026 00:01:59 GMT", NOW) == 119
 
 
+@example("0\x1f")
 @given(st.text())
 def test_no_retry_after_breaks_the_parser(text):
     seconds = retry_after_seconds(text, NOW)
