@@ -20,24 +20,21 @@ In ``--output``: ``fear_greed.csv``, ``rejected_fear_greed.ndjson`` and ``report
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
-
-import apache_beam as beam
-from apache_beam.pvalue import TaggedOutput
 
 from beam_pipelines.batch_files.builder import BatchInput
-from beam_pipelines.batch_files.write import WriteBatch
+from beam_pipelines.batch_files.write import write_landed
+from beam_pipelines.job.clients import without_key
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import JobRequest
-from beam_pipelines.job.report import Report, WriteReport
-from beam_pipelines.landing.files import list_files
-from beam_pipelines.sentiment.bodies import is_index
+from beam_pipelines.job.replay import find_batches, refuse_shared_file, refuse_simulated
+from beam_pipelines.job.report import Report
+from beam_pipelines.landing.fetch import Fetch, Given
+from beam_pipelines.landing.folder import FetchStats, begin_batch, landed_manifest
 from beam_pipelines.sentiment.table import IndexTable
-from beam_pipelines.snapshot.walk import STATS, LandingFolder, batch_report, begin_batch, landed_manifest, without_key
+from beam_pipelines.sentiment.walk import IndexWalk
 from coinbeam.batch.digest import digest
 from coinbeam.batch.jobs import FEAR_GREED
 from coinbeam.batch.jobs import FETCH_FEAR_GREED as JOB
@@ -45,39 +42,11 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import FEAR_GREED_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
-from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.landing.layout import folder, newest_revisions
-from coinbeam.settings import CoinGeckoSettings, MarketSource, Settings
+from coinbeam.landing.layout import folder
+from coinbeam.settings import MarketSource, Settings
 from coinbeam.sources.alternative_me import FearGreedClient, index_url
 from coinbeam.sources.choose import RuntimeSource, choose_source
 from coinbeam.sources.registry import ALTERNATIVE_ME, ALTERNATIVE_ME_SIMULATOR, FILES
-
-STEM = "index"
-
-
-@dataclass(frozen=True)
-class IndexBodies:
-    """A batch of the index and where its bodies lie."""
-
-    batch: BatchManifest
-    uris: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class IndexFetch:
-    """An index to ask for.
-
-    Attributes:
-        batch: the batch.
-        folder: its landing folder.
-        url: of the index.
-        coingecko: timeouts and patience, without the key.
-    """
-
-    batch: BatchManifest
-    folder: str
-    url: str
-    coingecko: CoinGeckoSettings
 
 
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
@@ -92,27 +61,39 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         SettingsError: an option or setting is wrong; nothing was called.
     """
     launch = prepare(JOB, argv, settings, clock)
-    work = find_bodies(launch.job, launch.settings) if launch.job.glob else prepare_fetch(launch)
-    builder = IndexTable(load_contract(FEAR_GREED_FACT), launch.settings.quality.clock_skew_seconds)
-    summarise = partial(batch_report, job=JOB.name, batch=work.batch, mode="replay" if launch.job.glob else "fetch")
-    steps = partial(build, work=work, builder=builder, output=launch.job.output, clock=clock)
-    return launch.run(steps, summarise)
+    job, contract = launch.job, load_contract(FEAR_GREED_FACT)
+    builder = IndexTable(contract, launch.settings.quality.clock_skew_seconds)
+    write = write_landed(builder, BatchInput.of, job.output, JOB, FEAR_GREED_FACT)
+    if job.glob:
+        name = f"fear-greed-files-{digest(job.glob)}"
+        landed = find_batches(job, lambda: index_batch(job, name, FILES.id))
+        batches = [one.batch for one in landed]
+        refuse_shared_file([JOB.file(FEAR_GREED_FACT)] * len(batches), batches)
+        refuse_simulated([batch.source_id for batch in batches], launch.settings)
+        return launch.run(Given(landed, FetchStats()), write, launch.head(*batches))
+    walk, source = prepare_fetch(launch)
+    client = partial(FearGreedClient, without_key(launch.settings.coingecko), index_url(launch.settings, source))
+    return launch.run(Fetch(walk, client, clock), write, launch.head(walk.manifest))
 
 
-def prepare_fetch(launch: Launch) -> IndexFetch:
+def prepare_fetch(launch: Launch) -> tuple[IndexWalk, RuntimeSource]:
     """Decide whom to ask, and write the manifest of the batch.
 
     Raises:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
     """
-    job, settings = launch.job, launch.settings
+    job = launch.job
     name = job.batch or f"{job.snapshot_at:%Y%m%dT%H%MZ}-fear-greed"
     where = folder(job.landing, FEAR_GREED, name)
-    source = choose_index(job, landed_manifest(where), settings)
-    source_id = ALTERNATIVE_ME.answering(source.kind)
-    batch = BatchManifest(name, FEAR_GREED, source_id, job.snapshot_at, job.quote_currency, 1, FEAR_GREED)
+    source = choose_index(job, landed_manifest(where), launch.settings)
+    batch = index_batch(job, name, ALTERNATIVE_ME.answering(source.kind))
     begin_batch(where, batch)
-    return IndexFetch(batch, where, index_url(settings, source), without_key(settings.coingecko))
+    return IndexWalk(batch, where), source
+
+
+def index_batch(job: JobRequest, name: str, source_id: str) -> BatchManifest:
+    """The batch of one answer; it has neither pages nor a selection."""
+    return BatchManifest(name, FEAR_GREED, source_id, job.snapshot_at, job.quote_currency, 1, FEAR_GREED)
 
 
 def choose_index(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
@@ -125,98 +106,6 @@ def choose_index(job: JobRequest, begun: BatchManifest | None, settings: Setting
     if wanted is MarketSource.AUTO and begun is not None:
         wanted = MarketSource.SIMULATOR if begun.source_id == ALTERNATIVE_ME_SIMULATOR.id else MarketSource.LIVE
     return choose_source(settings, wanted)
-
-
-def find_bodies(job: JobRequest, settings: Settings) -> IndexBodies:
-    """The one batch that a replay reads.
-
-    Raises:
-        SettingsError: the glob matches several batches, or simulated values would enter a shared warehouse.
-        TerminalError: nothing matches.
-    """
-    uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
-    if not uris:
-        raise TerminalError(
-            f"--source={job.glob} matches no file.",
-            "Quote the glob so that the shell leaves it alone, and check the path.",
-        )
-    manifests = {uri.rpartition("/")[0]: landed_manifest(uri.rpartition("/")[0]) for uri in uris}
-    if len(manifests) > 1:
-        raise SettingsError(
-            f"--source matches files in {len(manifests)} folders, which would all write {JOB.file(FEAR_GREED_FACT)}.",
-            "Narrow it to one of them.",
-        )
-    [landed] = manifests.values()
-    foreign = BatchManifest(
-        f"fear-greed-files-{digest(job.glob or '')}",
-        FEAR_GREED,
-        FILES.id,
-        job.snapshot_at,
-        job.quote_currency,
-        1,
-        FEAR_GREED,
-    )
-    batch = landed or foreign
-    if batch.source_id == ALTERNATIVE_ME_SIMULATOR.id and not settings.is_local:
-        raise SettingsError(
-            f"--source matches simulated values, which may not enter environment {settings.environment}.",
-            "Replay what was landed from the live API, or set COINBEAM_ENV=local.",
-        )
-    named = BatchManifest(**{**vars(batch), "batch_id": job.batch}) if job.batch else batch
-    return IndexBodies(named, tuple(uris))
-
-
-def build(
-    pipeline: beam.Pipeline,
-    report: WriteReport,
-    work: IndexFetch | IndexBodies,
-    builder: IndexTable,
-    output: str,
-    clock: Clock,
-) -> None:
-    """Add the steps of the job to a pipeline."""
-    asked = pipeline | "Batch" >> beam.Create([work])
-    if isinstance(work, IndexBodies):
-        bodies, parts = asked, []
-    else:
-        fetched = asked | "Fetch" >> beam.ParDo(FetchIndexFn(clock)).with_outputs(STATS, main="bodies")
-        bodies, parts = fetched.bodies, [fetched[STATS]]
-    parts.append(bodies | "To batch" >> beam.Map(index_input, output) | "Write index" >> WriteBatch(builder))
-    _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
-
-
-def index_input(bodies: IndexBodies, output: str) -> BatchInput[str]:
-    """A batch with the names of its files."""
-    return BatchInput.of(bodies.batch, bodies.uris, output, JOB, FEAR_GREED_FACT)
-
-
-class FetchIndexFn(beam.DoFn):
-    """Lands the index; what an earlier attempt of the batch landed is not asked for again.
-
-    Args:
-        clock: tells the time on the worker.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def process(self, fetch: IndexFetch) -> Iterator[Any]:
-        """Fetch one index.
-
-        Raises:
-            TerminalError: the API refuses for a reason that stays.
-            TransientError: the API failed for longer than the client's patience.
-        """
-        landing = LandingFolder(fetch.folder, is_index, None, self._clock)
-        client = FearGreedClient(fetch.coingecko, fetch.url)
-        try:
-            landed = landing.body(STEM, client.index)
-        finally:
-            client.close()
-        yield IndexBodies(fetch.batch, (landed.uri,))
-        landing.stats.count()
-        yield TaggedOutput(STATS, landing.stats)
 
 
 if __name__ == "__main__":

@@ -32,95 +32,66 @@ In ``--output``: ``history_<batch>.csv``, ``rejected_history.ndjson`` and ``repo
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
-from functools import partial
-from typing import Any
-
-import apache_beam as beam
-from apache_beam.transforms.combiners import ToListCombineFn
 
 from beam_pipelines.batch_files.builder import BatchInput
-from beam_pipelines.batch_files.write import WriteBatch
+from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.replay import find_bodies
 from beam_pipelines.history.rules import HistoryRules
-from beam_pipelines.history.table import HistoryReport, HistoryTable
-from beam_pipelines.history.walk import FetchPieces, PieceFetch, shard_pieces
+from beam_pipelines.history.table import HistoryTable
+from beam_pipelines.history.walk import HistoryWalk
+from beam_pipelines.job.clients import make_clients
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import HistoryRequest, JobRequest, read_history
-from beam_pipelines.job.report import Report, WriteReport
-from beam_pipelines.job.reservation import CallOrder
-from beam_pipelines.job.sources import make_clients, resolve_source, source_id
+from beam_pipelines.job.report import Report
+from beam_pipelines.job.reservation import CallOrder, reserved
+from beam_pipelines.job.sources import resolve_source, source_id
+from beam_pipelines.landing.fetch import Fetch, Given, LandedBatch
 from beam_pipelines.landing.files import exists, read_bytes
-from beam_pipelines.snapshot.walk import STATS, FetchStats, ShardClients, without_key
+from beam_pipelines.landing.folder import FetchStats
 from coinbeam.batch.digest import digest
 from coinbeam.batch.jobs import FETCH_MARKET_HISTORY as JOB
 from coinbeam.batch.jobs import MARKET_CHART
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import HistoryOptions
 from coinbeam.batch.tables import DAILY_FACT
-from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.history.pieces import (
-    HistoryPiece,
-    newest_closed_day,
-    oldest_day,
-    pieces,
-    reach,
-    read_pieces,
-)
+from coinbeam.feeds.history.pieces import HistoryPiece, newest_closed_day, oldest_day, pieces, reach, read_pieces
 from coinbeam.settings import Settings
 
 
-@dataclass(frozen=True)
-class HistoryFetch:
-    """Pieces to ask for: who is asked, how many calls are needed, and the clock of the landing."""
-
-    pieces: tuple[HistoryPiece, ...]
-    fetch: PieceFetch
-    clients: ShardClients
-    calls: int
-    clock: Clock = utc_now
-
-
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
-    """Run the job to its end.
+    """Run the job to its end and return its report, with the counters of the runner.
 
     Args:
         argv: the command line without the program.
         settings: the environment; by default that of this process.
         clock: source of "now".
 
-    Returns:
-        The report, with the counters of the runner.
-
     Raises:
         SettingsError: an option or setting is wrong, or the plan does not reach so far; nothing was called.
     """
     launch = prepare(JOB, argv, settings, clock)
-    history = launch.settings.history
-    request = read_history(launch.read(HistoryOptions), launch.job, newest_closed_day(clock(), history))
-    skew = launch.settings.quality.clock_skew_seconds
-    builder = HistoryTable(HistoryRules(load_contract(DAILY_FACT), skew, history.settle_minutes))
-    work: HistoryFetch | BatchInput[PieceBody]
-    if launch.job.glob:
-        bodies = find_bodies(launch.job, request, launch.settings)
-        batch = replayed_batch(bodies, launch.job)
-        work = history_input(bodies, batch, launch.job.output)
-    else:
-        work, batch = prepare_fetch(launch, request)
-    summarise = partial(history_report, batch=batch, mode="replay" if launch.job.glob else "fetch")
-    steps = partial(build, batch=batch, output=launch.job.output, builder=builder)
-    if isinstance(work, BatchInput):
-        return launch.run(partial(steps, work=work), summarise)
-    order = CallOrder(JOB.name, batch.batch_id, work.calls, work.clients)
-    return launch.fetch(order, lambda clients: partial(steps, work=replace(work, clients=clients)), summarise)
+    job, history = launch.job, launch.settings.history
+    request = read_history(launch.read(HistoryOptions), job, newest_closed_day(clock(), history))
+    rules = HistoryRules(load_contract(DAILY_FACT), launch.settings.quality.clock_skew_seconds, history.settle_minutes)
+    write = write_landed(HistoryTable(rules), name_files, job.output)
+    if job.glob:
+        bodies = find_bodies(job, request, launch.settings)
+        landed = LandedBatch(replayed_batch(bodies, job), tuple(bodies))
+        sources = {body.source_id for body in bodies}
+        return launch.run(Given([landed], FetchStats()), write, head(launch, landed.batch, sources))
+    order, walk = prepare_fetch(launch, request)
+    with reserved(order, launch) as clients:
+        report = head(launch, walk.manifest, {walk.manifest.source_id})
+        return launch.run(Fetch(walk, clients, clock), write, report, clients.reservation)
 
 
-def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[HistoryFetch, BatchManifest]:
+def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[CallOrder, HistoryWalk]:
     """Decide whom to ask for which pieces.
 
     Raises:
@@ -128,31 +99,17 @@ def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[HistoryFetch
     """
     job, settings, now = launch.job, launch.settings, launch.clock()
     wanted = planned_pieces(request, job, settings)
-    currency = wanted[0].quote_currency
     source = resolve_source(job, None, settings)
     refuse_open_days(wanted, newest_closed_day(now, settings.history))
-    coingecko = without_key(settings.coingecko)
-    fetch = PieceFetch(job.landing, source_id(source), coingecko)
-    oldest = oldest_day(coingecko.limits.history_days, now)
-    beyond = [
-        piece for piece in wanted if piece.first < oldest and not exists(piece.uri(fetch.landing, fetch.source_id))
-    ]
-    if beyond:
-        reach(coingecko, min(piece.first for piece in beyond), now)
     clients = make_clients(job, source, settings, launch.options, request.fetch_shards)
-    batch = history_batch(job, currency, fetch.source_id, [(piece.asset_id, piece.name) for piece in wanted], wanted)
-    return HistoryFetch(tuple(wanted), fetch, clients, calls_needed(wanted, fetch, clients.shards), launch.clock), batch
-
-
-def calls_needed(wanted: Sequence[HistoryPiece], fetch: PieceFetch, shards: int) -> int:
-    """Calls without retries: of the shard with the most pieces that were not landed, times the shards, since all have
-    the same share.
-    """
-    open_pieces = [
-        sum(not exists(piece.uri(fetch.landing, fetch.source_id)) for piece in shard)
-        for shard in shard_pieces(wanted, shards)
-    ]
-    return shards * max(open_pieces)
+    names = [(piece.asset_id, piece.name) for piece in wanted]
+    batch = history_batch(job, wanted[0].quote_currency, source_id(source), names, wanted)
+    walk = HistoryWalk(batch, tuple(wanted), job.landing, clients.coingecko, clients.shards)
+    oldest = oldest_day(clients.coingecko.limits.history_days, now)
+    beyond = [piece.first for piece in wanted if piece.first < oldest and not walk.is_landed(piece)]
+    if beyond:
+        reach(clients.coingecko, min(beyond), now)
+    return CallOrder(batch.batch_id, walk.calls_needed(), clients), walk
 
 
 def planned_pieces(request: HistoryRequest, job: JobRequest, settings: Settings) -> list[HistoryPiece]:
@@ -217,62 +174,21 @@ def history_batch(
     return BatchManifest(name, MARKET_CHART, source, instant, currency, 1, "history")
 
 
-def history_input(bodies: Iterable[PieceBody], batch: BatchManifest, output: str) -> BatchInput[PieceBody]:
+def name_files(landed: LandedBatch[PieceBody], output: str) -> BatchInput[PieceBody]:
     """A batch with the names of its files."""
-    return BatchInput.of(batch, bodies, output, JOB, DAILY_FACT, batch.batch_id)
+    return BatchInput.of(landed, output, JOB, DAILY_FACT, landed.batch.batch_id)
 
 
-def build(
-    pipeline: beam.Pipeline,
-    report: WriteReport,
-    work: HistoryFetch | BatchInput[PieceBody],
-    batch: BatchManifest,
-    output: str,
-    builder: HistoryTable,
-) -> None:
-    """Add the steps of the job to a pipeline."""
-    if isinstance(work, BatchInput):
-        parts = [pipeline | "Bodies" >> beam.Create([work]) | "Write history" >> WriteBatch(builder)]
-    else:
-        shards = pipeline | "Shards" >> beam.Create(shard_pieces(work.pieces, work.clients.shards))
-        fetched = shards | "Fetch" >> FetchPieces(work.fetch, work.clients, work.clock)
-        batches = (
-            fetched.pieces
-            | "Gather pieces" >> beam.CombineGlobally(ToListCombineFn())
-            | "To batch" >> beam.Map(history_input, batch, output)
-        )
-        parts = [batches | "Write history" >> WriteBatch(builder), fetched[STATS]]
-    _ = parts | "All parts" >> beam.Flatten() | "Report" >> report
-
-
-def history_report(parts: list[Any], batch: BatchManifest, mode: str) -> Report:
-    """The report of the job: what was read, what came of it, what it cost, and the same piece by piece.
-
-    Args:
-        parts: a `HistoryReport`, and `FetchStats` objects when the API was asked.
-        batch: the batch that was written.
-        mode: fetch or replay.
-    """
-    stats, counts = FetchStats(), dict[str, Any]()
-    for part in parts:
-        if isinstance(part, FetchStats):
-            stats.add(part)
-        elif isinstance(part, HistoryReport):
-            counts = part.to_dict()
-    sources = sorted({piece["source_id"] for piece in counts["pieces"]})
-    listed = counts.pop("pieces")
+def head(launch: Launch, batch: BatchManifest, source_ids: Iterable[str]) -> Report:
+    """What the report says first; of several sources their names only."""
+    sources = sorted(source_ids)
+    known = launch.head(batch) | {"source_id": sources[0] if len(sources) == 1 else None}
     return {
-        "job": JOB.name,
-        "mode": mode,
-        "batch_id": batch.batch_id,
-        "source_id": sources[0] if len(sources) == 1 else None,
+        **{name: known[name] for name in ("job", "mode", "batch_id", "source_id")},
         "source_ids": sources,
-        "snapshot_at": format_instant(batch.snapshot_at),
+        "snapshot_at": known["snapshot_at"],
         "quote_currency": batch.quote_currency,
         "file": JOB.file(DAILY_FACT, batch.batch_id),
-        **counts,
-        **vars(stats),
-        "pieces": listed,
     }
 
 

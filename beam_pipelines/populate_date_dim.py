@@ -14,6 +14,7 @@ In ``--output``: ``date_dim.csv`` and ``report_populate_date_dim.json``.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -24,7 +25,8 @@ from beam_pipelines.calendar.table import date_row, date_table
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import read_dates
-from beam_pipelines.job.report import Report, WriteReport
+from beam_pipelines.job.report import Report
+from beam_pipelines.landing.fetch import Given
 from beam_pipelines.landing.files import write_atomically
 from coinbeam.batch.jobs import POPULATE_DATE_DIM as JOB
 from coinbeam.batch.options import DateOptions
@@ -33,8 +35,6 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.settings import Settings
-
-Range = tuple[date, date]
 
 
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
@@ -49,38 +49,30 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         SettingsError: an option or setting is wrong.
     """
     launch = prepare(JOB, argv, settings, clock)
-    dates, csv_uri = (
-        read_dates(launch.read(DateOptions), launch.job.snapshot_at),
-        f"{launch.job.output}/{JOB.file(DATES)}",
-    )
-    return launch.run(lambda pipeline, report: build(pipeline, dates, csv_uri, report), only)
-
-
-def build(pipeline: beam.Pipeline, dates: Range, csv_uri: str, report: WriteReport) -> None:
-    """Add the steps of the job to a pipeline."""
-    contract = load_contract(DATES)
+    dates, contract = read_dates(launch.read(DateOptions), launch.job.snapshot_at), load_contract(DATES)
     refuse_unfilled(contract, date_row(dates[0]))
-    written = pipeline | "Range" >> beam.Create([dates]) | "Write dates" >> beam.Map(write_dates, contract, csv_uri)
-    _ = written | "Report" >> report
+    csv_uri = f"{launch.job.output}/{JOB.file(DATES)}"
+    return launch.run(Given([dates]), beam.Map(write_dates, contract, csv_uri), {"job": JOB.name})
 
 
-def write_dates(dates: Range, contract: Contract, csv_uri: str) -> Report:
-    """Write the batch file of a range and say what is in it."""
-    first, last = dates
-    table = date_table(first, last, contract)
+@dataclass(frozen=True)
+class DateReport:
+    """What the batch file holds: rows, and the first and last date, ISO 8601."""
+
+    rows: int
+    from_date: str
+    to_date: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        return vars(self)
+
+
+def write_dates(dates: tuple[date, date], contract: Contract, csv_uri: str) -> DateReport:
+    """Write the batch file of a range and report what is in it."""
+    table = date_table(*dates, contract)
     write_atomically(csv_uri, csv_header(contract.file_columns) + csv_block(table))
-    return {
-        "job": JOB.name,
-        "rows": table.num_rows,
-        "from_date": first.isoformat(),
-        "to_date": last.isoformat(),
-    }
-
-
-def only(parts: list[Any]) -> Report:
-    """The report of the one range."""
-    report: Report = parts[0]
-    return report
+    return DateReport(table.num_rows, *(day.isoformat() for day in dates))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 says beforehand which columns it fills.
 """
 
-import pickle
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 import pyarrow as pa
 
 from beam_pipelines.batch_files.rejects import Reject
+from beam_pipelines.landing.fetch import Body, LandedBatch
 from coinbeam.batch.jobs import JobSpec
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import REJECTS
@@ -22,7 +21,6 @@ from coinbeam.errors import ContractError
 from coinbeam.landing.layout import LandedBody
 
 ReadBody = Callable[[str], LandedBody]
-Body = TypeVar("Body")
 
 _BLOCK_ROWS = 4_096  # bounds the memory of the text form of a batch
 
@@ -38,46 +36,32 @@ _OF_BATCH: Mapping[str, Callable[[BatchManifest], Any]] = {
 
 
 @dataclass(frozen=True)
-class BatchInput(Generic[Body]):
+class BatchInput(LandedBatch[Body]):
     """One batch to write.
 
     Attributes:
-        batch: the batch.
-        bodies: its landed bodies, in order, in the form that the builder takes.
         csv_uri: the batch file to write.
         rejects_uri: the file of rejects to write.
-        missing: bodies that were asked for and do not exist.
     """
 
-    batch: BatchManifest
-    bodies: tuple[Body, ...]
     csv_uri: str
     rejects_uri: str
-    missing: int = 0
 
     @classmethod
     def of(
-        cls, batch: BatchManifest, bodies: Iterable[Body], output: str, job: JobSpec, table: str, part: str = "*"
+        cls, landed: LandedBatch[Body], output: str, job: JobSpec, table: str, part: str = "*"
     ) -> "BatchInput[Body]":
         """A batch with the names of its files.
 
         Args:
-            batch: the batch.
-            bodies: its landed bodies.
+            landed: the batch.
             output: folder of the files.
             job: the job that writes them.
             table: what the batch file loads.
             part: stamp or name of the batch in the names of files.
         """
-        return cls(batch, tuple(bodies), f"{output}/{job.file(table, part)}", f"{output}/{job.file(REJECTS, part)}")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The batch as it travels: thousands of bodies share most of their words, and a job graph has a limit."""
-        return {**vars(self), "bodies": zlib.compress(pickle.dumps(self.bodies), 1)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """The batch as it came."""
-        vars(self).update({**state, "bodies": pickle.loads(zlib.decompress(state["bodies"]))})
+        csv, rejects = (f"{output}/{job.file(name, part)}" for name in (table, REJECTS))
+        return cls(landed.batch, landed.bodies, csv, rejects, missing=landed.missing)
 
 
 class BatchSink:
@@ -144,7 +128,7 @@ class TableBuilder(ABC, Generic[Body, Report]):
             batch fills need no mention.
 
     Raises:
-        ContractError: nothing fills a column of the batch file, which would be null; or code fills what is no column.
+        ContractError: a column of the batch file is filled by nobody and would be null, or one that is filled is none.
     """
 
     def __init__(self, contract: Contract, fills: Collection[str]) -> None:
@@ -166,7 +150,7 @@ def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:
     """Compare the columns of a batch file with those that code fills.
 
     Raises:
-        ContractError: nothing fills a column, or code fills what is no column.
+        ContractError: a column is filled by nobody, or one that is filled is no column.
     """
     columns = [column.name for column in contract.file_columns]
     unfilled = [name for name in columns if name not in fills and name not in _OF_BATCH]

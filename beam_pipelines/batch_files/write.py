@@ -3,7 +3,7 @@ another.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -13,6 +13,20 @@ from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, TableBuilder
 from beam_pipelines.landing.files import atomic_writer, read_page_body
+
+
+def write_landed(
+    builder: TableBuilder[Any, Any], name_files: Callable[..., Any], *args: Any
+) -> beam.PTransform[Any, Any]:
+    """`LandedBatch` to the report of the builder.
+
+    Args:
+        builder: makes the rows.
+        name_files: makes a `BatchInput` of a landed batch.
+        *args: what ``name_files`` takes besides.
+    """
+    named = beam.Map(lambda landed: name_files(landed, *args))  # Beam does not see that any body will do
+    return "Name files" >> named | WriteBatch(builder)
 
 
 class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[BatchReport]]):

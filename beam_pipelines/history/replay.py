@@ -7,12 +7,11 @@ from datetime import date
 
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.job.options import HistoryRequest, JobRequest
-from beam_pipelines.landing.files import list_files
+from beam_pipelines.job.replay import find_files, refuse_simulated
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.history.pieces import landed_piece
-from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import CURRENCY_FORM, Settings
-from coinbeam.sources.registry import COINGECKO_EXPORT, COINGECKO_SIMULATOR, FILES
+from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
 
 _ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?")
 _EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>{CURRENCY_FORM})-max\.csv")
@@ -31,12 +30,7 @@ def find_bodies(job: JobRequest, request: HistoryRequest, settings: Settings) ->
         SettingsError: it is not known which asset a file holds, prices are of another currency, or simulated ones would
             enter a shared warehouse or mix with real ones.
     """
-    uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
-    if not uris:
-        raise TerminalError(
-            f"--source={job.glob} matches no file.",
-            "Quote the glob so that the shell leaves it alone, and check the path.",
-        )
+    uris = find_files(job)
     foreign = sum(landed_piece(uri) is None for uri in uris)
     bodies = [_landed(uri, job) or _foreign(uri, job, request, foreign) for uri in uris]
     bodies = [chosen for body in bodies if (chosen := _chosen(body, request))]
@@ -45,7 +39,7 @@ def find_bodies(job: JobRequest, request: HistoryRequest, settings: Settings) ->
             f"--source={job.glob} matches files, but none of the assets and days asked for.",
             "Check --assets, --from_date and --to_date.",
         )
-    _refuse_mixture(bodies, settings)
+    refuse_simulated([body.source_id for body in bodies], settings)
     return bodies
 
 
@@ -111,16 +105,3 @@ def _later(one: date | None, other: date | None) -> date | None:
 
 def _earlier(one: date | None, other: date | None) -> date | None:
     return min(filter(None, (one, other)), default=None)
-
-
-def _refuse_mixture(bodies: list[PieceBody], settings: Settings) -> None:
-    simulated = {body.source_id == COINGECKO_SIMULATOR.id for body in bodies}
-    if simulated == {True, False}:
-        raise SettingsError(
-            "--source matches simulated and real prices.", "Narrow the glob: one batch never mixes them."
-        )
-    if simulated == {True} and not settings.is_local:
-        raise SettingsError(
-            f"--source matches simulated prices, which may not enter environment {settings.environment}.",
-            "Replay what was landed from the live API, or set COINBEAM_ENV=local.",
-        )

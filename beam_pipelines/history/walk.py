@@ -1,29 +1,20 @@
-"""Ask the API for pieces of history and land each answer first; a landed piece that can be read is never asked for
-again, by anybody.
-"""
+"""The walk over pieces of history; a landed piece that can be read is never asked for again, by any batch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any
-
-import apache_beam as beam
-from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_pipelines.history.bodies import is_chart
 from beam_pipelines.history.chart import PieceBody
-from beam_pipelines.snapshot.walk import (
-    MALFORMED_IN_A_ROW,
-    STATS,
-    ClientFactory,
-    FetchStats,
-    LandingFolder,
-    MarketClient,
-)
-from coinbeam.clock import Clock, utc_now
-from coinbeam.errors import TransientError
+from beam_pipelines.landing.fetch import LandedBatch, Walk
+from beam_pipelines.landing.files import exists
+from beam_pipelines.landing.folder import FetchStats, LandingFolder, MalformedRun
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.clock import Clock
 from coinbeam.feeds.history.pieces import HistoryPiece, further_plan
 from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.http.client import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTerminalError
 
 Shard = tuple[HistoryPiece, ...]
@@ -33,135 +24,74 @@ _BEYOND_PLAN = 10012
 
 
 @dataclass(frozen=True)
-class PieceFetch:
-    """What is asked for, beside the pieces.
+class HistoryWalk(Walk[CoinGeckoClient, Shard, PieceBody]):
+    """The pieces of one batch.
 
     Attributes:
+        manifest: the batch.
+        pieces: what is asked for.
         landing: folder above ``landing/``.
-        source_id: key of ``source_dim`` of whoever answers.
         coingecko: the plans, without the key.
+        shards: parallel walks, at most.
     """
 
+    manifest: BatchManifest
+    pieces: tuple[HistoryPiece, ...]
     landing: str
-    source_id: str
     coingecko: CoinGeckoSettings
+    shards: int
 
+    def parts(self) -> Sequence[Shard]:
+        """The pieces, divided evenly."""
+        return [self.pieces[shard :: self.shards] for shard in range(min(self.shards, len(self.pieces)))]
 
-def shard_pieces(pieces: Sequence[HistoryPiece], shards: int) -> list[Shard]:
-    """The pieces divided over at most so many shards, evenly; each shard has its share of the quota, used or not."""
-    return [tuple(pieces[shard::shards]) for shard in range(min(shards, len(pieces)))]
-
-
-class FetchPieces(beam.PTransform[PCollection[Shard], Any]):
-    """``Shard`` to `PieceBody`; the output tagged ``STATS`` carries one `FetchStats` for each shard.
-
-    Args:
-        fetch: what is asked for.
-        clients: makes the client of a shard.
-        clock: tells the time on the worker.
-    """
-
-    def __init__(self, fetch: PieceFetch, clients: ClientFactory, clock: Clock = utc_now) -> None:
-        super().__init__()
-        self._fetch = FetchPiecesFn(fetch, clients, clock)
-
-    def expand(self, shards: PCollection[Shard]) -> Any:
-        """Wire the transform."""
-        return (
-            shards
-            | "Spread shards" >> beam.Reshuffle()
-            | "Fetch pieces" >> beam.ParDo(self._fetch).with_outputs(STATS, main="pieces")
-        )
-
-
-class FetchPiecesFn(beam.DoFn):
-    """Asks for the pieces of one shard, one after the other.
-
-    Args:
-        fetch: what is asked for.
-        clients: makes the client of a shard.
-        clock: tells the time on the worker.
-    """
-
-    def __init__(self, fetch: PieceFetch, clients: ClientFactory, clock: Clock = utc_now) -> None:
-        super().__init__()
-        self._fetch = fetch
-        self._clients = clients
-        self._clock = clock
-
-    def process(self, shard: Shard) -> Iterator[Any]:
-        """Fetch one shard.
-
-        Raises:
-            TerminalError: the API refuses for a reason that stays, and not only for one asset.
-            TransientError: the API failed for longer than the client's patience, or answers nothing that is a chart.
+    def calls_needed(self) -> int:
+        """Calls without retries: of the shard with the most pieces that were not landed, times the shards, since all
+        have the same share.
         """
-        client = self._clients()
-        walk = _Walk(self._fetch, client, self._clock)
-        try:
-            for piece in shard:
-                yield walk.ask(piece)
-        finally:
-            client.close()
-        walk.stats.count()
-        yield TaggedOutput(STATS, walk.stats)
+        return self.shards * max(sum(not self.is_landed(piece) for piece in part) for part in self.parts())
 
+    def is_landed(self, piece: HistoryPiece) -> bool:
+        """Whether a piece was landed before, readable or not."""
+        return exists(piece.uri(self.landing, self.manifest.source_id))
 
-@dataclass
-class _Walk:
-    """The walk over the pieces of one shard."""
+    def land(self, part: Shard, client: CoinGeckoClient, clock: Clock, stats: FetchStats) -> Iterator[PieceBody]:
+        """Walk the pieces of one shard. A piece has no body when the API does not know its asset, which is asked for
+        once.
+        """
+        source_id, malformed = self.manifest.source_id, MalformedRun("answers", "charts")
+        folders, unknown = dict[str, LandingFolder](), dict[str, str]()
+        for piece in part:
+            body = partial(PieceBody, piece.asset_id, source_id, piece.first, piece.last)
+            if piece.asset_id in unknown:
+                yield body(None, error=unknown[piece.asset_id])
+                continue
+            uri = piece.folder(self.landing, source_id)
+            if uri not in folders:
+                folders[uri] = LandingFolder(uri, is_chart, None, clock, stats)
+            calls, reused = stats.api_calls, stats.bodies_reused
+            asked = piece.asset_id, piece.quote_currency, piece.start, piece.end
+            try:
+                landed = folders[uri].body(piece.name, partial(client.market_chart_range, *asked))
+            except ApiTerminalError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise self._explained(error, piece, clock) from error
+                stats.add_refused(error)
+                unknown[piece.asset_id] = str(error)
+                yield body(None, calls=error.calls, error=str(error))
+                continue
+            malformed.add(landed, is_chart(landed.body))
+            yield body(landed.uri, calls=stats.api_calls - calls, reused=stats.bodies_reused > reused)
 
-    fetch: PieceFetch
-    client: MarketClient
-    clock: Clock
-    stats: FetchStats = field(default_factory=FetchStats)
-    malformed: int = 0
-    _folders: dict[str, LandingFolder] = field(default_factory=dict)
-    _unknown: dict[str, str] = field(default_factory=dict)
+    def gather(self, bodies: list[PieceBody]) -> LandedBatch[PieceBody]:
+        """The pieces, in any order."""
+        return LandedBatch(self.manifest, tuple(bodies))
 
-    def ask(self, piece: HistoryPiece) -> PieceBody:
-        """The landed piece; one without a body when the API does not know the asset, which is asked for once."""
-        if piece.asset_id in self._unknown:
-            return self._body(piece, error=self._unknown[piece.asset_id])
-        before = self.stats.api_calls, self.stats.bodies_reused
-        try:
-            landed = self._folder(piece).body(piece.name, lambda: self._call(piece))
-        except ApiTerminalError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise self._explained(error, piece) from error
-            self.stats.add(FetchStats(error.calls, max(0, error.calls - 1), error.throttled))
-            self._unknown[piece.asset_id] = str(error)
-            return self._body(piece, calls=error.calls, error=str(error))
-        self._refuse_nonsense(is_chart(landed.body), landed.uri)
-        calls, reused = self.stats.api_calls - before[0], self.stats.bodies_reused > before[1]
-        return self._body(piece, uri=landed.uri, calls=calls, reused=reused)
-
-    def _call(self, piece: HistoryPiece) -> Any:
-        return self.client.market_chart_range(piece.asset_id, piece.quote_currency, piece.start, piece.end)
-
-    def _folder(self, piece: HistoryPiece) -> LandingFolder:
-        """The folder of an asset, listed once for each shard."""
-        uri = piece.folder(self.fetch.landing, self.fetch.source_id)
-        if uri not in self._folders:
-            self._folders[uri] = LandingFolder(uri, is_chart, None, self.clock, self.stats)
-        return self._folders[uri]
-
-    def _explained(self, error: ApiTerminalError, piece: HistoryPiece) -> ApiTerminalError:
+    def _explained(self, error: ApiTerminalError, piece: HistoryPiece, clock: Clock) -> ApiTerminalError:
         """A refusal for the depth of the plan says which plan reaches further."""
         if error.code != _BEYOND_PLAN:
             return error
-        remedy = further_plan(self.fetch.coingecko, piece.first, self.clock())
+        remedy = further_plan(self.coingecko, piece.first, clock())
         return ApiTerminalError(
             error.message, remedy, error.status, error.code, error.retry_after, error.calls, error.throttled
         )
-
-    def _refuse_nonsense(self, is_readable: bool, uri: str) -> None:
-        self.malformed = 0 if is_readable else self.malformed + 1
-        if self.malformed >= MALFORMED_IN_A_ROW:
-            raise TransientError(
-                f"{self.malformed} answers in a row are no charts, the last one landed as {uri}.",
-                "Look at it, and run again later.",
-            )
-
-    def _body(self, piece: HistoryPiece, **known: Any) -> PieceBody:
-        return PieceBody(piece.asset_id, self.fetch.source_id, piece.first, piece.last, **{"uri": None, **known})

@@ -1,26 +1,29 @@
 """The launch of a job: what all of them do between the command line and the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PBegin, PCollection
 
+from beam_pipelines.job.clients import ShardClients, make_clients
 from beam_pipelines.job.options import JobRequest, beam_options, read_job, read_options
 from beam_pipelines.job.report import Report, WriteReport, final_report, forget
-from beam_pipelines.job.reservation import CallOrder, Summarise, reserved
-from beam_pipelines.job.sources import make_clients, refuse_other_times, resolve_source, source_id
-from beam_pipelines.snapshot.walk import ShardClients, begin_batch, landed_manifest
+from beam_pipelines.job.sources import refuse_other_times, resolve_source, source_id
+from beam_pipelines.landing.fetch import Landed
+from beam_pipelines.landing.folder import begin_batch, landed_manifest
+from coinbeam.batch.identity import INTERVAL
 from coinbeam.batch.jobs import JobSpec
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import Options
-from coinbeam.clock import Clock
+from coinbeam.clock import Clock, format_instant
 from coinbeam.landing.layout import folder
+from coinbeam.ops.call_ledger import Reservation
 from coinbeam.settings import Settings, load_settings
 from coinbeam.sources.choose import RuntimeSource
-
-Build = Callable[[beam.Pipeline, WriteReport], None]
-"""Adds the steps of a job to a pipeline, the report last."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,47 @@ class Launch:
         """The checked options of the job, as its own model."""
         return read_options(self.options, model)
 
-    def run(self, build: Build, summarise: Summarise) -> Report:
+    @property
+    def report_uri(self) -> str:
+        """Where the report lies."""
+        return self.spec.report_path(self.job.output)
+
+    def head(self, *batches: BatchManifest) -> Report:
+        """What a report says first: the job, its mode, and the batch, whose names are null where a replay has
+        several.
+        """
+        one = batches[0] if len(batches) == 1 else None
+        return {
+            "job": self.spec.name,
+            "mode": "replay" if self.job.glob else "fetch",
+            "batch_id": one and one.batch_id,
+            "source_id": one and one.source_id,
+            "snapshot_at": one and format_instant(one.snapshot_at),
+        }
+
+    def run(
+        self,
+        landed: beam.PTransform[PBegin, Landed],
+        write: beam.PTransform[PCollection[Any], PCollection[Any]],
+        head: Report,
+        reservation: Reservation | None = None,
+    ) -> Report:
         """Run the pipeline to its end and return its report, with the counters of the runner.
 
         Args:
-            build: adds the steps.
-            summarise: makes the report of what the steps say.
+            landed: brings what is written from.
+            write: makes the files of it, and reports what is in them.
+            head: what the report says first.
+            reservation: the calls that the job may make; the report names it, so that the DAG that waits for a
+                submitted job can settle it.
         """
-        uri = self.spec.report_path(self.job.output)
-        forget(uri)
+        forget(self.report_uri)
+        tail = {"reservation": reservation.to_dict()} if reservation else {}
         with beam.Pipeline(options=self.options) as pipeline:
-            build(pipeline, WriteReport(uri, summarise))
-        return final_report(uri, pipeline.result)
-
-    def fetch(self, order: CallOrder, build: Callable[[ShardClients], Build], summarise: Summarise) -> Report:
-        """Run a pipeline that asks a market: its calls are reserved before it starts, and settled by its report.
-
-        Args:
-            order: the calls that it needs.
-            build: adds the steps, given who makes the calls.
-            summarise: makes the report of what the steps say.
-
-        Raises:
-            BudgetExceededError: the month has fewer calls left than needed.
-        """
-        with reserved(order, self.job, self.settings, self.options, self.clock) as spending:
-            return spending.settle(self.run(build(spending.clients), spending.noted(summarise)))
+            inputs, stats = pipeline | "Landed" >> landed
+            parts = (inputs | "Write" >> write, stats)
+            _ = parts | "All parts" >> beam.Flatten() | "Report" >> WriteReport(self.report_uri, head, tail)
+        return final_report(self.report_uri, pipeline.result)
 
 
 def prepare(spec: JobSpec, argv: Sequence[str], settings: Settings | None, clock: Clock) -> Launch:
@@ -99,12 +117,14 @@ class BegunBatch:
         folders: its landing folders, one for each endpoint.
         source: whom to ask.
         clients: makes the clients.
+        deadline: the end of the interval, from which on no call is made; None for a simulated market.
     """
 
     manifest: BatchManifest
     folders: tuple[str, ...]
     source: RuntimeSource
     clients: ShardClients
+    deadline: datetime | None
 
 
 def begin(
@@ -135,4 +155,5 @@ def begin(
     ]
     for uri, manifest in zip(folders, manifests, strict=True):
         begin_batch(uri, manifest)
-    return BegunBatch(manifests[0], folders, source, clients)
+    deadline = job.snapshot_at + INTERVAL[job.period] if source.kind == "live" else None
+    return BegunBatch(manifests[0], folders, source, clients, deadline)

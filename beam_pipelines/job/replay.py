@@ -1,84 +1,107 @@
-"""Choose what a replay reads: landed pages go by their manifests, foreign files by the command line."""
+"""What a replay reads: landed bodies by their manifests, files of others by the command line."""
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from beam_pipelines.job.options import JobRequest
+from beam_pipelines.landing.fetch import LandedBatch
 from beam_pipelines.landing.files import list_files
-from beam_pipelines.snapshot.walk import landed_manifest
+from beam_pipelines.landing.folder import landed_manifest
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
-from coinbeam.sources.registry import COINGECKO, FILES
+from coinbeam.sources.registry import ALTERNATIVE_ME_SIMULATOR, COINGECKO, COINGECKO_SIMULATOR, FILES
+
+SIMULATORS = frozenset({COINGECKO_SIMULATOR.id, ALTERNATIVE_ME_SIMULATOR.id})
 
 
-@dataclass(frozen=True)
-class Replay:
-    """One batch to compute again.
+def find_files(job: JobRequest) -> list[str]:
+    """The files that the glob matches, of each body its newest revision, sorted.
 
-    Attributes:
-        batch: its manifest.
-        uris: its bodies, in order.
+    Raises:
+        TerminalError: there is none.
     """
+    uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
+    if not uris:
+        raise TerminalError(
+            f"--source={job.glob} matches no file.",
+            "Quote the glob so that the shell leaves it alone, and check the path.",
+        )
+    return uris
 
-    batch: BatchManifest
-    uris: tuple[str, ...]
 
-
-def find_replays(
-    job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec, settings: Settings
-) -> list[Replay]:
-    """The batches that a glob matches, sorted by identifier.
+def find_batches(job: JobRequest, foreign: Callable[[], BatchManifest]) -> list[LandedBatch[str]]:
+    """The batches that the glob matches, sorted by identifier.
 
     Args:
-        job: the glob, and what the caller said of foreign files.
-        endpoint: what the bodies are, for a batch of foreign files.
-        per_page: rows that a foreign page was asked for, at most.
-        universe: selection that foreign files stand for.
-        settings: whether the warehouse is local.
+        job: the glob, and what the caller said of it.
+        foreign: names the batch of files without a manifest; it raises where the command line lacks what they need.
 
     Raises:
         TerminalError: nothing matches.
-        SettingsError: the command line contradicts a manifest, or leaves out what foreign files need; or the rows may
-            not enter this warehouse.
+        SettingsError: the command line contradicts a manifest, or names one batch where there are several.
     """
-    folders = _by_folder(job.glob or "")
-    manifests = {folder: landed_manifest(folder) for folder in folders}
-    landed = [Replay(manifest, tuple(folders[folder])) for folder, manifest in manifests.items() if manifest]
-    foreign = [uri for folder, manifest in manifests.items() if manifest is None for uri in folders[folder]]
-    replays = [_checked(replay, job) for replay in landed]
-    if foreign:
-        replays.append(Replay(_foreign_batch(job, endpoint, per_page, universe), tuple(foreign)))
-    _refuse_unlike_production(replays, settings)
-    return _named(_merged(replays), job)
-
-
-def _by_folder(glob: str) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = defaultdict(list)
-    for uri in newest_revisions(str(metadata.path) for metadata in list_files(glob)):
+    for uri in find_files(job):
         folders[uri.rpartition("/")[0]].append(uri)
-    if not folders:
-        raise TerminalError(
-            f"--source={glob} matches no file.", "Quote the glob so that the shell leaves it alone, and check the path."
-        )
-    return folders
-
-
-def _checked(replay: Replay, job: JobRequest) -> Replay:
-    """Refuse to move landed prices to another instant."""
-    if job.snapshot_given and job.snapshot_at != replay.batch.snapshot_at:
+    found, strange = list[LandedBatch[str]](), list[str]()
+    for folder, uris in folders.items():
+        manifest = landed_manifest(folder)
+        if manifest is None:
+            strange += uris
+        elif job.snapshot_given and job.snapshot_at != manifest.snapshot_at:
+            raise SettingsError(
+                f"--snapshot_at is {format_instant(job.snapshot_at)}, but {manifest.batch_id} was landed for "
+                f"{format_instant(manifest.snapshot_at)}.",
+                "Leave --snapshot_at out: landed pages know their instant.",
+            )
+        else:
+            found.append(LandedBatch(manifest, tuple(uris)))
+    if strange:
+        found.append(LandedBatch(foreign(), tuple(strange)))
+    merged = _merged(found)
+    if job.batch is None:
+        return merged
+    if len(merged) > 1:
         raise SettingsError(
-            f"--snapshot_at is {format_instant(job.snapshot_at)}, but {replay.batch.batch_id} was landed for "
-            f"{format_instant(replay.batch.snapshot_at)}.",
-            "Leave --snapshot_at out: landed pages know their instant.",
+            f"--batch_id={job.batch} names one batch, but --source matches {len(merged)}.",
+            "Narrow the glob, or leave --batch_id out.",
         )
-    return replay
+    return [replace(merged[0], batch=replace(merged[0].batch, batch_id=job.batch))]
 
 
-def _foreign_batch(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec) -> BatchManifest:
+def _merged(found: Sequence[LandedBatch[str]]) -> list[LandedBatch[str]]:
+    """Each batch once, sorted: the coin list and the coin details of a batch lie in two folders."""
+    merged: dict[str, LandedBatch[str]] = {}
+    for one in sorted(found, key=lambda one: (one.batch.batch_id, one.bodies)):
+        first = merged.setdefault(one.batch.batch_id, one)
+        if first is one:
+            continue
+        if replace(first.batch, endpoint="", per_page=1) != replace(one.batch, endpoint="", per_page=1):
+            raise SettingsError(
+                f"--source matches two batches named {one.batch.batch_id}, which differ.",
+                "Narrow the glob to one of them.",
+            )
+        merged[one.batch.batch_id] = replace(first, bodies=first.bodies + one.bodies)
+    return list(merged.values())
+
+
+def foreign_snapshot(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec) -> BatchManifest:
+    """The batch of files without a manifest that hold answers for one instant.
+
+    Args:
+        job: the command line.
+        endpoint: what answered.
+        per_page: rows that a page was asked for, at most.
+        universe: selection that the files stand for.
+
+    Raises:
+        SettingsError: the command line does not say which instant.
+    """
     if not job.snapshot_given:
         raise SettingsError(
             f"--source={job.glob} matches files without a landing manifest.",
@@ -89,40 +112,56 @@ def _foreign_batch(job: JobRequest, endpoint: str, per_page: int, universe: Univ
     )
 
 
-def _refuse_unlike_production(replays: list[Replay], settings: Settings) -> None:
-    for replay in replays:
-        if not settings.is_local and replay.batch.source_id != COINGECKO.id:
+def refuse_unless_live(batches: Sequence[BatchManifest], settings: Settings) -> None:
+    """Keep everything but live answers out of a shared warehouse: rows of a snapshot are prices of one instant, and of
+    files nobody knows it.
+
+    Raises:
+        SettingsError: a batch has another source.
+    """
+    for batch in batches:
+        if not settings.is_local and batch.source_id != COINGECKO.id:
             raise SettingsError(
-                f"Batch {replay.batch.batch_id} came from {replay.batch.source_id!r}, but environment "
-                f"{settings.environment} takes "
+                f"Batch {batch.batch_id} came from {batch.source_id!r}, but environment {settings.environment} takes "
                 "live answers only.",
                 "Replay pages that were landed from the live API, or set COINBEAM_ENV=local.",
             )
 
 
-def _merged(replays: list[Replay]) -> list[Replay]:
-    """One replay for each batch, sorted: the coin list and the coin details of a batch lie in two folders."""
-    merged: dict[str, Replay] = {}
-    for replay in sorted(replays, key=lambda replay: (replay.batch.batch_id, replay.uris)):
-        first = merged.setdefault(replay.batch.batch_id, replay)
-        if first is replay:
-            continue
-        if replace(first.batch, endpoint="", per_page=1) != replace(replay.batch, endpoint="", per_page=1):
-            raise SettingsError(
-                f"--source matches two batches named {replay.batch.batch_id}, which differ.",
-                "Narrow the glob to one of them.",
-            )
-        merged[replay.batch.batch_id] = replace(first, uris=first.uris + replay.uris)
-    return list(merged.values())
+def refuse_simulated(source_ids: Collection[str], settings: Settings) -> None:
+    """Keep simulated rows out of a shared warehouse, and never mix them with real ones; files of users may enter, since
+    each of their points carries its own instant.
 
-
-def _named(replays: list[Replay], job: JobRequest) -> list[Replay]:
-    """Give a single batch the name that the caller chose."""
-    if job.batch is None:
-        return replays
-    if len(replays) > 1:
+    Raises:
+        SettingsError: a source is a simulator.
+    """
+    simulated = SIMULATORS.intersection(source_ids)
+    if simulated and len(simulated) < len(set(source_ids)):
         raise SettingsError(
-            f"--batch_id={job.batch} names one batch, but --source matches {len(replays)}.",
-            "Narrow the glob, or leave --batch_id out.",
+            "--source matches simulated and real values.", "Narrow the glob: one batch never mixes them."
         )
-    return [replace(replays[0], batch=replace(replays[0].batch, batch_id=job.batch))]
+    if simulated and not settings.is_local:
+        raise SettingsError(
+            f"--source matches simulated values ({', '.join(simulated)}), which may not enter environment "
+            f"{settings.environment}.",
+            "Replay what was landed from the live API, or set COINBEAM_ENV=local.",
+        )
+
+
+def refuse_shared_file(files: Sequence[str], batches: Sequence[BatchManifest], remedy: str = "") -> None:
+    """Refuse two batches that would overwrite each other's file.
+
+    Args:
+        files: the batch file of each batch.
+        batches: the batches.
+        remedy: what else may help.
+
+    Raises:
+        SettingsError: there are two.
+    """
+    for file in files:
+        names = [batch.batch_id for name, batch in zip(files, batches, strict=True) if name == file]
+        if len(names) > 1:
+            raise SettingsError(
+                f"Batches {', '.join(names)} would all write {file}.", f"Narrow --source to one of them{remedy}."
+            )

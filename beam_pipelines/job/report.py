@@ -1,7 +1,7 @@
 """The report of a job: what it read and wrote, as one JSON object; the DAG records it in ``ingestion_batch``."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
@@ -9,10 +9,13 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import ToListCombineFn
 
-from beam_pipelines.job.metrics import counters
 from beam_pipelines.landing.files import exists, read_bytes, write_atomically
+from beam_pipelines.landing.folder import FetchStats
 
 Report = dict[str, Any]
+
+LISTED = "pieces"
+"""What a report lists one by one; it stands after all numbers."""
 
 
 def forget(uri: str) -> None:
@@ -33,27 +36,40 @@ def final_report(uri: str, result: Any) -> Report:
 
 
 class WriteReport(beam.PTransform[PCollection[Any], PCollection[Report]]):
-    """Gathers what the steps of a job say and writes the report as the last act of the pipeline, on whichever machine
-    that is.
+    """Gathers what the steps of a job report, in any order, and writes the report as the last act of the pipeline.
 
     Args:
         uri: where to.
-        summarise: makes the report of everything gathered, which comes in any order.
+        head: what is known at launch; it comes first.
+        tail: what comes last.
     """
 
-    def __init__(self, uri: str, summarise: Callable[[list[Any]], Report]) -> None:
+    def __init__(self, uri: str, head: Report, tail: Report) -> None:
         super().__init__()
-        self._uri = uri
-        self._summarise = summarise
+        self._uri, self._head, self._tail = uri, head, tail
 
     def expand(self, parts: PCollection[Any]) -> PCollection[Report]:
         """Wire the transform."""
         return (
             parts
             | "Gather parts" >> beam.CombineGlobally(ToListCombineFn())
-            | "Summarise" >> beam.Map(self._summarise)
+            | "Summarise" >> beam.Map(summary, self._head, self._tail)
             | "Write report" >> beam.Map(_write, self._uri)
         )
+
+
+def summary(parts: list[Any], head: Report, tail: Report) -> Report:
+    """The report of a job: its head, the sums of what its steps report, what the fetch cost, and its tail.
+
+    Args:
+        parts: objects with ``to_dict``, and `FetchStats` of a job that fetches or could.
+        head: what is known at launch.
+        tail: what comes last.
+    """
+    costs = [part for part in parts if isinstance(part, FetchStats)]
+    counts = total(part.to_dict() for part in parts if not isinstance(part, FetchStats))
+    listed = {LISTED: counts.pop(LISTED)} if LISTED in counts else {}
+    return head | counts | total(map(vars, costs)) | listed | tail
 
 
 def _write(report: Report, uri: str) -> Report:
@@ -61,7 +77,7 @@ def _write(report: Report, uri: str) -> Report:
     return report
 
 
-def total(parts: Iterable[dict[str, Any]]) -> Report:
+def total(parts: Iterable[Report]) -> Report:
     """Sum reports field by field: numbers are added, dictionaries of numbers merged, lists united and sorted."""
     sums: Report = {}
     for part in parts:
@@ -74,3 +90,23 @@ def _plus(left: Any, right: Any) -> Any:
     if isinstance(left, dict):
         return {name: left.get(name, 0) + right.get(name, 0) for name in sorted({*left, *right})}
     return sorted({*left, *right}) if isinstance(left, list) else left + right
+
+
+def counters(result: Any) -> dict[str, int]:
+    """Sums of all counters of a pipeline result, by name.
+
+    Committed values where the runner knows them, attempted ones otherwise; an empty dictionary for a runner that offers
+    no metrics.
+    """
+    try:
+        found = result.metrics().query()["counters"]
+    except (AttributeError, NotImplementedError, ValueError):
+        return {}
+    return dict(
+        sorted(
+            total(
+                {entry.key.metric.name: int((entry.attempted if entry.committed is None else entry.committed) or 0)}
+                for entry in found
+            ).items()
+        )
+    )

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from beam_pipelines.fetch_market_history import run
-from beam_pipelines.history.walk import FetchPiecesFn, PieceFetch
+from beam_pipelines.history.walk import HistoryWalk
+from beam_pipelines.landing.folder import FetchStats
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.feeds.history.pieces import HistoryPiece, pieces_json
 from coinbeam.settings import ROOT, Environment, PlanLimits, Settings
@@ -209,11 +211,11 @@ class NonsenseClient:
 
 
 def test_an_api_that_answers_nonsense_is_given_up(settings: Settings, tmp_path: Path) -> None:
-    fetch = PieceFetch(str(tmp_path), "coingecko", settings.coingecko)
     shard = tuple(HistoryPiece(f"asset-{number}", "usd", date(2026, 1, 1), date(2026, 1, 2)) for number in range(9))
-    walk = FetchPiecesFn(fetch, NonsenseClient, lambda: NOW).process(shard)
+    batch = BatchManifest("b", "market_chart", "coingecko", NOW, "usd", 1, "history")
+    walk = HistoryWalk(batch, shard, str(tmp_path), settings.coingecko, 1)
     with pytest.raises(TransientError, match="3 answers in a row are no charts"):
-        list(walk)
+        list(walk.land(shard, NonsenseClient(), lambda: NOW, FetchStats()))
     assert len(landed(tmp_path)) == 3
 
 
@@ -255,7 +257,7 @@ def test_an_export_may_enter_production(make_settings: Callable[..., Settings], 
 
 def test_simulated_history_may_not(settings: Settings, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     history(settings, tmp_path, ASSETS, FROM)
-    with pytest.raises(SettingsError, match="simulated prices"):
+    with pytest.raises(SettingsError, match="simulated values"):
         history(
             make_settings(environment=Environment.PRODUCTION),
             tmp_path / "x",

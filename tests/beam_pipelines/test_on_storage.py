@@ -93,5 +93,5 @@ def test_a_dataflow_template_divides_the_quota_and_holds_no_key(fresh_cloud: Loc
     written = {blob.name: blob.download_as_bytes(raw_download=True) for blob in bucket.client.list_blobs(bucket)}
     assert "template/fetch" in written
     [graph] = [content for name, content in written.items() if name.endswith("pipeline.pb")]
-    assert b"FetchPagesFn" in graph
+    assert b"FetchFn" in graph
     assert not [name for name, content in written.items() if key.encode() in content]

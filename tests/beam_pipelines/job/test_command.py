@@ -9,8 +9,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines.job.command import execute
-from beam_pipelines.job.metrics import counters
-from beam_pipelines.job.report import total
+from beam_pipelines.job.report import counters, total
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
 from coinbeam.errors import SettingsError, TerminalError, TransientError, raised_in
 

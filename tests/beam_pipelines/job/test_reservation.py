@@ -1,24 +1,24 @@
 """What a job may spend: the ledger on the emulator, the calls counted by the simulator itself."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipelines import fetch_market_history, populate_crypto_asset_dim
 from beam_pipelines.fetch_crypto_data import run
+from beam_pipelines.job.clients import ShardClients, without_key
 from beam_pipelines.job.command import DONE, FAILED, REFUSED, execute
-from beam_pipelines.job.options import beam_options, read_job, read_options
+from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.reservation import CallOrder, reserved, run_label
-from beam_pipelines.snapshot.walk import FetchPlan, ShardClients, without_key
-from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
+from beam_pipelines.snapshot.walk import MarketWalk
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, FETCH_FEAR_GREED
 from coinbeam.batch.manifest import BatchManifest
-from coinbeam.batch.options import JobOptions
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import page_stem
@@ -35,10 +35,10 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 MANIFEST = BatchManifest("b", "markets", "coingecko", NOW, "usd", 250, "all")
 
 
-def plan(universe: UniverseSpec, shards: int, per_page: int = 250) -> FetchPlan:
+def plan(universe: UniverseSpec, shards: int, per_page: int = 250) -> MarketWalk:
     """A plan that is only counted, never asked."""
     manifest = BatchManifest("b", "markets", "coingecko", NOW, "usd", per_page, universe.label)
-    return FetchPlan(manifest, "landing", universe, shards, None)
+    return MarketWalk(manifest, "landing", universe, shards, None)
 
 
 def stems(*numbers: int) -> frozenset[str]:
@@ -222,16 +222,18 @@ def test_a_simulated_run_by_hand_and_a_replay_leave_the_ledger_alone(market: Mar
     assert market.entries() == []
 
 
-def order(settings: Settings, kind: Any = "simulator", runner: str = "") -> tuple[CallOrder, Any, PipelineOptions]:
+def order(settings: Settings, output: Path, runner: str = "") -> tuple[CallOrder, Launch]:
     """Ten calls of a job."""
-    argv = ["--output=/tmp/none", "--call_ledger=on", *([f"--runner={runner}"] if runner else [])]
-    options = beam_options(argv, JobOptions)
-    clients = ShardClients(without_key(settings.coingecko), RuntimeSource(kind, "http://127.0.0.1:1/api/v3"), 60, 2)
-    return (
-        CallOrder("fetch", "b", 10, clients),
-        read_job(read_options(options, JobOptions), settings, lambda: NOW),
-        options,
-    )
+    argv = [f"--output={output}", "--call_ledger=on", *([f"--runner={runner}"] if runner else [])]
+    source = RuntimeSource("simulator", "http://127.0.0.1:1/api/v3")
+    clients = ShardClients(without_key(settings.coingecko), source, 60, 2)
+    return CallOrder("b", 10, clients), prepare(FETCH_FEAR_GREED, argv, settings, lambda: NOW)
+
+
+def reported(launch: Launch, calls: int) -> None:
+    """The report of a pipeline that ended."""
+    Path(launch.report_uri).parent.mkdir(parents=True, exist_ok=True)
+    Path(launch.report_uri).write_text(json.dumps({"api_calls": calls}))
 
 
 @pytest.mark.cloud
@@ -247,11 +249,11 @@ def test_calls_that_nobody_counted_count_in_full(
     market: Market, runner: str, error: BaseException, spent: int | None
 ) -> None:
     settings = market.settings(1_000)
-    asked, job, options = order(settings, runner=runner)
+    asked, launch = order(settings, market.output, runner)
 
     def attempt() -> None:
-        with reserved(asked, job, settings, options, lambda: NOW) as spending:
-            for client in (spending.clients(), spending.clients()):
+        with reserved(asked, launch) as clients:
+            for client in (clients(), clients()):
                 client._cap.take()  # type: ignore[union-attr]
             raise error
 
@@ -264,25 +266,24 @@ def test_calls_that_nobody_counted_count_in_full(
 @pytest.mark.cloud
 def test_the_shards_divide_what_was_reserved(market: Market) -> None:
     settings = market.settings(1_000)
-    asked, job, options = order(settings)
-    with reserved(asked, job, settings, options, lambda: NOW) as spending:
-        clients = [spending.clients() for _ in range(2)]
-        for client in clients:
+    asked, launch = order(settings, market.output)
+    with reserved(asked, launch) as clients:
+        for client in (clients(), clients()):
             for _ in range(8):
                 client._cap.take()  # type: ignore[union-attr]
             with pytest.raises(BudgetExceededError):
                 client.ping()
-        assert spending.settle({"api_calls": 16})["api_calls"] == 16
+        reported(launch, 16)
     assert market.entries() == [(16, 16)]
 
 
 @pytest.mark.cloud
 def test_a_ledger_that_is_lost_at_the_end_fails_no_job(market: Market, caplog: pytest.LogCaptureFixture) -> None:
     settings = market.settings(1_000)
-    asked, job, options = order(settings)
-    with reserved(asked, job, settings, options, lambda: NOW) as spending:
+    asked, launch = order(settings, market.output)
+    with reserved(asked, launch):
         market.warehouse.client.delete_table(f"local.{market.warehouse.table(load_contract(LEDGER))}")
-        spending.settle({"api_calls": 3})
+        reported(launch, 3)
     assert "16 calls stay reserved for b and count in full" in caplog.text
 
 

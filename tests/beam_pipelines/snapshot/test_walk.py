@@ -16,23 +16,12 @@ from apache_beam.testing.util import assert_that, equal_to
 from pydantic import SecretStr
 
 from beam_pipelines.fetch_crypto_data import prepare_fetch
+from beam_pipelines.job.clients import make_clients, with_worker_key, without_key
 from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import beam_options, read_job, read_market, read_options
-from beam_pipelines.job.sources import make_clients
-from beam_pipelines.snapshot.walk import (
-    STATS,
-    FetchPages,
-    FetchPagesFn,
-    FetchPlan,
-    FetchStats,
-    LandingFolder,
-    begin_batch,
-    is_page,
-    landed_manifest,
-    page_size,
-    with_worker_key,
-    without_key,
-)
+from beam_pipelines.landing.fetch import Fetch, FetchFn
+from beam_pipelines.landing.folder import FetchStats, LandingFolder, begin_batch, landed_manifest
+from beam_pipelines.snapshot.walk import MarketWalk, is_page, page_size
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import SnapshotOptions
@@ -111,14 +100,14 @@ def fresh_script() -> Iterator[None]:
     assert all(ScriptedClient.closed)
 
 
-def plan(folder: Path, universe: UniverseSpec = ALL, shards: int = 1, **changes: Any) -> FetchPlan:
-    return FetchPlan(MANIFEST, str(folder), universe, shards, changes.get("deadline"))
+def plan(folder: Path, universe: UniverseSpec = ALL, shards: int = 1, **changes: Any) -> MarketWalk:
+    return MarketWalk(MANIFEST, str(folder), universe, shards, changes.get("deadline"))
 
 
-def walk(chosen: FetchPlan, pages: dict[int, bytes], shard: int = 0) -> list[int]:
+def walk(chosen: MarketWalk, pages: dict[int, bytes], shard: int = 0) -> list[int]:
     return [
         out.number
-        for out in FetchPagesFn(chosen, Script(pages), lambda: NOW).process(shard)
+        for out in FetchFn(chosen, Script(pages), lambda: NOW).process(shard)
         if not isinstance(out, beam.pvalue.TaggedOutput)
     ]
 
@@ -134,10 +123,10 @@ FIVE = {1: page("a", "b"), 2: page("c", "d"), 3: page("e")}
 
 def test_the_transform_lands_every_page_and_counts(tmp_path: Path) -> None:
     with local_pipeline() as pipeline:
-        fetched = pipeline | beam.Create([0, 1]) | FetchPages(plan(tmp_path, shards=2), Script(FIVE), lambda: NOW)
-        names = fetched.pages | beam.Map(lambda found: found.uri.rpartition("/")[2])
-        assert_that(names, equal_to([f"page-0000{n}.json.gz" for n in (1, 2, 3, 4)]))
-        totals = fetched[STATS] | beam.Map(
+        fetched = pipeline | Fetch(plan(tmp_path, shards=2), Script(FIVE), lambda: NOW)
+        names = fetched.inputs | beam.Map(lambda found: [uri.rpartition("/")[2] for uri in found.bodies])
+        assert_that(names, equal_to([[f"page-0000{n}.json.gz" for n in (1, 2, 3, 4)]]))
+        totals = fetched.stats | beam.Map(
             lambda stats: (stats.api_calls, stats.api_retries, stats.api_throttled, stats.bodies_landed)
         )
         assert_that(totals, equal_to([(4, 2, 2, 2), (4, 2, 2, 2)]), label="stats")
@@ -200,7 +189,7 @@ def test_a_landed_page_is_not_asked_for_again_but_a_malformed_or_cut_one_is(tmp_
     (tmp_path / "page-00001.json.gz").write_bytes(pack(FIVE[1], NOW))
     (tmp_path / "page-00002.json.gz").write_bytes(pack(b"<html>", NOW))
     (tmp_path / "page-00003.json.gz").write_bytes(pack(FIVE[3], NOW)[:-9])
-    outputs = list(FetchPagesFn(plan(tmp_path), Script(FIVE), lambda: NOW).process(0))
+    outputs = list(FetchFn(plan(tmp_path), Script(FIVE), lambda: NOW).process(0))
     assert [asked["page"] for asked in ScriptedClient.asked] == [2, 3]
     assert [out.uri.rpartition("/")[2] for out in outputs[:3]] == [
         "page-00001.json.gz",
@@ -256,8 +245,8 @@ def demo(make_settings: Callable[..., Settings], **changes: Any) -> Settings:
 def test_no_key_travels_with_the_pipeline(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = demo(make_settings)
     launch = prepare(FETCH_CRYPTO_DATA, [f"--output={tmp_path}", "--source=live"], settings, lambda: NOW)
-    work = prepare_fetch(launch, read_market(launch.read(SnapshotOptions), settings))
-    assert KEY.encode() not in pickle.dumps(work.clients)
+    order, walk = prepare_fetch(launch, read_market(launch.read(SnapshotOptions), settings))
+    assert KEY.encode() not in pickle.dumps((order.clients, walk))
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 

@@ -1,0 +1,173 @@
+"""One fetch for every feed: shard by shard a walk lands what its source answers, and what was landed goes on as one
+batch::
+
+    shards --> spread --> walk --> bodies --> gather --> Landed.inputs
+                            \\--> FetchStats ----------> Landed.stats
+
+A replay gives the same two collections without a call, so that fetch and replay are one program.
+"""
+
+import pickle
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import apache_beam as beam
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
+from apache_beam.transforms.combiners import ToListCombineFn
+from apache_beam.typehints.decorators import no_annotations
+
+from beam_pipelines.landing.folder import FetchStats
+from coinbeam.batch.manifest import BatchManifest
+from coinbeam.clock import Clock, utc_now
+
+STATS = "stats"
+"""Tag of the output that carries `FetchStats`."""
+
+Client = TypeVar("Client", bound="Closable")
+Shard = TypeVar("Shard")
+Body = TypeVar("Body")
+
+
+@dataclass(frozen=True)
+class LandedBatch(Generic[Body]):
+    """A landed batch.
+
+    Attributes:
+        batch: the batch.
+        bodies: its landed bodies, in order, in the form that its builder takes.
+        missing: bodies that were asked for and do not exist.
+    """
+
+    batch: BatchManifest
+    bodies: tuple[Body, ...]
+    missing: int = field(default=0, kw_only=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The batch as it travels: thousands of bodies share most of their words, and a job graph has a limit."""
+        return {**vars(self), "bodies": zlib.compress(pickle.dumps(self.bodies), 1)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The batch as it came."""
+        vars(self).update({**state, "bodies": pickle.loads(zlib.decompress(state["bodies"]))})
+
+
+class Landed(NamedTuple):
+    """What a pipeline writes from.
+
+    Attributes:
+        inputs: the batches; each becomes files of its own.
+        stats: `FetchStats`, one for each shard.
+    """
+
+    inputs: PCollection[Any]
+    stats: PCollection[FetchStats]
+
+
+class Closable(Protocol):
+    """A client."""
+
+    def close(self) -> None:
+        """Give its connections back."""
+
+
+class Walk(ABC, Generic[Client, Shard, Body]):
+    """What is asked for, and in which order. It travels in the job graph, so it holds no key."""
+
+    @abstractmethod
+    def parts(self) -> Sequence[Shard]:
+        """What each shard walks; the shards divide the quota evenly, used or not."""
+
+    @abstractmethod
+    def land(self, part: Shard, client: Client, clock: Clock, stats: FetchStats) -> Iterator[Body]:
+        """Walk one shard and land each answer before the next call.
+
+        Args:
+            part: what the shard walks.
+            client: who asks.
+            clock: tells the time on the worker.
+            stats: counts what the walk costs.
+
+        Raises:
+            TerminalError: the source refuses for a reason that stays.
+            TransientError: the source failed for longer than the client's patience, or answers nothing that can be
+                read.
+        """
+
+    @abstractmethod
+    def gather(self, bodies: list[Body]) -> Any:
+        """The batch, after all shards have ended; their bodies come in any order."""
+
+
+class Fetch(beam.PTransform[PBegin, Landed]):
+    """Nothing to `Landed`, by a walk.
+
+    Args:
+        walk: what is asked for.
+        clients: makes the client of a shard on the worker; travels with the pipeline, so it holds no key.
+        clock: tells the time on the worker.
+    """
+
+    def __init__(self, walk: Walk[Client, Shard, Body], clients: Callable[[], Client], clock: Clock = utc_now) -> None:
+        super().__init__()
+        self._walk = walk
+        self._fetch = FetchFn(walk, clients, clock)
+
+    @no_annotations  # Beam knows no tuple of collections
+    def expand(self, begin: PBegin) -> Landed:
+        """Wire the transform."""
+        landed = (
+            begin
+            | "Shards" >> beam.Create(self._walk.parts())
+            | "Spread shards" >> beam.Reshuffle()
+            | "Fetch" >> beam.ParDo(self._fetch).with_outputs(STATS, main="bodies")
+        )
+        batch = (
+            landed.bodies
+            | "Gather bodies" >> beam.CombineGlobally(ToListCombineFn())
+            | "To batch" >> beam.Map(self._walk.gather)
+        )
+        return Landed(batch, landed[STATS])
+
+
+class FetchFn(beam.DoFn):
+    """Walks one shard with a client of its own; the output tagged ``STATS`` carries what it cost.
+
+    Args:
+        walk: what is asked for.
+        clients: makes the client.
+        clock: tells the time on the worker.
+    """
+
+    def __init__(self, walk: Walk[Client, Shard, Body], clients: Callable[[], Client], clock: Clock) -> None:
+        super().__init__()
+        self._walk, self._clients, self._clock = walk, clients, clock
+
+    def process(self, part: Any) -> Iterator[Any]:
+        """Walk one shard; errors come as the walk raises them."""
+        stats = FetchStats()
+        with closing(self._clients()) as client:
+            yield from self._walk.land(part, client, self._clock, stats)
+        stats.count()
+        yield TaggedOutput(STATS, stats)
+
+
+class Given(beam.PTransform[PBegin, Landed]):
+    """Nothing to `Landed`, without a call.
+
+    Args:
+        inputs: the batches.
+        stats: what they cost; a job that never fetches has none.
+    """
+
+    def __init__(self, inputs: Sequence[Any], *stats: FetchStats) -> None:
+        super().__init__()
+        self._inputs, self._stats = inputs, stats
+
+    @no_annotations  # Beam knows no tuple of collections
+    def expand(self, begin: PBegin) -> Landed:
+        """Wire the transform."""
+        return Landed(begin | "Inputs" >> beam.Create(self._inputs), begin | "Costs" >> beam.Create(self._stats))
