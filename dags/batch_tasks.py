@@ -30,14 +30,14 @@ ANY_SUCCESS = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
 def fact_asset(table: str) -> Asset:
     """The Airflow asset of a table: publish tasks update it, the marts wait for it.
 
-    Its address is the logical one: Airflow lets a name have one address, whatever a deployment calls its datasets.
+    Its address is the logical one: Airflow lets a name have one address, and a deployment names its datasets.
     """
     return Asset(name=table, uri=f"bigquery://{settings.google.project}/{load_contract(table).dataset}/{table}")
 
 
 def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
-    """What every DAG has besides its own name, schedule and form: tasks are bounded, retried by the class of the error,
-    told to a person.
+    """What every DAG has besides its own name, schedule and form: tasks are bounded, their retries follow the class of
+    the error, and a failure is an alert.
 
     Args:
         macros: what the templates of this DAG use.
@@ -137,7 +137,7 @@ class BatchTasks(Generic[PlanT]):
 
         Args:
             loads: the loads of what is published.
-            rejects: the load of what was refused. It is recorded whatever the audit says.
+            rejects: the load of what was refused. It is recorded before the audit.
         """
 
         @task(
@@ -173,7 +173,7 @@ class BatchTasks(Generic[PlanT]):
         return plan
 
     def _record(self) -> str:
-        """Write the row of ``ingestion_batch``, whatever happened before."""
+        """Write the row of ``ingestion_batch``, also of a run that failed."""
         instance: Any = get_current_context()["ti"]  # the protocol leaves get_task_breadcrumbs out
         plan, steps = self.plan(), self.steps()
         if plan is None:

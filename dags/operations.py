@@ -1,4 +1,4 @@
-"""How our DAGs fail: which errors deserve a retry, and who is told."""
+"""How our DAGs fail: which errors deserve a retry, and who gets an alert."""
 
 import logging
 from collections.abc import Collection
@@ -69,7 +69,7 @@ def alert_failure(context: Any) -> None:
 
 
 def alert_gap(instance: Any, title: str, reason: str) -> None:
-    """A batch could not honestly be filled: told once, until a batch is published again.
+    """Alert once that a batch could not honestly be filled, until a batch is published again.
 
     Args:
         instance: the task instance that found it.
@@ -82,8 +82,8 @@ def alert_gap(instance: Any, title: str, reason: str) -> None:
 def tell(failure: Failure, link: str = "") -> None:
     """Log a failure, and send it when it opens an incident.
 
-    Nothing may hide the failure that is being told: where the warehouse cannot be asked it is sent, since an alert too
-    many is better than one too few; where the settings are wrong it is in the log.
+    Nothing may hide the failure: where the warehouse does not answer, the alert is sent, since one too many is better
+    than one too few; where the settings are wrong, the failure is in the log.
     """
     alert = Alert(failure.title, failure.message, link)
     try:
@@ -100,7 +100,7 @@ def _opens(failure: Failure, settings: Settings) -> bool:
     try:
         return Incidents(Warehouse(settings)).report(failure)
     except CoinbeamError as error:
-        logger.warning("The incident could not be recorded, so it is told in any case: %s", error)
+        logger.warning("The incident could not be recorded, so the alert is sent in any case: %s", error)
         return True
 
 

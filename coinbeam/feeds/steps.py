@@ -101,7 +101,7 @@ class BatchSteps(Generic[PlanT]):
         return needed
 
     def rejects_script(self, batch: Batch) -> str:
-        """The transaction that makes the refused records visible, whatever the audit will say."""
+        """The transaction that makes the refused records visible, before the audit and independent of it."""
         return rejects_script(self.warehouse, batch)
 
     def publish_script(self, batch: Batch) -> str:
@@ -149,25 +149,17 @@ class BatchSteps(Generic[PlanT]):
         """
         audit = Audit.of_batch(batch, Stage.PUBLISHED, self.clock())
         auditor = Auditor(self.warehouse, audit)
-        results = [
-            result
-            for name in batch.feed.published
-            for result in self._verify_table(auditor, audit, batch, load_contract(name))
-        ]
+        results: list[Result] = []
+        for name in batch.feed.published:
+            contract = load_contract(name)
+            rules, rows = published_rules(contract, audit), rows_of_dates(self.warehouse, contract, audit)
+            if name == batch.feed.fact:
+                rules.append(row_count(int(self.report(batch, batch.feed.job)["rows_valid"])))
+                rows = f"(SELECT * FROM `{self.warehouse.table(contract)}` WHERE {self._scope(batch)})"
+            results += check_table(self.warehouse, auditor, contract, rows, rules)
         auditor.record(results, audit.now)
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results
-
-    def _verify_table(self, auditor: Auditor, audit: Audit, batch: Batch, contract: Contract) -> list[Result]:
-        rules, rows = published_rules(contract, audit), rows_of_dates(self.warehouse, contract, audit)
-        if contract.name == batch.feed.fact:
-            rules.append(row_count(self._expected_visible(batch)))
-            rows = f"(SELECT * FROM `{self.warehouse.table(contract)}` WHERE {self._scope(batch)})"
-        return check_table(self.warehouse, auditor, contract, rows, rules)
-
-    def _expected_visible(self, batch: Batch) -> int:
-        """Rows of the batch that readers must see."""
-        return int(self.report(batch, batch.feed.job)["rows_valid"])
 
     def _scope(self, batch: Batch) -> str:
         """The condition that finds the rows of a batch in its fact."""

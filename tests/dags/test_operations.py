@@ -108,4 +108,4 @@ def test_what_cannot_be_recorded_is_told_every_time(
     variables = fresh_cloud.env | broken | {"COINBEAM_ALERTS__WEBHOOK_URL": webhook.url}
     said = run_python(PRELUDE + 'fail("r1"); fail("r2"); succeed("r3", audit="success")', **variables)
     assert titles(webhook) == ["Coinbeam: etl.audit failed"] * 2
-    assert "could not be recorded, so it is told in any case" in said
+    assert "could not be recorded, so the alert is sent in any case" in said

@@ -2,7 +2,7 @@
 reaches.
 
 A piece is what one call of ``/coins/{id}/market_chart/range`` asks for. Its place in landing depends on nothing but
-what was asked, so that whoever needs a landed piece finds it and nobody pays for it twice, for example
+what was asked, so that a landed piece is found again and paid for once, for example
 ``landing/market_chart/usd-coingecko/bitcoin/2020-01-01_2020-12-31.json.gz``.
 """
 
@@ -165,7 +165,7 @@ def unquoted_asset(quoted: str) -> str:
 def pieces(asset_id: str, quote_currency: str, first: date, last: date, piece_days: int) -> list[HistoryPiece]:
     """The calls that a stretch of days takes, oldest first.
 
-    Boundaries are fixed, whatever the stretch, so that a second plan gives the same pieces. From 365 days on, a piece
+    Boundaries do not depend on the stretch, so that a second plan gives the same pieces. From 365 days on, a piece
     is as many whole calendar years as fit: it ends on 31 December. Shorter ones are cut from a grid of days that began
     long ago. Only the first and the last piece are cut short.
 

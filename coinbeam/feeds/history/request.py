@@ -44,7 +44,7 @@ class BackfillRequest:
     asset_of: str = ""
 
     def backfill_id(self, source: str) -> str:
-        """The name of the backfill, the same for every run of the same request, whatever its budget."""
+        """The name of the backfill, the same for every run and budget of a request."""
         chosen = sorted(self.assets) if self.assets else [f"top-{self.top_n}"]
         asked = (
             *chosen,
