@@ -11,6 +11,7 @@ from google.cloud import bigquery
 
 from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
+from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.warehouse.client import Warehouse
 
 _DAY = timedelta(days=1)
@@ -83,7 +84,9 @@ class Coverage:
         """
         history = self._days(DAILY_FACT, "date", assets, quote_currency, first, last)
         snapshots = self._days(SNAPSHOT_FACT, "snapshot_date", assets or sorted(history), quote_currency, first, last)
-        asked = self._asked(quote_currency)
+        asked: dict[str, list[tuple[date, date]]] = {}  # the stretches that the source was asked for and answered
+        for piece in PieceLedger(self._warehouse).settled(quote_currency):
+            asked.setdefault(piece.asset_id, []).append((piece.first, piece.last))
         return [
             coverage(asset, (first, last), history.get(asset, set()), snapshots.get(asset, set()), asked.get(asset, []))
             for asset in (sorted(set(assets)) or sorted(history))
@@ -109,20 +112,6 @@ class Coverage:
         found: dict[str, set[date]] = {}
         for row in self._warehouse.rows(sql, parameters):
             found.setdefault(row["asset_id"], set()).add(row["day"])
-        return found
-
-    def _asked(self, currency: str) -> dict[str, list[tuple[date, date]]]:
-        """The stretches that the source was asked for and answered, by asset."""
-        name = self._warehouse.table(load_contract("history_piece"))
-        if not self._warehouse.exists(name):
-            return {}
-        sql = (
-            f"SELECT asset_id, first_date, last_date FROM `{name}` WHERE quote_currency = @currency AND status IN "
-            "('published', 'empty')"
-        )
-        found: dict[str, list[tuple[date, date]]] = {}
-        for row in self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", currency)]):
-            found.setdefault(row["asset_id"], []).append((row["first_date"], row["last_date"]))
         return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from coinbeam.clock import Clock, format_instant
+from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.pieces import HistoryPiece
@@ -16,7 +16,7 @@ from coinbeam.warehouse.staging import merge_rows
 
 LEDGER = "history_piece"
 _SETTLED = ("published", "empty")
-"""States of a piece that nobody needs to ask for again."""
+"""States of a piece that need no other call."""
 
 
 class PieceLedger:
@@ -27,7 +27,7 @@ class PieceLedger:
         clock: dates its rows.
     """
 
-    def __init__(self, warehouse: Warehouse, clock: Clock) -> None:
+    def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
         self._warehouse, self._clock, self._contract = warehouse, clock, load_contract(LEDGER)
 
     def settled(self, quote_currency: str) -> set[HistoryPiece]:
