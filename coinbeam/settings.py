@@ -175,17 +175,22 @@ DEFAULT_PLANS: dict[str, PlanLimits] = {
 }
 
 
-class CoinGeckoSettings(_Section):
+class PatienceSettings(_Section):
+    """How long and how often a client asks, of every source."""
+
+    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    read_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 5
+    max_wait_seconds: Annotated[float, Field(gt=0)] = 900.0
+
+
+class CoinGeckoSettings(PatienceSettings):
     """The API plan, its key and the patience of the client."""
 
     plan: str = "keyless"
     plans: dict[str, PlanLimits] = Field(default_factory=lambda: dict(DEFAULT_PLANS))
     api_key: SecretStr | None = Field(None, description="From COINGECKO_API_KEY, never from a file")
     api_key_secret: str | None = Field(None, description="Secret Manager version, projects/P/secrets/S/versions/V")
-    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    read_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = 5
-    max_wait_seconds: Annotated[float, Field(gt=0)] = 900.0
     probe_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
 
     @property

@@ -16,7 +16,7 @@ from beam_pipelines.landing.folder import FetchStats, LandingFolder
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import Clock
 from coinbeam.contracts import Contract
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTerminalError
 
 LIST_STEM = "list"

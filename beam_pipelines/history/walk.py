@@ -14,7 +14,7 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import Clock
 from coinbeam.feeds.history.pieces import HistoryPiece, further_plan
 from coinbeam.settings import CoinGeckoSettings
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTerminalError
 
 Shard = tuple[HistoryPiece, ...]

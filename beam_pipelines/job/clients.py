@@ -13,7 +13,7 @@ from coinbeam.ops.call_ledger import Reservation
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Settings
 from coinbeam.sources.choose import RuntimeSource, calls_per_minute
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.rate import CallCap, RateLimiter, shard_count
 
 

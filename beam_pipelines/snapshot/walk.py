@@ -24,7 +24,8 @@ from coinbeam.clock import Clock
 from coinbeam.feeds.snapshot.plan import market_pages
 from coinbeam.landing.layout import COMPLETE_NAME, page_stem
 from coinbeam.settings import Universe
-from coinbeam.sources.http.client import ApiAnswer, CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
+from coinbeam.sources.http.client import ApiAnswer
 
 GROWTH = 1.2
 """How much longer than the pages seen so far a walk of unknown length may be, when it is longer than expected."""

@@ -2,16 +2,13 @@
 endpoint.
 """
 
-import random
-import time
-from collections.abc import Callable
 from datetime import date
+from typing import Unpack
 
-from coinbeam.clock import Clock, utc_now
-from coinbeam.settings import CoinGeckoSettings, Settings
+from coinbeam.settings import PatienceSettings, Settings
 from coinbeam.sources.choose import RuntimeSource
-from coinbeam.sources.http.client import ApiAnswer, CoinGeckoClient
-from coinbeam.sources.http.errors import ApiError
+from coinbeam.sources.http.client import ApiAnswer, HttpClient, Wiring
+from coinbeam.sources.http.errors import Api
 from coinbeam.sources.rate import RateLimiter
 from coinbeam.sources.registry import ALTERNATIVE_ME
 
@@ -49,30 +46,18 @@ def index_url(settings: Settings, source: RuntimeSource) -> str:
     return str(settings.history.fear_greed_url)
 
 
-class FearGreedClient:
-    """Asks for the index, with the patience and the care of the CoinGecko client, but never with its key or its plan.
+class FearGreedClient(HttpClient):
+    """Asks for the index, without any key and at the rate that alternative.me allows.
 
     Args:
         settings: timeouts and patience.
         url: of the index.
-        clock: stamps the answer.
-        sleep: waits that many seconds between attempts.
-        rng: gives the jitter.
+        wiring: clock, sleep and jitter of a test.
     """
 
-    def __init__(
-        self,
-        settings: CoinGeckoSettings,
-        url: str,
-        clock: Clock = utc_now,
-        sleep: Callable[[float], None] = time.sleep,
-        rng: random.Random | None = None,
-    ) -> None:
-        keyless = settings.model_copy(update={"api_key": None, "api_key_secret": None})
-        self._client = CoinGeckoClient(
-            keyless, url, RateLimiter(ALTERNATIVE_ME.calls_per_minute or 1.0), clock=clock, sleep=sleep, rng=rng
-        )
-        self._url = url
+    def __init__(self, settings: PatienceSettings, url: str, **wiring: Unpack[Wiring]) -> None:
+        api = Api(f"Check that this network may reach {url} (history.fear_greed_url), and try again later.")
+        super().__init__(api, settings, url, RateLimiter(ALTERNATIVE_ME.calls_per_minute or 1.0), **wiring)
 
     def index(self) -> ApiAnswer:
         """The whole index, newest value first.
@@ -81,13 +66,4 @@ class FearGreedClient:
             ApiTerminalError: refused for a reason that stays.
             ApiTransientError: refused or unreachable until the patience ended.
         """
-        try:
-            return self._client.get("/", {"limit": 0})
-        except ApiError as error:
-            remedy = f"Check that this network may reach {self._url} (history.fear_greed_url), and try again later."
-            kept = error.status, error.code, error.retry_after, error.calls, error.throttled
-            raise type(error)(error.message, remedy, *kept) from error
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        return self.get("/", {"limit": 0})

@@ -10,7 +10,7 @@ from typing import Literal
 from coinbeam.errors import SettingsError
 from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiError, ThrottledError
 from coinbeam.sources.rate import RateLimiter
 

@@ -1,3 +1,1 @@
-"""The CoinGecko API: an HTTP client that keeps to the plan, retries what may succeed, and says what to do about the
-rest.
-"""
+"""An HTTP client for any source: it keeps to a rate, retries what may succeed, and says what to do about the rest."""

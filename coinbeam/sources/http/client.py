@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from urllib.parse import quote, urlencode
+from typing import TypedDict, Unpack
+from urllib.parse import urlencode
 
 import requests
 import tenacity
@@ -14,8 +15,8 @@ from pydantic import SecretStr
 
 from coinbeam.clock import Clock, utc_now
 from coinbeam.secrets import MASK, guard_logs, redact
-from coinbeam.settings import CoinGeckoSettings
-from coinbeam.sources.http.errors import ApiError, ApiTerminalError
+from coinbeam.settings import PatienceSettings
+from coinbeam.sources.http.errors import Api, ApiError, ApiTerminalError
 from coinbeam.sources.http.responses import Verdict, inspect
 from coinbeam.sources.http.transport import KeyHeader, Patience, Received, exchange, new_session
 from coinbeam.sources.rate import CallCap, RateLimiter
@@ -83,48 +84,61 @@ class _Attempt:
     body: bytes = field(default=b"", repr=False)
 
 
-class CoinGeckoClient:
-    """Asks CoinGecko, or the simulator, one call at a time. For one thread; a worker makes its own."""
+class Wiring(TypedDict, total=False):
+    """What a test, or a job with a budget, gives to a client.
+
+    Attributes:
+        session: an HTTP session to share.
+        clock: stamps ``received_at``.
+        sleep: waits that many seconds between attempts.
+        rng: gives the jitter.
+        monotonic: measures the time of one exchange.
+        cap: the most attempts that this client may make; any number without one.
+    """
+
+    session: requests.Session | None
+    clock: Clock
+    sleep: Callable[[float], None]
+    rng: random.Random | None
+    monotonic: Callable[[], float]
+    cap: CallCap | None
+
+
+class HttpClient:
+    """Asks one API, one call at a time, at its rate, and with patience. For one thread; a worker makes its own.
+
+    Args:
+        api: its errors, and the header of its key.
+        settings: timeouts and patience.
+        base_url: what every path is appended to.
+        limiter: the rate bound; every attempt passes it.
+        api_key: sent in the header of the API, and in nothing else.
+        wiring: clocks, sleep, session and cap.
+    """
 
     def __init__(
         self,
-        settings: CoinGeckoSettings,
+        api: Api,
+        settings: PatienceSettings,
         base_url: str,
         limiter: RateLimiter,
         api_key: str | None = None,
-        session: requests.Session | None = None,
-        clock: Clock = utc_now,
-        sleep: Callable[[float], None] = time.sleep,
-        rng: random.Random | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-        cap: CallCap | None = None,
+        **wiring: Unpack[Wiring],
     ) -> None:
-        """Make a client.
-
-        Args:
-            settings: plan, timeouts and patience.
-            base_url: of the API, up to and including ``/api/v3``.
-            limiter: the rate bound; every attempt passes it.
-            api_key: sent in the header of the plan, and in nothing else.
-            session: an HTTP session to share.
-            clock: stamps ``received_at``.
-            sleep: waits that many seconds between attempts.
-            rng: gives the jitter.
-            monotonic: measures the time of one exchange.
-            cap: the most attempts that this client may make; any number without one.
-        """
         if api_key:
             guard_logs(api_key)
+        self._api = api
         self._settings = settings
         self._base_url = base_url.rstrip("/")
         self._limiter = limiter
-        self._cap = cap
         self._key = SecretStr(api_key) if api_key else None
-        self._auth = KeyHeader(settings.limits.key_header, api_key)
-        self._session = session or new_session(base_url)
-        self._clock = clock
-        self._sleep = sleep
-        self._rng = rng or random.Random()
+        self._auth = KeyHeader(api.key_header, api_key)
+        self._cap = wiring.get("cap")
+        self._session = wiring.get("session") or new_session(base_url)
+        self._clock = wiring.get("clock", utc_now)
+        self._sleep = wiring.get("sleep", time.sleep)
+        self._rng = wiring.get("rng") or random.Random()
+        monotonic = wiring.get("monotonic", time.monotonic)
         self._patience = Patience(settings.connect_timeout_seconds, settings.read_timeout_seconds, monotonic)
 
     def get(self, path: str, params: Mapping[str, Parameter] | None = None) -> ApiAnswer:
@@ -153,91 +167,6 @@ class CoinGeckoClient:
             raise self._error(last.verdict.kind, last.verdict, url, tally)
         return ApiAnswer(
             last.body, url, last.received_at, tally.calls, tally.throttled, tally.bytes_received, last.verdict.problem
-        )
-
-    def ping(self) -> ApiAnswer:
-        """``/ping``: whether the API answers."""
-        return self.get("/ping")
-
-    def key_usage(self) -> ApiAnswer:
-        """``/key``: plan, limits and credits of the key; pro hosts only."""
-        return self.get("/key")
-
-    def coins_list(self, include_platform: bool = True, status: str | None = None) -> ApiAnswer:
-        """``/coins/list``: every id, symbol and name; not paged.
-
-        Args:
-            include_platform: add contract addresses by platform.
-            status: ``active`` (the API's default) or ``inactive``.
-        """
-        return self.get("/coins/list", {"include_platform": include_platform, "status": status})
-
-    def coin(self, asset_id: str) -> ApiAnswer:
-        """``/coins/{id}``: categories, launch date, platforms and links of one coin, without prices, tickers and
-        translations.
-
-        Raises:
-            ApiTerminalError: the id cannot be part of a path, or there is no such coin.
-        """
-        unwanted = ("localization", "tickers", "market_data", "community_data", "developer_data", "sparkline")
-        return self.get(_coin_path(asset_id), dict.fromkeys(unwanted, False))
-
-    def markets_page(
-        self,
-        quote_currency: str,
-        page: int,
-        per_page: int = 250,
-        order: str = "id_asc",
-        ids: Sequence[str] = (),
-        category: str | None = None,
-        sparkline: bool = True,
-    ) -> ApiAnswer:
-        """``/coins/markets``: one page of prices, with changes over 1 h, 24 h and 7 d, in full precision.
-
-        Args:
-            quote_currency: currency of all prices, such as ``usd``.
-            page: number of the page, from 1.
-            per_page: rows per page, up to 250; bounds ``ids`` too.
-            order: ``id_asc`` is the only order under which pages do not shift while they are walked.
-            ids: only these coins.
-            category: only coins of this category.
-            sparkline: add the hourly prices of the last seven days.
-        """
-        return self.get(
-            "/coins/markets",
-            {
-                "vs_currency": quote_currency,
-                "order": order,
-                "per_page": per_page,
-                "page": page,
-                "ids": ids,
-                "category": category,
-                "sparkline": sparkline,
-                "price_change_percentage": ("1h", "24h", "7d"),
-                "precision": "full",
-            },
-        )
-
-    def market_chart_range(self, asset_id: str, quote_currency: str, start: datetime, end: datetime) -> ApiAnswer:
-        """``/coins/{id}/market_chart/range``: price, market cap and volume of one coin over a stretch of time, in full
-        precision.
-
-        The API chooses the distance of the points by the length of the stretch: up to a day 5 minutes, up to 90 days an
-        hour, above it a day, at 00:00 UTC. A stretch that reaches into the present ends with a point for "now".
-
-        Args:
-            asset_id: CoinGecko id.
-            quote_currency: currency of all prices, such as ``usd``.
-            start: first instant, aware; whole seconds count.
-            end: last instant, aware; whole seconds count.
-
-        Raises:
-            ApiTerminalError: the id cannot be part of a path, there is no such coin, or the plan does not reach so far.
-        """
-        seconds = {"from": int(start.timestamp()), "to": int(end.timestamp())}
-        return self.get(
-            f"{_coin_path(asset_id)}/market_chart/range",
-            {"vs_currency": quote_currency, "precision": "full", **seconds},
         )
 
     def close(self) -> None:
@@ -276,10 +205,12 @@ class CoinGeckoClient:
         key = self._key.get_secret_value().encode() if self._key else b""
         repeats_key = bool(key) and key in answer.body
         shown = answer.body.replace(key, MASK.encode()) if repeats_key else answer.body
-        verdict = inspect(answer.status, answer.headers, shown, now, answer.cut_short)
+        verdict = inspect(self._api, answer.status, answer.headers, shown, now, answer.cut_short)
         if repeats_key and verdict.kind is None:
             return Verdict(
-                ApiTerminalError, "the answer repeats the API key and is not landed", "Check base_url of plan {plan!r}."
+                ApiTerminalError,
+                "the answer repeats the API key and is not landed",
+                "Check the configured URL of the API.",
             )
         return replace(verdict, problem=self._redact(verdict.problem)) if verdict.problem else verdict
 
@@ -332,8 +263,8 @@ class CoinGeckoClient:
 
     def _error(self, kind: type[ApiError], verdict: Verdict, url: str, tally: _Tally) -> ApiError:
         message = f"GET {url}: {verdict.problem}{tally.gave_up}."
-        remedy = verdict.remedy.format(plan=self._settings.plan)
-        return kind(message, remedy, verdict.status, verdict.code, verdict.retry_after, tally.calls, tally.throttled)
+        kept = verdict.status, verdict.code, verdict.retry_after, tally.calls, tally.throttled
+        return kind(message, verdict.remedy, *kept)
 
     def _redact(self, text: str) -> str:
         return redact(text, self._key.get_secret_value()) if self._key else text
@@ -345,17 +276,6 @@ def _last(state: tenacity.RetryCallState) -> _Attempt:
         raise RuntimeError("asked for an outcome before the first attempt")
     attempt: _Attempt = state.outcome.result()
     return attempt
-
-
-def _coin_path(asset_id: str) -> str:
-    """The path of one coin.
-
-    Raises:
-        ApiTerminalError: the id cannot be part of a path.
-    """
-    if not asset_id.strip("."):
-        raise ApiTerminalError(f"{asset_id!r} is not an asset id.", "Remove it from the assets that are asked for.")
-    return f"/coins/{quote(asset_id, safe='')}"
 
 
 def _text(value: Parameter) -> str:

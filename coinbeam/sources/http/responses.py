@@ -12,11 +12,10 @@ from typing import Any
 
 import orjson
 
-from coinbeam.sources.http.errors import ApiError, ApiTerminalError, ApiTransientError, ThrottledError, refusal
+from coinbeam.sources.http.errors import Api, ApiError, ApiTerminalError, ApiTransientError, ThrottledError
 
 _EXCERPT_LENGTH = 160
 _MARKUP_SCAN_LENGTH = 20_000
-_KEY_SHAPE = re.compile(r"CG-\w+")
 _TAG = re.compile(r"<[^>]*>")
 _CLOUDFLARE_CODE = re.compile(r"\berror(?: code)?\s*:?\s*(1\d{3})\b", re.IGNORECASE)
 _THROTTLE_WORDS = re.compile(r"\bthrottled\b|\brate limit|\btoo many requests\b", re.IGNORECASE)
@@ -31,7 +30,7 @@ class Verdict:
     Attributes:
         kind: the error class of a refusal, which decides whether the call is tried again.
         problem: what is wrong, with a short excerpt of the body.
-        remedy: what to do about a refusal; ``{plan}`` stands for the configured plan.
+        remedy: what to do about a refusal.
         status: HTTP status.
         code: the code in the body, when there is one.
         retry_after: seconds that the server asks to wait, when it does.
@@ -61,7 +60,7 @@ class Verdict:
 
 
 def inspect(
-    status: int, headers: Mapping[str, str], body: bytes, now: datetime, cut_short: str | None = None
+    api: Api, status: int, headers: Mapping[str, str], body: bytes, now: datetime, cut_short: str | None = None
 ) -> Verdict:
     """Decide what an answer is.
 
@@ -69,6 +68,7 @@ def inspect(
     win over malformed bodies, since a malformed page may be set aside and a refusal may not.
 
     Args:
+        api: whose answer it is.
         status: HTTP status.
         headers: HTTP headers, names in any case.
         body: the body after transfer decoding.
@@ -76,36 +76,29 @@ def inspect(
         cut_short: how the transport ended too early, when it did.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
-    wait = retry_after_seconds(lowered.get("retry-after"), _server_time(lowered) or now)
+    # A wait that is counted from the Date of the answer does not depend on a wrong clock here.
+    wait = retry_after_seconds(lowered.get("retry-after"), _http_date(lowered.get("date", "")) or now)
     if 300 <= status < 400:
-        return Verdict(
-            ApiTerminalError,
-            f"HTTP {status}, a redirect, which is never followed with a key",
-            refusal(status).remedy,
-            status,
-            None,
-            wait,
-        )
+        problem = f"HTTP {status}, a redirect, which is never followed with a key"
+        return Verdict(ApiTerminalError, problem, api.refusal(status).remedy, status, None, wait)
     payload, text = _parse(body)
     if text is None:
-        refused = _refused_json(status, payload)
-        shape = (
-            None
-            if isinstance(payload, list | dict)
-            else f"the body is a bare {type(payload).__name__}, not an array or an object"
-        )
+        refused = _refused_json(api, status, payload)
+        fits = isinstance(payload, list | dict)
+        shape = None if fits else f"the body is a bare {type(payload).__name__}, not an array or an object"
     else:
-        refused = _refused_text(status, text)
-        shape = f"not JSON: {excerpt(text)!r}" if text.strip() else "the body is empty"
+        refused = _refused_text(api, status, text)
+        shape = f"not JSON: {excerpt(text, api)!r}" if text.strip() else "the body is empty"
     if refused:
         number, code, said = refused
-        entry = refusal(number) if number >= 400 else None  # a 200 with an error of no known code
-        kind, remedy = (entry.kind, entry.remedy) if entry else (ApiTransientError, refusal(500).remedy)
-        return Verdict(
-            kind, _describe(status, number, entry.meaning if entry else "an error", said), remedy, status, code, wait
-        )
-    problem = cut_short or shape
-    return Verdict(problem=problem and f"HTTP {status}, {problem}", status=status, retry_after=wait)
+        known = number >= 400  # else a 200 with an error of no known code
+        entry = api.refusal(number if known else 500)
+        carried = f" with code {number}" if number not in (status, 503) else ""
+        meaning = entry.meaning if known else "an error"
+        problem = f"HTTP {status}{carried}, {meaning}: {excerpt(said, api)!r}"
+        return Verdict(entry.kind if known else ApiTransientError, problem, entry.remedy, status, code, wait)
+    flaw = cut_short or shape
+    return Verdict(problem=flaw and f"HTTP {status}, {flaw}", status=status, retry_after=wait)
 
 
 def _parse(body: bytes) -> tuple[Any, str | None]:
@@ -128,84 +121,52 @@ Refused = tuple[int, int | None, str]
 """The number that decides (code or status), the code in the body, and what the body says."""
 
 
-def _refused_json(status: int, payload: Any) -> Refused | None:
-    code, said = _error_in(payload) if isinstance(payload, dict) else (None, None)
+def _refused_json(api: Api, status: int, payload: Any) -> Refused | None:
+    code, said = api.error_in(payload) if isinstance(payload, dict) else (None, None)
     if isinstance(payload, str) and _THROTTLE_WORDS.search(payload):
         code, said = 429, payload
     if status < 400 and code is None and said is None:
         return None
-    said = said or excerpt(json.dumps(payload, ensure_ascii=False))
-    return _decisive(status, code, said), code, said
+    said = said or excerpt(json.dumps(payload, ensure_ascii=False), api)
+    return _decisive(api, status, code, said), code, said
 
 
-def _error_in(payload: dict[str, Any]) -> tuple[int | None, str | None]:
-    """Code and text of the error that an object carries, in any of the forms that CoinGecko uses; ``(None, None)`` for
-    data.
-
-    ``{"error": text}``, ``{"status": 500, "error": text}``, ``{"status": {"error_code", "error_message"}}``,
-    ``{"error": {"status": {...}}}`` and ``{"error_code", "status": {"error_message"}}``.
-    """
-    code: int | None = None
-    said: str | None = None
-    level: Any = payload
-    while isinstance(level, dict):
-        error, status = level.get("error"), level.get("status")
-        code = next((c for c in (code, level.get("error_code"), status) if _is_code(c)), None)
-        said = next((s for s in (said, level.get("error_message"), error) if isinstance(s, str) and s), None)
-        level = error if isinstance(error, dict) else status
-    return code, said
-
-
-def _is_code(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 400
-
-
-def _refused_text(status: int, text: str) -> Refused | None:
-    """A refusal in plain text or HTML: Cloudflare's codes, CoinGecko's ``Throttled``, or any body of an HTTP error."""
+def _refused_text(api: Api, status: int, text: str) -> Refused | None:
+    """A refusal in plain text or HTML: Cloudflare's codes, a bare ``Throttled``, or any body of an HTTP error."""
     words = _TAG.sub(" ", text[:_MARKUP_SCAN_LENGTH])
     if found := _CLOUDFLARE_CODE.search(words):
         code = int(found.group(1))
-        return _decisive(status, code, words), code, excerpt(words)
+        return _decisive(api, status, code, words), code, excerpt(words, api)
     markup = text.lstrip()[:1] == "<"
     if text.strip().lower() == "throttled" or (markup and _THROTTLE_WORDS.search(words)):
-        return 429, None, excerpt(words)
+        return 429, None, excerpt(words, api)
     if _BLOCK_WORDS.search(words):
-        return 1020, None, excerpt(words)
+        return 1020, None, excerpt(words, api)
     if status < 400:
         return None
     # Cloudflare answers 403 with its challenge page for a moment; a 404 in HTML is a wrong address and stays one.
-    return (503 if status == 403 and markup else status), None, excerpt(words)
+    return (503 if status == 403 and markup else status), None, excerpt(words, api)
 
 
-def _decisive(status: int, code: int | None, said: str) -> int:
+def _decisive(api: Api, status: int, code: int | None, said: str) -> int:
     """The number by which an error is judged: a code we know, else the HTTP status, else what the text says."""
-    if code is not None and (refusal(code).meaning != "refused" or code >= 10_000):
+    if code is not None and api.knows(code):
         return code
     if status >= 400:
         return status
     return 429 if _THROTTLE_WORDS.search(said) else code or status
 
 
-def _describe(status: int, number: int, meaning: str, said: str) -> str:
-    carried = f" with code {number}" if number not in (status, 503) else ""
-    return f"HTTP {status}{carried}, {meaning}: {excerpt(said)!r}"
-
-
-def excerpt(text: str) -> str:
-    """The beginning of a text on one line, with anything that looks like a CoinGecko key masked."""
-    line = " ".join(_KEY_SHAPE.sub("CG-***", text).split())
+def excerpt(text: str, api: Api) -> str:
+    """The beginning of a text on one line, with anything that looks like a key of the API masked."""
+    line = " ".join((api.key_shape.sub("***", text) if api.key_shape else text).split())
     return line if len(line) <= _EXCERPT_LENGTH else f"{line[:_EXCERPT_LENGTH]}..."
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     """Seconds to wait by a ``Retry-After`` header: seconds, or an HTTP date (RFC 9110, section 10.2.3).
 
-    Args:
-        value: the header, or ``None``.
-        now: the present by the server's clock, aware.
-
-    Returns:
-        Seconds, 0 for a date in the past; ``None`` when there is no header or it cannot be read.
+    0 for a date in the past; ``None`` when there is no header or it cannot be read. ``now`` is the server's, aware.
     """
     if value is None:
         return None
@@ -213,11 +174,6 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return float(seconds[0])  # `strip` knows more blanks than `float`
     moment = _http_date(value)
     return None if moment is None else max(0.0, (moment - now).total_seconds())
-
-
-def _server_time(lowered: Mapping[str, str]) -> datetime | None:
-    """The ``Date`` of the answer: a wait counted from it does not depend on a wrong clock here."""
-    return _http_date(lowered["date"]) if "date" in lowered else None
 
 
 def _http_date(text: str) -> datetime | None:

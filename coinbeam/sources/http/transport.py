@@ -141,7 +141,7 @@ def _failure(error: Exception, url: str) -> Verdict:
         return Verdict(
             ApiTerminalError,
             f"the request is not valid ({type(error).__name__})",
-            "Check base_url of the configured plan ({plan}).",
+            "Check the configured URL of the API (base_url of the plan).",
         )
     remedy = (
         "Start the local cloud: coinbeam local up."

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from coinbeam.settings import CoinGeckoSettings
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTransientError
 from coinbeam.sources.rate import RateLimiter
 from local.simulator.app import create_app

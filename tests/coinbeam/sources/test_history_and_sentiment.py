@@ -7,7 +7,7 @@ import pytest
 
 from coinbeam.settings import CoinGeckoSettings
 from coinbeam.sources.alternative_me import FearGreedClient
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError
 from coinbeam.sources.rate import RateLimiter
 

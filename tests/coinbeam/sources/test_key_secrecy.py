@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from coinbeam.settings import CoinGeckoSettings
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiError, ApiTerminalError
 from coinbeam.sources.rate import RateLimiter
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from coinbeam.settings import ROOT, CoinGeckoSettings
-from coinbeam.sources.http.client import CoinGeckoClient
+from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError, ThrottledError, UnreachableError
 from coinbeam.sources.rate import RateLimiter
 

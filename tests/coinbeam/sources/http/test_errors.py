@@ -5,15 +5,18 @@ import pickle
 import pytest
 
 from coinbeam.errors import TerminalError, TransientError
+from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.coingecko import CODES, coingecko_api
 from coinbeam.sources.http.errors import (
-    REFUSALS,
+    MEANINGS,
     ApiError,
     ApiTerminalError,
     ApiTransientError,
     ThrottledError,
     UnreachableError,
-    refusal,
 )
+
+API = coingecko_api(CoinGeckoSettings(plan="demo"))
 
 
 @pytest.mark.parametrize("kind", [ApiError, ApiTerminalError, ApiTransientError, ThrottledError, UnreachableError])
@@ -25,22 +28,22 @@ def test_an_error_survives_pickling(kind):
     assert vars(twin) == vars(error)
 
 
-@pytest.mark.parametrize("number", REFUSALS)
+@pytest.mark.parametrize("number", [*MEANINGS, *CODES])
 def test_every_known_code_is_either_terminal_or_transient_and_has_a_remedy(number):
-    entry = REFUSALS[number]
+    entry = API.refusal(number)
     assert issubclass(entry.kind, TerminalError) is not issubclass(entry.kind, TransientError)
-    remedy = entry.remedy.format(plan="demo")
-    assert remedy.endswith(".")
-    assert "{" not in remedy
+    assert entry.remedy.endswith(".")
+    assert "{" not in entry.remedy
 
 
 @pytest.mark.parametrize("number", [408, 429, 500, 502, 503, 504, 520, 599, 1015])
 def test_codes_that_pass_are_transient(number):
-    assert issubclass(refusal(number).kind, TransientError)
+    assert issubclass(API.refusal(number).kind, TransientError)
 
 
 @pytest.mark.parametrize(
-    "number", [400, 401, 403, 404, 405, 410, 418, 422, 1020, 10_002, 10_005, 10_006, 10_010, 10_011, 10_012, 10_999]
+    "number",
+    [400, 401, 402, 403, 404, 405, 410, 418, 422, 1020, 10_002, 10_005, 10_006, 10_010, 10_011, 10_012, 10_999],
 )
 def test_codes_that_stay_are_terminal(number):
-    assert issubclass(refusal(number).kind, TerminalError)
+    assert issubclass(API.refusal(number).kind, TerminalError)

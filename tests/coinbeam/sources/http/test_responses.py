@@ -8,9 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from coinbeam.settings import CoinGeckoSettings
+from coinbeam.sources.coingecko import coingecko_api
 from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError, ThrottledError
 from coinbeam.sources.http.responses import excerpt, inspect, retry_after_seconds
 
+API = coingecko_api(CoinGeckoSettings())
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 BLOCK_PAGE = b"""<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head><body>
 <h1>Sorry, you have been blocked</h1></body></html>"""
@@ -18,7 +21,7 @@ RATE_PAGE = b"<html><head><title>Access denied</title></head><body><h1>Error <sp
 
 
 def verdict(body, status=200, headers=None, cut_short=None):
-    return inspect(status, headers or {}, body, NOW, cut_short)
+    return inspect(API, status, headers or {}, body, NOW, cut_short)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,6 @@ def test_no_header_is_no_wait():
 
 
 def test_an_excerpt_is_short_on_one_line_and_without_anything_like_a_key():
-    text = excerpt("invalid key\r\n CG-abcDEF123 " + "x" * 10_000)
+    text = excerpt("invalid key\r\n CG-abcDEF123 " + "x" * 10_000, API)
     assert text.startswith("invalid key CG-*** xxx")
     assert len(text) < 200
