@@ -1,3 +1,1 @@
-"""Airflow DAGs: one file each. They give order, retries and alerts; the work is in ``coinbeam`` and in the Beam
-jobs.
-"""
+"""Airflow DAGs: one file each. They give order, retries and alerts; ``coinbeam`` and the Beam jobs do the work."""

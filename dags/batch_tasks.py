@@ -195,9 +195,7 @@ class BatchTasks(Generic[PlanT]):
 
 
 class ScriptOperator(BigQueryInsertJobOperator):
-    """The stock operator, with the lineage of a script where BigQuery does not tell it: the emulator keeps no
-    statistics of statements.
-    """
+    """The stock operator, with the lineage of a script where BigQuery (the emulator) does not tell it."""
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """What the job says of itself, or what its SQL says."""

@@ -1,6 +1,4 @@
-"""The calendar, made before a batch that it does not cover: the same tasks in every DAG that may be the first in a
-warehouse.
-"""
+"""The calendar, made before a batch that it does not cover: the same tasks in every DAG that may come first."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -61,9 +61,7 @@ def verify() -> dict[str, int]:
 
 
 def refresh_script() -> str:
-    """The refresh, for templates: planned when the task runs, so that the try after one that a publish overtook knows
-    of it.
-    """
+    """The refresh, for templates: planned in the task, so that a retry after another publish knows of it."""
     made = marts()
     plan = made.plan()
     return made.script(plan) if plan else "SELECT 'another refresh took everything that waited' AS mart;"

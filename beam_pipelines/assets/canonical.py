@@ -1,6 +1,4 @@
-"""Nested values of the API as one canonical text each, so that the same content never looks like a change of the
-asset.
-"""
+"""Nested values of the API as one canonical text each: the same content never looks like a change."""
 
 import json
 from collections.abc import Mapping

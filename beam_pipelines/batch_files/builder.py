@@ -1,6 +1,4 @@
-"""How a feed turns the landed bodies of a batch into its batch file: its builder gives rows and rejects to a sink, and
-says beforehand which columns it fills.
-"""
+"""How a feed turns landed bodies into a batch file: a builder says what it fills, and gives rows and rejects."""
 
 from abc import ABC, abstractmethod
 from collections import Counter

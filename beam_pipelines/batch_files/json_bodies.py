@@ -1,6 +1,4 @@
-"""Read a landed body as JSON, by the fastest parser that can: simdjson where lazy values will do, then orjson, then the
-tolerant standard one; and find the answer in the document.
-"""
+"""Read a landed body as JSON, by simdjson, orjson or the tolerant standard parser, and find its answer."""
 
 import json
 import threading

@@ -1,6 +1,4 @@
-"""The Beam shell around a table builder: a batch is one element, so that no row ever crosses from one step to
-another.
-"""
+"""The Beam shell around a table builder: a batch is one element, so no row ever crosses between steps."""
 
 import gc
 from collections.abc import Callable, Iterator

@@ -1,3 +1,1 @@
-"""The daily history kernel: charts and CSV exports of single assets in, one row a day out. Only ``transform`` knows
-Beam.
-"""
+"""The daily history kernel: charts and CSV exports of single assets in, one row a day out, without Beam."""

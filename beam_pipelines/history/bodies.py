@@ -128,9 +128,7 @@ def _read_document(body: bytes) -> Points | BodyFault:
 
 
 def _aligned(arrays: list[list[Any]]) -> Points | None:
-    """The points of series that are pairs of numbers at the same stamps, each once; null is a value, not a stamp. None
-    for any others.
-    """
+    """The points of series of pairs at the same stamps, each once; null is a value, no stamp. Else None."""
     stamps, values = [], []
     for array in arrays:
         if not set(map(type, array)) <= {list} or not set(map(len, array)) <= {2}:

@@ -1,6 +1,4 @@
-"""One landed body as accepted days, rejects and counts: a bad point costs only itself, an unreadable body only its
-piece.
-"""
+"""One landed body as days, rejects and counts: a bad point costs only itself, an unreadable body its piece."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -94,9 +92,7 @@ class ChartColumns:
 
 
 def missing_days(piece: PieceBody, days: Integers) -> list[date]:
-    """Days of the range asked for that are not among the given ones, sorted days since the epoch; of a file, days
-    between its first and its last row.
-    """
+    """Days asked for, or of a file between its ends, that are not among ``days``, sorted since the epoch."""
     if not len(days) and (piece.first is None or piece.last is None):
         return []
     first = int(days[0]) if piece.first is None else days_since_epoch(piece.first)
@@ -129,9 +125,7 @@ class _ChartReader:
         self._stamps, self._values = points.stamps, points.values
 
     def read(self) -> ChartColumns:
-        """The rows of the body, by the vectorised path; points that it finds unusual are judged one by one and put
-        back, or dropped.
-        """
+        """The rows of the body, vectorised; unusual points are judged one by one and put back, or dropped."""
         self._window = self._with_now(self._window)
         accepted, unusual = self._sort_out()
         if unusual.size:
@@ -143,9 +137,7 @@ class _ChartReader:
         return self._result
 
     def _sort_out(self) -> tuple[Mask, npt.NDArray[np.intp]]:
-        """Which points are accepted, and the positions of those that need a closer look; the others are no fault and no
-        row, and are counted in the order of the specification.
-        """
+        """Accepted points, and positions of unusual ones; the rest is counted in the specification's order."""
         stamps, price, window = self._stamps, self._values[0], self._window
         usual = np.ones(len(stamps), bool)
         usual[list(self._points.unusual)] = False
@@ -170,9 +162,7 @@ class _ChartReader:
         return good
 
     def _with_now(self, window: Window) -> Window:
-        """For a foreign file: its last point is "now" unless it stands at midnight exactly, since the time of its
-        answer is unknown.
-        """
+        """The last point of a foreign file, whose answer has no known time, is "now" unless at midnight."""
         if not self._result.piece.is_foreign:
             return window
         good = self._has_good_stamp()

@@ -1,6 +1,4 @@
-"""What a point of history must keep, derived from the contract of the daily fact; made at launch, shipped to
-workers.
-"""
+"""What a point of history must keep, by the contract of the daily fact; made at launch, shipped to workers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -59,9 +59,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A point that may stand for its day: stamp in milliseconds, and price, market cap and volume as doubles or
-    None.
-    """
+    """A point that may stand for its day: stamp in milliseconds; price, market cap and volume or None."""
 
     stamp: int
     values: tuple[float | None, ...]

@@ -170,9 +170,7 @@ class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
 
 
 def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
-    """The charts of one asset, each day in one of them only: in the one that was landed last. The other rows are
-    superseded.
-    """
+    """The charts of one asset, each day only in the one landed last. The other rows are superseded."""
     if len(charts) < 2 or _are_disjoint(charts):
         return list(charts)
     taken: set[int] = set()

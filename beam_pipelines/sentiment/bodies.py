@@ -40,9 +40,7 @@ def _entries(document: Any) -> list[Any] | BodyFault:
 
 
 def _csv_entry(line: str) -> Any:
-    """A line in the form of the API, without a class; a line of another form stays a list of its cells, and is
-    refused.
-    """
+    """A line in the form of the API, without a class; another line stays a list of cells, and is refused."""
     cells = [cell.strip() for cell in line.split(",")]
     if len(cells) != 2:
         return cells

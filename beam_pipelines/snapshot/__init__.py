@@ -1,3 +1,1 @@
-"""The market snapshot kernel: pages of ``/coins/markets`` in, validated columns, rejects and CSV out. Only
-``transform`` knows Beam.
-"""
+"""The market snapshot kernel: pages of ``/coins/markets`` in, columns, rejects and CSV out, without Beam."""

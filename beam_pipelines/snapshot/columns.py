@@ -1,6 +1,4 @@
-"""Records of a page as typed columns: the vectorised path. It converts what is usual and names the rows that are
-not.
-"""
+"""Records of a page as typed columns, vectorised: it converts what is usual and names the rows that are not."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -96,9 +94,7 @@ class ColumnBuilder:
             self._suspects.update(position for position, value in enumerate(values) if fault_of(value, column))
 
     def _numbers(self) -> Doubles:
-        """The block of doubles, with bounds checked; NumPy reads None as NaN, but also texts and bools, hence the look
-        at the types.
-        """
+        """The block of doubles, in bounds; NumPy reads None as NaN, but also texts and bools, hence the types."""
         rules, found = self._rules, self._of_type("FLOAT64")
         block = np.full((len(rules.number_columns), self._height), np.nan)
         flat = list(chain.from_iterable(values for _, values in found))

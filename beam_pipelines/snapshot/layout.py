@@ -48,9 +48,7 @@ class Layout:
 
 
 def lay_out(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
-    """The layout of a page and the record of each row; None for a row that is no object, repeats a field or lacks a
-    required one.
-    """
+    """The layout of a page and each row's record; None for no object, a repeated or a lacking required field."""
     return _lay_out_uniform(rows, rules) or _lay_out_mixed(rows, rules)
 
 

@@ -71,9 +71,7 @@ class _PageReader:
         self._result = PageColumns(rejects.batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
 
     def read(self) -> PageColumns:
-        """The columns of the page, by the vectorised path; rows that it finds unusual are judged one by one and put
-        back, or dropped.
-        """
+        """The columns of the page, vectorised; unusual rows are judged one by one and put back, or dropped."""
         for position, record in enumerate(self._records):
             if record is None:
                 self._judge(position)

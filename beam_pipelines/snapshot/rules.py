@@ -1,6 +1,4 @@
-"""What a row of ``/coins/markets`` must keep, derived from the contract of the fact table; made at launch, shipped to
-workers.
-"""
+"""What a row of ``/coins/markets`` must keep, by the contract of the fact; made at launch, shipped to workers."""
 
 import re
 from dataclasses import dataclass
@@ -92,9 +90,7 @@ class MarketRules:
         return number_bounds(self.number_columns)
 
     def is_known(self, field: str) -> bool:
-        """Whether a field of the body is stored, deliberately ignored, or a price change over a window that is not
-        stored.
-        """
+        """Whether a field is stored, deliberately ignored, or a price change over a window that is not stored."""
         return (
             field in self.column_of_field
             or field in self.contract.ignored_source_fields

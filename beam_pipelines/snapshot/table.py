@@ -1,6 +1,4 @@
-"""Pages of one snapshot merged into one batch file: each asset once, rejects beside it, and a report of what was
-read.
-"""
+"""Pages of one snapshot merged into one batch file: each asset once, rejects beside it, and a report."""
 
 from collections import Counter
 from dataclasses import dataclass
