@@ -1,6 +1,4 @@
-"""Table contracts (ODCS v3) and everything that is derived from them: one file says what a table is, nothing else
-repeats it.
-"""
+"""Table contracts (ODCS v3) and what is derived from them: one file says what a table is, nothing else repeats it."""
 
 from coinbeam.contracts.model import Column, Contract, Rule, Severity, Stage, load_all, load_contract
 

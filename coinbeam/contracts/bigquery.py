@@ -34,7 +34,6 @@ def table(contract: Contract, full_name: str, *, constraints: bool = True) -> bi
     """The table as the API creates it; the same content as :func:`ddl`.
 
     Args:
-        contract: what the table is.
         full_name: ``project.dataset.table``.
         constraints: leave out the key (NOT ENFORCED) where the warehouse rejects it, as the emulator does.
     """
@@ -62,7 +61,6 @@ def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
     datasets.
 
     Args:
-        contract: the table.
         dataset: real name of the dataset, with the project where wanted.
         constraints: leave out the key (NOT ENFORCED) where the warehouse rejects the clause, as the emulator does.
     """
@@ -83,9 +81,7 @@ def view_ddl(contract: Contract, dataset: str, query: str) -> str:
     """``CREATE OR REPLACE VIEW`` with descriptions and labels; the columns of the query are taken by name.
 
     Args:
-        contract: the view.
         dataset: real name of the dataset, with the project where wanted.
-        query: what it shows.
     """
     names = ", ".join(column.name for column in contract.columns)
     columns = ",\n  ".join(f"{c.name} OPTIONS (description = {literal(described(c))})" for c in contract.columns)

@@ -1,6 +1,4 @@
-"""The data dictionary: ``docs/data_dictionary.md``, rendered from the contracts by ``coinbeam contracts dictionary
---write``.
-"""
+"""The data dictionary, ``docs/data_dictionary.md``: what ``coinbeam contracts dictionary --write`` renders."""
 
 from coinbeam.contracts.model import Column, Contract, load_all
 from coinbeam.settings import ROOT

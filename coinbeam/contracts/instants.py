@@ -1,6 +1,4 @@
-"""ISO 8601 instants of the API as microseconds since the epoch: one at a time (the rule), and a column at once (the
-same rule, fast).
-"""
+"""ISO 8601 instants of the API as microseconds since the epoch: singly (the rule), and by column (the same, fast)."""
 
 import re
 from collections.abc import Sequence
@@ -33,9 +31,7 @@ _LAST_YEAR = to_micros(datetime.max.replace(tzinfo=UTC))
 
 
 def parse_micros(text: str) -> int | None:
-    """Microseconds since the epoch, or None when the text is no ISO 8601 instant with an offset in the years 1 to
-    9999.
-    """
+    """Microseconds since the epoch; None when the text is no ISO 8601 instant with an offset in the years 1 to 9999."""
     if not _INSTANT.fullmatch(text):
         return None
     try:
@@ -73,9 +69,7 @@ def parse_column(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
 
 
 def _has_usual_form(column: pa.Array, texts: Sequence[str | None]) -> bool:
-    """Whether every text has the length, the final Z and the colons of a usual instant; the cast checks all other
-    characters.
-    """
+    """Whether every text has the length, final Z and colons of a usual instant; the cast checks the rest."""
     if not set(map(len, filter(None, texts))) <= _USUAL_LENGTHS:
         return False
     buffer = column.buffers()[2]

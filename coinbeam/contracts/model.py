@@ -57,9 +57,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")  # a{2} of a regular expres
 
 
 class Granularity(StrEnum):
-    """Width of a partition. A table of one row a day and asset is partitioned by month: a job may change at most 4,000
-    partitions.
-    """
+    """Width of a partition. A table of one row a day and asset has months: a job changes at most 4,000 partitions."""
 
     DAY = "day"
     MONTH = "month"
@@ -85,15 +83,10 @@ class Column:
     """One column.
 
     Attributes:
-        name: column name, the same in BigQuery, Arrow and CSV.
         type: BigQuery type, one of ``COLUMN_TYPES``.
-        description: what it means.
-        unit: what one unit of it is.
-        required: never null.
         source: field of the API body, or None.
         in_files: False when the publish statement fills it.
         minimum: smallest accepted value; ``exclusive_minimum`` refuses the bound itself.
-        maximum: largest accepted value.
         max_length: longest accepted text, in characters.
         accepted: accepted values, empty when any.
         reports: the jobs whose reports count the column, as ``job`` or ``job.count``; their sum is its value.
@@ -123,11 +116,7 @@ class Rule:
         name: unique within the table.
         query: a SELECT of one number; ``{table}`` stands for the table under audit, see also ``PLACEHOLDERS``.
         operator: how the number is compared with ``threshold``: ``=``, ``>``, ``>=``, ``<`` or ``<=``.
-        threshold: a number.
-        severity: what a failure does.
-        description: what the rule protects.
         sample: a SELECT of one text column that names failing keys, or empty.
-        stage: when it runs.
     """
 
     name: str
@@ -151,9 +140,7 @@ class Rule:
 
 
 def fill(sql: str, values: Mapping[str, str]) -> str:
-    """The SQL of a rule with its placeholders replaced; what has no value stays, and braces of regular expressions are
-    the rule's own.
-    """
+    """The SQL of a rule with its placeholders replaced; braces without a value, as in regular expressions, stay."""
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), sql)
 
 
@@ -163,18 +150,13 @@ class Contract:
 
     Attributes:
         dataset: logical dataset: ``crypto_data``, ``crypto_marts`` or ``crypto_ops``; settings give its real name.
-        name: table name.
         version: version of the contract, written into every rejected record.
-        columns: in order.
         rules: rules of the ``quality`` section; those that follow from columns and key are added by
             ``coinbeam.quality``.
-        clustering: clustering columns, in order.
         ignored_source_fields: fields of the API body that are known and deliberately not stored.
         freshness_hours: age of the newest row from which the table is stale, a warning; None when nothing is promised.
         freshness_limit_hours: age from which staleness is an error, or None.
         freshness_column: the instant or date by which the age is judged, or None.
-        partition_granularity: width of a partition.
-        is_view: True for a view.
     """
 
     dataset: str

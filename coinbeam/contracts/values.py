@@ -74,9 +74,7 @@ def number_bounds(columns: Sequence[Column]) -> tuple[Doubles, Doubles]:
 
 
 def smallest_number(column: Column) -> float:
-    """The smallest double that the column accepts; an exclusive minimum is the next double above it, which is the same
-    set of doubles.
-    """
+    """The smallest double that the column accepts: above an exclusive minimum, the next double."""
     if column.exclusive_minimum is not None:
         return float(np.nextafter(column.exclusive_minimum, np.inf))
     return -_LARGEST if column.minimum is None else float(column.minimum)

@@ -64,7 +64,6 @@ def outcome(plan: BatchPlan, tasks: Iterable[TaskEnd], errors: Mapping[str, str 
     """Judge a batch by the states of its tasks.
 
     Args:
-        plan: the batch.
         tasks: its tasks that ended; the last one before the record is ``verify``.
         errors: the error of each failed task, by name.
     """

@@ -52,8 +52,7 @@ class SnapshotForm(Form):
     quote_currency: QuoteCurrency
     runner: RunnerChoice
     replay_date: date | None = Field(
-        title="Replay date",
-        description="A past day whose landed pages are read again. Empty: the present interval.",
+        title="Replay date", description="A past day whose landed pages are read again. Empty: the present interval."
     )
     replay_batch: str | None = Field(
         title="Replay batch",
@@ -68,8 +67,7 @@ class SnapshotForm(Form):
         description="A glob of API bodies to read instead of the API. Only into a local warehouse.",
     )
     dry_run: bool = Field(
-        title="Dry run",
-        description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed.",
+        title="Dry run", description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed."
     )
 
 
@@ -77,19 +75,16 @@ class BackfillForm(Form):
     """What may be asked of a backfill."""
 
     assets: str | None = Field(
-        title="Asset ids",
-        description="CoinGecko ids, separated by commas. Empty: the top N of the newest snapshot.",
+        title="Asset ids", description="CoinGecko ids, separated by commas. Empty: the top N of the newest snapshot."
     )
     top_n: TopN = Field(title="Top N", description="How many assets by market cap, when no ids are given.")
     from_date: date | None = Field(
-        title="From",
-        description="First day. Empty: as far back as one call of the plan reaches; for files everything.",
+        title="From", description="First day. Empty: as far back as one call of the plan reaches; for files everything."
     )
     to_date: date | None = Field(title="To", description="Last day, included. Empty: the newest closed day.")
     quote_currency: QuoteCurrency
     only_gaps: bool = Field(
-        title="Only gaps",
-        description="Ask only for days that have no row and that the source was never asked for.",
+        title="Only gaps", description="Ask only for days that have no row and that the source was never asked for."
     )
     source: str | None = Field(
         title="Files to read",
@@ -106,8 +101,7 @@ class BackfillForm(Form):
         description="Most calls that backfills spend on one UTC day. The month's plan is a bound of its own.",
     )
     dry_run: bool = Field(
-        title="Dry run",
-        description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop.",
+        title="Dry run", description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop."
     )
 
 
@@ -116,18 +110,12 @@ class IndexForm(Form):
 
     runner: RunnerChoice
     source: str | None = Field(
-        title="Files to read",
-        description="A glob of landed bodies or CSV files (date,fng) to read instead of asking.",
+        title="Files to read", description="A glob of landed bodies or CSV files (date,fng) to read instead of asking."
     )
 
 
 def form_defaults(form: type[Form], settings: Settings) -> dict[str, Any]:
-    """What each field of a form is when nobody fills it: what the settings say, or empty.
-
-    Args:
-        form: the form.
-        settings: of the environment.
-    """
+    """What each field of a form is when nobody fills it: what the settings say, or empty."""
     market = settings.market
     said = {
         "runner": settings.runner.value,

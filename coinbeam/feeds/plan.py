@@ -28,16 +28,13 @@ class BatchPlan:
     """What the tasks of a run know of their batch; small, JSON-ready, without secrets.
 
     Attributes:
-        batch_id: the batch.
         run_id: the run, see `run_identity`.
         snapshot_at: ISO 8601 instant that the batch stands for; its date is the last one of the rows.
         first_date: ISO 8601 first date of the rows.
         mode: fetch, replay or gap.
         reason: why this mode, in a sentence.
         universe: label of the selection.
-        quote_currency: currency of all prices.
         source_id: key of ``source_dim``; None for a gap, and for files and landed pages, which know it themselves.
-        runner: local or dataflow.
         started_at: ISO 8601 instant of the plan.
         banner: what a person must not overlook, or empty.
     """

@@ -18,11 +18,7 @@ from coinbeam.sources.registry import ALTERNATIVE_ME
 
 @dataclass(frozen=True, kw_only=True)
 class SentimentPlan(BatchPlan):
-    """The plan of a batch: all days of the index up to the day of its run.
-
-    Attributes:
-        options: options of the job.
-    """
+    """The plan of a batch: all days of the index up to the day of its run."""
 
     feed: ClassVar[Feed] = SENTIMENT
 
@@ -37,8 +33,6 @@ class SentimentSteps(BatchSteps[SentimentPlan]):
 
         Args:
             scheduled: logical instant of the run; its UTC day names the batch.
-            run_id: the run.
-            runner: local or dataflow.
             files: a glob of bodies to read instead of asking; empty for none.
         """
         instant = interval_start(scheduled, Period.DAILY)
@@ -60,9 +54,7 @@ class SentimentSteps(BatchSteps[SentimentPlan]):
         )
 
     def _scope(self, batch: Batch) -> str:
-        """Only what is new or was revised changes hands, so that a batch is visible when the index holds each of its
-        values.
-        """
+        """Only what is new or revised changes hands: a batch is visible when the index holds each of its values."""
         staged = self.staging(batch).name(self.staged(batch)[0])
         same = "CONCAT(CAST(date AS STRING), ' ', CAST(value AS STRING))"
         return f"{same} IN (SELECT {same} FROM `{staged}`)"

@@ -1,6 +1,4 @@
-"""The steps that every kind of batch takes: stage, audit, publish, verify, record. The DAGs give them their order and
-their retries.
-"""
+"""The steps of every kind of batch: stage, audit, publish, verify, record. The DAGs give them order and retries."""
 
 import json
 from collections.abc import Mapping
@@ -46,14 +44,7 @@ PlanT = TypeVar("PlanT", bound=BatchPlan)
 
 
 class BatchSteps(Generic[PlanT]):
-    """The steps of one batch.
-
-    Args:
-        settings: the environment.
-        warehouse: BigQuery; made from the settings when left out.
-        bucket: Cloud Storage; made from the settings when left out.
-        clock: source of "now".
-    """
+    """The steps of one batch; warehouse and bucket are made from the settings when left out."""
 
     def __init__(
         self,
@@ -237,9 +228,7 @@ class BatchSteps(Generic[PlanT]):
         return row
 
     def reports(self, plan: PlanT, ending: Ending) -> dict[str, dict[str, Any]]:
-        """The reports of this run by job. A job that did not succeed may have left one in an earlier run of the batch,
-        which does not count.
-        """
+        """The reports of this run by job; one that a failed job left in an earlier run does not count."""
         done = [job for name, job in JOBS.items() if name in ending.succeeded]
         return {job.name: self.bucket.read_json(job.report_path(plan.batch.folder)) for job in done}
 

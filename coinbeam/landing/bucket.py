@@ -19,12 +19,7 @@ _REWRITE = "Run the batch again; it is written anew."
 
 
 class Bucket:
-    """The bucket of one environment.
-
-    Args:
-        settings: bucket name and, locally, the port of the emulator.
-        client: the Cloud Storage client; made from the settings when left out.
-    """
+    """The bucket of one environment; the client is made from the settings when left out."""
 
     def __init__(self, settings: Settings, client: Client | None = None) -> None:
         self.settings = settings

@@ -37,8 +37,6 @@ class LandedBody:
     """An API body as it came back from landing.
 
     Attributes:
-        uri: where it lies.
-        body: the exact bytes of the answer.
         landed_at: when it was landed, aware; whole seconds.
     """
 
@@ -103,8 +101,6 @@ def unpack(raw: bytes, uri: str, modified_at: datetime) -> LandedBody:
     """Read a landed object, or a foreign file, compressed or not.
 
     Args:
-        raw: the bytes of the object.
-        uri: where it lies.
         modified_at: last modification of the object: the moment of landing of a foreign file.
 
     Raises:

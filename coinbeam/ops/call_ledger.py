@@ -50,8 +50,6 @@ class Reservation:
         entry_id: key of its row.
         month: first day of the month that pays.
         source_id: the market that is asked.
-        job: the job.
-        batch_id: the batch that the calls are for.
         calls: how many, retries included.
     """
 
@@ -103,8 +101,6 @@ class CallLedger:
     """Reserves and settles calls in ``crypto_ops.api_call_budget``.
 
     Args:
-        warehouse: where the ledger is.
-        settings: the limits of plan and simulator.
         clock: source of "now", which names the month that pays.
         sleep: waits that many seconds between tries.
     """
@@ -147,8 +143,6 @@ class CallLedger:
         """Reserve calls of the present month, all that are needed or none.
 
         Args:
-            job: the job.
-            batch_id: the batch that the calls are for.
             calls: how many are needed without any retry.
             source_id: the market that is asked.
             headroom: more for retries, as far as the month has them.
@@ -185,7 +179,6 @@ class CallLedger:
         row.
 
         Args:
-            reservation: from `reserve`.
             spent: calls made, retries included.
 
         Raises:

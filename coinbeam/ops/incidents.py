@@ -24,12 +24,10 @@ class Failure:
     """A task that failed for good.
 
     Attributes:
-        dag_id: its DAG.
         task_id: the task; with DAG and error class it tells one incident from another.
         error_class: class of the error, or ``GAP``.
         title: one line for a person.
         message: what failed, why, and what to do next.
-        run_id: the run.
     """
 
     dag_id: str
@@ -45,10 +43,6 @@ class Incident:
     """An incident as it is on record.
 
     Attributes:
-        incident_id: its key.
-        dag_id: the DAG.
-        task_id: the task.
-        error_class: class of the error.
         title: one line for a person.
         opened_at: the first failure, aware.
         last_seen_at: the latest failure, aware.
@@ -68,12 +62,7 @@ class Incident:
 
 
 class Incidents:
-    """Opens, counts and closes incidents in ``crypto_ops.incident``.
-
-    Args:
-        warehouse: where they are recorded.
-        clock: source of "now".
-    """
+    """Opens, counts and closes incidents in ``crypto_ops.incident``."""
 
     def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
         self._warehouse, self._clock = warehouse, clock

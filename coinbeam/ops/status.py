@@ -26,8 +26,6 @@ class Block:
     """One table of the status.
 
     Attributes:
-        title: its name.
-        columns: names, in order.
         rows: values by name.
         nothing: what no rows mean, in words.
     """
@@ -39,12 +37,7 @@ class Block:
 
 
 class Status:
-    """Reads the state; a table that does not exist yet is told as such and is no error.
-
-    Args:
-        warehouse: what is looked at.
-        clock: source of "now".
-    """
+    """Reads the state; a table that does not exist yet is told as such and is no error."""
 
     def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
         self._warehouse, self._clock = warehouse, clock
@@ -194,9 +187,6 @@ def open_rejects(
     """How many records each batch refused in its latest run, by reason.
 
     Args:
-        warehouse: what is looked at.
-        batch: only this batch.
-        reason: only this reason.
         limit: at most so many pairs of batch and reason.
     """
     table = warehouse.table(load_contract("rejected_record"))

@@ -119,8 +119,6 @@ class Auditor:
     """Runs rules and appends their results.
 
     Args:
-        warehouse: where the tables are.
-        audit: which batch, run and stage.
         names: quoted names of tables by contract; those of the warehouse when left out.
     """
 
@@ -133,7 +131,6 @@ class Auditor:
         """Run the rules on one table.
 
         Args:
-            contract: whose rules they are.
             table: what ``{table}`` stands for: a backquoted name or a parenthesised subquery.
             rules: the rules; all numbers come from one query, and only if that fails each runs alone to find the
                 culprit.
@@ -237,10 +234,6 @@ def _together(queries: Sequence[str]) -> str:
 
 def refuse_if_blocked(results: Sequence[Result], stage: Stage = Stage.STAGING) -> None:
     """Stop the publish, or whoever would build on what was published.
-
-    Args:
-        results: of an audit.
-        stage: what was audited.
 
     Raises:
         PublishBlockedError: an error-level rule failed, or a rule could not run; the message names each with its

@@ -17,8 +17,6 @@ def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: 
     """Run the rules of published tables and append the results.
 
     Args:
-        warehouse: where the tables are.
-        contracts: the tables.
         audit: who asks; its dates limit the rows that are read. Tables without a partition are read whole.
     """
     auditor = Auditor(warehouse, audit)
@@ -40,11 +38,7 @@ def check_table(
     that.
 
     Args:
-        warehouse: where the table is.
-        auditor: runs the rules.
-        contract: the table.
         rows: the rows in question, a parenthesised subquery.
-        rules: what they must keep.
     """
     shape = shape_of(warehouse, contract)
     if any(result.blocks for result in shape):

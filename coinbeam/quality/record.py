@@ -39,8 +39,6 @@ class Selection:
     """Which rules are shown; None is any.
 
     Attributes:
-        table: table under audit.
-        rule: name of the rule.
         batch: only results of this batch.
         status: only rules that ended so at last.
         limit: at most so many rules.
@@ -58,10 +56,6 @@ def rule_histories(warehouse: Warehouse, chosen: Selection) -> list[dict[str, An
 
     ``trend`` holds the last values, newest first, ``-`` where a rule could not run; ``last_failure`` and what follows
     it tell of the last result that did not pass.
-
-    Args:
-        warehouse: where the results are.
-        chosen: which rules.
     """
     parameters = [
         bigquery.ScalarQueryParameter(name, "STRING", value)

@@ -28,9 +28,7 @@ def rules_of(contract: Contract, columns: Iterable[Column], stage: Stage = Stage
     section.
 
     Args:
-        contract: the table.
         columns: the columns that the audited table has; staging lacks those filled on publish.
-        stage: staging or published.
     """
     present = list(columns)
     names = {column.name for column in present}

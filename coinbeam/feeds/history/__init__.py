@@ -1,3 +1,1 @@
-"""Backfills: years of daily history in pieces, gathered in batches, planned once and worked off in as many runs as the
-budget takes.
-"""
+"""Backfills: years of daily history in pieces and batches, planned once, worked off in runs as the budget allows."""

@@ -1,6 +1,4 @@
-"""Coverage of the daily history: for each asset the days that have a row, and the gaps, by whether the source was ever
-asked for them.
-"""
+"""Coverage of the daily history: for each asset the days with a row, and the gaps, whether ever asked for or not."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ class Gap:
     """A stretch of days without a row.
 
     Attributes:
-        first: first day.
         last: last day, included.
         is_known: the source was asked for these days and has none: asking again would cost a call and bring nothing.
     """
@@ -42,8 +39,6 @@ class AssetCoverage:
     """What there is of an asset between two days.
 
     Attributes:
-        asset_id: CoinGecko id.
-        first: first day looked at.
         last: last day looked at, included.
         history_days: days with a row of daily history.
         snapshot_days: days without one that have a snapshot, which the marts take instead.
@@ -64,11 +59,7 @@ class AssetCoverage:
 
 
 class Coverage:
-    """Reads the coverage from the facts and the ledger of backfills.
-
-    Args:
-        warehouse: where they are.
-    """
+    """Reads the coverage from the facts and the ledger of backfills."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -78,9 +69,6 @@ class Coverage:
 
         Args:
             assets: ids; all that have any daily history when empty.
-            quote_currency: currency of the rows.
-            first: first day.
-            last: last day.
         """
         history = self._days(DAILY_FACT, "date", assets, quote_currency, first, last)
         snapshots = self._days(SNAPSHOT_FACT, "snapshot_date", assets or sorted(history), quote_currency, first, last)
@@ -125,7 +113,6 @@ def coverage(
     """The coverage of one asset.
 
     Args:
-        asset_id: CoinGecko id.
         between: first and last day, included.
         history: days with a row of daily history.
         snapshots: days with a snapshot.

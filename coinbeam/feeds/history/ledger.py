@@ -20,12 +20,7 @@ _SETTLED = ("published", "empty")
 
 
 class PieceLedger:
-    """Reads and writes the ledger.
-
-    Args:
-        warehouse: where it is.
-        clock: dates its rows.
-    """
+    """Reads and writes the ledger."""
 
     def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
         self._warehouse, self._clock, self._contract = warehouse, clock, load_contract(LEDGER)
@@ -62,13 +57,7 @@ class PieceLedger:
         self._write(self._row(piece, plan.backfill_id, plan.batch_id, failed) for piece in pieces)
 
     def settle(self, plan: HistoryPlan, reported: Iterable[Mapping[str, Any]], ending: Ending) -> None:
-        """Record what became of the pieces of a batch.
-
-        Args:
-            plan: the batch.
-            reported: the entries of the job's report, one for each piece.
-            ending: how the batch ended.
-        """
+        """Record what became of the pieces of a batch, one entry of its job's report for each."""
         self._write(self._settled_row(plan, piece, ending) for piece in reported if piece["first"])
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:

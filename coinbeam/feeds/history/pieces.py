@@ -35,8 +35,6 @@ class HistoryPiece:
 
     Attributes:
         asset_id: CoinGecko id.
-        quote_currency: currency of prices, lower case.
-        first: first day.
         last: last day, included.
     """
 
@@ -170,9 +168,6 @@ def pieces(asset_id: str, quote_currency: str, first: date, last: date, piece_da
     long ago. Only the first and the last piece are cut short.
 
     Args:
-        asset_id: CoinGecko id.
-        quote_currency: currency of prices.
-        first: first day.
         last: last day, included.
         piece_days: most days of one piece; 365 stands for a calendar year, leap years included.
 
@@ -233,7 +228,6 @@ def newest_closed_day(now: datetime, history: HistorySettings) -> date:
     """The newest day whose 00:00 point is settled.
 
     Args:
-        now: the present instant, aware.
         history: says how long after midnight the source needs. Source of its default, 35 minutes: the API's
             documentation of market_chart.
     """
@@ -251,8 +245,6 @@ def reach(coingecko: CoinGeckoSettings, first: date, now: datetime) -> date:
 
     Args:
         coingecko: the plan, and those that could replace it.
-        first: the first day that is wanted.
-        now: the present instant, aware.
 
     Raises:
         SettingsError: the plan does not reach back to ``first``; the text names the smallest plan that does.
@@ -286,9 +278,7 @@ def further_plan(coingecko: CoinGeckoSettings, first: date, now: datetime) -> st
 
 
 def intervals(days: Iterable[date]) -> list[str]:
-    """Days in order as few texts: ``2020-11-08`` for a single one, ``2020-11-24/2020-11-26`` (ISO 8601) for a
-    stretch.
-    """
+    """Days in order as few texts: ``2020-11-08`` for one, ``2020-11-24/2020-11-26`` (ISO 8601) for a stretch."""
     stretches: list[list[date]] = []
     for day in days:
         if stretches and stretches[-1][1] + _DAY == day:

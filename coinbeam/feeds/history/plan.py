@@ -59,14 +59,10 @@ class BackfillPlan:
     """What a run does; JSON-ready, without secrets.
 
     Attributes:
-        backfill_id: the backfill.
         batches: arguments of the batches of this run: ``batch`` and the job's ``options``.
         batches_settled: batches of the backfill that are done.
         batches_waiting: batches that wait for a later day's calls.
         what: the assets, or the files, in words.
-        first_date: ISO 8601.
-        last_date: ISO 8601.
-        estimate: what is left.
         banner: what a person must not overlook, or empty.
     """
 

@@ -42,14 +42,7 @@ Batches = Mapping[str, list[HistoryPiece]]
 
 
 class BackfillPlanner:
-    """Plans backfills; only `write_plan` changes anything.
-
-    Args:
-        settings: the environment.
-        warehouse: facts and ledgers.
-        bucket: landing and written plans.
-        clock: source of "now".
-    """
+    """Plans backfills; only `write_plan` changes anything."""
 
     def __init__(self, settings: Settings, warehouse: Warehouse, bucket: Bucket, clock: Clock = utc_now) -> None:
         self.settings, self._warehouse, self._bucket, self._clock = settings, warehouse, bucket, clock
@@ -180,9 +173,7 @@ class BackfillPlanner:
         return today
 
     def _rate(self, source_id: str) -> float:
-        """Calls per minute of all batches of a backfill together: its share of the plan, so that snapshots keep
-        theirs.
-        """
+        """Calls per minute of all batches of a backfill together: its share of the plan; snapshots keep theirs."""
         limit = rate_limit(self.settings, source_id)
         return max(1.0, math.floor(limit * self.settings.history.rate_share))
 
@@ -272,9 +263,7 @@ class BackfillPlanner:
         )
 
     def write_plan(self, request: BackfillRequest) -> None:
-        """Write a plan down for all later runs, and enter its pieces into the ledger; a written plan is never
-        changed.
-        """
+        """Write a plan down for all later runs and enter its pieces into the ledger; a written plan never changes."""
         if request.files:
             return
         source_id = COINGECKO.answering(choose_source(self.settings).kind)
@@ -297,9 +286,7 @@ def _plan_path(backfill_id: str) -> str:
 
 
 def _cut(piece: HistoryPiece, ranges: Iterable[tuple[date, date]]) -> list[HistoryPiece]:
-    """A piece cut to the days that are wanted of it: one call from the first to the last of them; none when there are
-    none.
-    """
+    """A piece cut to its wanted days: one call from the first to the last of them; none when there are none."""
     inside = [
         (max(piece.first, first), min(piece.last, last))
         for first, last in ranges

@@ -22,8 +22,6 @@ class BackfillRequest:
     Attributes:
         assets: CoinGecko ids; empty when ``top_n`` chooses.
         top_n: the so many largest of the newest snapshot, when no ids are given.
-        quote_currency: currency of prices.
-        first: first day.
         last: last day, included.
         is_whole: everything that files hold; the days only bound what can be in them.
         calls_per_day: most calls that backfills spend on one UTC day.
@@ -61,11 +59,6 @@ class BackfillRequest:
 
 def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -> BackfillRequest:
     """What the trigger form asks for.
-
-    Args:
-        params: the fields of the form.
-        now: the present instant, aware.
-        settings: complete what the form leaves out.
 
     Raises:
         SettingsError: a field is wrong; the message names it.

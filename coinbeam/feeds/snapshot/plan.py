@@ -1,6 +1,4 @@
-"""The plan of a snapshot: whether the source may be asked, and what that costs in calls, minutes, rows, bytes and
-dollars.
-"""
+"""The plan of a snapshot: may the source be asked, and what does that cost in calls, minutes, rows, bytes, dollars."""
 
 import math
 from dataclasses import dataclass
@@ -97,7 +95,6 @@ def estimate(
 
     Args:
         settings: plan, page size, shards and prices.
-        universe: the selection of assets.
         calls_this_month: calls that the warehouse has on record for the month.
         fetches: False when landed pages are replayed: no call is made.
         per_minute: the rate limit, when it is not the plan's (the simulator's).
@@ -132,9 +129,7 @@ def page_calls(settings: Settings, universe: UniverseSpec) -> int:
 
 
 def market_pages(universe: UniverseSpec, per_page: int, assets: int = ASSETS_IN_MARKET) -> int:
-    """Pages that hold the rows of a selection; of the whole market or a category, as many as a market of so many assets
-    has.
-    """
+    """Pages of the rows of a selection; for the whole market or a category, of a market of so many assets."""
     return math.ceil(_rows(universe, assets) / per_page)
 
 
@@ -148,7 +143,6 @@ def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
     make.
 
     Args:
-        per_minute: the plan's limit.
         pages: calls of the fetch job.
         assets: calls of the assets job.
 
@@ -223,9 +217,6 @@ def mode_reason(mode: Mode, request: SnapshotRequest, now: datetime, *, was_begu
     """Why a batch has its mode, in a sentence.
 
     Args:
-        mode: from `decide_mode`.
-        request: the batch.
-        now: the present instant.
         was_begun: whether a part of the batch was landed.
     """
     at = format_instant(request.snapshot_at)

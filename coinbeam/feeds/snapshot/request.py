@@ -19,8 +19,6 @@ class SnapshotRequest:
 
     Attributes:
         snapshot_at: the scheduled instant, aware.
-        universe: the selection of assets.
-        quote_currency: currency of all prices.
         files: a glob of files to replay, or empty.
         landed: the batch to replay from its landing, or None; its name says the rest.
     """
@@ -48,9 +46,7 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     """What the trigger form asks for.
 
     Args:
-        params: the fields of the form.
         scheduled: the logical instant of the run; its interval is the batch when the form names none.
-        settings: the period of snapshots.
 
     Raises:
         SettingsError: a field is wrong; the message names it.
@@ -80,9 +76,7 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
 
 
 def _landed_request(params: Mapping[str, Any]) -> SnapshotRequest:
-    """The replay of a batch by its name, which says instant, currency and selection; its landing holds the pages of
-    just that selection.
-    """
+    """The replay of a batch by its name, which says instant, currency and selection, as does its landing."""
     name = parse_batch_id(params["replay_batch"])
     named = params["snapshot_at"] or params["replay_date"]
     if params["source"] or (named and parse_instant(named) != name.snapshot_at):

@@ -90,9 +90,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
         return chosen.kind, COINGECKO.answering(chosen.kind), chosen.banner or ""
 
     def _rates(self, request: SnapshotRequest, source_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
-        """The options that divide the rate limit between the two jobs, which run at the same time. Backfills have a
-        share of their own.
-        """
+        """The options that divide the rate limit, less the share of backfills, between the two parallel jobs."""
         shares = rate_shares(
             rate_limit(self.settings, source_id) * (1 - self.settings.history.rate_share),
             page_calls(self.settings, request.universe),
@@ -106,9 +104,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
         return CallLedger(self.warehouse, self.settings, self.clock).spent_this_month(COINGECKO.id)
 
     def prepare(self, plan: SnapshotPlan) -> list[str]:
-        """Lay out the batch and, for a fetch, write the assets whose details are known, and since when, for their
-        job.
-        """
+        """Lay out the batch; for a fetch, write for its job which assets have details, and since when."""
         changes = super().prepare(plan)
         if plan.mode == Mode.FETCH:
             table = self.warehouse.table(load_contract(ASSETS))
