@@ -226,6 +226,16 @@ class HistorySettings(_Section):
     fear_greed_url: HttpUrl = HttpUrl("https://api.alternative.me/fng/")
 
 
+class WitnessSettings(_Section):
+    """The second source that our prices are compared with."""
+
+    enabled: bool = False
+    url: HttpUrl = HttpUrl("https://api.coinpaprika.com/v1")
+    top_n: Annotated[int, Field(ge=1, le=2_000, description="Compared assets, by rank at the witness")] = 200
+    tolerance: Annotated[float, Field(gt=0, lt=1, description="Largest deviation, as a share of the witness's")] = 0.05
+    max_age_minutes: Annotated[float, Field(gt=0, description="Most minutes between the two observations")] = 90.0
+
+
 class SignalSettings(_Section):
     """Thresholds of the signals and movers in the marts. Signals describe; they advise nobody."""
 
@@ -375,6 +385,7 @@ class Settings(BaseSettings):
     coingecko: CoinGeckoSettings = CoinGeckoSettings()
     quality: QualitySettings = QualitySettings()
     history: HistorySettings = HistorySettings()
+    witness: WitnessSettings = WitnessSettings()
     signals: SignalSettings = SignalSettings()
     alerts: AlertSettings = AlertSettings()
     lineage: LineageSettings = LineageSettings()

@@ -206,6 +206,14 @@ def check_quality(table: TableOption = None, form: FormatOption = Format.TABLE) 
     raise typer.Exit(check_now(table, form))
 
 
+@quality.command("witness")
+def witness_quality(form: FormatOption = Format.TABLE) -> None:
+    """Compare the newest prices with those of CoinPaprika, and record the result; 1 when they could not be compared."""
+    from console.quality import check_witness
+
+    raise typer.Exit(check_witness(form))
+
+
 @app.command()
 def backfill(
     assets: Annotated[

@@ -4,8 +4,10 @@ from collections import Counter
 
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
+from coinbeam.landing.bucket import Bucket
 from coinbeam.quality import Audit, Result, check_published, newest_dates
 from coinbeam.quality.record import COLUMNS, Selection, rule_histories
+from coinbeam.quality.witness import Witness
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
 from console.output import Format, say, show
@@ -43,6 +45,25 @@ def check_now(table: str | None, form: Format, clock: Clock = utc_now) -> int:
         found = Counter(result.status.value for result in results)
         say(f"{run}: {', '.join(f'{count} {status}' for status, count in sorted(found.items()))}")
     return int(any(result.blocks for result in results))
+
+
+def check_witness(form: Format, clock: Clock = utc_now) -> int:
+    """Compare our newest prices with the witness, record and show the result.
+
+    Returns:
+        1 when nothing could be compared, else 0: a deviation is a warning.
+
+    Raises:
+        CoinbeamError: the witness is off, does not answer, or there is no snapshot.
+    """
+    settings = load_settings()
+    result = Witness(Warehouse(settings, clock=clock), Bucket(settings), clock).check(
+        f"manual__{format_instant(clock())}"
+    )
+    _show([result], form)
+    if form is Format.TABLE:
+        say(f"{result.status}: {result.message}")
+    return int(result.blocks)
 
 
 def _show(results: list[Result], form: Format) -> None:

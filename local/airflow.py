@@ -22,6 +22,7 @@ SNAPSHOT_DAG = "crypto_etl_dag"
 BACKFILL_DAG = "crypto_backfill_dag"
 FEAR_GREED_DAG = "fear_greed_dag"
 MARTS_DAG = "crypto_marts_dag"
+WITNESS_DAG = "price_witness_dag"
 RUN_TIMEOUT_SECONDS = 3_600.0
 _STOP_SECONDS = 10.0
 

@@ -59,6 +59,14 @@ class Bucket:
             )
         return self.uri(path)
 
+    def write_bytes(self, path: str, data: bytes) -> str:
+        """Write an object that must not exist yet, and return its URI."""
+        with self._answering():
+            self._bucket.blob(path).upload_from_string(
+                data, content_type="application/gzip", if_generation_match=0, **self._bounds
+            )
+        return self.uri(path)
+
     def read_text(self, path: str) -> str | None:
         """The text of an object, or None when there is none."""
         with self._answering():

@@ -85,6 +85,25 @@ ALTERNATIVE_ME = Source(
     endpoints=("fear_greed",),
     twin=ALTERNATIVE_ME_SIMULATOR.id,
 )
+COINPAPRIKA_SIMULATOR = Source(
+    "coinpaprika_simulator",
+    "CoinPaprika simulator",
+    "simulated",
+    "The simulated market as a second source shows it; only in local warehouses",
+    attribution="Simulated data, not market prices",
+)
+COINPAPRIKA = Source(
+    "coinpaprika",
+    "CoinPaprika",
+    "live",
+    "A witness of prices; no row of a fact comes from it",
+    "https://coinpaprika.com",
+    "Data provided by CoinPaprika",
+    hosts=("api.coinpaprika.com",),
+    calls_per_minute=60.0,
+    endpoints=("coinpaprika_tickers",),
+    twin=COINPAPRIKA_SIMULATOR.id,
+)
 FILES = Source("file", "Files brought by a user", "file", "API bodies that were not landed by this system")
 
 SOURCES: tuple[Source, ...] = (
@@ -93,6 +112,8 @@ SOURCES: tuple[Source, ...] = (
     COINGECKO_EXPORT,
     ALTERNATIVE_ME,
     ALTERNATIVE_ME_SIMULATOR,
+    COINPAPRIKA,
+    COINPAPRIKA_SIMULATOR,
     FILES,
 )
 """The rows of ``source_dim``. Attributions are those that the terms of each API ask for; alternative.me allows 60 calls

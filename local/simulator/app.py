@@ -12,13 +12,14 @@ from coinbeam.errors import SettingsError
 from local.simulator.answers import JSON, Answer, ApiError, key_missing, missing_parameter, plain_error
 from local.simulator.details import DetailFlags
 from local.simulator.faults import FaultOrder
-from local.simulator.gate import BASE_PATH, Gate, respond
+from local.simulator.gate import BASE_PATH, TICKERS_PATH, Gate, respond
 from local.simulator.history import Step
 from local.simulator.market import CHANGE_PERIODS
 from local.simulator.markets import MarketsQuery
 from local.simulator.rendering import to_json
 from local.simulator.sentiment import index_answer
 from local.simulator.service import SimulatedApi
+from local.simulator.tickers import ticker_rows
 
 MAX_PER_PAGE = 250
 
@@ -157,6 +158,12 @@ def _others(api: SimulatedApi) -> APIRouter:
     @router.get("/fng", include_in_schema=False)
     async def fear_and_greed(limit: Annotated[int, Query(ge=0)] = 1) -> Response:
         return _body(to_json(index_answer(api.market.catalogue.seed, api.now(), limit)))
+
+    @router.get(TICKERS_PATH)
+    async def tickers(quotes: str = "USD") -> Response:
+        if quotes != "USD":
+            raise ApiError(plain_error(400, "invalid quotes"))
+        return _body(to_json(ticker_rows(api.market.snapshot(api.now()))))
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -13,6 +13,7 @@ from local.simulator.service import SimulatedApi
 
 BASE_PATH = "/api/v3"
 _FNG_PATH = "/fng"
+TICKERS_PATH = "/v1/tickers"
 _COIN = re.compile(r"^/coins/(?!list$|markets$)[^/]+")
 
 
@@ -59,12 +60,12 @@ class Gate:
 
 
 def _api_path(scope: Scope) -> str | None:
-    """The path below the API's base, ``/fng`` for the other API; None for what is no API call."""
+    """The path below the API's base, ``/fng`` and ``/v1/tickers`` for the other APIs; None for what is no API call."""
     if scope["type"] != "http":
         return None
     path: str = scope["path"]
-    if path.rstrip("/") == _FNG_PATH:
-        return _FNG_PATH
+    if path.rstrip("/") in {_FNG_PATH, TICKERS_PATH}:
+        return path.rstrip("/")
     return path.removeprefix(BASE_PATH) if path.startswith(f"{BASE_PATH}/") else None
 
 

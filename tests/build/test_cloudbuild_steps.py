@@ -95,7 +95,10 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
         assert template["image"] == f"us-central1-docker.pkg.dev/{PROJECT}/coinbeam/{job.replace('_', '-')}:{RELEASE}"
         assert template["sdkInfo"] == {"language": "PYTHON"}
         assert template["metadata"]["parameters"]
-    assert "4 DAGs: crypto_backfill_dag, crypto_etl_dag, crypto_marts_dag, fear_greed_dag" in ended["check"].output
+    assert (
+        "5 DAGs: crypto_backfill_dag, crypto_etl_dag, crypto_marts_dag, fear_greed_dag, price_witness_dag"
+        in ended["check"].output
+    )
     assert "created table crypto_data.crypto_market_snapshot_fact" in ended["contracts"].output
     assert read_json(emulator, COMPOSER_BUCKET, "dags/coinbeam_release.json") == {"current": RELEASE, "previous": None}
     deployed = read_json(emulator, COMPOSER_BUCKET, f"dags/coinbeam_releases/{RELEASE}/config/deployment.json")

@@ -10,11 +10,11 @@ import pytest
 from coinbeam.batch.kinds import FEEDS
 from coinbeam.batch.tables import MARTS
 from coinbeam.settings import HistorySettings, load_settings
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, WITNESS_DAG
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database, one description
 
-DAGS = (BACKFILL_DAG, SNAPSHOT_DAG, MARTS_DAG, FEAR_GREED_DAG)
+DAGS = (BACKFILL_DAG, SNAPSHOT_DAG, MARTS_DAG, FEAR_GREED_DAG, WITNESS_DAG)
 BATCH_DAGS = (BACKFILL_DAG, SNAPSHOT_DAG, FEAR_GREED_DAG)
 FACTS = {feed.fact for feed in FEEDS if feed.feeds_marts}
 every_dag = pytest.mark.parametrize("name", DAGS)
@@ -56,7 +56,7 @@ def test_the_folder_parses_without_errors_without_beam_and_with_the_network_clos
     assert described["imported"] == []
 
 
-def test_the_folder_holds_four_dags(described: dict[str, Any]) -> None:
+def test_the_folder_holds_five_dags(described: dict[str, Any]) -> None:
     assert set(described["dags"]) == set(DAGS)
 
 
