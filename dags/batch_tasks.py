@@ -36,11 +36,8 @@ def fact_asset(table: str) -> Asset:
 
 
 def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
-    """What every DAG has besides its own name, schedule and form: tasks are bounded, their retries follow the class of
-    the error, and a failure is an alert.
-
-    Args:
-        macros: what the templates of this DAG use.
+    """What every DAG has besides its own name, schedule, form and macros: tasks are bounded, their retries follow the
+    class of the error, and a failure is an alert.
     """
     return {
         "catchup": False,
@@ -247,13 +244,7 @@ def staging_table(batch_id: str, table: str) -> str:
 
 
 def script_task(task_id: str, script: str, outlets: list[Asset] | None = None) -> ScriptOperator:
-    """Run one transaction; the SQL is rendered when the task runs and can be read in the UI.
-
-    Args:
-        task_id: name of the task.
-        script: a template.
-        outlets: assets that the transaction updates.
-    """
+    """Run one transaction; the SQL is rendered when the task runs and can be read in the UI."""
     limit = str(settings.warehouse.maximum_bytes_billed)  # of each statement; an INT64 of the API is text in JSON
     return ScriptOperator(
         task_id=task_id,

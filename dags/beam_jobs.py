@@ -38,14 +38,7 @@ _CONFLICT = 409
 
 
 def beam_job(job: JobSpec, options: Any, task_id: str = "", **kwargs: Any) -> "LocalJobOperator | DataflowJobOperator":
-    """The task of a job.
-
-    Args:
-        job: the job, whose name is also the task's unless ``task_id`` is given.
-        options: options of the job, or what gives them when the task runs.
-        task_id: name of the task.
-        **kwargs: what every operator takes.
-    """
+    """The task of a job, by default named after it; the options may be what gives them when the task runs."""
     operator = DataflowJobOperator if settings.runner is Runner.DATAFLOW else LocalJobOperator
     return operator(job=job.name, options=options, task_id=task_id or job.name, **kwargs)
 
@@ -58,25 +51,16 @@ class JobLineage:
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Inputs and outputs, told by the options of the job and the tasks after it."""
-        return job_lineage(
-            self.beam_job, dict(self.pipeline_options or {}), self._loaded_files(task_instance), settings
-        )
-
-    def _loaded_files(self, task_instance: Any) -> list[str]:
-        """What the tasks after this one load: the files of the job, named as the next lineage event names them."""
         task: Any = self
         loads = [after for after in task.downstream_list if isinstance(after, GCSToBigQueryOperator)]
         patterns = [pattern for load in loads for pattern in load.source_objects]
-        return list(task.render_template(patterns, task_instance.get_template_context(), task.get_template_env()))
+        # The files of the job, named as the next lineage event names them.
+        files = task.render_template(patterns, task_instance.get_template_context(), task.get_template_env())
+        return job_lineage(self.beam_job, dict(self.pipeline_options or {}), files, settings)
 
 
 class LocalJobOperator(JobLineage, BeamRunPythonPipelineOperator):
-    """The stock operator for ``python -m beam_pipelines.<job>``.
-
-    Args:
-        job: name of the entry module.
-        options: options of the job.
-    """
+    """The stock operator for ``python -m beam_pipelines.<job>``."""
 
     def __init__(self, *, job: str, options: Any, **kwargs: Any) -> None:
         super().__init__(
@@ -96,12 +80,7 @@ class LocalJobOperator(JobLineage, BeamRunPythonPipelineOperator):
 
 
 class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
-    """The stock operator for the Flex Template of a job, deferrable, with a job name that a retry finds again.
-
-    Args:
-        job: name of the entry module.
-        options: options of the job, which become the parameters of the template.
-    """
+    """The stock operator for the Flex Template of a job, deferrable, with a job name that a retry finds again."""
 
     template_fields = ("pipeline_options", *DataflowStartFlexTemplateOperator.template_fields)
 
@@ -172,14 +151,7 @@ class ReattachingHook(DataflowHook):
         return running[0]
 
     def jobs_named(self, name: str, project_id: str, location: str, state: str = "ALL") -> list[dict[str, Any]]:
-        """Jobs of a name, the newest first.
-
-        Args:
-            name: exactly.
-            project_id: their project.
-            location: their region.
-            state: ACTIVE, TERMINATED or ALL.
-        """
+        """Jobs of exactly this name, the newest first; the state is ACTIVE, TERMINATED or ALL."""
         request = self._jobs().list(projectId=project_id, location=location, name=name, filter=state)
         jobs = request.execute(num_retries=self.num_retries).get("jobs", [])
         return sorted(
@@ -206,13 +178,7 @@ class ReattachingHook(DataflowHook):
 
 
 def settle_calls(job: str, options: Mapping[str, Any]) -> None:
-    """Settle the calls that a finished job reserved; a ledger that cannot be reached must not fail a job that did its
-    work.
-
-    Args:
-        job: name of the entry module.
-        options: its options.
-    """
+    """Settle the calls that a finished job reserved; a ledger out of reach must not fail a job that did its work."""
     from coinbeam.landing.bucket import Bucket
     from coinbeam.ops.call_ledger import CallLedger
     from coinbeam.warehouse.client import Warehouse
@@ -227,14 +193,9 @@ def settle_calls(job: str, options: Mapping[str, Any]) -> None:
 
 
 def launch_request(job: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """The body of ``projects.locations.flexTemplates.launch`` for a job.
+    """The body of ``projects.locations.flexTemplates.launch`` for a job; options without a value are left out.
 
     Source: https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch
-
-    Args:
-        job: name of the entry module.
-        options: options of the job; those without a value are left out.
-        settings: the environment.
     """
     parameters = {name: str(value) for name, value in options.items() if value is not None}
     return {

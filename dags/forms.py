@@ -12,12 +12,7 @@ _SCHEMA = ("type", "format", "minimum", "maximum", "enum")
 
 
 def form_params(form: type[Form], settings: Settings) -> dict[str, Param]:
-    """The fields of a form with their types, bounds, choices and defaults.
-
-    Args:
-        form: the form.
-        settings: of the environment: what the defaults are, where jobs run, and which currency is its own.
-    """
+    """The fields of a form with their types, bounds, choices, and the defaults of the environment."""
     choices = {
         "runner": [settings.runner.value],
         "quote_currency": sorted({*CURRENCIES, settings.market.quote_currency}),

@@ -23,13 +23,7 @@ _ASKED = {"live", "simulator", "auto"}
 
 def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], settings: Settings) -> Any:
     """Inputs and outputs of a Beam job: it asks endpoints, whose answers it lands, or reads files; it writes the files
-    of the batch.
-
-    Args:
-        job: name of the entry module.
-        options: its options.
-        files: patterns of the files that the tasks after it load, as paths in the bucket.
-        settings: of the environment.
+    of the batch, given as the patterns that the tasks after it load, as paths in the bucket.
     """
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -46,24 +40,15 @@ def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], sett
 
 
 def endpoint_dataset(endpoint: str, source: str, settings: Settings) -> "Dataset":
-    """What a job asks.
-
-    Args:
-        endpoint: path of the API, e.g. ``coins/markets``.
-        source: live, simulator or auto; the last is told by its name, since only the job itself knows whom it asked.
-        settings: of the environment.
-    """
+    """The path of the API that a job asks; a source ``auto`` by its name, since only the job knows whom it asked."""
     if source == "auto":
         return _dataset(source, endpoint)
-    parts = urlsplit(_url(endpoint, source == "simulator", settings))
+    base = settings.simulator_url if source == "simulator" else str(settings.coingecko.limits.base_url)
+    url = f"{base.rstrip('/')}/{endpoint}"
+    if endpoint == "fng" and source != "simulator":
+        url = str(settings.history.fear_greed_url)
+    parts = urlsplit(url)
     return _dataset(f"{parts.scheme}://{parts.netloc}", parts.path.strip("/"))
-
-
-def _url(endpoint: str, is_simulated: bool, settings: Settings) -> str:
-    if endpoint == "fng" and not is_simulated:
-        return str(settings.history.fear_greed_url)
-    base = settings.simulator_url if is_simulated else str(settings.coingecko.limits.base_url)
-    return f"{base.rstrip('/')}/{endpoint}"
 
 
 def object_dataset(uri: str) -> "Dataset":

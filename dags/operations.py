@@ -69,13 +69,7 @@ def alert_failure(context: Any) -> None:
 
 
 def alert_gap(instance: Any, title: str, reason: str) -> None:
-    """Alert once that a batch could not honestly be filled, until a batch is published again.
-
-    Args:
-        instance: the task instance that found it.
-        title: one line.
-        reason: why nothing could be done.
-    """
+    """Alert once that a batch could not honestly be filled, until a batch is published again."""
     tell(Failure(instance.dag_id, PUBLISH_TASK, GAP, title, reason, instance.run_id))
 
 

@@ -5,14 +5,11 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
 from beam_pipelines.assets.bodies import is_list
 from beam_pipelines.assets.details import AssetDetails, read_details
 from beam_pipelines.assets.listing import ListedAsset, Listing
 from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
-from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 
@@ -79,7 +76,11 @@ class AssetTable(TableBuilder[str, AssetReport]):
                 details[found.asset_id] = found
         merged = {asset_id: found for asset_id, found in details.items() if asset_id in listing.assets}
         sink.refuse(listing.rejects + faults)
-        sink.rows(self._table(listing, merged, given.batch))
+        assets = sorted(listing.assets)
+        filled: dict[str, list[Any]] = {"status": [ACTIVE] * len(assets)}
+        filled |= {name: [getattr(listing.assets[asset], name) for asset in assets] for name in _LISTED}
+        filled |= {name: [getattr(merged.get(asset), name, None) for asset in assets] for name in _DETAILED}
+        sink.rows(assemble(arrow_schema(self.contract.file_columns), filled, given.batch))
         return AssetReport(
             rows_read=listing.rows_read,
             assets_listed=len(listing.assets),
@@ -90,11 +91,3 @@ class AssetTable(TableBuilder[str, AssetReport]):
             details_waiting=len(listing.assets.keys() - self._had_details - merged.keys()),
             rejects_by_reason=sink.rejects_by_reason,
         )
-
-    def _table(self, listing: Listing, details: Mapping[str, AssetDetails], batch: BatchManifest) -> pa.Table:
-        assets = sorted(listing.assets)
-        listed, detailed = [listing.assets[asset] for asset in assets], [details.get(asset) for asset in assets]
-        filled: dict[str, list[Any]] = {"status": [ACTIVE] * len(assets)}
-        filled |= {name: [getattr(asset, name) for asset in listed] for name in _LISTED}
-        filled |= {name: [getattr(found, name, None) for found in detailed] for name in _DETAILED}
-        return assemble(arrow_schema(self.contract.file_columns), filled, batch)

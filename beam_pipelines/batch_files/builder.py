@@ -49,15 +49,7 @@ class BatchInput(LandedBatch[Body]):
     def of(
         cls, landed: LandedBatch[Body], output: str, job: JobSpec, table: str, part: str = "*"
     ) -> "BatchInput[Body]":
-        """A batch with the names of its files.
-
-        Args:
-            landed: the batch.
-            output: folder of the files.
-            job: the job that writes them.
-            table: what the batch file loads.
-            part: stamp or name of the batch in the names of files.
-        """
+        """A batch with its files in ``output``: what loads ``table``, and rejects; ``part`` stamps their names."""
         csv, rejects = (f"{output}/{job.file(name, part)}" for name in (table, REJECTS))
         return cls(landed.batch, landed.bodies, csv, rejects, missing=landed.missing)
 
@@ -135,13 +127,7 @@ class TableBuilder(ABC, Generic[Body, Report]):
 
     @abstractmethod
     def build(self, given: BatchInput[Body], read: ReadBody, sink: BatchSink) -> Report:
-        """Write one batch: the same bodies give the same bytes.
-
-        Args:
-            given: the batch.
-            read: reads a body.
-            sink: takes rows and rejects.
-        """
+        """Write one batch: the same bodies give the same bytes."""
 
 
 def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:
@@ -166,13 +152,7 @@ def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:
 
 
 def assemble(schema: pa.Schema, filled: Mapping[str, pa.Array | Sequence[Any]], batch: BatchManifest) -> pa.Table:
-    """Rows in the columns and types of a contract.
-
-    Args:
-        schema: of the batch file.
-        filled: columns of one length, by name, as arrays or as Python values.
-        batch: fills the others.
-    """
+    """Columns of one length in the order and types of a contract; the batch fills those that are not given."""
     height = len(next(iter(filled.values())))
     columns = []
     for field in schema:

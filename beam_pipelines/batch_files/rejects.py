@@ -91,12 +91,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class RejectMaker:
-    """Makes the rejects of one batch.
-
-    Attributes:
-        batch: the batch.
-        contract: of the table that the records were meant for.
-    """
+    """Makes the rejects of one batch, whose records were meant for the table of the contract."""
 
     batch: BatchManifest
     contract: Contract

@@ -16,13 +16,7 @@ from beam_pipelines.landing.files import atomic_writer, read_page_body
 def write_landed(
     builder: TableBuilder[Any, Any], name_files: Callable[..., Any], *args: Any
 ) -> beam.PTransform[Any, Any]:
-    """`LandedBatch` to the report of the builder.
-
-    Args:
-        builder: makes the rows.
-        name_files: makes a `BatchInput` of a landed batch.
-        *args: what ``name_files`` takes besides.
-    """
+    """`LandedBatch` to the report of the builder; ``name_files`` makes a `BatchInput` of a batch and ``args``."""
     named = beam.Map(lambda landed: name_files(landed, *args))  # Beam does not see that any body will do
     return "Name files" >> named | WriteBatch(builder)
 
@@ -31,9 +25,6 @@ class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[Batch
     """`BatchInput` to the report of the builder; the files are there when a report is.
 
     Each file is written under a temporary name and renamed, so that a retry overwrites and no reader sees half a file.
-
-    Args:
-        builder: makes the rows.
     """
 
     def __init__(self, builder: TableBuilder[Any, Any]) -> None:
@@ -47,11 +38,7 @@ class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[Batch
 
 
 class WriteBatchFn(beam.DoFn):
-    """Streams the bodies of a batch through its builder into its files, and counts what became of the rows.
-
-    Args:
-        builder: makes the rows.
-    """
+    """Streams the bodies of a batch through its builder into its files, and counts what became of the rows."""
 
     def __init__(self, builder: TableBuilder[Any, Any]) -> None:
         super().__init__()

@@ -62,7 +62,8 @@ class Points:
 def read_points(body: bytes) -> Points | BodyFault:
     """The points in a body; never raises."""
     if is_export(body):
-        return _of_raw(_export_points(body))
+        lines = _LINE_END.split(body.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace"))
+        return _of_raw([_export_point(line.split(",")) for line in lines[1:] if line.strip()])
     return _read_buffers(body) or _read_document(body)
 
 
@@ -194,12 +195,6 @@ def _is_usual(point: RawPoint) -> bool:
         )
     except OverflowError:
         return False
-
-
-def _export_points(body: bytes) -> list[RawPoint]:
-    """The lines of an export, the header and empty lines left out."""
-    lines = _LINE_END.split(body.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace"))
-    return [_export_point(line.split(",")) for line in lines[1:] if line.strip()]
 
 
 def _export_point(cells: list[str]) -> RawPoint:

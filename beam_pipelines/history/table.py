@@ -123,9 +123,6 @@ class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
     """Builds the batch file of pieces of history, one asset after the other, in an order of its own.
 
     Memory holds the bodies of one asset.
-
-    Args:
-        rules: rules of the contract.
     """
 
     def __init__(self, rules: HistoryRules) -> None:
@@ -171,7 +168,8 @@ class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
 
 def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
     """The charts of one asset, each day only in the one landed last. The other rows are superseded."""
-    if len(charts) < 2 or _are_disjoint(charts):
+    filled = [chart.days for chart in charts if len(chart.stamps)]
+    if all(earlier[-1] < later[0] for earlier, later in pairwise(filled)):
         return list(charts)
     taken: set[int] = set()
     kept: dict[int, ChartColumns] = {}
@@ -180,11 +178,6 @@ def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
         kept[index] = _without(charts[index], np.array([day not in taken for day in days], bool))
         taken.update(days)
     return [kept[index] for index in range(len(charts))]
-
-
-def _are_disjoint(charts: Sequence[ChartColumns]) -> bool:
-    filled = [chart.days for chart in charts if len(chart.stamps)]
-    return all(earlier[-1] < later[0] for earlier, later in pairwise(filled))
 
 
 def _without(chart: ChartColumns, stays: Mask) -> ChartColumns:
@@ -219,13 +212,7 @@ def _table(chart: ChartColumns, batch: BatchManifest, rules: HistoryRules) -> pa
 
 
 def _piece_report(piece: PieceBody, chart: ChartColumns | None, kept: ChartColumns | None) -> PieceReport:
-    """What became of one piece; a gap is a day that its own body lacks, whichever body the row of the day comes from.
-
-    Args:
-        piece: the piece.
-        chart: its body, None when there is none.
-        kept: its rows that are in the batch file.
-    """
+    """What became of one piece; a gap is a day that its own body lacks, also when another body has a row for it."""
     days = np.empty(0, np.int64) if chart is None else chart.days
     counts = Counter[str]() if kept is None else kept.counts + Counter(rows_valid=len(kept.stamps))
     missing = missing_days(piece, days)

@@ -2,18 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-
-import pyarrow as pa
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
-from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import EARLIEST
@@ -105,7 +102,10 @@ class IndexTable(TableBuilder[str, IndexReport]):
                 else:
                     days[found.date] = found, landed.landed_at
         found_days = sorted(days)
-        sink.rows(self._table([days[day] for day in found_days], given.batch))
+        rows = [days[day] for day in found_days]
+        filled: dict[str, list[Any]] = {name: [getattr(value, name) for value, _ in rows] for name in _OF_ENTRY}
+        filled["ingested_at"] = [landed_at for _, landed_at in rows]
+        sink.rows(assemble(arrow_schema(self.contract.file_columns), filled, given.batch))
         span = (found_days[-1] - found_days[0]).days + 1 if found_days else 0
         absent = [day for day in (found_days[0] + _DAY * number for number in range(span)) if day not in days]
         missing = [day.isoformat() for day in absent if day not in NEVER_PUBLISHED]
@@ -124,22 +124,12 @@ class IndexTable(TableBuilder[str, IndexReport]):
             rejects_by_reason=sink.rejects_by_reason,
         )
 
-    def _table(self, rows: Sequence[tuple[IndexValue, datetime]], batch: BatchManifest) -> pa.Table:
-        filled = {name: [getattr(value, name) for value, _ in rows] for name in _OF_ENTRY}
-        filled["ingested_at"] = [landed_at for _, landed_at in rows]
-        return assemble(arrow_schema(self.contract.file_columns), filled, batch)
-
 
 def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue | Refused:
-    """Judge one entry: stamp, value and class, in this order.
+    """Judge one entry: stamp, value and class, in this order; a stamp after ``latest`` comes from the future.
 
     The newest entry, which says when the next one comes, is today's value and a value like any other: the index of a
     day is published at its beginning.
-
-    Args:
-        entry: an element of the index; everything in it is text.
-        contract: of the fact.
-        latest: later stamps come from the future, aware.
     """
     if not isinstance(entry, Mapping):
         return Refused("wrong_type", None, entry)

@@ -48,14 +48,7 @@ class MarketColumns:
 
 
 class ColumnBuilder:
-    """Builds the columns of one page.
-
-    Args:
-        layout: the fields of the page.
-        rules: rules of the contract.
-        landed_micros: moment of landing in microseconds since the epoch.
-        may_hold_nan: the parser of the page also reads NaN.
-    """
+    """Builds the columns of one page, whose parser may also read NaN."""
 
     def __init__(self, layout: Layout, rules: MarketRules, landed_micros: int, *, may_hold_nan: bool) -> None:
         self._layout = layout

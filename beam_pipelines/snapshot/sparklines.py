@@ -99,8 +99,13 @@ def _points(prices: Prices, *, flat: bool) -> Doubles | None:
     """The prices of one sparkline; empty for null, None when they are not finite numbers."""
     if prices is None:
         return np.empty(0)
-    if isinstance(prices, simdjson.Array):
-        return _lazy_points(prices, flat=flat)
+    if isinstance(prices, simdjson.Array):  # its numbers are finite by its parser
+        if not flat and simdjson.Array in set(map(type, prices)):
+            return None
+        try:
+            return np.frombuffer(prices.as_buffer(of_type="d"), np.float64)
+        except TypeError:
+            return None
     if not isinstance(prices, list) or not set(map(type, prices)) <= {int, float}:
         return None
     try:
@@ -108,13 +113,3 @@ def _points(prices: Prices, *, flat: bool) -> Doubles | None:
     except OverflowError:
         return None
     return points if np.isfinite(points).all() else None
-
-
-def _lazy_points(prices: simdjson.Array, *, flat: bool) -> Doubles | None:
-    """The same of a lazy array, whose numbers are finite by its parser."""
-    if not flat and simdjson.Array in set(map(type, prices)):
-        return None
-    try:
-        return np.frombuffer(prices.as_buffer(of_type="d"), np.float64)
-    except TypeError:
-        return None

@@ -52,9 +52,6 @@ class SnapshotTable(TableBuilder[str, SnapshotReport]):
     """Builds the batch file of a snapshot from its pages: each asset once, a top N cut to its N.
 
     Memory holds one page and the columns of the snapshot.
-
-    Args:
-        rules: rules of the contract.
     """
 
     def __init__(self, rules: MarketRules) -> None:
