@@ -124,9 +124,7 @@ class _KeyGuard:
     def _mask_message(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-        except (
-            Exception
-        ):  # a format that does not fit its arguments is reported by the handler, with the arguments as they are
+        except Exception:  # a format that does not fit its arguments: the handler reports it with them as they are
             text = f"{record.msg} {record.args!r}"
         if any(key in text for key in self.keys):
             record.msg, record.args = redact(text, *self.keys), ()

@@ -22,9 +22,7 @@ from yaml import YAMLError
 from coinbeam.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The shipped tree: ``config/``, ``sql/`` and ``dags/`` are siblings of this package in a checkout, in Composer and in
-a container.
-"""
+"""The shipped tree: checkout, Composer and container have ``config/``, ``sql/`` and ``dags/`` beside this package."""
 
 STATE = ROOT / ".coinbeam"
 """Everything that a run on one machine leaves behind: emulator data, Airflow's home, logs, process ids."""

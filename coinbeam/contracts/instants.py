@@ -10,9 +10,7 @@ import pyarrow.compute as pc
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
-"""The day of Bitcoin's first block: no market is older, so an older stamp is a fault, such as seconds where
-milliseconds belong.
-"""
+"""The day of Bitcoin's first block: no market is older; an older stamp is a fault, such as seconds for milliseconds."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
@@ -63,7 +61,8 @@ def parse_column(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:
         instants = column.cast(_INSTANT_TYPE)
     except pa.ArrowInvalid:
         return _parse_singly(texts)
-    if len(instants) > instants.null_count and not _within_years(instants):
+    micros = np.asarray(instants.cast(pa.int64()).drop_null())
+    if micros.size and (micros.min() < _FIRST_YEAR or micros.max() > _LAST_YEAR):  # Python and BigQuery know no others
         return _parse_singly(texts)
     return instants, []
 
@@ -76,12 +75,6 @@ def _has_usual_form(column: pa.Array, texts: Sequence[str | None]) -> bool:
     data = b"" if buffer is None else buffer.to_pybytes()
     present = len(texts) - column.null_count
     return bool(data.count(b"Z") == present and data.count(b":") == 2 * present)
-
-
-def _within_years(instants: pa.Array) -> bool:
-    """Whether all instants lie in the years that Python and BigQuery know."""
-    micros = np.asarray(instants.cast(pa.int64()).drop_null())
-    return bool(micros.min() >= _FIRST_YEAR and micros.max() <= _LAST_YEAR)
 
 
 def _parse_singly(texts: Sequence[str | None]) -> tuple[pa.Array, list[int]]:

@@ -34,9 +34,7 @@ from pydantic import ValidationError
 from coinbeam.errors import ContractError
 from coinbeam.settings import ROOT
 
-_LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # ten times faster where libyaml is there; every job reads the contracts
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster; every job reads the contracts
 
 SQL_ROOT = ROOT / "sql"
 """One folder per dataset, one folder per table below it."""
@@ -351,55 +349,35 @@ def _custom(item: Any) -> dict[str, Any]:
 
 def _check(contract: Contract, path: Path) -> None:
     """Refuse what the standard allows but a table here must not lack."""
-    faults = (
-        [f"the table is named {contract.name!r}, its folder {path.parent.name!r}"]
-        if contract.name != path.parent.name
-        else []
-    )
+    folder, columns, rules = path.parent, contract.columns, contract.rules
+    partition = contract.by_name.get(contract.partition_column or "")
+    faults = []
+    if contract.name != folder.name:
+        faults.append(f"the table is named {contract.name!r}, its folder {folder.name!r}")
+    faults += [f"column {c.name} has no {w}" for c in columns for w in ("description", "unit") if not getattr(c, w)]
+    types = sorted(COLUMN_TYPES)
+    faults += [f"column {c.name} has type {c.type!r}, not one of {types}" for c in columns if c.type not in types]
+    form = "of lower-case letters, digits and _"
+    faults += [f"column name {c.name!r} is not {form}" for c in columns if not _NAME.fullmatch(c.name)]
+    faults += [f"column {name} is described twice" for name in _repeated(c.name for c in columns)]
     faults += [
-        f"column {c.name} has no {what}"
-        for c in contract.columns
-        for what in ("description", "unit")
-        if not getattr(c, what)
+        f"key column {key} is not required" for key in contract.primary_key if not contract.by_name[key].required
     ]
-    faults += [
-        f"column {c.name} has type {c.type!r}, not one of {sorted(COLUMN_TYPES)}"
-        for c in contract.columns
-        if c.type not in COLUMN_TYPES
-    ]
-    faults += [
-        f"column name {c.name!r} is not of lower-case letters, digits and _"
-        for c in contract.columns
-        if not _NAME.fullmatch(c.name)
-    ]
-    faults += [f"column {name} is described twice" for name in _repeated(c.name for c in contract.columns)]
-    faults += [
-        f"key column {name} is not required" for name in contract.primary_key if not contract.by_name[name].required
-    ]
-    faults += [
-        f"column {c.name} refers to {c.references!r}, not table.column"
-        for c in contract.columns
-        if "." not in (c.references or ".")
-    ]
-    faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in contract.rules)]
-    faults += [f"rule {rule.name} does not read {{table}}" for rule in contract.rules if "{table}" not in rule.query]
+    targets = [(c.name, c.references) for c in columns if c.references]
+    faults += [f"column {name} refers to {target!r}, not table.column" for name, target in targets if "." not in target]
+    faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in rules)]
+    faults += [f"rule {rule.name} does not read {{table}}" for rule in rules if "{table}" not in rule.query]
     faults += _placeholder_faults(contract, path)
     faults += _freshness_faults(contract)
-    partition = contract.by_name.get(contract.partition_column or "")
-    faults += (
-        [f"partition column {partition.name} is {partition.type}, not DATE"]
-        if partition and partition.type != "DATE"
-        else []
-    )
-    faults += ["it is a view without view.sql"] if contract.is_view and not (path.parent / "view.sql").is_file() else []
+    if partition and partition.type != "DATE":
+        faults.append(f"partition column {partition.name} is {partition.type}, not DATE")
+    if contract.is_view and not (folder / "view.sql").is_file():
+        faults.append("it is a view without view.sql")
     faults += [
         f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name
     ]
-    faults += [
-        f"there is no {what}"
-        for what in ("primary_key", "description", "owner", "version")
-        if not getattr(contract, what)
-    ]
+    needed = ("primary_key", "description", "owner", "version")
+    faults += [f"there is no {what}" for what in needed if not getattr(contract, what)]
     if faults:
         raise ContractError(f"{_label(path)}: {'; '.join(faults)}.", "Complete the contract.")
 
@@ -423,13 +401,12 @@ def _freshness_faults(contract: Contract) -> list[str]:
     hours, limit, name = contract.freshness_hours, contract.freshness_limit_hours, contract.freshness_column
     if hours is None or name is None:
         return []
-    faults = (
-        [f"freshness warns after {hours:g} hours and fails after {limit:g}"]
-        if limit is not None and limit < hours
-        else []
-    )
-    judged = name in contract.by_name and contract.by_name[name].type in {"TIMESTAMP", "DATE"}
-    return faults + ([] if judged else [f"freshness is judged by {name!r}, which is no instant or date of the table"])
+    faults = []
+    if limit is not None and limit < hours:
+        faults.append(f"freshness warns after {hours:g} hours and fails after {limit:g}")
+    if name not in contract.by_name or contract.by_name[name].type not in {"TIMESTAMP", "DATE"}:
+        faults.append(f"freshness is judged by {name!r}, which is no instant or date of the table")
+    return faults
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

@@ -22,9 +22,7 @@ from coinbeam.errors import SettingsError, TerminalError
 MANIFEST_NAME = "_manifest.json"
 
 COMPLETE_NAME = "_complete.json"
-"""Written when the last page was landed: a folder without it holds a part of its batch and must not stand for the
-whole.
-"""
+"""Written when the last page was landed: a folder without it holds a part of its batch, never the whole."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_MTIME = slice(4, 8)
@@ -113,11 +111,6 @@ def unpack(raw: bytes, uri: str, modified_at: datetime) -> LandedBody:
     except (EOFError, OSError, struct.error, zlib.error) as error:
         raise TerminalError(f"{uri} is not a readable gzip file: {error}.", "Bring the file again.") from error
     return LandedBody(uri, body, landed_instant(raw) or modified_at)
-
-
-def manifest_uri(page_uri: str) -> str:
-    """Where the manifest of the folder of a page would lie."""
-    return f"{page_uri.rpartition('/')[0]}/{MANIFEST_NAME}"
 
 
 def read_manifest(text: str | bytes) -> BatchManifest:

@@ -52,7 +52,9 @@ def send(alert: Alert, settings: AlertSettings) -> bool:
     if settings.webhook_url is None:
         return False
     url = settings.webhook_url.get_secret_value()
-    _guard(url)
+    path = url.partition("://")[2].partition("/")[2]
+    if len(path) >= _SHORTEST_SECRET:
+        guard_logs(path)  # the secret part of the address: the HTTP library writes it into the log at DEBUG
     try:
         # A redirect would turn the POST into a GET without a body: not a delivery.
         answer = requests.post(url, json=alert.to_dict(), timeout=settings.timeout_seconds, allow_redirects=False)
@@ -63,10 +65,3 @@ def send(alert: Alert, settings: AlertSettings) -> bool:
         logger.error("The alert webhook failed (%s). Check COINBEAM_ALERTS__WEBHOOK_URL.", type(error).__name__)
         return False
     return True
-
-
-def _guard(url: str) -> None:
-    """Keep the secret part of the address, its path, out of every log: the HTTP library writes it at DEBUG."""
-    path = url.partition("://")[2].partition("/")[2]
-    if len(path) >= _SHORTEST_SECRET:
-        guard_logs(path)

@@ -31,9 +31,7 @@ LOCK = "lock"
 """The job of the row on which the reservations of a month take turns."""
 
 CONFLICT_ATTEMPTS = 10
-"""Tries of a reservation that others keep overtaking; each try in which nobody succeeds is one in which somebody else
-did.
-"""
+"""Tries of a reservation that others keep overtaking; in each failed try somebody else succeeds."""
 
 _REMEDY = (
     "Choose a smaller universe (top or ids) or a lower market.max_details, set coingecko.plan to a larger plan that "
@@ -154,7 +152,11 @@ class CallLedger:
             TerminalError: there is no ledger.
             WriteConflictError: other reservations were first, again and again.
         """
-        self._require_table()
+        if not self._warehouse.exists(self._table):
+            raise TerminalError(
+                f"There is no table {self._table}, so no call can be reserved.",
+                "Run a DAG, which makes it before its first job; for one job by hand there is --call_ledger=off.",
+            )
         now = self._clock().astimezone(UTC)
         needed, wanted = (math.ceil(count / multiple) * multiple for count in (calls, calls + headroom))
         entry: dict[str, Any] = {
@@ -231,13 +233,6 @@ class CallLedger:
             "left this month.",
             _REMEDY,
         )
-
-    def _require_table(self) -> None:
-        if not self._warehouse.exists(self._table):
-            raise TerminalError(
-                f"There is no table {self._table}, so no call can be reserved.",
-                "Run a DAG, which makes it before its first job; for one job by hand there is --call_ledger=off.",
-            )
 
     def _scope(self, now: datetime, source_id: str) -> dict[str, Any]:
         return {"month": now.date().replace(day=1), "source_id": source_id}

@@ -88,23 +88,18 @@ class Status:
         return [self._freshness(contract) for contract in load_all().values() if contract.freshness_hours is not None]
 
     def _freshness(self, contract: Contract) -> Row:
-        row: Row = {
-            "table": contract.name,
-            "newest": None,
-            "age_hours": None,
-            "stale_after_hours": contract.freshness_hours,
-        }
+        hours = contract.freshness_hours
+        row: Row = {"table": contract.name, "newest": None, "age_hours": None, "stale_after_hours": hours}
         name = self._warehouse.table(contract)
         if not self._warehouse.exists(name):
             return row | {"state": "missing"}
         where = f" WHERE {contract.partition_column} >= '{BEGINNING}'" if contract.partition_column else ""
-        newest = self._warehouse.rows(f"SELECT MAX({contract.freshness_column}) AS newest FROM `{name}`{where}")[0][
-            "newest"
-        ]
+        rows = self._warehouse.rows(f"SELECT MAX({contract.freshness_column}) AS newest FROM `{name}`{where}")
+        newest = rows[0]["newest"]
         if newest is None:
             return row | {"state": "empty"}
-        hours = (self._clock() - _instant(newest)).total_seconds() / 3600
-        return row | {"newest": newest, "age_hours": round(hours, 1), "state": _judge(contract, hours)}
+        age = (self._clock() - _instant(newest)).total_seconds() / 3600
+        return row | {"newest": newest, "age_hours": round(age, 1), "state": _judge(contract, age)}
 
     def incidents(self) -> list[Row]:
         """What fails and was not over yet, the oldest first."""
@@ -120,15 +115,8 @@ class Status:
         ):
             usage = ledger.usage(source_id)
             if source_id == COINGECKO.id or usage.used:
-                rows.append(
-                    {
-                        "source_id": source_id,
-                        "plan": plan,
-                        **vars(usage),
-                        "used_this_month": usage.used,
-                        "left": usage.left,
-                    }
-                )
+                known = {**vars(usage), "used_this_month": usage.used, "left": usage.left}
+                rows.append({"source_id": source_id, "plan": plan, **known})
         return rows
 
     def _backfills(self) -> list[Row]:

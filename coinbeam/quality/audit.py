@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from google.cloud import bigquery
 
@@ -139,9 +139,7 @@ class Auditor:
         return [self._result(contract, table, rule, value) for rule, value in zip(rules, values, strict=True)]
 
     def _values(self, table: str, rules: Sequence[Rule]) -> list[float | TerminalError | None]:
-        queries = list(
-            dict.fromkeys(rule.query for rule in rules)
-        )  # rules that differ only in their bound share a query
+        queries = list(dict.fromkeys(rule.query for rule in rules))  # one for rules that differ only in their bound
         try:
             found = self._warehouse.rows(self._on(table, _together(queries)))
         except TerminalError:
@@ -153,10 +151,8 @@ class Auditor:
 
     def _value(self, table: str, rule: Rule) -> float | TerminalError | None:
         try:
-            found: float | None = self._warehouse.rows(self._on(table, f"SELECT CAST(({rule.query}) AS FLOAT64) AS r"))[
-                0
-            ]["r"]
-            return found
+            rows = self._warehouse.rows(self._on(table, f"SELECT CAST(({rule.query}) AS FLOAT64) AS r"))
+            return cast("float | None", rows[0]["r"])
         except TerminalError as error:
             return error
 
@@ -187,16 +183,13 @@ class Auditor:
         """Append results to ``quality_result``; the same run finding the same again adds nothing."""
         target = f"{self._warehouse.dataset('crypto_ops')}.quality_result"
         rows = [self._row(result, checked_at) for result in results]
-        known = self._known(target)
-        fresh = [row for row in rows if row["result_id"] not in known]
-        if fresh:
-            self._warehouse.append(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in fresh).encode())
-
-    def _known(self, target: str) -> set[str]:
         sql = f"SELECT result_id FROM `{target}` WHERE checked_date = @day AND batch_id = @batch"
         day = bigquery.ScalarQueryParameter("day", "DATE", self._audit.snapshot_at.date())
         batch = bigquery.ScalarQueryParameter("batch", "STRING", self._audit.batch_id)
-        return {row["result_id"] for row in self._warehouse.rows(sql, [day, batch])}
+        known = {row["result_id"] for row in self._warehouse.rows(sql, [day, batch])}
+        fresh = [row for row in rows if row["result_id"] not in known]
+        if fresh:
+            self._warehouse.append(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in fresh).encode())
 
     def _row(self, result: Result, checked_at: datetime) -> dict[str, Any]:
         audit, rule = self._audit, result.rule

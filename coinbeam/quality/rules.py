@@ -18,9 +18,7 @@ LOSSES = (
 """What may become of a row that a job read, other than being written, by the name of its count in the job's report."""
 
 FRESHNESS_REACH_DAYS = 31
-"""So many days beyond its bounds the newest row of a partitioned table is looked for; a table without one there is as
-old as that.
-"""
+"""Days beyond its bounds in which the newest row of a partitioned table is sought; without one it is that old."""
 
 
 def rules_of(contract: Contract, columns: Iterable[Column], stage: Stage = Stage.STAGING) -> list[Rule]:
@@ -48,28 +46,26 @@ def _column_rules(contract: Contract, column: Column) -> list[Rule]:
         listed = ", ".join(literal(value) for value in column.accepted)
         conditions.append(("accepted", f"{column.name} NOT IN ({listed})", f"is one of {', '.join(column.accepted)}"))
     return [
-        _no_row_where(f"{column.name}_{suffix}", where, f"{column.name} {text}.", column.name, key)
+        Rule(
+            name=f"{column.name}_{suffix}",
+            query=f"SELECT COUNTIF({where}) FROM {{table}}",
+            operator="=",
+            threshold=0,
+            severity=Severity.ERROR,
+            description=f"{column.name} {text}.",
+            column=column.name,
+            sample=f"SELECT CAST({key} AS STRING) FROM {{table}} WHERE {where}",
+        )
         for suffix, where, text in conditions
     ]
-
-
-def _no_row_where(name: str, where: str, description: str, column: str, key: str) -> Rule:
-    return Rule(
-        name=name,
-        query=f"SELECT COUNTIF({where}) FROM {{table}}",
-        operator="=",
-        threshold=0,
-        severity=Severity.ERROR,
-        description=description,
-        column=column,
-        sample=f"SELECT CAST({key} AS STRING) FROM {{table}} WHERE {where}",
-    )
 
 
 def _unique(contract: Contract, key: Sequence[str], stage: Stage) -> Rule:
     """The key is unique; among published rows also against the rows that other batches left on the same dates."""
     columns = ", ".join(key)
-    rows = "{table}" if stage is Stage.STAGING else _rows_of_the_dates(contract)
+    partition = contract.partition_column
+    dates = f" WHERE {partition} BETWEEN {{first_date}} AND {{last_date}}" if partition else ""
+    rows = "{table}" if stage is Stage.STAGING else f"{{{contract.name}}}{dates}"
     repeated = f"SELECT {columns} FROM {rows} GROUP BY {columns} HAVING COUNT(*) > 1"
     return Rule(
         name="unique_key",
@@ -80,13 +76,6 @@ def _unique(contract: Contract, key: Sequence[str], stage: Stage) -> Rule:
         description=f"The key ({columns}) is unique.",
         sample=f"SELECT CAST({key[0]} AS STRING) FROM ({repeated})",
         stage=stage,
-    )
-
-
-def _rows_of_the_dates(contract: Contract) -> str:
-    partition = contract.partition_column
-    return f"{{{contract.name}}}" + (
-        f" WHERE {partition} BETWEEN {{first_date}} AND {{last_date}}" if partition else ""
     )
 
 

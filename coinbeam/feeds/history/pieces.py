@@ -16,7 +16,7 @@ from typing import Any
 
 from coinbeam.batch.jobs import MARKET_CHART
 from coinbeam.errors import SettingsError
-from coinbeam.landing.layout import folder, object_name, stem_and_revision
+from coinbeam.landing.layout import folder, object_name
 from coinbeam.settings import CoinGeckoSettings, HistorySettings
 
 _DAY = timedelta(days=1)
@@ -129,11 +129,6 @@ def landed_piece(uri: str) -> LandedPiece | None:
         )
     except (ValueError, SettingsError):
         return None
-
-
-def piece_name(uri: str) -> str:
-    """Name of the piece that a landed object holds, without its revision."""
-    return stem_and_revision(uri)[0]
 
 
 def quoted_asset(asset_id: str) -> str:

@@ -13,7 +13,6 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.errors import TerminalError
 from coinbeam.landing.layout import (
     folder,
-    manifest_uri,
     newest_revisions,
     object_name,
     pack,
@@ -124,7 +123,6 @@ def test_pages_of_the_same_number_in_two_folders_are_two_pages() -> None:
 
 def test_a_folder_is_named_after_endpoint_and_batch() -> None:
     assert folder("gs://b/", "markets", "x") == "gs://b/landing/markets/x"
-    assert manifest_uri("gs://b/landing/markets/x/page-00001.json.gz") == "gs://b/landing/markets/x/_manifest.json"
 
 
 def test_a_manifest_comes_back_as_it_was_written() -> None:
