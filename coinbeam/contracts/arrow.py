@@ -82,16 +82,10 @@ def instant_texts(column: pa.ChunkedArray) -> pa.Array:
     texts["space"], texts["point"], texts["zone"] = b" ", b".", b"Z"
     texts["time"] = _seconds_of_day()[seconds]
     texts["thousandths"], texts["millionths"] = _thousandths()[fraction // 1_000], _thousandths()[fraction % 1_000]
-    return _fixed_width_strings(texts, instants)
-
-
-def _fixed_width_strings(texts: npt.NDArray[np.void], like: pa.Array) -> pa.Array:
-    """Records of characters as a string array, null where ``like`` is null."""
     offsets = np.arange(len(texts) + 1, dtype=np.int32) * texts.itemsize
-    validity = None if like.null_count == 0 else pa.array(np.asarray(like.is_valid())).buffers()[1]
-    return pa.Array.from_buffers(
-        pa.string(), len(texts), [validity, pa.py_buffer(offsets), pa.py_buffer(texts)], like.null_count
-    )
+    validity = None if instants.null_count == 0 else pa.array(np.asarray(instants.is_valid())).buffers()[1]
+    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(texts)]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers, instants.null_count)
 
 
 @lru_cache(maxsize=8)

@@ -26,7 +26,6 @@ class Failure:
     Attributes:
         task_id: the task; with DAG and error class it tells one incident from another.
         error_class: class of the error, or ``GAP``.
-        title: one line for a person.
         message: what failed, why, and what to do next.
     """
 
@@ -43,7 +42,6 @@ class Incident:
     """An incident as it is on record.
 
     Attributes:
-        title: one line for a person.
         opened_at: the first failure, aware.
         last_seen_at: the latest failure, aware.
         occurrences: failures so far.
