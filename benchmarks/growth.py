@@ -36,7 +36,7 @@ from coinbeam.batch.tables import ASSETS, DATES, REJECTS, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import csv_block, csv_header
 from coinbeam.contracts.bigquery import schema
-from coinbeam.marts import Marts
+from coinbeam.marts.refresh import Marts
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema

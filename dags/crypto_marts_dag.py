@@ -9,9 +9,10 @@ from airflow.sdk import DAG, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.kinds import FEEDS
-from coinbeam.batch.tables import MARTS
 from coinbeam.feeds.ending import count_by_status
-from coinbeam.marts import MartPlan, Marts
+from coinbeam.marts.plan import MartPlan
+from coinbeam.marts.refresh import Marts
+from coinbeam.marts.specs import MARTS
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
@@ -78,5 +79,5 @@ with DAG(
     tags=["coinbeam", "marts", settings.environment.value],
     **dag_arguments({"refresh_script": refresh_script}),
 ) as dag:
-    refresh = script_task("refresh", "{{ refresh_script() }}", [fact_asset(name) for name in MARTS])
+    refresh = script_task("refresh", "{{ refresh_script() }}", [fact_asset(mart.name) for mart in MARTS])
     chain(plan_refresh(), refresh, verify())

@@ -6,6 +6,3 @@ REJECTS = "rejected_record"
 SNAPSHOT_FACT = "crypto_market_snapshot_fact"
 DAILY_FACT = "crypto_market_daily_fact"
 FEAR_GREED_FACT = "fear_greed_fact"
-
-MARTS = ("market_daily", "asset_stats", "latest_prices", "market_overview")
-"""The marts that are tables; the others are views, and as new as what they show."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import SQL_ROOT
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, Touched, hull, joined
+from coinbeam.marts.specs import MARTS, Scope
 from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.settings import Settings
 from coinbeam.sql_template import render
@@ -102,49 +103,40 @@ class Marts:
         """The refresh as one transaction; its last statement answers with the rows written by mart. Every date bound is
         a literal.
         """
+        scopes = self._scopes(plan)
         steps = ["BEGIN TRANSACTION;"]
-        steps += self._market_steps(plan) if plan.market else []
-        steps += [self._render("market_daily/sentiment.sql", **_bounds(bounds)) for bounds in plan.sentiment]
-        steps += [self._overview_step(plan, plan.overview)] if plan.overview else []
-        steps += [self._taken_step(plan), "COMMIT TRANSACTION;", self._report_step(plan)]
-        return "\n\n".join(steps)
+        if plan.market:
+            [reach] = scopes[Scope.TOUCHED] or [{}]
+            steps.append(self._render("touch.sql", ranges=_literals(plan.market)))
+            steps.append(self._render("check.sql", is_market=plan.touched is not None, **reach))
+        for mart in MARTS:
+            for file, scope in mart.scripts.items():
+                steps += [self._render(f"{mart.name}/{file}", **values) for values in scopes[scope]]
+        steps += [self._taken_step(plan), "COMMIT TRANSACTION;"]
+        counted = [self._render(f"{m.name}/report.sql", **values) for m in MARTS for values in scopes[m.reported]]
+        return "\n\n".join([*steps, "\nUNION ALL\n".join(counted or ["SELECT 'none' AS mart, 0 AS n"]) + ";"])
 
-    def _market_steps(self, plan: MartPlan) -> list[str]:
-        ranges, touched = _literals(plan.market), plan.touched
-        reach = (
-            {name: _date(getattr(touched, name)) for name in ("first_date", "last_date", "look_back_from")}
-            if touched
-            else {}
-        )
-        steps = [
-            self._render("touch.sql", ranges=ranges),
-            self._render("check.sql", is_market=touched is not None, **reach),
-        ]
-        if touched:
-            steps += [
-                self._render("market_daily/refresh.sql", **{**reach, **_bounds(bounds)}) for bounds in touched.slices
+    def _scopes(self, plan: MartPlan) -> dict[Scope, list[dict[str, Any]]]:
+        """What each run of a script is given, by scope."""
+        touched, latest = plan.touched, plan.latest
+        names = ("first_date", "last_date", "look_back_from")
+        reach = {name: _date(getattr(touched, name)) for name in names} if touched else {}
+        days = {"is_market": touched is not None, "sentiment_ranges": _literals(plan.sentiment)}
+        return {
+            Scope.TOUCHED: [reach] if touched else [],
+            Scope.SLICES: [{**reach, **_bounds(bounds)} for bounds in touched.slices] if touched else [],
+            Scope.LATEST: [
+                {"ranges": _literals(plan.market), "first_latest": _date(latest[0]), "last_latest": _date(latest[1])}
             ]
-            steps.append(self._render("asset_stats/refresh.sql", **reach))
-        if plan.latest:
-            first, last = _literal(plan.latest)
-            steps.append(self._render("latest_prices/refresh.sql", ranges=ranges, first_latest=first, last_latest=last))
-        return steps
-
-    def _overview_step(self, plan: MartPlan, bounds: Range) -> str:
-        sentiment, is_market = _literals(plan.sentiment), plan.touched is not None
-        return self._render(
-            "market_overview/refresh.sql", is_market=is_market, sentiment_ranges=sentiment, **_bounds(bounds)
-        )
+            if latest
+            else [],
+            Scope.SENTIMENT: [_bounds(bounds) for bounds in plan.sentiment],
+            Scope.DAYS: [{**days, **_bounds(plan.overview)}] if plan.overview else [],
+        }
 
     def _taken_step(self, plan: MartPlan) -> str:
         taken = [(literal(p.batch_id), literal(p.table_name), _instant(p.published_at)) for p in plan.publications]
         return self._render("taken.sql", publications=taken, refreshed_at=_instant(plan.refreshed_at))
-
-    def _report_step(self, plan: MartPlan) -> str:
-        bounds = _bounds((plan.touched.first_date, plan.touched.last_date)) if plan.touched else {}
-        overview = _literal(plan.overview) if plan.overview else None
-        is_market, is_latest = plan.touched is not None, plan.latest is not None
-        return self._render("report.sql", is_market=is_market, is_latest=is_latest, overview=overview, **bounds)
 
     def _render(self, path: str, **values: Any) -> str:
         folder, _, file = path.rpartition("/")
@@ -190,7 +182,7 @@ class Marts:
         """
         first, last = hull([*plan.market, *plan.sentiment])
         audit = Audit.of_dates(run_id, first, last, self._clock())
-        results = check_published(self._warehouse, [load_contract(name) for name in MARTS], audit)
+        results = check_published(self._warehouse, [load_contract(mart.name) for mart in MARTS], audit)
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results
 

@@ -8,7 +8,8 @@ from typing import Any
 from airflow.providers.openlineage.extractors.base import DefaultExtractor
 
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
-from coinbeam.marts import MartPlan, Marts, Publication, Touched
+from coinbeam.marts.plan import MartPlan, Publication, Touched
+from coinbeam.marts.refresh import Marts
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
 from dags.batch_tasks import script_task

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coinbeam.batch.kinds import FEEDS
-from coinbeam.batch.tables import MARTS
+from coinbeam.marts.specs import MARTS
 from coinbeam.settings import HistorySettings, load_settings
 from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, WITNESS_DAG
 
@@ -190,7 +190,7 @@ def test_every_fact_is_updated_by_the_publish_of_one_dag(described: dict[str, An
 
 def test_the_marts_tell_what_they_recomputed_and_update_no_fact(described: dict[str, Any]) -> None:
     graph = tasks(described, MARTS_DAG)
-    assert set(graph["refresh"]["outlets"]) == set(MARTS)
+    assert set(graph["refresh"]["outlets"]) == {mart.name for mart in MARTS}
     assert list(publishes(graph)) == []
     assert graph["plan_refresh"]["down"] == ["refresh"]
     assert graph["refresh"]["down"] == ["verify"]

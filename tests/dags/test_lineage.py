@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, MARTS, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
+from coinbeam.marts.specs import MARTS
 from tests.dags.description import read
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database
@@ -64,7 +65,7 @@ def test_what_is_no_sql_has_no_lineage(told: dict[str, Any]) -> None:
 
 def test_a_refresh_reads_the_facts_and_writes_every_mart_and_the_queue(told: dict[str, Any]) -> None:
     facts, written = (set(side) for side in told["marts"])
-    assert written == {f"bigquery acme.crypto_marts.{mart}" for mart in MARTS} | {
+    assert written == {f"bigquery acme.crypto_marts.{mart.name}" for mart in MARTS} | {
         "bigquery acme.crypto_ops.publication"
     }
     assert {f"bigquery acme.crypto_data.{fact}" for fact in (DAILY_FACT, SNAPSHOT_FACT, FEAR_GREED_FACT)} <= facts

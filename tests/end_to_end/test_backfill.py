@@ -12,7 +12,7 @@ import pytest
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.coverage import Coverage
-from coinbeam.marts import Marts
+from coinbeam.marts.refresh import Marts
 from coinbeam.settings import ROOT
 from local.airflow import BACKFILL_DAG
 

@@ -101,7 +101,7 @@ def load() -> None:
     """Import what every run needs. Nothing here reads our settings, which differ from run to run."""
     import airflow.sdk.execution_time.task_runner  # noqa: F401
 
-    import coinbeam.marts  # noqa: F401
+    import coinbeam.marts.refresh  # noqa: F401
 
     gc.collect()
     gc.freeze()

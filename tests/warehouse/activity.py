@@ -18,7 +18,7 @@ from coinbeam.feeds.history.pieces import HistoryPiece
 from coinbeam.feeds.history.planner import BackfillPlanner
 from coinbeam.feeds.history.request import BackfillRequest
 from coinbeam.landing.bucket import Bucket
-from coinbeam.marts import Marts
+from coinbeam.marts.refresh import Marts
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.settings import Settings, load_settings

@@ -12,7 +12,7 @@ from coinbeam.batch.kinds import FEEDS, SNAPSHOTS, Batch
 from coinbeam.contracts import Contract, Stage, load_all, load_contract
 from coinbeam.contracts.bigquery import ddl
 from coinbeam.contracts.model import fill
-from coinbeam.marts import Marts
+from coinbeam.marts.refresh import Marts
 from coinbeam.quality import Audit, rules_of
 from coinbeam.quality.published import published_rules, rows_of_dates
 from coinbeam.warehouse.client import Warehouse

@@ -12,7 +12,8 @@ import pytest
 
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.marts import Marts, Refresh
+from coinbeam.marts import specs
+from coinbeam.marts.refresh import Marts, Refresh
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud, fresh_resources
@@ -20,7 +21,7 @@ from tests.coinbeam.conftest import Stage
 
 RELATIVE = 1e-12
 START = date(2024, 1, 1)
-MARTS = ("market_daily", "asset_stats", "latest_prices", "market_overview")
+MARTS = tuple(mart.name for mart in specs.MARTS)
 _SERIAL = count()
 
 

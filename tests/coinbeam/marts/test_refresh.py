@@ -12,7 +12,8 @@ import pytest
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.errors import CoinbeamError, TerminalError, WriteConflictError
-from coinbeam.marts import MartPlan, Marts
+from coinbeam.marts.plan import MartPlan
+from coinbeam.marts.refresh import Marts
 from coinbeam.warehouse.staging import merge_rows
 from local.temporary import LocalCloud
 from tests.coinbeam.marts.conftest import (

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from coinbeam.contracts import load_all
-from coinbeam.marts import (
+from coinbeam.marts.plan import (
     LOOK_BACK_DAYS,
     MOST_SLICES,
     SLICE_DAYS,
     SLICE_ROWS,
     MartPlan,
-    Marts,
     Publication,
     Range,
     Touched,
     hull,
     joined,
 )
+from coinbeam.marts.refresh import Marts
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import temporary_settings
 

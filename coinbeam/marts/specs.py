@@ -1,0 +1,51 @@
+"""The marts that are tables, one row each.
+
+A mart is a folder of its name below ``sql/crypto_marts``: its contract, the scripts that bring it in step with the
+facts, and ``report.sql``, which counts what a refresh left in it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What a refresh hands to a script, and how often it runs; a script whose scope is empty does not run.
+
+    Attributes:
+        TOUCHED: the touched assets, once: ``first_date``, ``last_date`` and ``look_back_from``.
+        SLICES: the same, slice by slice of their dates.
+        LATEST: the dates whose newest price may have changed, ``first_latest`` to ``last_latest``.
+        SENTIMENT: each range of dates of the index.
+        DAYS: the days that prices or the index may have changed, ``first_date`` to ``last_date``.
+    """
+
+    TOUCHED = "touched"
+    SLICES = "slices"
+    LATEST = "latest"
+    SENTIMENT = "sentiment"
+    DAYS = "days"
+
+
+@dataclass(frozen=True)
+class MartSpec:
+    """A mart.
+
+    Attributes:
+        name: of its table and its folder.
+        scripts: scope by file, in the order in which they run.
+        reported: scope of ``report.sql``.
+    """
+
+    name: str
+    scripts: Mapping[str, Scope]
+    reported: Scope
+
+
+MARTS = (
+    MartSpec("market_daily", {"refresh.sql": Scope.SLICES, "sentiment.sql": Scope.SENTIMENT}, Scope.TOUCHED),
+    MartSpec("asset_stats", {"refresh.sql": Scope.TOUCHED}, Scope.TOUCHED),
+    MartSpec("latest_prices", {"refresh.sql": Scope.LATEST}, Scope.LATEST),
+    MartSpec("market_overview", {"refresh.sql": Scope.DAYS}, Scope.DAYS),
+)
+"""In the order in which a refresh makes them: a mart may read those before it."""
