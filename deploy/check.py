@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.errors import TerminalError
-from deploy.loader import MANIFEST, POINTER, RELEASES
+from deploy.loader import MANIFEST, PACKAGES, POINTER, RELEASES
 from deploy.parse import MARK
 from deploy.store import IGNORE, IGNORED, LOADER, Pointer
 from deploy.tree import Manifest
@@ -72,6 +72,7 @@ def _parse(home: Path, python: Path) -> dict[str, Any]:
             "-I",
             str(script),
             str(home / "dags"),
+            *PACKAGES,
         ],  # isolated: no PYTHONPATH, no folder of the caller
         cwd=home,
         env=_variables(home),

@@ -10,10 +10,10 @@ from typing import Any
 
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings, deployment_file
+from deploy.loader import PACKAGES
 
 SHIPPED: Mapping[str, tuple[str, ...]] = {
-    "coinbeam": ("**/*.py",),
-    "dags": ("**/*.py",),
+    **dict.fromkeys(PACKAGES, ("**/*.py",)),
     "config": ("*.yaml", "deployment.json"),
     "sql": ("**/*.yaml", "**/*.sql"),
 }
