@@ -50,8 +50,9 @@ WHERE f.asset_id IS NULL OR m.asset_id IS NULL OR f.price != m.price OR f.market
 SQRT(GREATEST({{ squares }} - {{ sum }} * {{ sum }} / {{ n }}, 0) / {{ n - 1 }})
 {%- endmacro %}
 
-{% macro sentiment_score(classification) -%}
-CASE {{ classification }} WHEN 'Extreme Fear' THEN 1 WHEN 'Fear' THEN 2 WHEN 'Neutral' THEN 3 WHEN 'Greed' THEN 4 WHEN 'Extreme Greed' THEN 5 END
+{#- The score of a class of the index; the classes and their scores stand in the contract of fear_greed_fact. -#}
+{% macro sentiment_score(classification, bands) -%}
+CASE {{ classification }}{% for band in bands %} WHEN '{{ band.name }}' THEN {{ band.score }}{% endfor %} END
 {%- endmacro %}
 
 {% macro combined_signal(ma30_signal, value, fear_below, greed_above) -%}

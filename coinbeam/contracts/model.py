@@ -15,7 +15,9 @@ What each standard field means here:
   the one to filter by.
 - ``customProperties``: ``unit`` (on columns); ``clustering``, ``ignoredSourceFields``, ``partitionGranularity`` (on
   tables); ``filledOnPublish`` marks a column that batch files do not carry; ``reports`` names the jobs that count a
-  column in their reports; ``sample`` and ``stage`` (on rules).
+  column in their reports; ``bandOf`` names the number that a column classes, with ``upTo`` and ``score`` at each value
+  of its ``enum``, and ``{band}`` in a rule is the class of that number; ``versioned`` marks a column whose change makes
+  a new version; ``sample`` and ``stage`` (on rules).
 """
 
 import re
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
@@ -76,6 +78,14 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class Band(NamedTuple):
+    """A class of numbers: its name, the largest number in it, and its score."""
+
+    name: str
+    up_to: float
+    score: int
+
+
 @dataclass(frozen=True)
 class Column:
     """One column.
@@ -87,6 +97,10 @@ class Column:
         minimum: smallest accepted value; ``exclusive_minimum`` refuses the bound itself.
         max_length: longest accepted text, in characters.
         accepted: accepted values, empty when any.
+        band_of: the column whose value decides this one, by ``bands``.
+        bands: of each accepted value the largest number that it stands for, and its score; ascending.
+        versioned: what makes a new version of a slowly changing dimension: ``listed``, a value that the list of assets
+            has, or ``detail``, one that only details have; None for a column that makes none.
         reports: the jobs whose reports count the column, as ``job`` or ``job.count``; their sum is its value.
     """
 
@@ -103,6 +117,9 @@ class Column:
     max_length: int | None = None
     accepted: tuple[str, ...] = ()
     references: str | None = None
+    band_of: str | None = None
+    bands: tuple[Band, ...] = ()
+    versioned: Literal["listed", "detail"] | None = None
     reports: tuple[str, ...] = ()
 
 
@@ -249,17 +266,18 @@ def _contract(document: OpenDataContractStandard, table: SchemaObject, path: Pat
     keys = sorted((p for p in properties if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0)
     partition = next((p.name for p in properties if p.partitioned), None)
     hours, limit, column = _freshness(document, partition)
+    columns = tuple(_column(p, path) for p in properties)
     return Contract(
         dataset=path.parent.parent.name,
         name=table.name or "",
         version=document.version or "",
         description=(table.description or "").strip(),
         owner=getattr(document.team, "name", None) or "",
-        columns=tuple(_column(p, path) for p in properties),
+        columns=columns,
         primary_key=tuple(p.name or "" for p in keys),
         partition_column=partition,
         clustering=tuple(custom.get("clustering", ())),
-        rules=tuple(_rule(q, path) for q in table.quality or []),
+        rules=tuple(_rule(q, path, _band(columns)) for q in table.quality or []),
         ignored_source_fields=frozenset(custom.get("ignoredSourceFields", ())),
         freshness_hours=hours,
         folder=path.parent,
@@ -303,6 +321,13 @@ def _column(prop: SchemaProperty, path: Path) -> Column:
         max_length=options.get("maxLength"),
         accepted=tuple(str(entry.value) for entry in prop.enum or []),
         references=next((str(r.to) for r in prop.relationships or []), None),
+        band_of=custom.get("bandOf"),
+        bands=tuple(
+            Band(str(entry.value), _custom(entry)["upTo"], _custom(entry)["score"])
+            for entry in prop.enum or []
+            if entry.customProperties
+        ),
+        versioned=custom.get("versioned"),
         reports=tuple(custom.get("reports", ())),
     )
 
@@ -316,7 +341,17 @@ _COMPARISONS = {
 }
 
 
-def _rule(quality: Any, path: Path) -> Rule:
+def _band(columns: Iterable[Column]) -> str:
+    """SQL of the class of a number, by the bounds of the column that classes it; empty where none does."""
+    for column in columns:
+        if column.bands:
+            *below, highest = column.bands
+            cases = " ".join(f"WHEN {column.band_of} <= {band.up_to} THEN '{band.name}'" for band in below)
+            return f"CASE {cases} ELSE '{highest.name}' END"
+    return ""
+
+
+def _rule(quality: Any, path: Path, band: str) -> Rule:
     given = [(field, sign) for field, sign in _COMPARISONS.items() if getattr(quality, field) is not None]
     if quality.type != "sql" or not quality.query or len(given) != 1 or quality.severity not in set(Severity):
         raise ContractError(
@@ -332,12 +367,12 @@ def _rule(quality: Any, path: Path) -> Rule:
         )
     return Rule(
         name=quality.name,
-        query=quality.query.strip(),
+        query=quality.query.strip().replace("{band}", band),
         operator=sign,
         threshold=float(getattr(quality, field)),
         severity=Severity(quality.severity),
         description=(quality.description or "").strip(),
-        sample=str(custom.get("sample", "")).strip(),
+        sample=str(custom.get("sample", "")).strip().replace("{band}", band),
         stage=Stage(stage),
     )
 

@@ -21,6 +21,7 @@ from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, To
 from coinbeam.marts.specs import MARTS, Scope
 from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.settings import Settings
+from coinbeam.sources.alternative_me import BANDS
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
 
@@ -147,6 +148,7 @@ class Marts:
             **self._warehouse.names(),
             columns=columns,
             look_back=LOOK_BACK_DAYS,
+            bands=BANDS,
             **signals,
             **values,
         )

@@ -5,6 +5,8 @@ endpoint.
 from datetime import date
 from typing import Unpack
 
+from coinbeam.batch.tables import FEAR_GREED_FACT
+from coinbeam.contracts import load_contract
 from coinbeam.settings import PatienceSettings, Settings
 from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.http.client import ApiAnswer, HttpClient, Wiring
@@ -18,14 +20,8 @@ FIRST_DAY = date(2018, 2, 1)
 NEVER_PUBLISHED = frozenset({date(2018, 4, 14), date(2018, 4, 15), date(2018, 4, 16), date(2024, 10, 26)})
 """Days that the index does not have and will not get: no gaps of ours."""
 
-BANDS: tuple[tuple[int, str], ...] = (
-    (25, "Extreme Fear"),
-    (46, "Fear"),
-    (54, "Neutral"),
-    (75, "Greed"),
-    (100, "Extreme Greed"),
-)
-"""Highest value of each class, as observed in published values."""
+BANDS = load_contract(FEAR_GREED_FACT).by_name["classification"].bands
+"""The classes of the index, as observed in published values."""
 
 
 def classification(value: int) -> str:
@@ -34,9 +30,9 @@ def classification(value: int) -> str:
     Raises:
         ValueError: it is not from 0 to 100.
     """
-    if not 0 <= value <= BANDS[-1][0]:
+    if not 0 <= value <= BANDS[-1].up_to:
         raise ValueError(f"{value} is not from 0 to 100")
-    return next(name for highest, name in BANDS if value <= highest)
+    return next(band.name for band in BANDS if value <= band.up_to)
 
 
 def index_url(settings: Settings, source: RuntimeSource) -> str:

@@ -15,11 +15,6 @@ from coinbeam.warehouse.staging import StagingTables
 QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""
 
-_TRACKED_EXCLUDES = frozenset(
-    {"asset_id", "valid_from", "valid_to", "is_current", "details_at", "source_id", "batch_id"}
-)
-_LISTED = frozenset({"symbol", "name", "status", "platforms"})
-
 
 def publish_script(warehouse: Warehouse, batch: Batch) -> str:
     """One transaction that makes the batch visible as a whole, or not at all."""
@@ -88,10 +83,9 @@ def _versions(contract: Contract) -> dict[str, object]:
     """What only the template of the slowly changing dimension needs."""
     if contract.name != ASSETS:
         return {}
-    tracked = [column.name for column in contract.columns if column.name not in _TRACKED_EXCLUDES]
     file_columns = [column.name for column in contract.file_columns if column.name != "asset_id"]
     return {
-        "tracked_columns": tracked,
-        "detail_columns": [name for name in tracked if name not in _LISTED],
+        "tracked_columns": [column.name for column in contract.columns if column.versioned],
+        "detail_columns": [column.name for column in contract.columns if column.versioned == "detail"],
         "amendments": ", ".join(f"{name} = s.{name}" for name in file_columns),
     }

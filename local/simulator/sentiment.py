@@ -4,26 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
+from coinbeam.sources.alternative_me import FIRST_DAY, NEVER_PUBLISHED, classification
 from local.simulator.noise import normals
 from local.simulator.rendering import Row
-
-FIRST_DAY = date(2018, 2, 1)
-
-NEVER_PUBLISHED = frozenset({date(2018, 4, 14), date(2018, 4, 15), date(2018, 4, 16), date(2024, 10, 26)})
-
-BANDS: tuple[tuple[int, str], ...] = (
-    (25, "Extreme Fear"),
-    (46, "Fear"),
-    (54, "Neutral"),
-    (75, "Greed"),
-    (100, "Extreme Greed"),
-)
-"""Highest value of each class, as observed in published values."""
-
-
-def classification(value: int) -> str:
-    """The class of a value from 0 to 100."""
-    return next(name for highest, name in BANDS if value <= highest)
 
 
 def index_answer(seed: int, now: datetime, limit: int) -> Row:

@@ -12,9 +12,6 @@ import pytest
 from beam_pipelines.fetch_fear_greed import run
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.settings import Environment, Settings
-from coinbeam.sources.alternative_me import BANDS, NEVER_PUBLISHED
-from local.simulator.sentiment import BANDS as SIMULATED_BANDS
-from local.simulator.sentiment import NEVER_PUBLISHED as NEVER_SIMULATED
 
 NOW = datetime(2026, 3, 10, 9, 0, tzinfo=UTC)
 FILES = ("fear_greed.csv", "rejected_fear_greed.ndjson")
@@ -88,7 +85,3 @@ def test_several_batches_or_none_are_refused(settings: Settings, tmp_path: Path)
         index(settings, tmp_path / "x", f"--source={tmp_path}/landing/fear_greed/*/*")
     with pytest.raises(TerminalError, match="matches no file"):
         index(settings, tmp_path / "x", f"--source={tmp_path}/nothing/*")
-
-
-def test_the_simulator_says_what_the_job_expects() -> None:
-    assert (SIMULATED_BANDS, NEVER_SIMULATED) == (BANDS, NEVER_PUBLISHED)

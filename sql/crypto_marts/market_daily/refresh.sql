@@ -166,7 +166,7 @@ SELECT
   {% endfor %}
   m.sma_7d, m.sma_30d, m.volatility_7d, m.volatility_30d, m.realized_volatility_7d, m.realized_volatility_30d, m.rsi_14d, m.average_volume_7d,
   m.drawdown AS drawdown_percentage, m.signal, m.ma30_signal, f.value AS fear_greed_value, f.classification AS fear_greed_classification,
-  {{ sentiment_score("f.classification") }} AS sentiment_score,
+  {{ sentiment_score("f.classification", bands) }} AS sentiment_score,
   {{ combined_signal("m.ma30_signal", "f.value", fear_below, greed_above) }} AS combined_signal,
   m.run_days AS consecutive_days, m.gain AS wilder_gain, m.loss AS wilder_loss, m.since AS tracked_since, m.total_days_tracked AS days_tracked,
   m.high AS running_high, m.high_date AS running_high_date, m.low AS running_low, m.low_date AS running_low_date,

@@ -2,7 +2,7 @@
 {% from "macros.sql" import sentiment_score, combined_signal %}
 UPDATE {{ market_daily }} AS m
 SET
-  fear_greed_value = f.value, fear_greed_classification = f.classification, sentiment_score = {{ sentiment_score("f.classification") }},
+  fear_greed_value = f.value, fear_greed_classification = f.classification, sentiment_score = {{ sentiment_score("f.classification", bands) }},
   combined_signal = {{ combined_signal("m.ma30_signal", "f.value", fear_below, greed_above) }}
 FROM (
   SELECT d AS date, i.value, i.classification

@@ -24,7 +24,7 @@ from coinbeam.sources.choose import RuntimeSource
 )
 def test_every_value_has_its_band(value: int, band: str) -> None:
     assert classification(value) == band
-    assert value <= next(highest for highest, name in BANDS if name == band)
+    assert value <= next(one.up_to for one in BANDS if one.name == band)
 
 
 @pytest.mark.parametrize("value", [-1, 101])
