@@ -13,13 +13,7 @@ from coinbeam.feeds.history.request import BackfillRequest, request_from
 from coinbeam.feeds.history.steps import HistorySteps
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.schema import ensure_schema
-from dags.batch_tasks import (
-    ANY_SUCCESS,
-    BatchTasks,
-    dag_arguments,
-    show_plan,
-    this_run,
-)
+from dags.batch_tasks import ANY_SUCCESS, BatchTasks, dag_arguments, show_plan, this_run
 from dags.beam_jobs import beam_job
 from dags.calendar import Calendar
 from dags.forms import form_params

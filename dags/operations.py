@@ -1,7 +1,6 @@
 """How our DAGs fail: which errors deserve a retry, and who gets an alert."""
 
 import logging
-from collections.abc import Collection
 from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
@@ -106,18 +105,14 @@ def resolve_incidents(context: Any) -> None:
     instance = context["ti"]
     crumbs = instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)
     succeeded = {crumb["task_id"] for crumb in crumbs if crumb["state"] == "success"} | {instance.task_id}
-    resolve(instance.dag_id, succeeded - {crumb["task_id"] for crumb in crumbs if crumb["state"] == "failed"})
-
-
-def resolve(dag_id: str, task_ids: Collection[str]) -> None:
-    """Close the open incidents of tasks that succeeded; a record that cannot be kept fails no run that went well."""
+    succeeded -= {crumb["task_id"] for crumb in crumbs if crumb["state"] == "failed"}
     try:
         settings = load_settings()
-        over = Incidents(Warehouse(settings)).resolve(dag_id, task_ids)
+        over = Incidents(Warehouse(settings)).resolve(instance.dag_id, succeeded)
         if over:
-            send(Alert(f"Coinbeam: {dag_id} recovered", recovery(over), is_over=True), settings.alerts)
-    except CoinbeamError as error:
-        logger.warning("Incidents of %s could not be closed: %s", dag_id, error)
+            send(Alert(f"Coinbeam: {instance.dag_id} recovered", recovery(over), is_over=True), settings.alerts)
+    except CoinbeamError as error:  # a record that cannot be kept fails no run that went well
+        logger.warning("Incidents of %s could not be closed: %s", instance.dag_id, error)
 
 
 def _words_of_job(task: Any, failed: str) -> str | None:

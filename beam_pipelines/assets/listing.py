@@ -47,14 +47,14 @@ class Listing:
             return
         self.rows_read += len(elements)
         for number, element in enumerate(elements):
-            refused = self._fault(element) or self._take(element)
+            refused = self._take(element)
             if refused:
                 known = element.get("id") if isinstance(element, Mapping) else None
                 asset_id = known if isinstance(known, str) and is_unicode(known) else None
                 self.rejects.append(self.rejects_of.row(landed, number, element, refused, asset_id))
 
-    def _fault(self, element: Any) -> Refused | None:
-        """What breaks a rule of the contract, texts first."""
+    def _take(self, element: Any) -> Refused | None:
+        """Take an element in, or say what breaks a rule of the contract, texts first."""
         if not isinstance(element, Mapping):
             return Refused("wrong_type", None, element)
         for name in _TEXTS:
@@ -65,9 +65,6 @@ class Listing:
             reason = fault_of(value, column)
             if reason:
                 return Refused(reason, name, value)
-        return None
-
-    def _take(self, element: Mapping[str, Any]) -> Refused | None:
         try:
             platforms = mapping_json(element.get("platforms"))
         except WrongTypeError:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import groupby, pairwise
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
-from beam_pipelines.history.chart import ChartColumns, Mask, PieceBody, missing_days, read_chart
+from beam_pipelines.history.chart import ChartColumns, PieceBody, missing_days, read_chart
 from beam_pipelines.history.rules import COMPUTED_COLUMNS, SERIES_COLUMNS, HistoryRules
 from beam_pipelines.history.specification import date_of
 from coinbeam.batch.manifest import BatchManifest
@@ -174,16 +174,16 @@ def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
     taken: set[int] = set()
     kept: dict[int, ChartColumns] = {}
     for index in sorted(range(len(charts)), key=lambda index: (charts[index].landed.landed_at, index), reverse=True):
-        days = charts[index].days.tolist()
-        kept[index] = _without(charts[index], np.array([day not in taken for day in days], bool))
+        chart, days = charts[index], charts[index].days.tolist()
+        stays = np.array([day not in taken for day in days], bool)
+        kept[index] = replace(
+            chart,
+            stamps=chart.stamps[stays],
+            values=chart.values[:, stays],
+            counts=chart.counts + Counter(rows_superseded=int(np.count_nonzero(~stays))),
+        )
         taken.update(days)
     return [kept[index] for index in range(len(charts))]
-
-
-def _without(chart: ChartColumns, stays: Mask) -> ChartColumns:
-    superseded = len(stays) - int(np.count_nonzero(stays))
-    counts = chart.counts + Counter(rows_superseded=superseded)
-    return ChartColumns(chart.piece, chart.landed, chart.stamps[stays], chart.values[:, stays], chart.rejects, counts)
 
 
 def asset_table(charts: Sequence[ChartColumns], batch: BatchManifest, rules: HistoryRules) -> pa.Table:

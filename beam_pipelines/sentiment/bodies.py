@@ -19,17 +19,10 @@ def read_entries(body: bytes) -> list[Any] | BodyFault:
     if text.split(b"\n", 1)[0].strip().lower() == CSV_HEADER.encode():
         lines = _LINE_END.split(text.decode("utf-8", errors="replace"))
         return [_csv_entry(line) for line in lines[1:] if line.strip()]
-    document = read_json(body)
-    return document if isinstance(document, BodyFault) else _entries(document.value)
-
-
-def is_index(body: bytes) -> bool:
-    """Whether a body holds entries; a landed body that does not is asked for again."""
-    entries = read_entries(body)
-    return isinstance(entries, list) and bool(entries)
-
-
-def _entries(document: Any) -> list[Any] | BodyFault:
+    parsed = read_json(body)
+    if isinstance(parsed, BodyFault):
+        return parsed
+    document = parsed.value
     if not isinstance(document, dict):
         return BodyFault("not_an_index")
     metadata = document.get("metadata")
@@ -37,6 +30,12 @@ def _entries(document: Any) -> list[Any] | BodyFault:
         return BodyFault("error_body")
     data = document.get("data")
     return data if isinstance(data, list) else BodyFault("error_body" if "error" in document else "not_an_index")
+
+
+def is_index(body: bytes) -> bool:
+    """Whether a body holds entries; a landed body that does not is asked for again."""
+    entries = read_entries(body)
+    return isinstance(entries, list) and bool(entries)
 
 
 def _csv_entry(line: str) -> Any:

@@ -59,12 +59,8 @@ def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed
     absent = [column.name for field, column in columns.items() if field in expected and field not in row]
     if absent:
         return Refused("missing_field", absent[0], None)
-    return _judge_values(row, rules, landed_micros)
-
-
-def _judge_values(row: Mapping[str, Any], rules: MarketRules, landed_micros: int) -> Verdict:
     values: dict[str, Value] = {}
-    for field, column in rules.column_of_field.items():
+    for field, column in columns.items():
         given = row.get(field)
         try:
             values[field] = convert(given, column)
