@@ -251,7 +251,7 @@ class SignalSettings(_Section):
 
 
 class AlertSettings(_Section):
-    """Where a failure is told: always the log, and a webhook when one is set."""
+    """Where an alert goes: always the log, and a webhook when one is set."""
 
     webhook_url: SecretStr | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0

@@ -129,8 +129,8 @@ def switch(
     if wanted is None:
         raise TerminalError("There is no release before the current one.", "See `coinbeam release list`.")
     # Going back is decided by what was just read.
-    noted = generation if back else int(seen.read_text(encoding="utf-8")) if seen else None
-    after = store.switch(wanted, noted)
+    known = generation if back else int(seen.read_text(encoding="utf-8")) if seen else None
+    after = store.switch(wanted, known)
     typer.echo(f"current: {after.current}, previous: {after.previous or 'none'}")
 
 

@@ -115,7 +115,7 @@ class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
         super().defer(**{"timeout": self.execution_timeout, **kwargs})
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Take the end of the job; a failed one is told by the error that the job itself raised.
+        """Take the end of the job; a failed one raises the error that the job itself raised.
 
         Raises:
             CoinbeamError: what the job raised, so that the retry policy knows whether a retry can help.

@@ -54,7 +54,7 @@ def endpoint_dataset(endpoint: str, source: str, settings: Settings) -> "Dataset
 def object_dataset(uri: str) -> "Dataset":
     """A file, or the folder of a pattern, in Cloud Storage or on a disk.
 
-    What lies in landing is told by its endpoint, so that whatever replays a batch continues from what landed it.
+    What lies in landing has the name of its endpoint, so that a replay of a batch continues from what landed it.
     """
     from airflow.providers.google.cloud.openlineage.utils import extract_ds_name_from_gcs_path
 

@@ -83,7 +83,7 @@ class VersionedBucket(Bucket):
         Args:
             path: name of the object.
             content: its bytes.
-            generation: the one that must lie there, 0 for none; unset: whatever lies there is replaced.
+            generation: the one that must lie there, 0 for none; unset: any object there is replaced.
 
         Raises:
             DeploymentConflictError: another generation lies there; nothing was written.

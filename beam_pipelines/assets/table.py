@@ -48,7 +48,7 @@ class AssetReport(BatchReport):
 class AssetTable(TableBuilder[str, AssetReport]):
     """Builds the batch file of the asset dimension: one row for each listed asset, sorted by id.
 
-    The bodies of a batch are lists and details, in any order; they are told apart by their shape.
+    The bodies of a batch are lists and details, in any order; their shape says which.
 
     Args:
         contract: of the dimension.

@@ -1,4 +1,4 @@
-"""Telling a person: always the log, and a webhook when one is set. `coinbeam.ops.incidents` says what is told."""
+"""Telling a person: always the log, and a webhook when one is set. `coinbeam.ops.incidents` decides which failures."""
 
 import logging
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The ledger of API calls: a job reserves before its first call and settles after its last, so that no month exceeds
 its plan.
 
-The bound is hard, whatever happens: a reservation is granted only while the sum of the month stays within the plan,
+The bound is hard: a reservation is granted only while the sum of the month stays within the plan,
 each job may make no call beyond its reservation (`coinbeam.sources.rate.CallCap`), and an attempt that was killed
 before it could settle counts in full.
 """
@@ -63,9 +63,9 @@ class Reservation:
         return asdict(self) | {"month": self.month.isoformat()}
 
     @classmethod
-    def from_dict(cls, noted: Mapping[str, Any]) -> "Reservation":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Reservation":
         """The reservation that a report names."""
-        return cls(**{**noted, "month": date.fromisoformat(noted["month"])})
+        return cls(**{**values, "month": date.fromisoformat(values["month"])})
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class CallLedger:
             source_id: the market that is asked.
             headroom: more for retries, as far as the month has them.
             multiple: the number of shards that divide the calls evenly; what is reserved is a multiple of it.
-            run_label: the run and the attempt, for whoever reads the ledger.
+            run_label: the run and the attempt, for readers of the ledger.
 
         Raises:
             BudgetExceededError: the month has fewer calls left than needed.
@@ -199,8 +199,8 @@ class CallLedger:
         Raises:
             TransientError: the warehouse did not take it; the reservation then counts in full.
         """
-        if noted := report.get("reservation"):
-            self.settle(Reservation.from_dict(noted), int(report["api_calls"]))
+        if reservation := report.get("reservation"):
+            self.settle(Reservation.from_dict(reservation), int(report["api_calls"]))
 
     def spent_this_month(self, source_id: str) -> int:
         """Calls that count against the present month: spent, or reserved and not settled."""

@@ -1,4 +1,4 @@
-"""Incidents: a failure is told when it begins and when it is over, not at every run in between."""
+"""Incidents: one alert when a failure begins and one when it is over, none for the runs in between."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ class Block:
 
 
 class Status:
-    """Reads the state; a table that does not exist yet is told as such and is no error."""
+    """Reads the state; a table that does not exist yet is shown as missing and is no error."""
 
     def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
         self._warehouse, self._clock = warehouse, clock

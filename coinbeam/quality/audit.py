@@ -226,7 +226,7 @@ def _together(queries: Sequence[str]) -> str:
 
 
 def refuse_if_blocked(results: Sequence[Result], stage: Stage = Stage.STAGING) -> None:
-    """Stop the publish, or whoever would build on what was published.
+    """Stop the publish, or what would build on the published rows.
 
     Raises:
         PublishBlockedError: an error-level rule failed, or a rule could not run; the message names each with its

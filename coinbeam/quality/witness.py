@@ -52,7 +52,7 @@ class Matching:
 
 
 def match(ours: Sequence[Ticker], theirs: Sequence[Ticker]) -> Matching:
-    """Pair assets of one symbol, one name and nearby ranks. Whatever could be two things is left out and counted."""
+    """Pair assets of one symbol, one name and nearby ranks. What could be two assets is left out and counted."""
     named: dict[tuple[str, str], list[Ticker]] = defaultdict(list)
     for one in ours:
         named[_identity(one)].append(one)

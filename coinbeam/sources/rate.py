@@ -55,7 +55,7 @@ class RateLimiter:
     32 calls into one minute of a plan of 30.
 
     The server counts arrivals, not departures: a call that was slow on its way would share a window with one call too
-    many. Whoever asks for the next call has the answer of the last one, so it has arrived by then; a window is counted
+    many. The next call comes after the last answer, so that has arrived by then; a window is counted
     from that moment.
 
     Every job that runs at the same time counts as shards of its own. A worker that is restarted forgets its last call,

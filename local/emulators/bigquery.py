@@ -2,7 +2,7 @@
 
 ``python -m local.emulators.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
-- No time travel. bqemulator copies the whole table after every write, whatever the retention, so that time and disk
+- No time travel. bqemulator copies the whole table after every write, at any retention, so that time and disk
   grow with the table and not with the change. Here nothing is copied, and ``FOR SYSTEM_TIME AS OF`` is refused instead
   of answered with the present rows.
 - A transaction is DuckDB's own. bqemulator copies every table that a transaction changes, to put it back should it

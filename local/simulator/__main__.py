@@ -18,7 +18,7 @@ from local.simulator.service import SimulatedApi, SimulatorOptions
 HOST = "127.0.0.1"
 
 _BACKLOG = 128
-"""Calls that may wait while the market is built: whoever has read the announcement can connect."""
+"""Calls that may wait while the market is built: a reader of the announcement can connect."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

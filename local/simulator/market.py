@@ -1,7 +1,7 @@
 """The market: prices of all coins as a pure function of (seed, instant), and the snapshot that the API answers from.
 
 A log price is its base plus value noise on lattices of growing width (one shared factor, one path per coin). It has no
-memory, so the answer for an instant is the same whenever and in whatever order it is asked for.
+memory, so the answer for an instant is the same at any time and in any order.
 """
 
 from collections import OrderedDict
@@ -95,7 +95,7 @@ class Snapshot:
         return [f"{text}Z" for text in np.datetime_as_string(stamps).tolist()]
 
     def order(self, by: str) -> IntArray:
-        """Slots in the order of a ``/coins/markets`` query; nulls come last whatever the direction.
+        """Slots in the order of a ``/coins/markets`` query; nulls come last in both directions.
 
         Args:
             by: one of ``market_cap``, ``volume``, ``id`` with ``_asc`` or ``_desc``.
