@@ -23,7 +23,7 @@ from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.settings import Settings, load_settings
 from coinbeam.sources.registry import COINGECKO_SIMULATOR
-from coinbeam.warehouse import client as warehouse_module
+from coinbeam.warehouse import schema as warehouse_module
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
