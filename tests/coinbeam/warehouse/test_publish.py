@@ -19,6 +19,7 @@ from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
+from coinbeam.sources.registry import SOURCES
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import QUEUE, publish_script, rejects_script, statement
 from coinbeam.warehouse.schema import ensure_schema
@@ -141,7 +142,7 @@ def test_publishing_again_changes_nothing(stage: Stage) -> None:
     stage.publish("batch", **rows)
     first = stage.everything()
     assert {name: len(table) for name, table in first.items()} == {
-        "source_dim": 6,
+        "source_dim": len(SOURCES),
         "time_dim": 1_440,
         DATES: 2,
         ASSETS: 2,
