@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from coinbeam import __version__
+from coinbeam.batch.options import parts
 from coinbeam.settings import LARGEST_TOP, MOST_CALLS_PER_DAY
 from console.output import Format
 from console.release import release
@@ -274,7 +275,7 @@ def gaps(
     from console.dags import Source
     from console.history import covered_assets, run_backfill, show_gaps
 
-    ids = tuple(part.strip() for part in (assets or "").split(",") if part.strip())
+    ids = parts(assets)
     if not fill:
         show_gaps(ids, quote_currency, _date(from_date), _date(to_date), form)
         return

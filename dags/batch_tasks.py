@@ -204,9 +204,7 @@ class ScriptOperator(BigQueryInsertJobOperator):
         return lineage
 
 
-def load_task(
-    job: JobSpec, table: str, batch_id: str, part: str = "*", trigger_rule: TriggerRule = ANY_SUCCESS
-) -> GCSToBigQueryOperator:
+def load_task(job: JobSpec, table: str, batch_id: str, part: str = "*") -> GCSToBigQueryOperator:
     """Load the files of a job into a staging table of the batch.
 
     Args:
@@ -214,7 +212,6 @@ def load_task(
         table: contract name.
         batch_id: a template expression, without braces, that gives the batch id.
         part: stamp in the name of the file, by default any; may be a template.
-        trigger_rule: when it runs.
     """
     pattern = job.file(table, part)
     is_csv = not pattern.endswith(".ndjson")
@@ -234,7 +231,7 @@ def load_task(
         autodetect=False,
         project_id=settings.google.project,
         location=settings.google.location,
-        trigger_rule=trigger_rule,
+        trigger_rule=ANY_SUCCESS,
     )
 
 

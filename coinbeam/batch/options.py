@@ -43,9 +43,14 @@ def _day(text: str) -> date:
     return day
 
 
+def parts(text: str | None) -> tuple[str, ...]:
+    """The parts of a comma separated list; none of None."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
 def _listed(text: str) -> tuple[str, ...]:
     """The parts of a comma separated list, each once."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    return tuple(dict.fromkeys(parts(text)))
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -198,7 +203,7 @@ def parse_options(model: type[Options], given: Mapping[str, str]) -> Options:
         given: text of each option that was given.
 
     Raises:
-        SettingsError: an option is missing, wrong or unknown; the message names the first one.
+        SettingsError: an option is missing or wrong; the message names the first one.
     """
     try:
         return model.model_validate(given)

@@ -83,8 +83,10 @@ def compare(ours: Sequence[Ticker], theirs: Sequence[Ticker], settings: WitnessS
     reach = timedelta(minutes=settings.max_age_minutes)
     fresh = [(one, other) for one, other in matching.pairs if abs(one.observed_at - other.observed_at) <= reach]
     deviations = {one.id: one.price / other.price - 1 for one, other in fresh}
-    beyond = sorted((asset for asset in deviations if abs(deviations[asset]) > settings.tolerance),
-                    key=lambda asset: -abs(deviations[asset]))  # fmt: skip
+    beyond = sorted(
+        (asset for asset in deviations if abs(deviations[asset]) > settings.tolerance),
+        key=lambda asset: -abs(deviations[asset]),
+    )
     counted = (
         f"{len(fresh)} compared, {matching.ambiguous} ambiguous, {matching.unmatched} without a match, "
         f"{len(matching.pairs) - len(fresh)} observed too far apart; tolerance {settings.tolerance:.1%}."

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from coinbeam.batch.digest import digest
+from coinbeam.batch.options import parts
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.history.pieces import newest_closed_day
@@ -72,7 +73,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
     first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
     if first > last:
         raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")
-    assets = tuple(part.strip() for part in (params["assets"] or "").split(",") if part.strip())
+    assets = parts(params["assets"])
     return BackfillRequest(
         assets=assets,
         top_n=None if assets or params["source"] else int(params["top_n"]),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from coinbeam.batch.identity import BatchName, batch_id, interval_start, parse_batch_id
+from coinbeam.batch.options import parts
 from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
@@ -70,7 +71,7 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
             f"{format_instant(moment)} is not the start of a {period} interval.",
             f"Write {format_instant(start)}{hourly}.",
         )
-    ids = tuple(part.strip() for part in (params["ids"] or "").split(",") if part.strip())
+    ids = parts(params["ids"])
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return SnapshotRequest(moment if named else start, universe, params["quote_currency"], params["source"] or "")
 
