@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from google.cloud import bigquery
-
 from coinbeam.batch.identity import BatchName, parse_batch_id
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
@@ -31,15 +29,10 @@ def show_rejects(batch: str | None, reason: str | None, limit: int, form: Format
     columns = ["batch_id", "level", "asset_id", "reason", "column_name", "value", "page_uri", "row_number"]
     sql = (
         f"SELECT {', '.join(columns)} FROM `{warehouse.table(load_contract('rejected_record'))}` "
-        f"WHERE snapshot_date >= '{BEGINNING}' AND (@batch IS NULL OR batch_id = @batch) AND (@reason IS NULL OR "
-        "reason = @reason) "
-        f"ORDER BY rejected_at DESC, page_uri, row_number LIMIT {limit}"
+        f"WHERE snapshot_date >= '{BEGINNING}' AND (@batch IS NULL OR batch_id = @batch) "
+        f"AND (@reason IS NULL OR reason = @reason) ORDER BY rejected_at DESC, page_uri, row_number LIMIT {limit}"
     )
-    parameters = [
-        bigquery.ScalarQueryParameter("batch", "STRING", batch),
-        bigquery.ScalarQueryParameter("reason", "STRING", reason),
-    ]
-    show(columns, warehouse.rows(sql, parameters), form)
+    show(columns, warehouse.rows(sql, batch=batch, reason=reason), form)
 
 
 @dataclass(frozen=True)

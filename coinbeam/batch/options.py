@@ -124,8 +124,7 @@ class MarketOptions(JobOptions):
 
     universe: Universe | None = Field(None, description="all, top, ids or category. Default: market.universe.")
     top_n: TopN | None = Field(
-        None,
-        description="Number of assets by market capitalisation, with --universe=top. Default: market.top_n.",
+        None, description="Number of assets by market capitalisation, with --universe=top. Default: market.top_n."
     )
     ids: Listed | None = Field(
         None, description="CoinGecko ids, comma separated, with --universe=ids. Default: market.ids."

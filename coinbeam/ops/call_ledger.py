@@ -15,7 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 import tenacity
-from google.cloud.bigquery import ScalarQueryParameter
 
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
@@ -215,14 +214,12 @@ class CallLedger:
         if not self._warehouse.exists(self._table):
             return Usage(self.limit(source_id), 0, 0, 0)
         now = self._clock().astimezone(UTC)
-        row = self._warehouse.rows(
-            self._sql("usage"), _parameters({**self._scope(now, source_id), "today": now.date(), "job": job})
-        )[0]
+        [row] = self._warehouse.rows(self._sql("usage"), **self._scope(now, source_id), today=now.date(), job=job)
         return Usage(self.limit(source_id), row["spent"], row["reserved"], row["today"])
 
     def _granted(self, entry: dict[str, Any]) -> Reservation | None:
         sql = f"SELECT calls_reserved FROM `{self._table}` WHERE budget_month = @month AND entry_id = @entry_id"
-        rows = self._warehouse.rows(sql, _parameters({name: entry[name] for name in ("month", "entry_id")}))
+        rows = self._warehouse.rows(sql, month=entry["month"], entry_id=entry["entry_id"])
         known = {name: entry[name] for name in ("entry_id", "month", "source_id", "job", "batch_id")}
         return Reservation(**known, calls=rows[0]["calls_reserved"]) if rows else None
 
@@ -240,18 +237,8 @@ class CallLedger:
     def _run(self, statement: str, values: dict[str, Any]) -> None:
         """Run a statement of the ledger, again when another one was first; each is safe to repeat."""
         sql = self._sql(statement)
-        self._retrying(
-            self._warehouse.query,
-            sql,
-            _parameters({name: value for name, value in values.items() if f"@{name}" in sql}),
-        )
+        named = {name: value for name, value in values.items() if f"@{name}" in sql}
+        self._retrying(self._warehouse.query, sql, **named)
 
     def _sql(self, statement: str) -> str:
         return render(self._contract.folder / f"{statement}.sql", target=f"`{self._table}`")
-
-
-_TYPES: dict[type, str] = {str: "STRING", int: "INT64", date: "DATE", datetime: "TIMESTAMP", type(None): "STRING"}
-
-
-def _parameters(values: dict[str, Any]) -> list[ScalarQueryParameter]:
-    return [ScalarQueryParameter(name, _TYPES[type(value)], value) for name, value in values.items()]

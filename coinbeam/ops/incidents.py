@@ -4,8 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from google.cloud.bigquery import ScalarQueryParameter
-
 from coinbeam.batch.digest import digest
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
@@ -80,9 +78,8 @@ class Incidents:
         now = self._clock()
         key = digest(failure.dag_id, failure.task_id, failure.error_class, format_instant(now), length=16)
         values = {**vars(failure), "message": failure.message[:_LONGEST_MESSAGE], "incident_id": key}
-        parameters = [ScalarQueryParameter(name, "STRING", text) for name, text in values.items()]
         sql = render(self._contract.folder / "report.sql", target=f"`{self._table}`")
-        self._warehouse.query(sql, [*parameters, ScalarQueryParameter("now", "TIMESTAMP", now)])
+        self._warehouse.query(sql, **values, now=now)
         same = [
             i for i in self.open(failure.dag_id) if (i.task_id, i.error_class) == (failure.task_id, failure.error_class)
         ]
@@ -98,29 +95,20 @@ class Incidents:
             TransientError: the warehouse does not answer.
         """
         over = [incident for incident in self.open(dag_id) if incident.task_id in task_ids]
+        sql = f"UPDATE `{self._table}` SET closed_at = @now WHERE incident_id = @incident_id"
         for incident in over:
-            self._warehouse.query(
-                f"UPDATE `{self._table}` SET closed_at = @now WHERE incident_id = @incident_id",
-                [
-                    ScalarQueryParameter("now", "TIMESTAMP", self._clock()),
-                    ScalarQueryParameter("incident_id", "STRING", incident.incident_id),
-                ],
-            )
+            self._warehouse.query(sql, now=self._clock(), incident_id=incident.incident_id)
         return over
 
     def open(self, dag_id: str | None = None) -> list[Incident]:
         """The open incidents, of one DAG or of all, the oldest first; none while there is no table."""
         if not self._warehouse.exists(self._table):
             return []
-        columns = list(Incident.__annotations__)
         sql = (
-            f"SELECT {', '.join(columns)} FROM `{self._table}` WHERE closed_at IS NULL AND (@dag_id IS NULL OR dag_id "
-            "= @dag_id) "
-            "ORDER BY opened_at, incident_id"
+            f"SELECT {', '.join(Incident.__annotations__)} FROM `{self._table}` WHERE closed_at IS NULL "
+            "AND (@dag_id IS NULL OR dag_id = @dag_id) ORDER BY opened_at, incident_id"
         )
-        return [
-            Incident(**row) for row in self._warehouse.rows(sql, [ScalarQueryParameter("dag_id", "STRING", dag_id)])
-        ]
+        return [Incident(**row) for row in self._warehouse.rows(sql, dag_id=dag_id)]
 
 
 def recovery(incidents: Collection[Incident]) -> str:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from google.cloud.bigquery import ScalarQueryParameter
-
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all, load_contract
@@ -182,5 +180,6 @@ def open_rejects(
         f"SELECT batch_id, reason, COUNT(*) AS records FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
         "AND (@batch IS NULL OR batch_id = @batch) AND (@reason IS NULL OR reason = @reason) "
         f"GROUP BY batch_id, reason ORDER BY batch_id DESC, records DESC LIMIT {limit}",
-        [ScalarQueryParameter("batch", "STRING", batch), ScalarQueryParameter("reason", "STRING", reason)],
+        batch=batch,
+        reason=reason,
     )

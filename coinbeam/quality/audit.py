@@ -10,8 +10,6 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, cast
 
-from google.cloud import bigquery
-
 from coinbeam.batch.digest import digest
 from coinbeam.batch.kinds import Batch
 from coinbeam.clock import format_instant
@@ -184,9 +182,8 @@ class Auditor:
         target = f"{self._warehouse.dataset('crypto_ops')}.quality_result"
         rows = [self._row(result, checked_at) for result in results]
         sql = f"SELECT result_id FROM `{target}` WHERE checked_date = @day AND batch_id = @batch"
-        day = bigquery.ScalarQueryParameter("day", "DATE", self._audit.snapshot_at.date())
-        batch = bigquery.ScalarQueryParameter("batch", "STRING", self._audit.batch_id)
-        known = {row["result_id"] for row in self._warehouse.rows(sql, [day, batch])}
+        recorded = self._warehouse.rows(sql, day=self._audit.snapshot_at.date(), batch=self._audit.batch_id)
+        known = {row["result_id"] for row in recorded}
         fresh = [row for row in rows if row["result_id"] not in known]
         if fresh:
             self._warehouse.append(target, "\n".join(json.dumps(row, ensure_ascii=False) for row in fresh).encode())

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from google.cloud import bigquery
-
 from coinbeam.contracts import load_contract
 from coinbeam.quality.audit import Status
 from coinbeam.warehouse.client import Warehouse
@@ -57,17 +55,9 @@ def rule_histories(warehouse: Warehouse, chosen: Selection) -> list[dict[str, An
     ``trend`` holds the last values, newest first, ``-`` where a rule could not run; ``last_failure`` and what follows
     it tell of the last result that did not pass.
     """
-    parameters = [
-        bigquery.ScalarQueryParameter(name, "STRING", value)
-        for name, value in (
-            ("table", chosen.table),
-            ("rule", chosen.rule),
-            ("batch", chosen.batch),
-            ("status", chosen.status),
-        )
-    ]
     results = warehouse.table(load_contract("quality_result"))
-    return warehouse.rows(_HISTORY.format(results=results, runs=TREND_RUNS, limit=chosen.limit), parameters)
+    sql = _HISTORY.format(results=results, runs=TREND_RUNS, limit=chosen.limit)
+    return warehouse.rows(sql, table=chosen.table, rule=chosen.rule, batch=chosen.batch, status=chosen.status)
 
 
 _HISTORY = """

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from google.cloud import bigquery
-
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Rule, Severity, Stage, load_contract
@@ -145,13 +143,8 @@ class Witness:
     def _newest(self, source_id: str) -> list[Ticker]:
         """The ranked prices of our newest snapshot from a source."""
         since = (self._clock() - timedelta(days=NEWEST_DAYS)).date()
-        rows = self._warehouse.rows(
-            _NEWEST.format(table=self._warehouse.table(load_contract(SNAPSHOT_FACT))),
-            [
-                bigquery.ScalarQueryParameter("since", "DATE", since),
-                bigquery.ScalarQueryParameter("source", "STRING", source_id),
-            ],
-        )
+        sql = _NEWEST.format(table=self._warehouse.table(load_contract(SNAPSHOT_FACT)))
+        rows = self._warehouse.rows(sql, since=since, source=source_id)
         if not rows:
             raise TerminalError(
                 f"There is no snapshot of {source_id} in US dollars since {since}.", "Run crypto_etl_dag first."

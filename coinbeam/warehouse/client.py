@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import date, datetime
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -27,9 +28,12 @@ DATASETS = {
 """The logical datasets, and the setting that names each."""
 
 _CONFLICT = re.compile("could not serialize access|due to concurrent update|transaction conflict", re.IGNORECASE)
-"""How BigQuery, and DuckDB below the emulator, say that of two concurrent writes of the same rows the other one was
-first.
-"""
+"""How BigQuery, and DuckDB below the emulator, say of two concurrent writes of the same rows that the other was first."""
+
+Parameter = str | int | date | datetime | list[str] | None
+"""The value of a query parameter; its type in SQL follows from it, None is a text that is null."""
+
+_TYPES: dict[type, str] = {str: "STRING", int: "INT64", datetime: "TIMESTAMP", date: "DATE", type(None): "STRING"}
 
 
 def connect(settings: Settings) -> bigquery.Client:
@@ -44,13 +48,16 @@ def connect(settings: Settings) -> bigquery.Client:
     )
 
 
+def _parameter(name: str, value: Parameter) -> bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter:
+    if isinstance(value, list):
+        return bigquery.ArrayQueryParameter(name, "STRING", value)
+    return bigquery.ScalarQueryParameter(name, next(_TYPES[kind] for kind in _TYPES if isinstance(value, kind)), value)
+
+
 class Warehouse:
     """Reads and writes the warehouse of one environment.
 
-    Args:
-        settings: names, limits and location.
-        client: the BigQuery client; made from the settings when left out.
-        clock: source of "now" for the expiration of staging tables.
+    The client is made from the settings when left out; the clock says when staging tables expire.
     """
 
     def __init__(self, settings: Settings, client: bigquery.Client | None = None, clock: Clock = utc_now) -> None:
@@ -111,23 +118,24 @@ class Warehouse:
         """``dataset.table`` of a contract, as readers know it."""
         return f"{self.dataset(contract.dataset)}.{contract.name}"
 
-    def query(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter] = ()) -> bigquery.table.RowIterator:
-        """Run a query and wait for its rows, within the configured time and bytes.
+    def query(self, sql: str, **parameters: Parameter) -> bigquery.table.RowIterator:
+        """Run a query with its parameters by name, and wait for its rows, within the configured time and bytes.
 
         Raises:
             TerminalError: BigQuery refused or failed the query.
             TransientError: BigQuery does not answer, or not in time.
         """
         limit = self.settings.warehouse.maximum_bytes_billed
-        config = bigquery.QueryJobConfig(query_parameters=list(parameters), maximum_bytes_billed=limit)
+        typed = [_parameter(name, value) for name, value in parameters.items()]
+        config = bigquery.QueryJobConfig(query_parameters=typed, maximum_bytes_billed=limit)
         with self.answering():
             job = self.client.query(sql, job_config=config, job_retry=self._job_retry, **self.bounds)
             return job.result(job_retry=self._job_retry, **self.bounds)
 
-    def rows(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter] = ()) -> list[dict[str, Any]]:
+    def rows(self, sql: str, **parameters: Parameter) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
         with self.answering():
-            return [dict(row.items()) for row in self.query(sql, parameters)]
+            return [dict(row.items()) for row in self.query(sql, **parameters)]
 
     def append(self, table: str, ndjson: bytes) -> None:
         """Append rows to ``dataset.table`` by a load job: one job, all or nothing, and readable at once by DML, unlike

@@ -9,15 +9,7 @@ from google.cloud import bigquery
 
 from coinbeam.batch.digest import digest
 from coinbeam.contracts import Column, Contract, load_all
-from coinbeam.contracts.bigquery import (
-    add_column_ddl,
-    described,
-    labels,
-    schema,
-    standard_type,
-    table,
-    view_ddl,
-)
+from coinbeam.contracts.bigquery import add_column_ddl, described, labels, schema, standard_type, table, view_ddl
 from coinbeam.errors import ContractError
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import DATASETS, Warehouse

@@ -15,7 +15,6 @@ import matplotlib as mpl
 mpl.use("Agg")  # no display
 
 import matplotlib.pyplot as plt
-from google.cloud.bigquery import ScalarQueryParameter
 from matplotlib.axes import Axes
 
 from coinbeam.settings import load_settings
@@ -39,11 +38,11 @@ class Marts:
 
     def __init__(self, warehouse: Warehouse, asset: str, quote_currency: str, days: int, today: date) -> None:
         self._warehouse = warehouse
-        self._given = [
-            ScalarQueryParameter("asset", "STRING", asset),
-            ScalarQueryParameter("currency", "STRING", quote_currency),
-            ScalarQueryParameter("first", "DATE", today - timedelta(days=days)),
-        ]
+        self._given: dict[str, Any] = {
+            "asset": asset,
+            "currency": quote_currency,
+            "first": today - timedelta(days=days),
+        }
 
     def market_overview(self) -> Rows:
         """The market as a whole, by day."""
@@ -78,7 +77,8 @@ class Marts:
 
     def _rows(self, table: str, where: str, order: str) -> Rows:
         sql = f"SELECT * FROM `{self._warehouse.table(mart(table))}` WHERE {where} ORDER BY {order}"
-        return self._warehouse.rows(sql, [given for given in self._given if f"@{given.name}" in where])
+        named = {name: value for name, value in self._given.items() if f"@{name}" in where}
+        return self._warehouse.rows(sql, **named)
 
 
 def draw(marts: Marts, asset: str, path: Path) -> None:

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
-
-from google.cloud import bigquery
 
 from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
@@ -91,14 +88,9 @@ class Coverage:
             f"SELECT DISTINCT asset_id, {column} AS day FROM `{name}` "
             f"WHERE {column} BETWEEN @first AND @last AND quote_currency = @currency {chosen}"
         )
-        parameters: list[Any] = [
-            bigquery.ScalarQueryParameter("first", "DATE", first),
-            bigquery.ScalarQueryParameter("last", "DATE", last),
-            bigquery.ScalarQueryParameter("currency", "STRING", currency),
-        ]
-        parameters += [bigquery.ArrayQueryParameter("assets", "STRING", list(assets))] if assets else []
+        named = {"assets": list(assets)} if assets else {}
         found: dict[str, set[date]] = {}
-        for row in self._warehouse.rows(sql, parameters):
+        for row in self._warehouse.rows(sql, first=first, last=last, currency=currency, **named):
             found.setdefault(row["asset_id"], set()).add(row["day"])
         return found
 

@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.cloud import bigquery
-
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.ending import Ending
@@ -36,9 +34,9 @@ class PieceLedger:
             return {}
         columns = "asset_id, quote_currency, first_date, last_date, status"
         sql = f"SELECT {columns} FROM `{table}` WHERE quote_currency = @currency"
-        rows = self._warehouse.rows(sql, [bigquery.ScalarQueryParameter("currency", "STRING", quote_currency)])
         return {
-            HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"] for r in rows
+            HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"]
+            for r in self._warehouse.rows(sql, currency=quote_currency)
         }
 
     def enter(self, backfill_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:

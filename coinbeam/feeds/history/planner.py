@@ -13,8 +13,6 @@ from datetime import date, timedelta
 from itertools import chain
 from typing import Any
 
-from google.cloud import bigquery
-
 from coinbeam.batch.jobs import MARKET_CHART, PIECES_FILE
 from coinbeam.batch.kinds import HISTORY
 from coinbeam.batch.tables import SNAPSHOT_FACT
@@ -142,12 +140,8 @@ class BackfillPlanner:
             "WHERE snapshot_date = @day AND quote_currency = @currency AND market_cap > 0 "
             "GROUP BY asset_id ORDER BY cap DESC, asset_id LIMIT @n"
         )
-        parameters = [
-            bigquery.ScalarQueryParameter("day", "DATE", newest),
-            bigquery.ScalarQueryParameter("currency", "STRING", request.quote_currency),
-            bigquery.ScalarQueryParameter("n", "INT64", request.top_n),
-        ]
-        return sorted(row["asset_id"] for row in self._warehouse.rows(sql, parameters))
+        largest = self._warehouse.rows(sql, day=newest, currency=request.quote_currency, n=request.top_n)
+        return sorted(row["asset_id"] for row in largest)
 
     def _affordable(self, costs: Mapping[str, int], request: BackfillRequest, source_id: str) -> list[str]:
         """The batches, in order, that today's calls pay for.

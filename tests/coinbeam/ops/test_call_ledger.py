@@ -190,7 +190,7 @@ class Overtaken(Warehouse):
         self.times = times
         self.asked = 0
 
-    def query(self, sql: str, parameters: Any = ()) -> Any:
+    def query(self, sql: str, **parameters: Any) -> Any:
         if sql.lstrip("-").lstrip().startswith("One statement") or "MERGE" in sql:
             self.asked += 1
             if self.asked <= self.times:
@@ -198,7 +198,7 @@ class Overtaken(Warehouse):
                     raise BadRequest(
                         "Could not serialize access to table p:ops.api_call_budget due to concurrent update"
                     )  # type: ignore[no-untyped-call]
-        return super().query(sql, parameters)
+        return super().query(sql, **parameters)
 
 
 def test_a_reservation_that_was_overtaken_is_tried_again(stage: Stage) -> None:
@@ -225,8 +225,8 @@ def test_a_statement_whose_answer_was_lost_is_safe_to_repeat(stage: Stage) -> No
     class Lost(Warehouse):
         lost = False
 
-        def query(self, sql: str, parameters: Any = ()) -> Any:
-            done = super().query(sql, parameters)
+        def query(self, sql: str, **parameters: Any) -> Any:
+            done = super().query(sql, **parameters)
             if "MERGE" in sql and not self.lost:
                 self.lost = True
                 raise WriteConflictError("the answer was lost")

@@ -4,11 +4,13 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
-from google.cloud import bigquery
 
 from coinbeam.contracts import load_contract
+from coinbeam.contracts.bigquery import standard_type
 from coinbeam.errors import CoinbeamError, ContractError, TerminalError, TransientError
 from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
 from coinbeam.warehouse.client import Warehouse
@@ -36,12 +38,24 @@ def test_a_query_that_fails_says_why(sql: str, named: str, stage: Stage) -> None
     assert named in str(caught.value)
 
 
+PARAMETERS = {
+    "a text": ("STRING", 'it\'s "1" -- ;'),
+    "nothing": ("STRING", None),
+    "a number": ("INT64", 2**60),
+    "a day": ("DATE", date(2026, 1, 2)),
+    "an instant": ("TIMESTAMP", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+    "texts": ("ARRAY<STRING>", ["a", "b"]),
+}
+
+
 @pytest.mark.cloud
-def test_parameters_reach_the_query(stage: Stage) -> None:
-    rows = stage.warehouse.rows(
-        "SELECT @text AS text", [bigquery.ScalarQueryParameter("text", "STRING", 'it\'s "1" -- ;')]
-    )
-    assert rows == [{"text": 'it\'s "1" -- ;'}]
+@pytest.mark.parametrize(("kind", "value"), PARAMETERS.values(), ids=PARAMETERS)
+def test_parameters_reach_the_query_in_their_type(stage: Stage, kind: str, value: Any) -> None:
+    rows = stage.warehouse.query("SELECT @given AS given", given=value)
+    [row] = rows
+    assert row["given"] == value
+    [field] = rows.schema
+    assert standard_type(field.field_type) == kind.removeprefix("ARRAY<").removesuffix(">")
 
 
 @pytest.mark.cloud
