@@ -136,10 +136,10 @@ class Rule:
 
     name: str
     query: str
-    operator: str
-    threshold: float
-    severity: Severity
-    description: str
+    operator: str = "="
+    threshold: float = 0
+    severity: Severity = Severity.ERROR
+    description: str = ""
     column: str | None = None
     sample: str = ""
     stage: Stage = Stage.STAGING

@@ -16,18 +16,9 @@ from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.plan import BatchPlan
 from coinbeam.landing.bucket import Bucket
-from coinbeam.quality import (
-    Audit,
-    Auditor,
-    Result,
-    batch_complete,
-    listed_share,
-    refuse_if_blocked,
-    reject_share,
-    row_count,
-    rules_of,
-)
+from coinbeam.quality import Audit, Auditor, Result, refuse_if_blocked
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
+from coinbeam.quality.rules import batch_complete, listed_share, reject_share, row_count, rules_of
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from coinbeam.contracts import Contract, Rule, Severity, Stage
+from coinbeam.contracts import Contract, Rule, Stage
 from coinbeam.quality.audit import Audit, Auditor, Result, Status
 from coinbeam.quality.rules import foreign_keys, freshness, rules_of
 from coinbeam.warehouse.client import Warehouse
@@ -102,7 +102,7 @@ def _described(column: tuple[str, bool] | None, contract: Contract) -> str:
 
 
 def _shape_result(contract: Contract, name: str, differences: list[str], description: str) -> Result:
-    rule = Rule(name, "", "=", 0, Severity.ERROR, description, stage=Stage.PUBLISHED)
+    rule = Rule(name, "", description=description, stage=Stage.PUBLISHED)
     status = Status.FAILED if differences else Status.PASSED
     return Result(contract.name, rule, status, float(len(differences)), description, tuple(differences))
 

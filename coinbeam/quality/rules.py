@@ -49,9 +49,6 @@ def _column_rules(contract: Contract, column: Column) -> list[Rule]:
         Rule(
             name=f"{column.name}_{suffix}",
             query=f"SELECT COUNTIF({where}) FROM {{table}}",
-            operator="=",
-            threshold=0,
-            severity=Severity.ERROR,
             description=f"{column.name} {text}.",
             column=column.name,
             sample=f"SELECT CAST({key} AS STRING) FROM {{table}} WHERE {where}",
@@ -70,9 +67,6 @@ def _unique(contract: Contract, key: Sequence[str], stage: Stage) -> Rule:
     return Rule(
         name="unique_key",
         query=f"SELECT COUNT(*) FROM ({repeated})",
-        operator="=",
-        threshold=0,
-        severity=Severity.ERROR,
         description=f"The key ({columns}) is unique.",
         sample=f"SELECT CAST({key[0]} AS STRING) FROM ({repeated})",
         stage=stage,
@@ -99,7 +93,6 @@ def reject_share(contract: Contract, staged_rejects: str, limit: float) -> Rule:
         ),
         operator="<=",
         threshold=limit,
-        severity=Severity.ERROR,
         description="Most of a batch was readable; a batch above the limit is a broken source, not bad rows.",
         sample=f"SELECT DISTINCT reason FROM `{staged_rejects}` WHERE table_name = '{contract.name}'",
     )
@@ -110,9 +103,7 @@ def row_count(expected: int) -> Rule:
     return Rule(
         name="row_count",
         query="SELECT COUNT(*) FROM {table}",
-        operator="=",
         threshold=expected,
-        severity=Severity.ERROR,
         description="Every row that the job wrote arrived, once.",
     )
 
@@ -130,9 +121,7 @@ def batch_complete(report: Mapping[str, object]) -> Rule:
     return Rule(
         name="batch_complete",
         query="SELECT COUNT(*) FROM {table}",
-        operator="=",
         threshold=read - sum(losses),
-        severity=Severity.ERROR,
         description=f"Of {read} rows read, all arrived but those that were left out: {left_out or 'none'}.",
     )
 
@@ -145,7 +134,6 @@ def listed_share(target: str, limit: float) -> Rule:
         query=f"SELECT COALESCE(SAFE_DIVIDE((SELECT COUNT(*) FROM {{table}}), ({active})), 1)",
         operator=">=",
         threshold=limit,
-        severity=Severity.ERROR,
         description="The list holds at least this share of the assets that were active before it.",
     )
 
@@ -167,9 +155,6 @@ def foreign_key(column: Column) -> Rule:
     return Rule(
         name=f"{column.name}_foreign_key",
         query=f"SELECT COUNT(*) FROM ({orphan})",
-        operator="=",
-        threshold=0,
-        severity=Severity.ERROR,
         description=f"Every {column.name} is found in {column.references}.",
         column=column.name,
         sample=f"SELECT CAST(k AS STRING) FROM ({orphan})",

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,15 +15,13 @@ from coinbeam.landing.layout import object_name, pack, page_stem
 from coinbeam.quality.audit import SAMPLE_SIZE, Audit, Auditor, Result, Status
 from coinbeam.settings import Settings, WitnessSettings
 from coinbeam.sources.choose import choose_source
-from coinbeam.sources.coinpaprika import CoinPaprikaClient, Ticker, read_tickers, tickers_url
+from coinbeam.sources.coinpaprika import CoinPaprikaClient, Ticker, read_tickers
 from coinbeam.sources.registry import COINGECKO, COINPAPRIKA
 from coinbeam.warehouse.client import Warehouse
 
 RULE = Rule(
     name="price_witness",
     query="",
-    operator="=",
-    threshold=0,
     severity=Severity.WARNING,
     description="No price of the largest assets deviates from that of CoinPaprika beyond witness.tolerance.",
     column="current_price",
@@ -126,11 +125,9 @@ class Witness:
             )
         source = choose_source(self._settings)
         ours = self._newest(COINGECKO.answering(source.kind))
-        client = CoinPaprikaClient(self._settings.coingecko, tickers_url(self._settings, source), clock=self._clock)
-        try:
+        url = source.beside("/v1", self._settings.witness.url)
+        with closing(CoinPaprikaClient(self._settings.coingecko, url, clock=self._clock)) as client:
             answer = client.tickers()
-        finally:
-            client.close()
         batch = f"{answer.received_at:%Y%m%dT%H%M%S%fZ}-{COINPAPRIKA.answering(source.kind)}"
         path = f"landing/{COINPAPRIKA.endpoints[0]}/{batch}/{object_name(page_stem(1))}"
         uri = self._bucket.write_bytes(path, pack(answer.body, answer.received_at))

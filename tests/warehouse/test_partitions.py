@@ -13,8 +13,9 @@ from coinbeam.contracts import Contract, Stage, load_all, load_contract
 from coinbeam.contracts.bigquery import ddl
 from coinbeam.contracts.model import fill
 from coinbeam.marts.refresh import Marts
-from coinbeam.quality import Audit, rules_of
+from coinbeam.quality import Audit
 from coinbeam.quality.published import published_rules, rows_of_dates
+from coinbeam.quality.rules import rules_of
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.staging import StagingTables

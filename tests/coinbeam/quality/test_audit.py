@@ -13,18 +13,9 @@ from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Column, Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.errors import PublishBlockedError, TransientError
-from coinbeam.quality import (
-    SAMPLE_SIZE,
-    Audit,
-    Auditor,
-    Result,
-    Status,
-    listed_share,
-    refuse_if_blocked,
-    reject_share,
-    row_count,
-    rules_of,
-)
+from coinbeam.quality import Audit, Auditor, Result, Status, refuse_if_blocked
+from coinbeam.quality.audit import SAMPLE_SIZE
+from coinbeam.quality.rules import listed_share, reject_share, row_count, rules_of
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
 from local.temporary import LocalCloud, fresh_resources, temporary_settings

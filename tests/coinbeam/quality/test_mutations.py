@@ -23,21 +23,17 @@ from coinbeam.contracts import Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.contracts.model import fill
 from coinbeam.errors import PublishBlockedError
-from coinbeam.quality import (
-    Audit,
-    Auditor,
-    Result,
-    Status,
+from coinbeam.quality import Audit, Auditor, Result, Status, refuse_if_blocked
+from coinbeam.quality import rules as rules_module
+from coinbeam.quality.rules import (
     batch_complete,
     foreign_keys,
     freshness,
     listed_share,
-    refuse_if_blocked,
     reject_share,
     row_count,
     rules_of,
 )
-from coinbeam.quality import rules as rules_module
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud, fresh_resources
 from tests.coinbeam.conftest import DAY, asset_row, date_row, fact_row, reject_row

@@ -18,7 +18,7 @@ from coinbeam.quality import Result, Status
 from coinbeam.quality.witness import Witness, compare, match
 from coinbeam.settings import WitnessSettings
 from coinbeam.sources.choose import RuntimeSource
-from coinbeam.sources.coinpaprika import CoinPaprikaClient, Ticker, read_tickers, tickers_url
+from coinbeam.sources.coinpaprika import CoinPaprikaClient, Ticker, read_tickers
 from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError
 from coinbeam.warehouse.client import Warehouse
 from local.temporary import LocalCloud
@@ -158,7 +158,7 @@ def fill(stage: Stage, prices: float = 1.0) -> None:
     """A published snapshot of what the simulator shows now; the price of bitcoin is multiplied."""
     settings = stage.warehouse.settings
     source = RuntimeSource("simulator", settings.simulator_url)
-    client = CoinPaprikaClient(settings.coingecko, tickers_url(settings, source))
+    client = CoinPaprikaClient(settings.coingecko, source.beside("/v1", settings.witness.url))
     rows, at = [], utc_now().replace(minute=0, second=0, microsecond=0)
     for ticker in read_tickers(client.tickers().body, "here")[:50]:
         price = ticker.price * (prices if ticker.symbol == "BTC" else 1.0)
