@@ -44,7 +44,7 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import folder
 from coinbeam.settings import MarketSource, Settings
-from coinbeam.sources.alternative_me import FearGreedClient, index_url
+from coinbeam.sources.alternative_me import FearGreedClient
 from coinbeam.sources.choose import RuntimeSource, choose_source
 from coinbeam.sources.registry import ALTERNATIVE_ME, ALTERNATIVE_ME_SIMULATOR, FILES
 
@@ -72,7 +72,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         refuse_simulated([batch.source_id for batch in batches], launch.settings)
         return launch.run(Given(landed, FetchStats()), write, launch.head(*batches))
     walk, source = prepare_fetch(launch)
-    client = partial(FearGreedClient, without_key(launch.settings.coingecko), index_url(launch.settings, source))
+    url = source.beside("/fng/", launch.settings.history.fear_greed_url)
+    client = partial(FearGreedClient, without_key(launch.settings.coingecko), url)
     return launch.run(Fetch(walk, client, clock), write, launch.head(walk.manifest))
 
 

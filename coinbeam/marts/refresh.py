@@ -21,7 +21,7 @@ from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, To
 from coinbeam.marts.specs import MARTS, Scope
 from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.settings import Settings
-from coinbeam.sources.alternative_me import BANDS
+from coinbeam.sources.alternative_me import bands
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
 
@@ -35,14 +35,7 @@ _OVERTAKEN = "a publish overtook the plan"
 
 @dataclass(frozen=True)
 class Refresh:
-    """What a refresh did.
-
-    Attributes:
-        publications: how many it took.
-        rows: rows written by mart.
-        dates: first and last day recomputed, or None when no day changed.
-        seconds: elapsed time.
-    """
+    """What a refresh did: publishes taken, rows written by mart, first and last day recomputed, seconds it took."""
 
     publications: int
     rows: dict[str, int]
@@ -51,26 +44,16 @@ class Refresh:
 
 
 class Marts:
-    """Keeps the marts in step with the facts.
-
-    Args:
-        warehouse: where they are.
-        settings: thresholds of the signals.
-        clock: source of "now".
-    """
+    """Keeps the marts in step with the facts, with the thresholds of the settings for their signals."""
 
     def __init__(self, warehouse: Warehouse, settings: Settings, clock: Clock = utc_now) -> None:
-        self._warehouse = warehouse
-        self._settings = settings
-        self._clock = clock
+        self._warehouse, self._settings, self._clock = warehouse, settings, clock
 
     def pending(self) -> list[Publication]:
         """The publishes that wait for a refresh, oldest first, at most ``MOST_PUBLICATIONS``."""
         rows = self._warehouse.rows(
-            "SELECT batch_id, table_name, first_date, last_date, published_at "
-            f"FROM {self._warehouse.names()['publication']} WHERE refreshed_at IS NULL ORDER BY published_at, "
-            "batch_id, table_name "
-            f"LIMIT {MOST_PUBLICATIONS}"
+            f"SELECT {', '.join(Publication.model_fields)} FROM {self._warehouse.names()['publication']} "
+            f"WHERE refreshed_at IS NULL ORDER BY published_at, batch_id, table_name LIMIT {MOST_PUBLICATIONS}"
         )
         return [Publication(**row) for row in rows]
 
@@ -92,7 +75,8 @@ class Marts:
         )
 
     def _touched(self, market: Sequence[Range]) -> tuple[Touched | None, Range | None]:
-        [row] = self._warehouse.rows(self._render("plan.sql", ranges=_literals(market), hull=_literal(hull(market))))
+        [whole] = _literals([hull(market)])
+        [row] = self._warehouse.rows(self._render("plan.sql", ranges=_literals(market), hull=whole))
         names = ("first_date", "last_date", "last_changed", "look_back_from")
         touched = Touched(assets=row["assets"], **{name: row[name] for name in names}) if row["assets"] else None
         days = [
@@ -101,9 +85,7 @@ class Marts:
         return touched, (min(days), max(days)) if days else None
 
     def script(self, plan: MartPlan) -> str:
-        """The refresh as one transaction; its last statement answers with the rows written by mart. Every date bound is
-        a literal.
-        """
+        """The refresh as one transaction with literal dates; its last statement answers with the rows by mart."""
         scopes = self._scopes(plan)
         steps = ["BEGIN TRANSACTION;"]
         if plan.market:
@@ -123,14 +105,11 @@ class Marts:
         names = ("first_date", "last_date", "look_back_from")
         reach = {name: _date(getattr(touched, name)) for name in names} if touched else {}
         days = {"is_market": touched is not None, "sentiment_ranges": _literals(plan.sentiment)}
+        newest = {"first_latest": _date(latest[0]), "last_latest": _date(latest[1])} if latest else {}
         return {
             Scope.TOUCHED: [reach] if touched else [],
             Scope.SLICES: [{**reach, **_bounds(bounds)} for bounds in touched.slices] if touched else [],
-            Scope.LATEST: [
-                {"ranges": _literals(plan.market), "first_latest": _date(latest[0]), "last_latest": _date(latest[1])}
-            ]
-            if latest
-            else [],
+            Scope.LATEST: [{"ranges": _literals(plan.market), **newest}] if latest else [],
             Scope.SENTIMENT: [_bounds(bounds) for bounds in plan.sentiment],
             Scope.DAYS: [{**days, **_bounds(plan.overview)}] if plan.overview else [],
         }
@@ -148,7 +127,7 @@ class Marts:
             **self._warehouse.names(),
             columns=columns,
             look_back=LOOK_BACK_DAYS,
-            bands=BANDS,
+            bands=bands(),
             **signals,
             **values,
         )
@@ -174,10 +153,6 @@ class Marts:
 
     def verify(self, plan: MartPlan, run_id: str) -> list[Result]:
         """Run the rules of the marts' contracts on the dates of a refresh, and record what they found.
-
-        Args:
-            plan: the refresh.
-            run_id: the run that asks.
 
         Raises:
             PublishBlockedError: a rule of severity error is broken; readers see it already.
@@ -207,14 +182,9 @@ def _instant(moment: datetime) -> str:
     return f"TIMESTAMP {literal(format_instant(moment))}"
 
 
-def _literal(bounds: Range) -> tuple[str, str]:
-    return _date(bounds[0]), _date(bounds[1])
-
-
 def _literals(ranges: Iterable[Range]) -> list[tuple[str, str]]:
-    return [_literal(bounds) for bounds in ranges]
+    return [(_date(first), _date(last)) for first, last in ranges]
 
 
 def _bounds(bounds: Range) -> dict[str, str]:
-    first, last = _literal(bounds)
-    return {"first_date": first, "last_date": last}
+    return {"first_date": _date(bounds[0]), "last_date": _date(bounds[1])}

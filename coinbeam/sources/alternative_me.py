@@ -1,14 +1,12 @@
-"""The Fear & Greed index of alternative.me: its bands, the days that it never published, and a client for its one
-endpoint.
-"""
+"""The Fear & Greed index of alternative.me: its bands, the days that it never published, and a client for it."""
 
 from datetime import date
 from typing import Unpack
 
 from coinbeam.batch.tables import FEAR_GREED_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.settings import PatienceSettings, Settings
-from coinbeam.sources.choose import RuntimeSource
+from coinbeam.contracts.model import Band
+from coinbeam.settings import PatienceSettings
 from coinbeam.sources.http.client import ApiAnswer, HttpClient, Wiring
 from coinbeam.sources.http.errors import Api
 from coinbeam.sources.rate import RateLimiter
@@ -20,8 +18,10 @@ FIRST_DAY = date(2018, 2, 1)
 NEVER_PUBLISHED = frozenset({date(2018, 4, 14), date(2018, 4, 15), date(2018, 4, 16), date(2024, 10, 26)})
 """Days that the index does not have and will not get: no gaps of ours."""
 
-BANDS = load_contract(FEAR_GREED_FACT).by_name["classification"].bands
-"""The classes of the index, as observed in published values."""
+
+def bands() -> tuple[Band, ...]:
+    """The classes of the index, as observed in published values, ascending."""
+    return load_contract(FEAR_GREED_FACT).by_name["classification"].bands
 
 
 def classification(value: int) -> str:
@@ -30,26 +30,13 @@ def classification(value: int) -> str:
     Raises:
         ValueError: it is not from 0 to 100.
     """
-    if not 0 <= value <= BANDS[-1].up_to:
+    if not 0 <= value <= bands()[-1].up_to:
         raise ValueError(f"{value} is not from 0 to 100")
-    return next(band.name for band in BANDS if value <= band.up_to)
-
-
-def index_url(settings: Settings, source: RuntimeSource) -> str:
-    """Where the index is asked for: the configured address, or the simulator's."""
-    if source.kind == "simulator":
-        return f"http://127.0.0.1:{settings.local.ports.simulator}/fng/"
-    return str(settings.history.fear_greed_url)
+    return next(band.name for band in bands() if value <= band.up_to)
 
 
 class FearGreedClient(HttpClient):
-    """Asks for the index, without any key and at the rate that alternative.me allows.
-
-    Args:
-        settings: timeouts and patience.
-        url: of the index.
-        wiring: clock, sleep and jitter of a test.
-    """
+    """Asks for the index, without any key and at the rate that alternative.me allows."""
 
     def __init__(self, settings: PatienceSettings, url: str, **wiring: Unpack[Wiring]) -> None:
         api = Api(f"Check that this network may reach {url} (history.fear_greed_url), and try again later.")

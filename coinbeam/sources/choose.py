@@ -2,10 +2,12 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urljoin
+
+from pydantic import HttpUrl
 
 from coinbeam.errors import SettingsError
 from coinbeam.secrets import api_key
@@ -31,6 +33,10 @@ class RuntimeSource:
     kind: Literal["live", "simulator"]
     base_url: str
     banner: str | None = None
+
+    def beside(self, path: str, url: HttpUrl) -> str:
+        """Where another API is asked: at its own URL, or beside a simulated market at a path of the simulator."""
+        return urljoin(self.base_url, path) if self.kind == "simulator" else str(url)
 
 
 Probe = Callable[[Settings, RuntimeSource], str | None]
@@ -105,31 +111,7 @@ def _ping(client: CoinGeckoClient) -> str | None:
 
 def calls_per_minute(settings: Settings, source: RuntimeSource) -> float:
     """The rate bound that a source sets: of the plan, or of the simulator."""
-    return (
-        settings.coingecko.limits.calls_per_minute
-        if source.kind == "live"
-        else settings.local.simulator.calls_per_minute
-    )
-
-
-def client_for(
-    settings: Settings, source: RuntimeSource, shards: int = 1, sleep: Callable[[float], None] = time.sleep
-) -> CoinGeckoClient:
-    """A client of a source with its share of the quota. The key goes to the live API only, never to the simulator.
-
-    Args:
-        settings: of the environment.
-        source: from `choose_source`.
-        shards: how many clients share the quota at the same time, over all jobs; see
-            `coinbeam.sources.rate.RateLimiter`.
-        sleep: waits that many seconds.
-
-    Raises:
-        SettingsError: the plan needs a key and there is none, or the quota cannot be divided so.
-    """
-    limiter = RateLimiter(calls_per_minute(settings, source), shards, sleep=sleep)
-    key = api_key(settings.coingecko) if source.kind == "live" else None
-    return CoinGeckoClient(settings.coingecko, source.base_url, limiter, api_key=key, sleep=sleep)
+    return (settings.coingecko.limits if source.kind == "live" else settings.local.simulator).calls_per_minute
 
 
 def _banner(live_url: str, reason: str) -> str:

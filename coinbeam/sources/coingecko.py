@@ -96,10 +96,6 @@ class CoinGeckoClient(HttpClient):
         """``/ping``: whether the API answers."""
         return self.get("/ping")
 
-    def key_usage(self) -> ApiAnswer:
-        """``/key``: plan, limits and credits of the key; pro hosts only."""
-        return self.get("/key")
-
     def coins_list(self, include_platform: bool = True, status: str | None = None) -> ApiAnswer:
         """``/coins/list``: every id, symbol and name; not paged.
 

@@ -9,8 +9,7 @@ import orjson
 
 from coinbeam.clock import parse_instant
 from coinbeam.errors import CoinbeamError, TerminalError
-from coinbeam.settings import PatienceSettings, Settings
-from coinbeam.sources.choose import RuntimeSource
+from coinbeam.settings import PatienceSettings
 from coinbeam.sources.http.client import ApiAnswer, HttpClient, Wiring
 from coinbeam.sources.http.errors import Api
 from coinbeam.sources.rate import RateLimiter
@@ -51,13 +50,6 @@ class CoinPaprikaClient(HttpClient):
             ApiTransientError: refused or unreachable until the patience ended.
         """
         return self.get("/tickers", {"quotes": "USD"})
-
-
-def tickers_url(settings: Settings, source: RuntimeSource) -> str:
-    """Where the tickers are asked for: the configured address, or the simulator's."""
-    if source.kind == "simulator":
-        return f"http://127.0.0.1:{settings.local.ports.simulator}/v1"
-    return str(settings.witness.url).rstrip("/")
 
 
 def read_tickers(body: bytes, uri: str) -> list[Ticker]:

@@ -135,12 +135,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     "huge_supply": _set(total_supply=HUGE_INTEGER_TOKEN),
     "unknown_field": _set(moon_phase="waxing"),
 }
-"""Kinds of corruption by name. The last two are odd but legal: a number beyond 64 bits where a double belongs, a field
-nobody knows.
+"""Kinds of corruption by name. The last two are odd but legal, so that a loader must keep them: a number beyond 64 bits
+where a double belongs, a field nobody knows.
 """
-
-LEGAL_KINDS = frozenset({"huge_supply", "unknown_field"})
-"""Kinds that a loader must keep."""
 
 _COMMON_KINDS = ("string_in_number", "negative_price", "null_id", "future_last_updated", "bool_as_number")
 """Kinds that ``many_corrupt_rows`` spreads: each spoils its row and leaves the page readable."""

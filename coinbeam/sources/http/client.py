@@ -24,9 +24,7 @@ from coinbeam.sources.rate import CallCap, RateLimiter
 _LOGGER = logging.getLogger(__name__)
 
 _FIRST_WAIT_SECONDS = 1.0
-_FIRST_THROTTLED_WAIT_SECONDS = (
-    15.0  # the window of the limit is a minute: five tries in fifteen seconds would all fall into it
-)
+_FIRST_THROTTLED_WAIT_SECONDS = 15.0  # the window is a minute: five tries in fifteen seconds would all fall into it
 _LONGEST_WAIT_SECONDS = 60.0
 
 Parameter = str | int | bool | Sequence[str] | None
@@ -108,12 +106,9 @@ class HttpClient:
     """Asks one API, one call at a time, at its rate, and with patience. For one thread; a worker makes its own.
 
     Args:
-        api: its errors, and the header of its key.
-        settings: timeouts and patience.
         base_url: what every path is appended to.
         limiter: the rate bound; every attempt passes it.
         api_key: sent in the header of the API, and in nothing else.
-        wiring: clocks, sleep, session and cap.
     """
 
     def __init__(
@@ -127,10 +122,8 @@ class HttpClient:
     ) -> None:
         if api_key:
             guard_logs(api_key)
-        self._api = api
-        self._settings = settings
+        self._api, self._settings, self._limiter = api, settings, limiter
         self._base_url = base_url.rstrip("/")
-        self._limiter = limiter
         self._key = SecretStr(api_key) if api_key else None
         self._auth = KeyHeader(api.key_header, api_key)
         self._cap = wiring.get("cap")
@@ -144,8 +137,7 @@ class HttpClient:
     def get(self, path: str, params: Mapping[str, Parameter] | None = None) -> ApiAnswer:
         """Ask for a path, again and again while that may help.
 
-        Attempts are bounded by ``coingecko.max_attempts``, and the waits between them, taken together, by
-        ``coingecko.max_wait_seconds``.
+        Attempts are bounded by ``coingecko.max_attempts``, and the sum of the waits by ``coingecko.max_wait_seconds``.
         ``Retry-After`` is honoured in full or, where that bound is shorter, not waited for at all.
 
         Args:
@@ -199,31 +191,23 @@ class HttpClient:
         return _Attempt(verdict, now, answer.body)
 
     def _judge(self, answer: Received, now: datetime) -> Verdict:
-        """The verdict on an answer, in which nothing repeats the key, even if the server does: in its bytes, or in
-        escapes of JSON.
-        """
+        """The verdict on an answer, without the key even if the server repeats it, in bytes or in escapes of JSON."""
         key = self._key.get_secret_value().encode() if self._key else b""
         repeats_key = bool(key) and key in answer.body
         shown = answer.body.replace(key, MASK.encode()) if repeats_key else answer.body
         verdict = inspect(self._api, answer.status, answer.headers, shown, now, answer.cut_short)
         if repeats_key and verdict.kind is None:
-            return Verdict(
-                ApiTerminalError,
-                "the answer repeats the API key and is not landed",
-                "Check the configured URL of the API.",
-            )
+            problem = "the answer repeats the API key and is not landed"
+            return Verdict(ApiTerminalError, problem, "Check the configured URL of the API.")
         return replace(verdict, problem=self._redact(verdict.problem)) if verdict.problem else verdict
 
     def _retrying(self, url: str, tally: _Tally) -> tenacity.Retrying:
-        """The loop around the attempts of one call; it ends with the last attempt and never with an exception of its
-        own.
-        """
+        """The loop around the attempts of one call; it ends with the last of them, never with an error of its own."""
 
         def out_of_patience(state: tenacity.RetryCallState) -> bool:
             if tally.calls >= self._settings.max_attempts:
-                tally.gave_up = (
-                    f"; gave up after {tally.calls} calls (coingecko.max_attempts)" if tally.calls > 1 else ""
-                )
+                gave_up = f"; gave up after {tally.calls} calls (coingecko.max_attempts)"
+                tally.gave_up = gave_up if tally.calls > 1 else ""
             elif tally.waited_seconds + state.upcoming_sleep > self._settings.max_wait_seconds:
                 limit = f"coingecko.max_wait_seconds ({self._settings.max_wait_seconds:g})"
                 tally.gave_up = f"; gave up, since the next wait of {state.upcoming_sleep:.0f} s would exceed {limit}"
@@ -233,15 +217,8 @@ class HttpClient:
 
         def before_sleep(state: tenacity.RetryCallState) -> None:
             tally.waited_seconds += state.upcoming_sleep
-            problem = _last(state).verdict.problem
-            _LOGGER.warning(
-                "GET %s: %s; call %d of %d in %.1f s",
-                url,
-                problem,
-                tally.calls + 1,
-                self._settings.max_attempts,
-                state.upcoming_sleep,
-            )
+            problem, following = _last(state).verdict.problem, f"{tally.calls + 1} of {self._settings.max_attempts}"
+            _LOGGER.warning("GET %s: %s; call %s in %.1f s", url, problem, following, state.upcoming_sleep)
 
         return tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda attempt: attempt.verdict.retryable),

@@ -1,6 +1,4 @@
-"""What an HTTP answer really is, decided from its shape before anything parses it. Pure: no network, no clock, no
-key.
-"""
+"""What an HTTP answer really is, decided from its shape before anything parses it. Pure: no network, clock or key."""
 
 import json
 import re

@@ -1,6 +1,4 @@
-"""One HTTP exchange, bounded in time, whose failures are values: an exception of the HTTP stack holds the request, and
-so the key.
-"""
+"""One HTTP exchange, bounded in time. Its failures are values: an exception of the HTTP stack would hold the key."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -27,8 +25,7 @@ class KeyHeader(AuthBase):
     """
 
     def __init__(self, header: str | None, key: str | None) -> None:
-        self._header = header
-        self._key = key
+        self._header, self._key = header, key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the header to a request that is about to be sent."""
@@ -39,14 +36,7 @@ class KeyHeader(AuthBase):
 
 @dataclass(frozen=True)
 class Received:
-    """An answer, whole or not.
-
-    Attributes:
-        status: HTTP status.
-        headers: HTTP headers.
-        body: the bytes that came, after transfer decoding.
-        cut_short: how the transport ended before the announced end of the body, when it did.
-    """
+    """An answer: the bytes that came, after transfer decoding, and how they ended before their announced end, if so."""
 
     status: int
     headers: Mapping[str, str]
@@ -103,52 +93,38 @@ def exchange(session: requests.Session, url: str, auth: AuthBase, patience: Pati
             body, cut_short = _read(response.raw, patience)
             return Received(response.status_code, dict(response.headers), body, cut_short)
     except _TooSlowError as error:
-        return Verdict(
-            UnreachableError, str(error), "Check the speed of this network, or raise coingecko.read_timeout_seconds."
-        )
+        remedy = "Check the speed of this network, or raise coingecko.read_timeout_seconds."
+        return Verdict(UnreachableError, str(error), remedy)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         return _failure(error, url)
 
 
 def _read(raw: _Raw, patience: Patience) -> tuple[bytes, str | None]:
-    """The body, and how it ended too early if it did. ``read1`` returns what has come, so that a trickle meets the
-    deadline.
-    """
+    """The body, and how it ended too early if it did. ``read1`` returns what has come: a trickle meets the deadline."""
     body = bytearray()
     deadline = patience.monotonic() + patience.read_seconds
     try:
         while chunk := raw.read1(_CHUNK_BYTES, decode_content=True):
             body += chunk
             if patience.monotonic() > deadline:
-                raise _TooSlowError(
-                    f"the body was not complete after {patience.read_seconds:g} s ({len(body)} bytes came)"
-                )
+                limit = f"{patience.read_seconds:g} s"
+                raise _TooSlowError(f"the body was not complete after {limit} ({len(body)} bytes came)")
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError) as error:
         return bytes(body), f"cut short after {len(body)} bytes ({_root_cause(error)})"
     return bytes(body), None
 
 
 def _failure(error: Exception, url: str) -> Verdict:
-    cause = _root_cause(error)
-    host = urlsplit(url).netloc
+    cause, host = _root_cause(error), urlsplit(url).netloc
     if "CERTIFICATE_VERIFY_FAILED" in cause:
-        remedy = (
-            "Set REQUESTS_CA_BUNDLE to the certificate of the proxy of this network, and check the date of this "
-            "machine."
-        )
+        bundle = "Set REQUESTS_CA_BUNDLE to the certificate of the proxy of this network"
+        remedy = f"{bundle}, and check the date of this machine."
         return Verdict(ApiTerminalError, f"{host} shows a certificate that is not trusted ({cause})", remedy)
     if isinstance(error, ValueError):  # requests' classes for a URL or a header that is not one
-        return Verdict(
-            ApiTerminalError,
-            f"the request is not valid ({type(error).__name__})",
-            "Check the configured URL of the API (base_url of the plan).",
-        )
-    remedy = (
-        "Start the local cloud: coinbeam local up."
-        if is_loopback(url)
-        else "Check the network and the proxy of this machine."
-    )
-    return Verdict(UnreachableError, f"no answer from {host} ({cause})", remedy)
+        remedy = "Check the configured URL of the API (base_url of the plan)."
+        return Verdict(ApiTerminalError, f"the request is not valid ({type(error).__name__})", remedy)
+    start, check = "Start the local cloud: coinbeam local up.", "Check the network and the proxy of this machine."
+    return Verdict(UnreachableError, f"no answer from {host} ({cause})", start if is_loopback(url) else check)
 
 
 def _root_cause(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from coinbeam.settings import load_settings
-from coinbeam.sources.alternative_me import BANDS, classification, index_url
+from coinbeam.sources.alternative_me import bands, classification
 from coinbeam.sources.choose import RuntimeSource
 
 
@@ -24,7 +24,7 @@ from coinbeam.sources.choose import RuntimeSource
 )
 def test_every_value_has_its_band(value: int, band: str) -> None:
     assert classification(value) == band
-    assert value <= next(one.up_to for one in BANDS if one.name == band)
+    assert value <= next(one.up_to for one in bands() if one.name == band)
 
 
 @pytest.mark.parametrize("value", [-1, 101])
@@ -36,6 +36,6 @@ def test_other_values_have_none(value: int) -> None:
 def test_the_address_is_that_of_the_source() -> None:
     settings = load_settings()
     live = RuntimeSource("live", "https://api.coingecko.com/api/v3")
-    assert index_url(settings, live) == "https://api.alternative.me/fng/"
-    simulated = RuntimeSource("simulator", settings.simulator_url)
-    assert index_url(settings, simulated) == f"http://127.0.0.1:{settings.local.ports.simulator}/fng/"
+    assert live.beside("/fng/", settings.history.fear_greed_url) == "https://api.alternative.me/fng/"
+    simulated, port = RuntimeSource("simulator", settings.simulator_url), settings.local.ports.simulator
+    assert simulated.beside("/fng/", settings.history.fear_greed_url) == f"http://127.0.0.1:{port}/fng/"

@@ -7,6 +7,7 @@ import time
 import pytest
 from pydantic import HttpUrl, SecretStr
 
+from beam_pipelines.job.clients import ShardClients
 from coinbeam.errors import SettingsError
 from coinbeam.settings import (
     CoinGeckoSettings,
@@ -20,7 +21,7 @@ from coinbeam.settings import (
     Settings,
     StorageSettings,
 )
-from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source, client_for, probe_live
+from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source, probe_live
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_the_simulator_has_its_own_rate_and_never_gets_the_key(api, make_setting
     settings = make_settings(MarketSource.SIMULATOR, key_header="x-cg-demo-api-key", api_key=SecretStr("CG-sentinel"))
     source = choose_source(settings)
     assert calls_per_minute(settings, source) == settings.local.simulator.calls_per_minute
-    client_for(settings, source, shards=4).ping()
+    ShardClients(settings.coingecko, source, calls_per_minute(settings, source), shards=4)().ping()
     assert "CG-sentinel" not in str(api.request_headers)
 
 
@@ -147,11 +148,11 @@ def test_the_live_api_has_the_rate_of_the_plan_and_gets_the_key(api, make_settin
     settings = make_settings(MarketSource.LIVE, key_header="x-cg-demo-api-key", api_key=SecretStr("CG-sentinel"))
     source = choose_source(settings)
     assert calls_per_minute(settings, source) == 30
-    client_for(settings, source, shards=3).ping()
+    ShardClients(settings.coingecko, source, calls_per_minute(settings, source), shards=3)().ping()
     assert api.request_headers[0]["x-cg-demo-api-key"] == "CG-sentinel"
 
 
 def test_a_quota_too_small_for_the_shards_is_an_error_before_the_first_call(make_settings):
     settings = make_settings(MarketSource.LIVE)
     with pytest.raises(SettingsError, match=r"market\.fetch_shards"):
-        client_for(settings, choose_source(settings), shards=31)
+        ShardClients(settings.coingecko, choose_source(settings), 30, shards=31)()

@@ -88,13 +88,11 @@ def test_the_same_question_is_the_same_url_whatever_the_order_of_its_parameters(
 def test_the_typed_methods_ask_for_the_documented_paths(api, make_client):
     client = make_client()
     client.ping()
-    client.key_usage()
     client.coins_list(status="inactive")
     client.coin("0-5x/long?")
     client.markets_page("usd", 3, ids=("bitcoin", "ethereum"), category="layer-1")
     assert api.paths == [
         "/api/v3/ping",
-        "/api/v3/key",
         "/api/v3/coins/list?include_platform=true&status=inactive",
         "/api/v3/coins/0-5x%2Flong%3F?community_data=false&developer_data=false&localization=false&market_data=false&sparkline=false&tickers=false",
         "/api/v3/coins/markets?category=layer-1&ids=bitcoin,ethereum&order=id_asc&page=3&per_page=250&precision=full"
