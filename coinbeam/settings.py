@@ -132,10 +132,7 @@ class MarketSettings(_Section):
 
 
 class PlanLimits(_Section):
-    """What one CoinGecko plan allows.
-
-    Published figures disagree between sources, so they are configuration.
-    """
+    """What one CoinGecko plan allows. Published figures disagree between sources, so they are configuration."""
 
     base_url: HttpUrl
     key_header: str | None = None
@@ -146,30 +143,16 @@ class PlanLimits(_Section):
 
 _PUBLIC_URL = HttpUrl("https://api.coingecko.com/api/v3")
 _PRO_URL = HttpUrl("https://pro-api.coingecko.com/api/v3")
+_DEMO_HEADER, _PRO_HEADER = "x-cg-demo-api-key", "x-cg-pro-api-key"
 
 DEFAULT_PLANS: dict[str, PlanLimits] = {
-    "keyless": PlanLimits(base_url=_PUBLIC_URL, calls_per_minute=5, calls_per_month=10_000, history_days=365),
-    "demo": PlanLimits(
-        base_url=_PUBLIC_URL,
-        key_header="x-cg-demo-api-key",
-        calls_per_minute=30,
-        calls_per_month=10_000,
-        history_days=365,
-    ),
-    "basic": PlanLimits(
-        base_url=_PRO_URL,
-        key_header="x-cg-pro-api-key",
-        calls_per_minute=250,
-        calls_per_month=100_000,
-        history_days=730,
-    ),
-    "analyst": PlanLimits(
-        base_url=_PRO_URL,
-        key_header="x-cg-pro-api-key",
-        calls_per_minute=500,
-        calls_per_month=500_000,
-        history_days=4_700,
-    ),
+    name: PlanLimits(base_url=url, key_header=header, calls_per_minute=minute, calls_per_month=month, history_days=days)
+    for name, url, header, minute, month, days in (
+        ("keyless", _PUBLIC_URL, None, 5, 10_000, 365),
+        ("demo", _PUBLIC_URL, _DEMO_HEADER, 30, 10_000, 365),
+        ("basic", _PRO_URL, _PRO_HEADER, 250, 100_000, 730),
+        ("analyst", _PRO_URL, _PRO_HEADER, 500, 500_000, 4_700),
+    )
 }
 
 
@@ -203,9 +186,7 @@ class QualitySettings(_Section):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_listed_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     clock_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
-    check_days: Annotated[
-        int, Field(ge=1, le=400, description="Newest days of a table that `coinbeam quality check` looks at")
-    ] = 7
+    check_days: int = Field(7, ge=1, le=400, description="Newest days of a table that `coinbeam quality check` reads")
 
 
 class HistorySettings(_Section):
@@ -215,12 +196,8 @@ class HistorySettings(_Section):
     chunk_pieces: Annotated[int, Field(ge=1, le=1_000, description="Pieces of one batch of a backfill")] = 40
     max_parallel: Annotated[int, Field(ge=1, le=16, description="Batches of a backfill at the same time")] = 2
     calls_per_day: CallsPerDay = Field(300, description="Most calls that backfills spend on one UTC day, by default")
-    rate_share: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the calls per minute that backfills use; snapshots use the rest")
-    ] = 0.2
-    settle_minutes: Annotated[float, Field(ge=0, description="How long after midnight the point of a day is ready")] = (
-        35.0
-    )
+    rate_share: float = Field(0.2, gt=0, lt=1, description="Share of the rate that backfills use; snapshots: the rest")
+    settle_minutes: float = Field(35.0, ge=0, description="How long after midnight the point of a day is ready")
     fear_greed_url: HttpUrl = HttpUrl("https://api.alternative.me/fng/")
 
 
@@ -237,17 +214,11 @@ class WitnessSettings(_Section):
 class SignalSettings(_Section):
     """Thresholds of the signals and movers in the marts. Signals describe; they advise nobody."""
 
-    min_volatility: Annotated[
-        float, Field(ge=0, description="`signal` is BUY only where volatility_7d is above, in quote currency")
-    ] = 0.0
-    fear_below: Annotated[
-        int, Field(ge=0, le=100, description="Index below which `combined_signal` may be POTENTIAL_BUY")
-    ] = 25
-    greed_above: Annotated[
-        int, Field(ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")
-    ] = 75
-    movers: Annotated[int, Field(ge=1, le=50, description="Assets named as gainers and as losers of a day")] = 5
-    movers_among: Annotated[int, Field(ge=1, description="Movers are sought among so many largest assets")] = 250
+    min_volatility: float = Field(0.0, ge=0, description="BUY only above this volatility_7d, in quote currency")
+    fear_below: int = Field(25, ge=0, le=100, description="Index below which `combined_signal` may be POTENTIAL_BUY")
+    greed_above: int = Field(75, ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")
+    movers: int = Field(5, ge=1, le=50, description="Assets named as gainers and as losers of a day")
+    movers_among: int = Field(250, ge=1, description="Movers are sought among so many largest assets")
 
 
 class AlertSettings(_Section):
@@ -265,8 +236,7 @@ class LineageSettings(_Section):
     transport: SecretStr | None = Field(
         None,
         description='OpenLineage transport, a JSON object such as {"type": "http", "url": "https://..."}; it may '
-        "hold a key. "
-        "Unset: a file below local.state_dir on one machine, none elsewhere",
+        "hold a key. Unset: a file below local.state_dir on one machine, none elsewhere",
     )
 
     @model_validator(mode="after")
@@ -365,8 +335,7 @@ class Settings(BaseSettings):
     """All settings of one environment.
 
     Precedence, highest first: keyword arguments, ``COINBEAM_*`` variables (nested names joined by ``__``),
-    ``COINGECKO_API_KEY``,
-    ``config/deployment.json`` (what the deployment of this tree says; never in a checkout),
+    ``COINGECKO_API_KEY``, ``config/deployment.json`` (what the deployment of this tree says; never in a checkout),
     ``config/<environment>.yaml``, the defaults here.
     """
 
@@ -376,9 +345,7 @@ class Settings(BaseSettings):
     google: GoogleSettings
     storage: StorageSettings
     warehouse: WarehouseSettings = WarehouseSettings()
-    release: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,40}$", description="Which release this is")] = (
-        "development"
-    )
+    release: str = Field("development", pattern="^[a-z0-9][a-z0-9-]{0,40}$", description="Which release this is")
     market: MarketSettings = MarketSettings()
     coingecko: CoinGeckoSettings = CoinGeckoSettings()
     quality: QualitySettings = QualitySettings()
@@ -407,13 +374,8 @@ class Settings(BaseSettings):
         key = os.environ.get("COINGECKO_API_KEY")
         plain_key = InitSettingsSource(settings_cls, {"coingecko": {"api_key": key}} if key else {})
         deployed = JsonConfigSettingsSource(settings_cls, json_file=deployment_file())
-        return (
-            init_settings,
-            env_settings,
-            plain_key,
-            deployed,
-            YamlConfigSettingsSource(settings_cls, yaml_file=config_file()),
-        )
+        of_environment = YamlConfigSettingsSource(settings_cls, yaml_file=config_file())
+        return init_settings, env_settings, plain_key, deployed, of_environment
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from typing import Any
 
 from coinbeam.batch.tables import SNAPSHOT_FACT
@@ -21,17 +21,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Block:
-    """One table of the status.
-
-    Attributes:
-        rows: values by name.
-        nothing: what no rows mean, in words.
-    """
+    """One table of the status: its rows by name of the column, and what it means in words that there is none."""
 
     title: str
     columns: tuple[str, ...]
     rows: list[Row]
-    nothing: str
+    nothing: str = "None."
 
 
 class Status:
@@ -47,38 +42,14 @@ class Status:
             TransientError: the warehouse does not answer.
         """
         never = "No batch has run yet: `coinbeam run` makes the tables and the first one."
+        pieces = ("backfill_id", *_PIECE_STATES, "last_change")
         return [
-            Block(
-                "Freshness",
-                ("table", "newest", "age_hours", "stale_after_hours", "state"),
-                self.freshness(),
-                "No table promises freshness.",
-            ),
-            Block(
-                "Last batches",
-                _BATCH_COLUMNS,
-                self._of("ingestion_batch", lambda: last_batches(self._warehouse)),
-                never,
-            ),
-            Block(
-                "Open rejects",
-                ("batch_id", "reason", "records"),
-                self._of("rejected_record", lambda: open_rejects(self._warehouse)),
-                "None.",
-            ),
-            Block(
-                "Open incidents",
-                ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message"),
-                self.incidents(),
-                "None.",
-            ),
+            Block("Freshness", _FRESHNESS_COLUMNS, self.freshness(), "No table promises freshness."),
+            Block("Last batches", _BATCH_COLUMNS, self._of("ingestion_batch", last_batches), never),
+            Block("Open rejects", ("batch_id", "reason", "records"), self._of("rejected_record", open_rejects)),
+            Block("Open incidents", _INCIDENT_COLUMNS, self.incidents()),
             Block("API quota", _QUOTA_COLUMNS, self.quota(), ""),
-            Block(
-                "Backfills",
-                ("backfill_id", *_PIECE_STATES, "last_change"),
-                self._of("history_piece", self._backfills),
-                "None.",
-            ),
+            Block("Backfills", pieces, self._of("history_piece", _last_backfills)),
         ]
 
     def freshness(self) -> list[Row]:
@@ -96,7 +67,9 @@ class Status:
         newest = rows[0]["newest"]
         if newest is None:
             return row | {"state": "empty"}
-        age = (self._clock() - _instant(newest)).total_seconds() / 3600
+        # A day counts from its midnight, UTC.
+        instant = newest if isinstance(newest, datetime) else datetime.combine(newest, time(), UTC)
+        age = (self._clock() - instant).total_seconds() / 3600
         return row | {"newest": newest, "age_hours": round(age, 1), "state": _judge(contract, age)}
 
     def incidents(self) -> list[Row]:
@@ -106,28 +79,18 @@ class Status:
     def quota(self) -> list[Row]:
         """Calls of the present month, of the plan and, where it was used, of the simulator."""
         ledger = CallLedger(self._warehouse, self._warehouse.settings, self._clock)
-        rows = []
-        for source_id, plan in (
-            (COINGECKO.id, self._warehouse.settings.coingecko.plan),
-            (COINGECKO_SIMULATOR.id, "simulator"),
-        ):
+        rows, plans = [], {COINGECKO.id: self._warehouse.settings.coingecko.plan, COINGECKO_SIMULATOR.id: "simulator"}
+        for source_id, plan in plans.items():
             usage = ledger.usage(source_id)
             if source_id == COINGECKO.id or usage.used:
                 known = {**vars(usage), "used_this_month": usage.used, "left": usage.left}
                 rows.append({"source_id": source_id, "plan": plan, **known})
         return rows
 
-    def _backfills(self) -> list[Row]:
-        counts = ", ".join(f"COUNTIF(status = '{state}') AS {state}" for state in _PIECE_STATES)
-        table = self._warehouse.table(load_contract("history_piece"))
-        return self._warehouse.rows(
-            f"SELECT backfill_id, {counts}, MAX(updated_at) AS last_change FROM `{table}` "
-            "GROUP BY backfill_id ORDER BY last_change DESC LIMIT 5"
-        )
-
-    def _of(self, table: str, read: Callable[[], list[Row]]) -> list[Row]:
+    def _of(self, table: str, read: Callable[[Warehouse], list[Row]]) -> list[Row]:
         """The rows of a table, none where it does not exist yet."""
-        return read() if self._warehouse.exists(self._warehouse.table(load_contract(table))) else []
+        name = self._warehouse.table(load_contract(table))
+        return read(self._warehouse) if self._warehouse.exists(name) else []
 
 
 _BATCH_COLUMNS = (
@@ -141,13 +104,10 @@ _BATCH_COLUMNS = (
     "finished_at",
     "error_message",
 )
+_FRESHNESS_COLUMNS = ("table", "newest", "age_hours", "stale_after_hours", "state")
+_INCIDENT_COLUMNS = ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message")
 _QUOTA_COLUMNS = ("source_id", "plan", "calls_per_month", "spent", "reserved", "used_this_month", "left", "today")
 _PIECE_STATES = ("planned", "published", "empty", "failed")
-
-
-def _instant(newest: datetime | date) -> datetime:
-    """The moment of a newest value; a day counts from its midnight, UTC."""
-    return newest if isinstance(newest, datetime) else datetime.combine(newest, time(), UTC)
 
 
 def _judge(contract: Contract, hours: float) -> str:
@@ -156,25 +116,30 @@ def _judge(contract: Contract, hours: float) -> str:
     return "stale" if contract.freshness_hours is not None and hours > contract.freshness_hours else "fresh"
 
 
+def _last_backfills(warehouse: Warehouse) -> list[Row]:
+    table = warehouse.table(load_contract("history_piece"))
+    counts = ", ".join(f"COUNTIF(status = '{state}') AS {state}" for state in _PIECE_STATES)
+    return warehouse.rows(
+        f"SELECT backfill_id, {counts}, MAX(updated_at) AS last_change FROM `{table}` "
+        "GROUP BY backfill_id ORDER BY last_change DESC LIMIT 5"
+    )
+
+
 def last_batches(warehouse: Warehouse, limit: int = 5) -> list[Row]:
     """The runs of each kind of batch that ended last, the newest first."""
     table = warehouse.table(load_contract("ingestion_batch"))
     kind = f"COALESCE(table_name, '{SNAPSHOT_FACT}')"
     return warehouse.rows(
         f"SELECT * FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
-        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {kind} ORDER BY finished_at DESC) <= {limit} ORDER BY {kind}, "
-        "finished_at DESC"
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {kind} ORDER BY finished_at DESC) <= {limit} "
+        f"ORDER BY {kind}, finished_at DESC"
     )
 
 
 def open_rejects(
     warehouse: Warehouse, batch: str | None = None, reason: str | None = None, limit: int = 20
 ) -> list[Row]:
-    """How many records each batch refused in its latest run, by reason.
-
-    Args:
-        limit: at most so many pairs of batch and reason.
-    """
+    """How many records each batch refused in its latest run, by reason; at most so many pairs of the two."""
     table = warehouse.table(load_contract("rejected_record"))
     return warehouse.rows(
         f"SELECT batch_id, reason, COUNT(*) AS records FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
