@@ -1,23 +1,17 @@
 """The commands and their options; the work is elsewhere."""
 
-import sys
-from datetime import date
 from typing import Annotated, Literal
 
 import typer
 
 from coinbeam import __version__
 from coinbeam.batch.options import parts
+from coinbeam.clock import parse_instant
 from coinbeam.settings import LARGEST_TOP, MOST_CALLS_PER_DAY
 from console.output import Format
 from console.release import release
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Coinbeam: a crypto market warehouse.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
 app.add_typer(contracts, name="contracts")
 rejects = typer.Typer(help="The records that were refused.")
@@ -42,6 +36,7 @@ IdsOption = Annotated[str | None, typer.Option(help="CoinGecko ids, separated by
 TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1, max=LARGEST_TOP)]
 CategoryOption = Annotated[str | None, typer.Option(help="CoinGecko category id.")]
 CurrencyOption = Annotated[str | None, typer.Option(help="Currency of all prices.")]
+ToOption = Annotated[str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")]
 
 
 def _version(value: bool) -> None:
@@ -224,9 +219,7 @@ def backfill(
     from_date: Annotated[
         str | None, typer.Option("--from", help="First day. Default: as far back as one call of the plan reaches.")
     ] = None,
-    to_date: Annotated[
-        str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")
-    ] = None,
+    to_date: ToOption = None,
     quote_currency: CurrencyOption = None,
     calls_per_day: Annotated[
         int | None, typer.Option(help="Most calls that backfills spend on one UTC day.", min=1, max=MOST_CALLS_PER_DAY)
@@ -261,9 +254,7 @@ def gaps(
     from_date: Annotated[
         str | None, typer.Option("--from", help="First day. Default: as far back as the backfill would ask.")
     ] = None,
-    to_date: Annotated[
-        str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")
-    ] = None,
+    to_date: ToOption = None,
     quote_currency: CurrencyOption = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Start the backfill of just the gaps; shows its plan first.")
@@ -277,25 +268,12 @@ def gaps(
 
     ids = parts(assets)
     if not fill:
-        show_gaps(ids, quote_currency, _date(from_date), _date(to_date), form)
+        first, last = (parse_instant(text).date() if text else None for text in (from_date, to_date))
+        show_gaps(ids, quote_currency, first, last, form)
         return
     chosen = ",".join(ids or covered_assets(quote_currency))
-    fields = _form(
-        assets=chosen,
-        from_date=from_date,
-        to_date=to_date,
-        quote_currency=quote_currency,
-        only_gaps=True,
-        dry_run=dry_run,
-    )
-    raise typer.Exit(run_backfill(fields, Source(None), "local"))
-
-
-def _date(text: str | None) -> date | None:
-    """A date of the command line."""
-    from coinbeam.clock import parse_instant
-
-    return parse_instant(text).date() if text else None
+    fields = _form(assets=chosen, from_date=from_date, to_date=to_date, quote_currency=quote_currency)
+    raise typer.Exit(run_backfill(fields | {"only_gaps": True, "dry_run": dry_run}, Source(None), "local"))
 
 
 @app.command("fear-greed")
@@ -412,6 +390,4 @@ def dictionary(
 
     if write:
         DICTIONARY.write_text(render(), encoding="utf-8")
-        typer.echo(f"wrote {DICTIONARY}")
-    else:
-        sys.stdout.write(render())
+    typer.echo(f"wrote {DICTIONARY}" if write else render(), nl=write)

@@ -22,14 +22,7 @@ _POLL_SECONDS = 15.0
 
 
 class Composer:
-    """The Airflow web server of a Composer environment.
-
-    Args:
-        settings: its address and how long to wait for a run.
-        session: an authorised HTTP session; made from the default credentials when left out.
-        clock: source of "now".
-        sleep: waits between two looks.
-        dag_id: the DAG.
+    """The Airflow web server of a Composer environment, for one DAG; its session is made when left out.
 
     Raises:
         SettingsError: the address is not set, or there are no credentials.
@@ -44,10 +37,8 @@ class Composer:
         dag_id: str = SNAPSHOT_DAG,
     ) -> None:
         if settings.composer.airflow_url is None:
-            raise SettingsError(
-                "composer.airflow_url is not set.",
-                "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address.",
-            )
+            remedy = "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address."
+            raise SettingsError("composer.airflow_url is not set.", remedy)
         self._settings, self._dag_id = settings, dag_id
         self._base = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags/{dag_id}/dagRuns"
         self._session = session or _authorised()
@@ -64,14 +55,7 @@ class Composer:
         return self._call("POST", self._base, "dag_run_id", body)
 
     def wait(self, run_id: str, say: Callable[[str], None]) -> str:
-        """Wait for the end of a run.
-
-        Args:
-            run_id: from :meth:`trigger`.
-            say: told each new state.
-
-        Returns:
-            ``success`` or ``failed``.
+        """Wait for the end of a run, ``success`` or ``failed``, and say each new state.
 
         Raises:
             TerminalError: it did not end within ``composer.run_timeout_seconds``; it goes on running.
@@ -104,30 +88,23 @@ class Composer:
         try:
             answer = self._session.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
         except requests.RequestException as error:
-            raise TransientError(
-                f"Airflow at {self._base} does not answer: {type(error).__name__}.",
-                "Check composer.airflow_url and the network.",
-            ) from error
+            problem = f"Airflow at {self._base} does not answer: {type(error).__name__}."
+            raise TransientError(problem, "Check composer.airflow_url and the network.") from error
         except GoogleAuthError as error:
-            raise TerminalError(
-                f"The Google credentials do not work: {type(error).__name__}.", _REMEDIES[401]
-            ) from error
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise TransientError(
-                f"Airflow answered {method} with HTTP {answer.status_code}.",
-                "Try again in a minute; see its web server's log.",
-            )
-        if answer.status_code >= 400:
-            raise TerminalError(
-                f"Airflow refused {method} with HTTP {answer.status_code}: {answer.text[:300]}",
-                _REMEDIES.get(answer.status_code, "See the Airflow web server's log.").format(dag=self._dag_id),
-            )
+            problem = f"The Google credentials do not work: {type(error).__name__}."
+            raise TerminalError(problem, _REMEDIES[401]) from error
+        status = answer.status_code
+        if status >= 500 or status == 429:
+            remedy = "Try again in a minute; see its web server's log."
+            raise TransientError(f"Airflow answered {method} with HTTP {status}.", remedy)
+        if status >= 400:
+            remedy = _REMEDIES.get(status, "See the Airflow web server's log.").format(dag=self._dag_id)
+            raise TerminalError(f"Airflow refused {method} with HTTP {status}: {answer.text[:300]}", remedy)
         try:
             return str(answer.json()[field])
         except (ValueError, TypeError, LookupError) as error:
-            raise TerminalError(
-                f"{self._base} does not answer as Airflow's API does.", "Check composer.airflow_url."
-            ) from error
+            problem = f"{self._base} does not answer as Airflow's API does."
+            raise TerminalError(problem, "Check composer.airflow_url.") from error
 
 
 _REMEDIES = {
@@ -142,7 +119,6 @@ def _authorised() -> requests.Session:
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:
-        raise SettingsError(
-            "There are no Google credentials.", "Run `gcloud auth application-default login`."
-        ) from error
+        remedy = "Run `gcloud auth application-default login`."
+        raise SettingsError("There are no Google credentials.", remedy) from error
     return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

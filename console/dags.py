@@ -59,11 +59,7 @@ def start_local_cloud(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """The option ``--source``.
-
-    Attributes:
-        text: live, simulator, auto, a glob of files to replay, or None for the setting.
-    """
+    """The option ``--source``: live, simulator, auto, a glob of files to replay, or None for the setting."""
 
     text: str | None
 
@@ -98,17 +94,11 @@ def run_locally(settings: Settings, run: DagRun, *then: DagRun) -> tuple[int, Pa
 
 
 def run_and_report(settings: Settings, run: DagRun, *then: DagRun, failure: str, advice: str = "") -> int:
-    """Run as :func:`run_locally` does; after a failure show the last error and where the log lies.
+    """Run as :func:`run_locally` does, and return the exit code; show the last error and where the log lies.
 
     Args:
-        settings: the local environment.
-        run: what to run.
-        then: what to run after it.
         failure: what to say when the log holds no error.
         advice: what to say after the name of the log.
-
-    Returns:
-        Airflow's exit code.
     """
     code, log = run_locally(settings, run, *then)
     if code:

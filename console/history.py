@@ -25,15 +25,9 @@ def backfill_form(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any
 
 
 def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> int:
-    """Plan a backfill and, unless it is a dry run, run it and refresh the marts.
+    """Plan a backfill and, unless it is a dry run, run it, local or cloud, and refresh the marts; 0 if all went well.
 
-    Args:
-        given: fields of the form that were given.
-        source: where the history comes from.
-        mode: local or cloud.
-
-    Returns:
-        0 when it ended well.
+    Fields of the form that were not given have their defaults.
     """
     settings = source.settings()
     form = backfill_form(settings, {**given, "source": source.files})
@@ -64,24 +58,16 @@ def run_fear_greed(source: dags.Source) -> int:
 def show_gaps(
     assets: Sequence[str], quote_currency: str | None, first: date | None, last: date | None, form: Format
 ) -> None:
-    """Show the coverage of the daily history, and each gap.
+    """Show the coverage of the daily history of assets, or of all that have any, and each gap.
 
-    Args:
-        assets: ids; all that have any history when empty.
-        quote_currency: currency of the rows, or None for the setting.
-        first: first day, or None for as far back as the plan reaches.
-        last: last day, or None for the newest closed one.
-        form: how rows are shown; anything but a table shows the gaps only.
+    Without days it reaches as far back as the plan, up to the newest closed day. CSV and JSON hold the gaps only.
     """
     settings = load_settings()
     between = gap_range(settings, first, last)
     found = Coverage(Warehouse(settings)).read(assets, quote_currency or settings.market.quote_currency, *between)
     names = ("asset_id", "first", "last", "days", "source_was_asked")
-    rows = [
-        dict(zip(names, (one.asset_id, gap.first, gap.last, gap.days, gap.is_known), strict=True))
-        for one in found
-        for gap in one.gaps
-    ]
+    gaps = [(one.asset_id, gap.first, gap.last, gap.days, gap.is_known) for one in found for gap in one.gaps]
+    rows = [dict(zip(names, gap, strict=True)) for gap in gaps]
     if form is not Format.TABLE:
         show(names, rows, form)
         return

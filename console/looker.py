@@ -56,21 +56,17 @@ def report_link(
     """The address that opens a new report with the marts of a deployment as its data sources.
 
     Args:
-        settings: project and names of datasets.
         tables: marts, one data source each, with the name of the mart as its alias; ``MARTS`` when empty.
         report_id: a report to copy, whose data sources have these aliases; None for Looker Studio's default report.
         project: project of the marts instead of that of the settings.
         billing_project: project that pays for the queries; None for that of the marts.
-        name: name of the new report.
 
     Raises:
         SettingsError: the warehouse is local and no project is named, a name is malformed, or a table is no mart.
     """
     if project is None and settings.is_local:
-        raise SettingsError(
-            "The warehouse is on this machine, where Looker Studio cannot read it.",
-            "Name a Google Cloud project with --project.",
-        )
+        remedy = "Name a Google Cloud project with --project."
+        raise SettingsError("The warehouse is on this machine, where Looker Studio cannot read it.", remedy)
     project = project or settings.google.project
     options = {"project": (project, _PROJECT), "billing project": (billing_project, _PROJECT)}
     for option, (value, form) in {**options, "report id": (report_id, _REPORT)}.items():

@@ -50,13 +50,7 @@ def show(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format
         rows: values by name; doubles are never rounded.
         form: table for people; CSV and JSON stream, so that any number of rows fits in memory.
     """
-    match form:
-        case Format.JSON:
-            _write_json(columns, rows)
-        case Format.CSV:
-            _write_csv(columns, rows)
-        case Format.TABLE:
-            _write_table(columns, rows)
+    {Format.JSON: _write_json, Format.CSV: _write_csv, Format.TABLE: _write_table}[form](columns, rows)
 
 
 def _write_json(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -79,9 +73,8 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for line in [list(columns), *cells]:
-            sys.stdout.write(
-                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
-            )
+            padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            sys.stdout.write(padded.rstrip() + "\n")
         return
     table = Table(*(escape(name) for name in columns), header_style="bold")
     for line in cells:

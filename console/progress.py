@@ -17,12 +17,7 @@ _PLAN_LINE = re.compile(r"^(batch|mode|universe|calls|rows|cost)     ?\s*\S")
 
 
 class TaskProgress:
-    """Shows each task as it ends, with its seconds, and lets banners through.
-
-    Args:
-        console: where to show it.
-        timer: a monotonic clock in seconds.
-    """
+    """Shows each task as it ends, with its seconds by a monotonic timer, and lets banners through."""
 
     def __init__(self, console: Console, timer: Callable[[], float] = time.monotonic) -> None:
         self._console, self._timer = console, timer

@@ -21,12 +21,9 @@ def show_history(chosen: Selection, form: Format) -> None:
 
 
 def check_now(table: str | None, form: Format, clock: Clock = utc_now) -> int:
-    """Run the rules of the published stage on the newest dates, record their results, and show what did not pass.
+    """Run the rules of the published stage on the newest dates of one table or all, record and show their results.
 
-    Args:
-        table: one table; all of them when left out.
-        form: how rows are shown; CSV and JSON hold every result.
-        clock: source of "now".
+    A table shows what did not pass; CSV and JSON hold every result.
 
     Returns:
         1 when a rule failed or could not run, else 0.
@@ -56,10 +53,8 @@ def check_witness(form: Format, clock: Clock = utc_now) -> int:
     Raises:
         CoinbeamError: the witness is off, does not answer, or there is no snapshot.
     """
-    settings = load_settings()
-    result = Witness(Warehouse(settings, clock=clock), Bucket(settings), clock).check(
-        f"manual__{format_instant(clock())}"
-    )
+    settings, run = load_settings(), f"manual__{format_instant(clock())}"
+    result = Witness(Warehouse(settings, clock=clock), Bucket(settings), clock).check(run)
     _show([result], form)
     if form is Format.TABLE:
         say(f"{result.status}: {result.message}")

@@ -37,14 +37,7 @@ def show_rejects(batch: str | None, reason: str | None, limit: int, form: Format
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay did to the open rejects of a batch.
-
-    Attributes:
-        batch_id: the batch.
-        before: open rejects before it.
-        after: open rejects after it.
-        outcome: ``replayed``, or why it was not.
-    """
+    """A batch, its open rejects before and after a replay, and the outcome: ``replayed``, or why it was not."""
 
     batch_id: str
     before: int
@@ -58,8 +51,6 @@ def replay_rejects(
     """Replay every batch that has open rejects, one after another, the oldest first.
 
     Args:
-        warehouse: where the rejects are recorded.
-        replay: replays one batch.
         batch: only this batch.
         reason: only batches with rejects of this reason; only these are counted.
 
@@ -76,8 +67,7 @@ def replay_rejects(
         raise SettingsError(f"No reject is open{selected}", "See `coinbeam rejects`.")
     results = []
     for one in sorted(found):
-        before = count(one)
-        outcome = _replay(one, replay)
+        before, outcome = count(one), _replay(one, replay)
         results.append(Replayed(one, before, count(one), outcome))
     return results
 

@@ -139,11 +139,7 @@ def list_releases(bucket: BucketOption) -> None:
     """The releases in the bucket, newest first."""
     from console.output import show
 
-    rows = [
-        {"release": one.release, "state": one.state, "uploaded": one.uploaded, "files": one.files}
-        for one in _store(bucket).releases()
-    ]
-    show(("release", "state", "uploaded", "files"), rows)
+    show(("release", "state", "uploaded", "files"), map(vars, _store(bucket).releases()))
 
 
 @release.command()

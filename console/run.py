@@ -29,7 +29,6 @@ class RunCommand:
     """One run as the command line orders it.
 
     Attributes:
-        source: where the market comes from.
         snapshot_at: ISO 8601 text, or None for the present interval.
         form: fields of the trigger form that were given.
         dry_run: show the plan and stop.
@@ -111,10 +110,9 @@ def open_ui() -> int:
         f"Airflow will answer at http://{emulators.HOST}:{settings.local.ports.airflow} (no log-in). "
         "Ctrl-C stops it; `make down` stops the cloud."
     )
+    environment = os.environ | airflow_environment(settings)
     try:
-        return subprocess.run(
-            command("airflow", "standalone"), env=os.environ | airflow_environment(settings), check=False
-        ).returncode
+        return subprocess.run(command("airflow", "standalone"), env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 0
 
@@ -125,10 +123,8 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     if batch["status"] == "gap":
         say(str(batch["error_message"]))
         return
-    source = warehouse.rows(
-        f"SELECT name, attribution FROM `{warehouse.dataset('crypto_data')}.source_dim` WHERE source_id = "
-        f"'{batch['source_id']}'"
-    )
+    sql = f"SELECT name, attribution FROM `{warehouse.dataset('crypto_data')}.source_dim` WHERE source_id = @source"
+    source = warehouse.rows(sql, source=batch["source_id"])
     say(f"Source: {source[0]['name']}. {source[0]['attribution'] or ''}" if source else f"Source: {batch['source_id']}")
     heading("Rows in the warehouse")
     show(["table", "rows"], table_counts(warehouse))
@@ -179,19 +175,17 @@ def table_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How many rules of a run passed, failed, warned, by stage."""
-    sql = (
+    return warehouse.rows(
         f"SELECT stage, status, COUNT(*) AS `rules` FROM `{warehouse.dataset('crypto_ops')}.quality_result` "
         f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' "
         f"AND run_id = '{batch['run_id']}' GROUP BY stage, status ORDER BY stage, status"
     )
-    return warehouse.rows(sql)
 
 
 def top_ten(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The largest assets of a batch."""
-    sql = (
+    return warehouse.rows(
         f"SELECT * FROM `{warehouse.dataset('crypto_data')}.crypto_market_snapshot_fact` "
         f"WHERE snapshot_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' "
         "AND market_cap_rank IS NOT NULL ORDER BY market_cap_rank LIMIT 10"
     )
-    return warehouse.rows(sql)
