@@ -18,8 +18,6 @@ def batch_id(snapshot_at: datetime, quote_currency: str, universe: UniverseSpec,
 
     Args:
         snapshot_at: the scheduled instant, aware.
-        quote_currency: ISO-like code, lower case.
-        universe: the selection of assets.
         source: a glob, when foreign files are replayed; they are a batch of their own.
     """
     moment = snapshot_at.astimezone(UTC)
@@ -41,9 +39,6 @@ class BatchName:
     """What the identifier of a snapshot says of it.
 
     Attributes:
-        batch_id: the identifier.
-        snapshot_at: the scheduled instant, aware.
-        quote_currency: currency of all prices.
         universe: label of the selection; of ids it holds a digest only.
         is_foreign: whether its pages were files of somebody else, which were never landed.
     """
@@ -61,17 +56,13 @@ def parse_batch_id(text: str) -> BatchName:
     Raises:
         SettingsError: it is no such identifier.
     """
-    match = _BATCH_ID.fullmatch(text)
     try:
-        moment = (
-            datetime.strptime(match["moment"], _MOMENTS[len(match["moment"])]).replace(tzinfo=UTC) if match else None
-        )
+        if (match := _BATCH_ID.fullmatch(text)) is None:
+            raise ValueError("it has another form")
+        moment = datetime.strptime(match["moment"], _MOMENTS[len(match["moment"])]).replace(tzinfo=UTC)
     except ValueError:
-        moment = None
-    if match is None or moment is None:
-        raise SettingsError(
-            f"{text!r} names no snapshot.", "Identifiers look like 20260102T0000Z-usd-all; see `coinbeam status`."
-        )
+        remedy = "Identifiers look like 20260102T0000Z-usd-all; see `coinbeam status`."
+        raise SettingsError(f"{text!r} names no snapshot.", remedy) from None
     return BatchName(text, moment, match["currency"], match["universe"], bool(match["files"]))
 
 

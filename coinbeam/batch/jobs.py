@@ -12,9 +12,7 @@ from coinbeam.batch.options import AssetOptions, DateOptions, HistoryOptions, Jo
 from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS, SNAPSHOT_FACT
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
-"""Exit codes of a job. ``MISUSE`` is a wrong option or setting, ``REFUSED`` a failure that a retry without a change
-cannot mend; ``FAILED`` may succeed later.
-"""
+"""Exit codes of a job. ``MISUSE``: a wrong option or setting. ``REFUSED``: no retry mends it. ``FAILED``: it may."""
 
 LOCAL_RUNNER = "FnApiRunner"
 """What runs a pipeline on one machine, by name: ``DirectRunner`` would first try to download the Prism binary and,
@@ -40,9 +38,7 @@ class JobSpec:
 
     Attributes:
         name: entry module below ``beam_pipelines``, also the name of its task and its Flex Template.
-        description: one sentence.
-        files: patterns of its batch files by the table that each loads; ``*`` stands for the stamp or name of the
-            batch.
+        files: patterns of its batch files by the table that each loads; ``*`` stands for the batch's stamp or name.
         options: what it takes on its command line.
         endpoints: folder of landing by path of the API; empty for a job that asks nobody.
     """
@@ -54,12 +50,7 @@ class JobSpec:
     endpoints: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, table: str, part: str = "*") -> str:
-        """Name of the batch file of a table, or with no ``part`` its pattern.
-
-        Args:
-            table: what it loads.
-            part: stamp or name of the batch.
-        """
+        """Name of the batch file that a table loads; without ``part``, the batch's stamp or name, its pattern."""
         return self.files[table].replace("*", part)
 
     def report_path(self, folder: str) -> str:

@@ -48,12 +48,10 @@ class Batch:
     """A batch on its way through staging.
 
     Attributes:
-        feed: its kind.
         batch_id: its name; the same for every run over the same input.
         run_id: the run that works on it.
         instant: what it stands for, aware; the date of its records.
         first_date: first date of its rows; with the last one the range to which every statement prunes.
-        last_date: last date of its rows.
     """
 
     feed: Feed

@@ -11,11 +11,9 @@ class BatchManifest:
     """What a landing folder says of its pages; written once, before the first call.
 
     Attributes:
-        batch_id: the batch.
         endpoint: ``markets`` or ``coins``.
         source_id: key of ``source_dim``.
         snapshot_at: the scheduled instant, aware.
-        quote_currency: currency of all prices.
         per_page: rows asked for per page.
         universe: label of the selection.
     """

@@ -12,14 +12,7 @@ _SLUG = re.compile("[a-z0-9][a-z0-9_-]*")  # a category becomes part of a batch 
 
 @dataclass(frozen=True)
 class UniverseSpec:
-    """Which assets are asked for.
-
-    Attributes:
-        kind: the kind of selection.
-        top_n: number of assets by market cap, for ``TOP``.
-        ids: CoinGecko ids, for ``IDS``.
-        category: CoinGecko category id, for ``CATEGORY``.
-    """
+    """Which assets are asked for: by kind, the number of the largest, CoinGecko ids, or a CoinGecko category id."""
 
     kind: Universe = Universe.ALL
     top_n: int | None = None
@@ -29,14 +22,9 @@ class UniverseSpec:
     @property
     def label(self) -> str:
         """A short name, safe in a path: ``all``, ``top-100``, ``ids-1a2b3c4d``, ``category-layer-1``."""
-        match self.kind:
-            case Universe.TOP:
-                return f"top-{self.top_n}"
-            case Universe.IDS:
-                return f"ids-{digest(*sorted(set(self.ids)))}"
-            case Universe.CATEGORY:
-                return f"category-{self.category}"
-        return "all"
+        ids = digest(*sorted(set(self.ids)))
+        chosen = {Universe.TOP: self.top_n, Universe.IDS: ids, Universe.CATEGORY: self.category}
+        return f"{self.kind}-{chosen[self.kind]}" if self.kind in chosen else "all"
 
 
 def universe_spec(

@@ -28,14 +28,9 @@ class _Value(BaseModel):
 
 
 class Publication(_Value):
-    """A publish that the marts have not seen.
+    """A publish that the marts have not seen: the fact that it filled, and the first and last date that it touched.
 
-    Attributes:
-        batch_id: the batch.
-        table_name: the fact that it filled.
-        first_date: first date that it touched.
-        last_date: last date that it touched.
-        published_at: when; a batch that is published again is another publication.
+    A batch that is published again, at another instant, is another publication.
     """
 
     batch_id: str
@@ -50,9 +45,8 @@ class Touched(_Value):
 
     Attributes:
         assets: assets, by quote currency, with a changed day.
-        first_date: first changed day of any.
+        first_date: first changed day of any; ``last_changed`` is the last one.
         last_date: last day that is recomputed.
-        last_changed: last changed day.
         look_back_from: no earlier day is read.
     """
 
@@ -80,7 +74,6 @@ class MartPlan(_Value):
         sentiment: dates that publishes of the Fear & Greed index touched.
         touched: what is recomputed, or None when no day changed.
         latest: first and last of the newest days of the assets whose latest price may have changed, or None.
-        refreshed_at: instant of the refresh.
     """
 
     publications: tuple[Publication, ...]
@@ -100,9 +93,7 @@ class MartPlan(_Value):
 
 
 def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same dates in fewer ranges, in order: those that overlap, or lie within the look-back of each other, become
-    one.
-    """
+    """The same dates in fewer ranges, in order: those that overlap, or lie within the look-back, become one."""
     merged: list[Range] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1] + _JOIN_GAP:

@@ -29,13 +29,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class MartSpec:
-    """A mart.
-
-    Attributes:
-        name: of its table and its folder.
-        scripts: scope by file, in the order in which they run.
-        reported: scope of ``report.sql``.
-    """
+    """A mart by the name of its table: the scope of each script, in the order in which they run, and of its report."""
 
     name: str
     scripts: Mapping[str, Scope]

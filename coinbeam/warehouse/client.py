@@ -28,7 +28,7 @@ DATASETS = {
 """The logical datasets, and the setting that names each."""
 
 _CONFLICT = re.compile("could not serialize access|due to concurrent update|transaction conflict", re.IGNORECASE)
-"""How BigQuery, and DuckDB below the emulator, say of two concurrent writes of the same rows that the other was first."""
+"""How BigQuery, and DuckDB below the emulator, say of two concurrent writes of the same rows that one was too late."""
 
 Parameter = str | int | date | datetime | list[str] | None
 """The value of a query parameter; its type in SQL follows from it, None is a text that is null."""

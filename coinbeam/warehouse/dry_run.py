@@ -1,6 +1,4 @@
-"""What an additive migration would change: the migration itself, on a client that reads the warehouse and writes
-nothing.
-"""
+"""What an additive migration would change: the migration itself, on a client that reads and writes nothing."""
 
 from typing import Any
 
@@ -13,11 +11,7 @@ from coinbeam.warehouse.schema import ensure_schema
 
 
 class ReadingClient:
-    """A BigQuery client for ``ensure_schema`` that answers as if its writes had been made.
-
-    Args:
-        client: the one that reads.
-    """
+    """A BigQuery client for ``ensure_schema`` that reads by another, and answers as if its writes had been made."""
 
     def __init__(self, client: bigquery.Client) -> None:
         self._client = client

@@ -1,6 +1,4 @@
-"""Publishing: the SQL of a batch, rendered from ``sql/<dataset>/<table>/publish.sql`` and the contracts, run as one
-transaction.
-"""
+"""Publishing: the SQL of a batch, one transaction made of ``sql/<dataset>/<table>/publish.sql`` and the contracts."""
 
 from coinbeam.batch.kinds import Batch
 from coinbeam.batch.tables import ASSETS, REJECTS
@@ -23,9 +21,7 @@ def publish_script(warehouse: Warehouse, batch: Batch) -> str:
 
 
 def rejects_script(warehouse: Warehouse, batch: Batch) -> str:
-    """One transaction that records the rejects of a batch; it runs before the audit, so that a blocked batch can be
-    understood.
-    """
+    """One transaction that records the rejects of a batch, before the audit: a blocked batch can be understood."""
     return _transaction(warehouse, batch, (REJECTS,))
 
 

@@ -1,5 +1,6 @@
-"""The schema of the warehouse: datasets, tables and views as the contracts say, and additive migrations of what is
-there. Everything else is refused by name: nothing but a new nullable column is changed without a person.
+"""The schema of the warehouse: datasets, tables and views as the contracts say, and additive migrations of them.
+
+Everything else is refused by name: nothing but a new nullable column is changed without a person.
 """
 
 from collections.abc import Mapping

@@ -28,9 +28,7 @@ class StagingTables:
 
     @property
     def suffix(self) -> str:
-        """The batch id in the alphabet of table names; a category may hold a ``_`` of its own, and must not collide
-        with its ``-`` twin.
-        """
+        """The batch id in the alphabet of table names; a ``_`` in a category must not collide with its ``-`` twin."""
         plain = "".join(character if character.isalnum() else "_" for character in self.batch_id)
         return f"{plain}_{digest(self.batch_id)}" if "_" in self.batch_id else plain
 
@@ -57,10 +55,7 @@ class StagingTables:
 def merge_rows(warehouse: Warehouse, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows of an ops table, or replace those with the same key; all of them or none.
 
-    Args:
-        warehouse: where the table is.
-        contract: the table.
-        rows: JSON-ready values by column; columns that a row leaves out become null.
+    Rows are JSON-ready values by column; columns that a row leaves out become null.
     """
     if not rows:
         return
