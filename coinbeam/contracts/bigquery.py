@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable
+from datetime import date, datetime
 
 from google.cloud import bigquery
 
+from coinbeam.clock import format_instant
 from coinbeam.contracts.model import Column, Contract, Granularity, load_all
 from coinbeam.sql_template import render
 
@@ -125,6 +127,8 @@ def add_column_ddl(contract: Contract, dataset: str, column: Column) -> str:
     return f"ALTER TABLE `{dataset}.{contract.name}` ADD COLUMN IF NOT EXISTS {_column_ddl(column)}"
 
 
-def literal(text: str) -> str:
-    """A BigQuery string literal; JSON's escapes are a subset of those that BigQuery reads."""
-    return json.dumps(text, ensure_ascii=False)
+def literal(value: str | date) -> str:
+    """A BigQuery literal of a text, a date or an aware instant; JSON's escapes are a subset of those it reads."""
+    if isinstance(value, datetime):
+        return f"TIMESTAMP {literal(format_instant(value))}"
+    return f"DATE {literal(value.isoformat())}" if isinstance(value, date) else json.dumps(value, ensure_ascii=False)

@@ -8,11 +8,10 @@ rows, all in one transaction: a refresh that was cut short leaves everything as 
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
-from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import SQL_ROOT
@@ -103,9 +102,9 @@ class Marts:
         """What each run of a script is given, by scope."""
         touched, latest = plan.touched, plan.latest
         names = ("first_date", "last_date", "look_back_from")
-        reach = {name: _date(getattr(touched, name)) for name in names} if touched else {}
+        reach = {name: literal(getattr(touched, name)) for name in names} if touched else {}
         days = {"is_market": touched is not None, "sentiment_ranges": _literals(plan.sentiment)}
-        newest = {"first_latest": _date(latest[0]), "last_latest": _date(latest[1])} if latest else {}
+        newest = {"first_latest": literal(latest[0]), "last_latest": literal(latest[1])} if latest else {}
         return {
             Scope.TOUCHED: [reach] if touched else [],
             Scope.SLICES: [{**reach, **_bounds(bounds)} for bounds in touched.slices] if touched else [],
@@ -115,8 +114,8 @@ class Marts:
         }
 
     def _taken_step(self, plan: MartPlan) -> str:
-        taken = [(literal(p.batch_id), literal(p.table_name), _instant(p.published_at)) for p in plan.publications]
-        return self._render("taken.sql", publications=taken, refreshed_at=_instant(plan.refreshed_at))
+        taken = [(literal(p.batch_id), literal(p.table_name), literal(p.published_at)) for p in plan.publications]
+        return self._render("taken.sql", publications=taken, refreshed_at=literal(plan.refreshed_at))
 
     def _render(self, path: str, **values: Any) -> str:
         folder, _, file = path.rpartition("/")
@@ -174,17 +173,9 @@ class Marts:
             raise
 
 
-def _date(day: date) -> str:
-    return f"DATE {literal(day.isoformat())}"
-
-
-def _instant(moment: datetime) -> str:
-    return f"TIMESTAMP {literal(format_instant(moment))}"
-
-
 def _literals(ranges: Iterable[Range]) -> list[tuple[str, str]]:
-    return [(_date(first), _date(last)) for first, last in ranges]
+    return [(literal(first), literal(last)) for first, last in ranges]
 
 
 def _bounds(bounds: Range) -> dict[str, str]:
-    return {"first_date": _date(bounds[0]), "last_date": _date(bounds[1])}
+    return {"first_date": literal(bounds[0]), "last_date": literal(bounds[1])}

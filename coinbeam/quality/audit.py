@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from coinbeam.batch.digest import digest
 from coinbeam.batch.kinds import Batch
-from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, Rule, Severity, Stage
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import fill
@@ -72,15 +71,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Audit:
-    """What is audited.
+    """What is audited: the rows of some dates, first and last included.
 
     Attributes:
         batch_id: the batch; where there is none, the run.
         run_id: the run that asks.
         snapshot_at: instant of the batch, aware; its date is the partition of the results.
-        stage: staging or published.
-        first_date: first date of the rows.
-        last_date: last date of the rows.
         now: instant of the check, aware.
     """
 
@@ -105,11 +101,12 @@ class Audit:
     @property
     def literals(self) -> dict[str, str]:
         """The values of the placeholders that are not tables."""
-        dates = {"batch_date": self.snapshot_at.date(), "first_date": self.first_date, "last_date": self.last_date}
         return {
             "batch_id": literal(self.batch_id),
-            "now": f"TIMESTAMP {literal(format_instant(self.now))}",
-            **{name: f"DATE {literal(day.isoformat())}" for name, day in dates.items()},
+            "batch_date": literal(self.snapshot_at.date()),
+            "first_date": literal(self.first_date),
+            "last_date": literal(self.last_date),
+            "now": literal(self.now),
         }
 
 
@@ -130,8 +127,7 @@ class Auditor:
 
         Args:
             table: what ``{table}`` stands for: a backquoted name or a parenthesised subquery.
-            rules: the rules; all numbers come from one query, and only if that fails each runs alone to find the
-                culprit.
+            rules: all numbers come from one query, and only if that fails each runs alone to find the culprit.
         """
         values = self._values(table, rules)
         return [self._result(contract, table, rule, value) for rule, value in zip(rules, values, strict=True)]

@@ -2,7 +2,6 @@
 
 from coinbeam.batch.kinds import Batch
 from coinbeam.batch.tables import ASSETS, REJECTS
-from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.sources.registry import SOURCES
@@ -48,10 +47,10 @@ def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
         fact_date=batch.feed.date_column,
         fact_staging=f"`{staging.name(load_contract(batch.feed.fact))}`",
         batch_id=literal(batch.batch_id),
-        snapshot_at=f"TIMESTAMP {literal(format_instant(batch.instant))}",
-        snapshot_date=_date(batch.instant.date()),
-        first_date=_date(batch.first_date),
-        last_date=_date(batch.last_date),
+        snapshot_at=literal(batch.instant),
+        snapshot_date=literal(batch.instant.date()),
+        first_date=literal(batch.first_date),
+        last_date=literal(batch.last_date),
         same_key=" AND ".join(f"t.{name} = s.{name}" for name in contract.primary_key),
         columns=", ".join(columns),
         values=", ".join(f"s.{name}" for name in columns),
@@ -60,10 +59,6 @@ def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
         sources=_sources() if contract.name == "source_dim" else [],
         **_versions(contract),
     )
-
-
-def _date(day: object) -> str:
-    return f"DATE {literal(str(day))}"
 
 
 def _sources() -> list[dict[str, str]]:
