@@ -14,12 +14,9 @@ LONGEST_ERROR = 2_000
 
 @dataclass(frozen=True)
 class TaskEnd:
-    """A task instance that came to its end.
+    """A task instance that ended in a state of Airflow's, after so many seconds if it ever ran.
 
-    Attributes:
-        name: the task, without the group of a mapped batch: ``audit``, ``calendar.publish``.
-        state: Airflow's, e.g. success, failed, upstream_failed or skipped.
-        duration: seconds, or None for a task that never ran.
+    Its name is without the group of a mapped batch: ``audit``, ``calendar.publish``.
     """
 
     name: str
@@ -29,14 +26,7 @@ class TaskEnd:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run of a batch ended, for its record.
-
-    Attributes:
-        status: published, failed or gap.
-        error: why it failed or is a gap.
-        task_seconds: seconds by task.
-        succeeded: the tasks that succeeded.
-    """
+    """How a run of a batch ended, for its record: published, failed or gap, and why if it was not published."""
 
     status: str
     error: str | None
@@ -61,12 +51,7 @@ def tasks_of_batch(breadcrumbs: Iterable[Mapping[str, Any]], task_id: str, map_i
 
 
 def outcome(plan: BatchPlan, tasks: Iterable[TaskEnd], errors: Mapping[str, str | None]) -> Ending:
-    """Judge a batch by the states of its tasks.
-
-    Args:
-        tasks: its tasks that ended; the last one before the record is ``verify``.
-        errors: the error of each failed task, by name.
-    """
+    """Judge a batch by its tasks that ended, the last before the record being ``verify``, and by their errors."""
     states = {task.name: task.state for task in tasks}
     seconds = {
         task.name: round(task.duration, 3) for task in tasks if task.duration is not None and task.state != "skipped"

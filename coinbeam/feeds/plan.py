@@ -23,9 +23,23 @@ class Mode(StrEnum):
     GAP = "gap"
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What Airflow passes between tasks: small, JSON-ready, without secrets."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as Airflow passes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """What came back."""
+        return cls(**values)
+
+
 @dataclass(frozen=True, kw_only=True)
-class BatchPlan:
-    """What the tasks of a run know of their batch; small, JSON-ready, without secrets.
+class BatchPlan(Carried):
+    """What the tasks of a run know of their batch.
 
     Attributes:
         run_id: the run, see `run_identity`.
@@ -60,15 +74,6 @@ class BatchPlan:
         at = parse_instant(self.snapshot_at)
         first = parse_instant(self.first_date).date()
         return Batch(self.feed, self.batch_id, self.run_id, at, first, at.date())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as Airflow passes it between tasks."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The plan as it came back."""
-        return cls(**values)
 
 
 def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:

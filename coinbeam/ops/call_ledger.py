@@ -1,5 +1,4 @@
-"""The ledger of API calls: a job reserves before its first call and settles after its last, so that no month exceeds
-its plan.
+"""The ledger of API calls: a job reserves before its first call and settles after its last; no month exceeds its plan.
 
 The bound is hard: a reservation is granted only while the sum of the month stays within the plan,
 each job may make no call beyond its reservation (`coinbeam.sources.rate.CallCap`), and an attempt that was killed
@@ -34,20 +33,19 @@ CONFLICT_ATTEMPTS = 10
 
 _REMEDY = (
     "Choose a smaller universe (top or ids) or a lower market.max_details, set coingecko.plan to a larger plan that "
-    "you pay for, or wait "
-    "for the first of the month (UTC). Attempts that were killed count in full: see `coinbeam status`."
+    "you pay for, or wait for the first of the month (UTC). "
+    "Attempts that were killed count in full: see `coinbeam status`."
 )
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """Calls that an attempt of a job may make.
+    """Calls that an attempt of a job may make, retries included.
 
     Attributes:
         entry_id: key of its row.
         month: first day of the month that pays.
         source_id: the market that is asked.
-        calls: how many, retries included.
     """
 
     entry_id: str
@@ -95,12 +93,7 @@ class Usage:
 
 
 class CallLedger:
-    """Reserves and settles calls in ``crypto_ops.api_call_budget``.
-
-    Args:
-        clock: source of "now", which names the month that pays.
-        sleep: waits that many seconds between tries.
-    """
+    """Reserves and settles calls in ``crypto_ops.api_call_budget``; the clock names the month that pays."""
 
     def __init__(
         self,
@@ -176,11 +169,7 @@ class CallLedger:
         return self._granted(entry) or self._refuse(entry)
 
     def settle(self, reservation: Reservation, spent: int) -> None:
-        """Replace what was reserved by what was spent; the rest is free again. An attempt that asked nothing leaves no
-        row.
-
-        Args:
-            spent: calls made, retries included.
+        """Replace what was reserved by the calls made, retries included; an attempt that made none leaves no row.
 
         Raises:
             TransientError: the warehouse did not take it; the reservation then counts in full.
@@ -189,25 +178,15 @@ class CallLedger:
         self._run("settle" if spent else "release", values)
 
     def settle_report(self, report: Mapping[str, Any]) -> None:
-        """Settle what the report of a finished job names: a job that was only submitted ends where nobody waits with
-        its reservation.
+        """Settle what the report of a finished job names; a job without a reservation asked nobody.
 
-        Args:
-            report: of the job; one without a reservation asked nobody.
+        A job that was only submitted ends where nobody waits with its reservation.
 
         Raises:
             TransientError: the warehouse did not take it; the reservation then counts in full.
         """
         if reservation := report.get("reservation"):
             self.settle(Reservation.from_dict(reservation), int(report["api_calls"]))
-
-    def spent_this_month(self, source_id: str) -> int:
-        """Calls that count against the present month: spent, or reserved and not settled."""
-        return self.usage(source_id).used
-
-    def spent_today(self, source_id: str, job: str | None = None) -> int:
-        """Calls of reservations of the present UTC day, spent, or reserved and not settled; of all jobs or of one."""
-        return self.usage(source_id, job).today
 
     def usage(self, source_id: str, job: str | None = None) -> Usage:
         """The state of the present month, of all jobs or of one; nothing is used while there is no ledger."""

@@ -102,7 +102,7 @@ def reserve_and_settle(warehouse: Warehouse) -> None:
     ledger = CallLedger(warehouse, warehouse.settings, lambda: DAY)
     ledger.settle(ledger.reserve("job", "batch", 2, COINGECKO_SIMULATOR.id), 1)
     ledger.settle(ledger.reserve("job", "batch", 2, COINGECKO_SIMULATOR.id), 0)
-    assert ledger.spent_today(COINGECKO_SIMULATOR.id, "job") == 1
+    assert ledger.usage(COINGECKO_SIMULATOR.id, "job").today == 1
 
 
 def open_and_close_an_incident(warehouse: Warehouse) -> None:

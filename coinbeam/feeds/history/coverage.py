@@ -33,10 +33,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class AssetCoverage:
-    """What there is of an asset between two days.
+    """What there is of an asset between two days, both included.
 
     Attributes:
-        last: last day looked at, included.
         history_days: days with a row of daily history.
         snapshot_days: days without one that have a snapshot, which the marts take instead.
         gaps: stretches without either, in order.
@@ -102,14 +101,7 @@ def coverage(
     snapshots: set[date],
     asked: Iterable[tuple[date, date]],
 ) -> AssetCoverage:
-    """The coverage of one asset.
-
-    Args:
-        between: first and last day, included.
-        history: days with a row of daily history.
-        snapshots: days with a snapshot.
-        asked: stretches that the source was asked for and answered.
-    """
+    """The coverage of one asset between two days, both included, by its days with a row and the stretches asked for."""
     first, last = between
     days = [first + _DAY * n for n in range((last - first).days + 1)]
     known = {day for start, end in asked for day in days if start <= day <= end}

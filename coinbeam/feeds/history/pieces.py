@@ -1,5 +1,4 @@
-"""Daily history in pieces: which calls a stretch of days takes, where each piece is landed, and how far back a plan
-reaches.
+"""Daily history in pieces: the calls of a stretch of days, where each piece is landed, and how far a plan reaches.
 
 A piece is what one call of ``/coins/{id}/market_chart/range`` asks for. Its place in landing depends on nothing but
 what was asked, so that a landed piece is found again and paid for once, for example
@@ -31,12 +30,7 @@ _PIECE_PATH = re.compile(
 
 @dataclass(frozen=True, order=True)
 class HistoryPiece:
-    """A closed range of UTC days that one call asks for.
-
-    Attributes:
-        asset_id: CoinGecko id.
-        last: last day, included.
-    """
+    """A closed range of UTC days of one asset that one call asks for."""
 
     asset_id: str
     quote_currency: str
@@ -124,16 +118,14 @@ def landed_piece(uri: str) -> LandedPiece | None:
         return None
     try:
         first, last = date.fromisoformat(found["first"]), date.fromisoformat(found["last"])
-        return LandedPiece(
-            HistoryPiece(unquoted_asset(found["asset"]), found["currency"], first, last), found["source"]
-        )
+        piece = HistoryPiece(unquoted_asset(found["asset"]), found["currency"], first, last)
     except (ValueError, SettingsError):
         return None
+    return LandedPiece(piece, found["source"])
 
 
 def quoted_asset(asset_id: str) -> str:
-    """An asset id as the name of a folder, from which it can be read back: other bytes than ``a-z0-9_-`` as ``~`` and
-    two digits.
+    """An asset id as the name of a folder: bytes other than ``a-z0-9_-`` as ``~`` and two digits, to be read back.
 
     Raises:
         SettingsError: the id is empty or too long for a file system.
@@ -198,16 +190,13 @@ def read_pieces(text: str | bytes) -> list[HistoryPiece]:
     Raises:
         SettingsError: it is no list of pieces, two of them share a day, or they differ in currency.
     """
+    remedy = "Write it with coinbeam.feeds.history.pieces.pieces_json."
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise SettingsError(
-            f"The file of pieces is not JSON: {error}.", "Write it with coinbeam.feeds.history.pieces.pieces_json."
-        ) from None
+        raise SettingsError(f"The file of pieces is not JSON: {error}.", remedy) from None
     if not isinstance(given, list) or not given:
-        raise SettingsError(
-            "The file of pieces holds no list of pieces.", "Write it with coinbeam.feeds.history.pieces.pieces_json."
-        )
+        raise SettingsError("The file of pieces holds no list of pieces.", remedy)
     found = sorted(HistoryPiece.from_dict(entry) for entry in given)
     if len({piece.quote_currency for piece in found}) > 1:
         raise SettingsError("The pieces have several quote currencies.", "Write one file for each currency.")
@@ -220,12 +209,7 @@ def read_pieces(text: str | bytes) -> list[HistoryPiece]:
 
 
 def newest_closed_day(now: datetime, history: HistorySettings) -> date:
-    """The newest day whose 00:00 point is settled.
-
-    Args:
-        history: says how long after midnight the source needs. Source of its default, 35 minutes: the API's
-            documentation of market_chart.
-    """
+    """The newest day whose 00:00 point is settled: by the API's documentation, 35 minutes after midnight."""
     return (now.astimezone(UTC) - timedelta(minutes=history.settle_minutes)).date()
 
 
@@ -237,9 +221,6 @@ def oldest_day(history_days: int, now: datetime) -> date:
 
 def reach(coingecko: CoinGeckoSettings, first: date, now: datetime) -> date:
     """The oldest day that the configured plan can be asked for.
-
-    Args:
-        coingecko: the plan, and those that could replace it.
 
     Raises:
         SettingsError: the plan does not reach back to ``first``; the text names the smallest plan that does.
@@ -261,14 +242,10 @@ def further_plan(coingecko: CoinGeckoSettings, first: date, now: datetime) -> st
         for name, limits in coingecko.plans.items()
         if oldest_day(limits.history_days, now) <= first
     ]
-    plan = (
-        f"Set coingecko.plan to {min(reaching)[1]!r}, which reaches there"
-        if reaching
-        else "No configured plan reaches so far"
-    )
+    larger = f"Set coingecko.plan to {min(reaching)[1]!r}, which reaches there" if reaching else ""
     return (
-        f"{plan}; or ask for later days; or bring the CSV export of the CoinGecko website with --source=GLOB, which "
-        "costs no call."
+        f"{larger or 'No configured plan reaches so far'}; or ask for later days; or bring the CSV export of the "
+        "CoinGecko website with --source=GLOB, which costs no call."
     )
 
 

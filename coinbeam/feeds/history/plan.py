@@ -1,12 +1,11 @@
 """A backfill as a run sees it: its batches, what is left of it, and what of that the run may do."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from coinbeam.batch.kinds import HISTORY, Batch, Feed
-from coinbeam.feeds.plan import BatchPlan
+from coinbeam.feeds.plan import BatchPlan, Carried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +26,13 @@ class HistoryPlan(BatchPlan):
         return self.universe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BackfillEstimate:
-    """What is left of a backfill, and what of it a run may do today.
+    """What is left of a backfill, and what of it a run may do today; files are read without any call.
 
     Attributes:
         pieces: pieces that are not settled.
-        calls: calls for those that are not landed, without retries.
-        calls_today: calls of this run.
+        calls: calls for those that are not landed, without retries; ``calls_today`` are those of this run.
         days_of_quota: days that the calls take at the given calls per day.
         minutes: time of this run's calls under the rate limit.
         rows: days of the pieces: most rows that can come.
@@ -43,33 +41,32 @@ class BackfillEstimate:
         credits_left: calls left this month.
     """
 
-    pieces: int
-    calls: int
-    calls_today: int
-    days_of_quota: int
-    minutes: float
+    pieces: int = 0
+    calls: int = 0
+    calls_today: int = 0
+    days_of_quota: int = 0
+    minutes: float = 0.0
     rows: int
-    landing_bytes: int
+    landing_bytes: int = 0
     dollars: float
     credits_left: int
 
 
-@dataclass(frozen=True)
-class BackfillPlan:
-    """What a run does; JSON-ready, without secrets.
+@dataclass(frozen=True, kw_only=True)
+class BackfillPlan(Carried):
+    """What a run does.
 
     Attributes:
         batches: arguments of the batches of this run: ``batch`` and the job's ``options``.
-        batches_settled: batches of the backfill that are done.
-        batches_waiting: batches that wait for a later day's calls.
+        batches_settled: batches that are done; ``batches_waiting`` wait for a later day's calls.
         what: the assets, or the files, in words.
         banner: what a person must not overlook, or empty.
     """
 
     backfill_id: str
     batches: list[dict[str, dict[str, Any]]]
-    batches_settled: int
-    batches_waiting: int
+    batches_settled: int = 0
+    batches_waiting: int = 0
     what: str
     first_date: str
     last_date: str
@@ -83,15 +80,6 @@ class BackfillPlan:
         first, last = date.fromisoformat(self.first_date), date.fromisoformat(self.last_date)
         at = datetime.combine(last, time(), UTC)
         return Batch(HISTORY, self.backfill_id, self.backfill_id, at, first, last)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as Airflow passes it between tasks."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The plan as it came back."""
-        return cls(**values)
 
 
 def describe(plan: BackfillPlan) -> str:

@@ -102,13 +102,9 @@ class BackfillPlanner:
             raise SettingsError(
                 f"The last day is {request.last}, but {newest} is the newest closed one.", "Choose a closed day."
             )
-        wanted = self._wanted(request)
-        settled = self._pieces.settled(request.quote_currency)
-        todo = [piece for piece in wanted if piece not in settled]
-        size = self.settings.history.chunk_pieces
-        return {
-            f"{backfill_id}-{number // size:04d}": todo[number : number + size] for number in range(0, len(todo), size)
-        }
+        settled, size = self._pieces.settled(request.quote_currency), self.settings.history.chunk_pieces
+        todo = [piece for piece in self._wanted(request) if piece not in settled]
+        return {f"{backfill_id}-{at // size:04d}": todo[at : at + size] for at in range(0, len(todo), size)}
 
     def _wanted(self, request: BackfillRequest) -> list[HistoryPiece]:
         assets, days = self.assets(request), self.settings.history.piece_days
@@ -149,7 +145,7 @@ class BackfillPlanner:
         Raises:
             TerminalError: not even one of them, although some are left.
         """
-        spent = self._calls.spent_today(source_id, HISTORY.job.name)
+        spent = self._calls.usage(source_id, HISTORY.job.name).today
         left = min(request.calls_per_day - spent, self._calls.usage(source_id).left)
         today: list[str] = []
         for name, calls in costs.items():
@@ -211,10 +207,8 @@ class BackfillPlanner:
     def _files_plan(self, request: BackfillRequest, run_id: str, runner: str) -> BackfillPlan:
         """One batch of everything that files hold, between the days asked for."""
         if not self.settings.is_local and not request.files.startswith(self.settings.bucket_uri):
-            raise SettingsError(
-                "The files are not in the bucket of this environment.",
-                f"Copy them below {self.settings.bucket_uri} first.",
-            )
+            remedy = f"Copy them below {self.settings.bucket_uri} first."
+            raise SettingsError("The files are not in the bucket of this environment.", remedy)
         backfill_id = request.backfill_id("files")
         plan = self._batch_plan(
             batch_id=f"{backfill_id}-{request.last:%Y%m%d}",
@@ -234,21 +228,13 @@ class BackfillPlanner:
         options |= {"asset_of": request.asset_of} if request.asset_of else {}
         options |= {"assets": ",".join(request.assets)} if request.assets and not request.asset_of else {}
         estimate = BackfillEstimate(
-            pieces=0,
-            calls=0,
-            calls_today=0,
-            days_of_quota=0,
-            minutes=0.0,
             rows=(request.last - request.first).days + 1,
-            landing_bytes=0,
             dollars=dataflow_dollars(self.settings, DATAFLOW_MINUTES),
             credits_left=self._calls.usage(COINGECKO.id).left,
         )
         return BackfillPlan(
             backfill_id=backfill_id,
             batches=[{"batch": plan.to_dict(), "options": options}],
-            batches_settled=0,
-            batches_waiting=0,
             what=f"files {request.files}",
             first_date=first_date,
             last_date=last_date,

@@ -33,8 +33,7 @@ class SnapshotPlan(BatchPlan):
 
     Attributes:
         stamp: date part of the file names.
-        fetch_options: options of the job ``fetch_crypto_data``.
-        assets_options: options of the job ``populate_crypto_asset_dim``.
+        fetch_options: of the job ``fetch_crypto_data``; ``assets_options`` of ``populate_crypto_asset_dim``.
         output: ``gs://`` folder of the batch files.
         estimate: what the run needs, an `Estimate`.
     """
@@ -94,7 +93,6 @@ def estimate(
     """Estimate a run before its first call.
 
     Args:
-        settings: plan, page size, shards and prices.
         calls_this_month: calls that the warehouse has on record for the month.
         fetches: False when landed pages are replayed: no call is made.
         per_minute: the rate limit, when it is not the plan's (the simulator's).
@@ -139,36 +137,23 @@ def asset_calls(settings: Settings) -> int:
 
 
 def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
-    """Divide the plan's calls per minute between the two jobs that run at the same time, by the calls that each has to
-    make.
+    """Calls per minute of the fetch job and of the assets job, which run at the same time, by the calls of each.
 
-    Args:
-        pages: calls of the fetch job.
-        assets: calls of the assets job.
-
-    Returns:
-        Calls per minute of the fetch job and of the assets job; their sum never exceeds the limit.
+    Their sum never exceeds the limit.
 
     Raises:
         SettingsError: the limit cannot be divided.
     """
     total = math.floor(per_minute)
     if total < 2:
-        raise SettingsError(
-            f"calls_per_minute is {per_minute:g}, but two jobs share it.",
-            "Set the plan's calls_per_minute to at least 2.",
-        )
+        remedy = "Set the plan's calls_per_minute to at least 2."
+        raise SettingsError(f"calls_per_minute is {per_minute:g}, but two jobs share it.", remedy)
     share = min(max(round(total * assets / (pages + assets)), 1), total - 1)
     return total - share, share
 
 
 def _rows(universe: UniverseSpec, assets: int = ASSETS_IN_MARKET) -> int:
-    match universe.kind:
-        case Universe.TOP:
-            return universe.top_n or 0
-        case Universe.IDS:
-            return len(universe.ids)
-    return assets
+    return {Universe.TOP: universe.top_n or 0, Universe.IDS: len(universe.ids)}.get(universe.kind, assets)
 
 
 def check_affordable(plan: Estimate, settings: Settings) -> None:

@@ -45,9 +45,8 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
         is_whole = self.bucket.read_text(f"{landing}/{COMPLETE_NAME}") is not None
         mode = decide_mode(request, now, settings, manifest_text is not None and is_whole)
         if mode == Mode.REPLAY:
-            refuse_foreign_source(
-                settings, read_manifest(manifest_text) if manifest_text and not request.files else None
-            )
+            manifest = read_manifest(manifest_text) if manifest_text and not request.files else None
+            refuse_foreign_source(settings, manifest)
         source, source_id, banner = self._source(mode, request, landing)
         costs = estimate(
             settings,
@@ -101,7 +100,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
 
     def calls_this_month(self) -> int:
         """Calls to the live API that count against the present month, by the ledger; 0 while there is none."""
-        return CallLedger(self.warehouse, self.settings, self.clock).spent_this_month(COINGECKO.id)
+        return CallLedger(self.warehouse, self.settings, self.clock).usage(COINGECKO.id).used
 
     def prepare(self, plan: SnapshotPlan) -> list[str]:
         """Lay out the batch; for a fetch, write for its job which assets have details, and since when."""

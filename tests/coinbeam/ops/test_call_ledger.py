@@ -50,7 +50,7 @@ def test_a_reservation_counts_in_full_until_it_is_settled(stage: Stage) -> None:
     book = ledger(stage.warehouse)
     held = book.reserve("fetch", "batch", 30, COINGECKO.id, headroom=10, run_label="manual__1")
     assert (held.calls, held.month, held.source_id) == (40, date(2026, 1, 1), COINGECKO.id)
-    assert (book.spent_this_month(COINGECKO.id), book.spent_today(COINGECKO.id)) == (40, 40)
+    assert (book.usage(COINGECKO.id).used, book.usage(COINGECKO.id).today) == (40, 40)
     book.settle(held, 31)
     used = book.usage(COINGECKO.id)
     assert (used.spent, used.reserved, used.today, used.left) == (31, 0, 31, 69)
@@ -80,13 +80,13 @@ def test_an_attempt_that_found_everything_landed_leaves_no_row(stage: Stage) -> 
     other, idle = (book.reserve("fetch", batch, 5, COINGECKO.id) for batch in ("other", "idle"))
     book.settle(idle, 0)
     assert [row["batch_id"] for row in entries(stage)] == ["other"]
-    assert book.spent_this_month(COINGECKO.id) == other.calls
+    assert book.usage(COINGECKO.id).used == other.calls
 
 
 def test_the_first_of_the_month_pays_anew(stage: Stage) -> None:
     ledger(stage.warehouse).reserve("fetch", "batch", 100, COINGECKO.id)
     february = ledger(stage.warehouse, clock=lambda: NOW + timedelta(minutes=30))
-    assert february.spent_this_month(COINGECKO.id) == 0
+    assert february.usage(COINGECKO.id).used == 0
     assert february.reserve("fetch", "batch", 100, COINGECKO.id).month == date(2026, 2, 1)
 
 
@@ -95,13 +95,13 @@ def test_the_month_is_that_of_utc(stage: Stage) -> None:
 
     tokyo = ledger(stage.warehouse, clock=lambda: NOW.astimezone(ZoneInfo("Asia/Tokyo")))
     assert tokyo.reserve("fetch", "batch", 1, COINGECKO.id).month == date(2026, 1, 1)
-    assert tokyo.spent_today(COINGECKO.id) == 1
+    assert tokyo.usage(COINGECKO.id).today == 1
 
 
 def test_yesterdays_calls_are_of_the_month_and_not_of_today(stage: Stage) -> None:
     ledger(stage.warehouse, clock=lambda: NOW - timedelta(days=1)).reserve("fetch", "batch", 7, COINGECKO.id)
     today = ledger(stage.warehouse)
-    assert (today.spent_this_month(COINGECKO.id), today.spent_today(COINGECKO.id)) == (7, 0)
+    assert (today.usage(COINGECKO.id).used, today.usage(COINGECKO.id).today) == (7, 0)
 
 
 def test_sources_have_plans_of_their_own(stage: Stage) -> None:
@@ -238,7 +238,7 @@ def test_a_statement_whose_answer_was_lost_is_safe_to_repeat(stage: Stage) -> No
 
 def test_without_a_ledger_nothing_is_used_and_nothing_can_be_reserved(fresh_cloud: LocalCloud) -> None:
     book = CallLedger(Warehouse(fresh_cloud.settings), fresh_cloud.settings, lambda: NOW)
-    assert book.spent_this_month(COINGECKO.id) == 0
+    assert book.usage(COINGECKO.id).used == 0
     with pytest.raises(TerminalError, match=r"no table ops_\w+\.api_call_budget.*--call_ledger=off"):
         book.reserve("fetch", "batch", 1, COINGECKO.id)
 
@@ -281,7 +281,7 @@ def test_whatever_is_asked_the_sum_stays_within_the_plan(
         if end == "settle":
             book.settle(held, spent)
         used += spent if end == "settle" else held.calls
-        assert book.spent_this_month(COINGECKO.id) == used <= 100
+        assert book.usage(COINGECKO.id).used == used <= 100
 
 
 def test_the_statements_touch_one_partition_only() -> None:

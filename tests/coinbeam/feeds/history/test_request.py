@@ -94,7 +94,18 @@ def test_the_plan_in_words_says_what_a_person_asks() -> None:
     costs = {"pieces": 6, "rows": 1095, "landing_bytes": 131_400, "calls": 6, "credits_left": 9_000, "days_of_quota": 2}
     costs |= {"calls_today": 4, "minutes": 4.0, "dollars": 0.25}
     text = describe(
-        BackfillPlan("backfill-1", [{}, {}], 1, 3, "3 assets", "2025-01-01", "2026-01-01", "usd", costs, "BANNER")
+        BackfillPlan(
+            backfill_id="backfill-1",
+            batches=[{}, {}],
+            batches_settled=1,
+            batches_waiting=3,
+            what="3 assets",
+            first_date="2025-01-01",
+            last_date="2026-01-01",
+            quote_currency="usd",
+            estimate=costs,
+            banner="BANNER",
+        )
     )
     assert text.startswith("BANNER")
     for words in (
