@@ -19,14 +19,9 @@ SecretReader = Callable[[str], bytes]
 
 
 def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None) -> str | None:
-    """The key of the configured plan, guarded from this moment on against appearing in logs; ``None`` for a plan
-    without one.
+    """The key of the configured plan, kept out of logs from this moment on; ``None`` for a plan without one.
 
-    The environment wins over Secret Manager, as everywhere in the settings.
-
-    Args:
-        settings: the plan, and the key or the name of its secret.
-        read_secret: replaces Secret Manager in tests.
+    The environment wins over Secret Manager, which ``read_secret`` replaces in tests.
 
     Raises:
         SettingsError: the plan needs a key and there is none, or it cannot be a key, or the secret cannot be read.

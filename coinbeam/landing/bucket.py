@@ -25,25 +25,19 @@ class Bucket:
         self.settings = settings
         self._bucket = (client or _connect(settings)).bucket(settings.storage.bucket)
         # The emulator answers at once or not at all; the client would repeat a refused connection for two minutes.
-        self._bounds: dict[str, Any] = {
-            "retry": None if settings.is_local else DEFAULT_RETRY,
-            "timeout": TIMEOUT_SECONDS,
-        }
+        retry = None if settings.is_local else DEFAULT_RETRY
+        self._bounds: dict[str, Any] = {"retry": retry, "timeout": TIMEOUT_SECONDS}
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Turn the errors of Google's client into ours."""
-        remedy = (
-            "Start the local cloud with `coinbeam local up`."
-            if self.settings.is_local
-            else "Check the network and the credentials."
-        )
+        start, check = "Start the local cloud with `coinbeam local up`.", "Check the network and the credentials."
+        remedy = start if self.settings.is_local else check
         try:
             yield
         except (ServerError, TooManyRequests, RetryError, OSError) as error:
-            raise TransientError(
-                f"The bucket {self.settings.bucket_uri} does not answer: {type(error).__name__}.", remedy
-            ) from error
+            problem = f"The bucket {self.settings.bucket_uri} does not answer: {type(error).__name__}."
+            raise TransientError(problem, remedy) from error
         except (GoogleAPICallError, GoogleAuthError) as error:
             raise TerminalError(f"The bucket {self.settings.bucket_uri} refuses: {error}.", remedy) from error
 

@@ -16,13 +16,9 @@ _SHORTEST_SECRET = 8  # a shorter path is no secret, and masking it would garble
 
 @dataclass(frozen=True)
 class Alert:
-    """What happened, in the words of the person who will be woken.
+    """What happened, why, what to do next and where to look, in the words of the person who will be woken.
 
-    Attributes:
-        title: one line.
-        text: what failed, why, and what to do next.
-        link: where to look, or empty.
-        is_over: whether it tells of an end, which is no error.
+    ``is_over`` tells of the end of a failure, which is no error.
     """
 
     title: str

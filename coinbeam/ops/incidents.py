@@ -37,14 +37,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Incident:
-    """An incident as it is on record.
-
-    Attributes:
-        opened_at: the first failure, aware.
-        last_seen_at: the latest failure, aware.
-        occurrences: failures so far.
-        message: what the latest one said.
-    """
+    """An incident as it is on record, with the instants of its first and its latest failure, and what that one said."""
 
     incident_id: str
     dag_id: str
@@ -80,10 +73,9 @@ class Incidents:
         values = {**vars(failure), "message": failure.message[:_LONGEST_MESSAGE], "incident_id": key}
         sql = render(self._contract.folder / "report.sql", target=f"`{self._table}`")
         self._warehouse.query(sql, **values, now=now)
-        same = [
-            i for i in self.open(failure.dag_id) if (i.task_id, i.error_class) == (failure.task_id, failure.error_class)
-        ]
-        return bool(same) and same[0].incident_id == key  # of two failures at the same moment the first one tells
+        same, of_dag = (failure.task_id, failure.error_class), self.open(failure.dag_id)
+        first = next((i for i in of_dag if (i.task_id, i.error_class) == same), None)
+        return first is not None and first.incident_id == key  # of two failures at the same moment the first one tells
 
     def resolve(self, dag_id: str, task_ids: Collection[str]) -> list[Incident]:
         """Close the open incidents of tasks that succeeded.

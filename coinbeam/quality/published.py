@@ -20,13 +20,10 @@ def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: 
         audit: who asks; its dates limit the rows that are read. Tables without a partition are read whole.
     """
     auditor = Auditor(warehouse, audit)
-    results = [
-        result
-        for contract in contracts
-        for result in check_table(
-            warehouse, auditor, contract, rows_of_dates(warehouse, contract, audit), published_rules(contract, audit)
-        )
-    ]
+    results: list[Result] = []
+    for contract in contracts:
+        rows, rules = rows_of_dates(warehouse, contract, audit), published_rules(contract, audit)
+        results += check_table(warehouse, auditor, contract, rows, rules)
     auditor.record(results, audit.now)
     return results
 
@@ -34,11 +31,9 @@ def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: 
 def check_table(
     warehouse: Warehouse, auditor: Auditor, contract: Contract, rows: str, rules: Iterable[Rule]
 ) -> list[Result]:
-    """The results of one published table; without the table, or without a column, rules over rows would only repeat
-    that.
+    """The results of one published table, by the rows in question, a parenthesised subquery.
 
-    Args:
-        rows: the rows in question, a parenthesised subquery.
+    Without the table, or without a column, rules over rows would only repeat that.
     """
     shape = shape_of(warehouse, contract)
     if any(result.blocks for result in shape):
@@ -47,8 +42,7 @@ def check_table(
 
 
 def published_rules(contract: Contract, audit: Audit) -> list[Rule]:
-    """Every rule of a published table: of its columns and key, its ``quality`` section, its references, and its
-    freshness.
+    """Every rule of a published table: of its columns and key, its ``quality`` section, references and freshness.
 
     Only rows of the present can make a table fresh; older ones are not blocked by its age.
     """
@@ -78,9 +72,8 @@ def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
     Modes of a view are not judged: BigQuery knows none.
     """
     present = columns_for(warehouse, contract)
-    exists = _shape_result(
-        contract, "table_exists", [] if present is not None else [contract.name], "The table is there."
-    )
+    absent = [contract.name] if present is None else []
+    exists = _shape_result(contract, "table_exists", absent, "The table is there.")
     if present is None:
         return [exists]
     wanted = {column.name: (column.type, column.required) for column in contract.columns}
@@ -89,10 +82,8 @@ def shape_of(warehouse: Warehouse, contract: Contract) -> list[Result]:
         for name in {*present, *wanted}
         if _described(present.get(name), contract) != _described(wanted.get(name), contract)
     )
-    return [
-        exists,
-        _shape_result(contract, "schema_matches", differences, "Names, types and modes are those of the contract."),
-    ]
+    said = "Names, types and modes are those of the contract."
+    return [exists, _shape_result(contract, "schema_matches", differences, said)]
 
 
 def _described(column: tuple[str, bool] | None, contract: Contract) -> str:

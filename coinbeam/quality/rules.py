@@ -22,11 +22,9 @@ FRESHNESS_REACH_DAYS = 31
 
 
 def rules_of(contract: Contract, columns: Iterable[Column], stage: Stage = Stage.STAGING) -> list[Rule]:
-    """Every rule of a table at a stage: those that follow from its columns and its key, then those of its ``quality``
-    section.
+    """Every rule of a table at a stage: of the columns that it has there and its key, then of its ``quality`` section.
 
-    Args:
-        columns: the columns that the audited table has; staging lacks those filled on publish.
+    Staging lacks the columns that are filled on publish.
     """
     present = list(columns)
     names = {column.name for column in present}
@@ -74,13 +72,9 @@ def _unique(contract: Contract, key: Sequence[str], stage: Stage) -> Rule:
 
 
 def reject_share(contract: Contract, staged_rejects: str, limit: float) -> Rule:
-    """The share of refused rows: estimated rows rejected over those rejected or staged. Unpriced assets count on
-    neither side.
+    """The share of refused rows, up to a limit: estimated rows rejected over those rejected or staged.
 
-    Args:
-        contract: the table whose rejects are counted.
-        staged_rejects: ``dataset.table`` of the staged rejects.
-        limit: the highest share that is published.
+    Unpriced assets count on neither side. ``staged_rejects`` is the ``dataset.table`` of the staged rejects.
     """
     rejected = (
         f"SELECT COALESCE(SUM(estimated_rows), 0) AS n FROM `{staged_rejects}` WHERE table_name = '{contract.name}'"

@@ -35,12 +35,9 @@ NEWEST_DAYS = 2
 
 @dataclass(frozen=True)
 class Matching:
-    """Which of our assets is which of theirs.
+    """Which of our assets is which of theirs; no asset is in two of the pairs.
 
-    Attributes:
-        pairs: ours and theirs; no asset is in two of them.
-        ambiguous: assets of theirs with several candidates, or that share one.
-        unmatched: assets of theirs without a candidate.
+    ``ambiguous`` counts those of theirs with several candidates, or that share one; ``unmatched`` those without any.
     """
 
     pairs: tuple[tuple[Ticker, Ticker], ...]
@@ -80,10 +77,8 @@ def compare(ours: Sequence[Ticker], theirs: Sequence[Ticker], settings: WitnessS
     reach = timedelta(minutes=settings.max_age_minutes)
     fresh = [(one, other) for one, other in matching.pairs if abs(one.observed_at - other.observed_at) <= reach]
     deviations = {one.id: one.price / other.price - 1 for one, other in fresh}
-    beyond = sorted(
-        (asset for asset in deviations if abs(deviations[asset]) > settings.tolerance),
-        key=lambda asset: -abs(deviations[asset]),
-    )
+    outside = (asset for asset in deviations if abs(deviations[asset]) > settings.tolerance)
+    beyond = sorted(outside, key=lambda asset: -abs(deviations[asset]))
     counted = (
         f"{len(fresh)} compared, {matching.ambiguous} ambiguous, {matching.unmatched} without a match, "
         f"{len(matching.pairs) - len(fresh)} observed too far apart; tolerance {settings.tolerance:.1%}."
@@ -96,13 +91,7 @@ def compare(ours: Sequence[Ticker], theirs: Sequence[Ticker], settings: WitnessS
 
 
 class Witness:
-    """Asks the witness, lands its answer, compares and records.
-
-    Args:
-        warehouse: where our prices and the results are.
-        bucket: where the answer is landed.
-        clock: source of "now".
-    """
+    """Asks the witness, lands its answer in the bucket, compares it with the warehouse, and records the result."""
 
     def __init__(self, warehouse: Warehouse, bucket: Bucket, clock: Clock = utc_now) -> None:
         self._warehouse, self._bucket, self._clock = warehouse, bucket, clock

@@ -22,12 +22,9 @@ _BANNER_WIDTH = 88
 
 @dataclass(frozen=True)
 class RuntimeSource:
-    """A market source after ``auto`` was decided.
+    """A market source after ``auto`` was decided: what answers, and where, up to and including ``/api/v3``.
 
-    Attributes:
-        kind: what answers.
-        base_url: where, up to and including ``/api/v3``.
-        banner: several lines to show to the user, when ``auto`` fell back to the simulator.
+    The banner is several lines to show to the user, when ``auto`` fell back to the simulator.
     """
 
     kind: Literal["live", "simulator"]
@@ -44,16 +41,10 @@ Probe = Callable[[Settings, RuntimeSource], str | None]
 
 
 def choose_source(settings: Settings, wanted: MarketSource | None = None, probe: Probe | None = None) -> RuntimeSource:
-    """Decide where prices come from.
-
-    Args:
-        settings: of the environment.
-        wanted: instead of ``market.source``, from a flag or a parameter.
-        probe: replaces the question to the live API in tests.
+    """Decide where prices come from: as wanted, by a flag or a parameter, else as ``market.source`` says.
 
     Raises:
-        SettingsError: anything other than live outside the local environment, or the plan needs a key and there is
-            none.
+        SettingsError: anything but live outside the local environment, or the plan needs a key and there is none.
     """
     wanted = wanted or settings.market.source
     if wanted is not MarketSource.LIVE and not settings.is_local:
@@ -85,12 +76,8 @@ def probe_live(settings: Settings, live: RuntimeSource) -> str | None:
     """
     seconds = settings.coingecko.probe_timeout_seconds
     one_try = {"max_attempts": 1, "connect_timeout_seconds": seconds, "read_timeout_seconds": seconds}
-    client = CoinGeckoClient(
-        settings.coingecko.model_copy(update=one_try),
-        live.base_url,
-        RateLimiter(60),
-        api_key=api_key(settings.coingecko),
-    )
+    impatient, key = settings.coingecko.model_copy(update=one_try), api_key(settings.coingecko)
+    client = CoinGeckoClient(impatient, live.base_url, RateLimiter(60), api_key=key)
     reasons: list[str | None] = []
     thread = threading.Thread(target=lambda: reasons.append(_ping(client)), name="probe-live", daemon=True)
     thread.start()

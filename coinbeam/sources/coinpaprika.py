@@ -53,11 +53,7 @@ class CoinPaprikaClient(HttpClient):
 
 
 def read_tickers(body: bytes, uri: str) -> list[Ticker]:
-    """The ranked and priced assets of an answer; the others have nothing to compare.
-
-    Args:
-        body: the landed bytes.
-        uri: where they lie, for the error.
+    """The ranked and priced assets of an answer that was landed at a URI; the others have nothing to compare.
 
     Raises:
         TerminalError: it is no list of tickers.

@@ -20,11 +20,7 @@ class BudgetExceededError(TerminalError):
 
 
 class CallCap:
-    """The most calls that a client may make, each attempt counted. Threads may share it.
-
-    Args:
-        limit: its share of what the job reserved.
-    """
+    """The most calls that a client may make of what its job reserved, each attempt counted. Threads may share it."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -83,9 +79,7 @@ class RateLimiter:
         rate = shard_rate(calls_per_minute, shards)
         self.interval_seconds = WINDOW_SECONDS / rate * (1 + _ROUNDING_MARGIN)
         self._arrived: deque[float] = deque(maxlen=max(1, math.floor(rate)))  # the calls of a full window
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._lock = threading.Lock()
+        self._monotonic, self._sleep, self._lock = monotonic, sleep, threading.Lock()
         self._next_call = -math.inf
 
     def acquire(self) -> float:
@@ -112,8 +106,7 @@ class RateLimiter:
 
 
 def shard_rate(calls_per_minute: float, shards: int) -> float:
-    """Calls per minute that one shard may make: whole calls, so that no window of 60 s over all shards exceeds the
-    plan.
+    """Calls per minute of one shard: whole calls, so that no window of 60 s over all shards exceeds the plan.
 
     Raises:
         SettingsError: there is not one call per minute for each shard; use `shard_count`.
