@@ -66,7 +66,7 @@ class AssetWalk(Walk[CoinGeckoClient, str, LandedBatch[str]]):
         """Land the list, choose by need, land the details."""
         lists = LandingFolder(self.list_folder, is_list, self.deadline, clock, stats)
         details = LandingFolder(self.details_folder, is_detail, self.deadline, clock, stats)
-        landed = lists.body(part, partial(client.coins_list, include_platform=True, status="active"))
+        landed = lists.body(part, client.coins_list)
         listing = Listing(RejectMaker(self.manifest, self.contract))
         listing.add(landed)
         order = by_need(listing.assets, self.known, self.manifest.batch_id)

@@ -12,9 +12,10 @@ from coinbeam.errors import SettingsError
 from coinbeam.ops.call_ledger import Reservation
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Settings
-from coinbeam.sources.choose import RuntimeSource, calls_per_minute
+from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.coingecko import CoinGeckoClient
-from coinbeam.sources.rate import CallCap, RateLimiter, shard_count
+from coinbeam.sources.rate import CallCap, RateLimiter, quota, shard_count
+from coinbeam.sources.registry import COINGECKO
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def make_clients(
     Raises:
         SettingsError: the key is missing here, or would be missing on the workers; or the share exceeds the plan.
     """
-    plan_rate = calls_per_minute(settings, source)
+    plan_rate = quota(settings, COINGECKO.answering(source.kind)).calls_per_minute
     rate = job.calls_per_minute or plan_rate
     if rate > plan_rate:
         raise SettingsError(

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 from coinbeam.batch.kinds import Batch, Feed, batch_folder
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.settings import Settings
-from coinbeam.sources.registry import COINGECKO_SIMULATOR
 
 DATAFLOW_MINUTES = 6
 """A Dataflow job bills at least about this long: worker start, work, shut-down."""
@@ -97,12 +96,6 @@ def job_options(settings: Settings, batch_id: str, snapshot_at: datetime, source
         "output": f"{settings.bucket_uri}/{batch_folder(batch_id)}",
         "landing": settings.bucket_uri,
     }
-
-
-def rate_limit(settings: Settings, source_id: str | None) -> float:
-    """Calls per minute that a source allows to all jobs together."""
-    is_simulated = source_id == COINGECKO_SIMULATOR.id
-    return (settings.local.simulator if is_simulated else settings.coingecko.limits).calls_per_minute
 
 
 def dataflow_dollars(settings: Settings, minutes: float) -> float:

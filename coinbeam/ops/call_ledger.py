@@ -19,8 +19,7 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.settings import Settings
-from coinbeam.sources.rate import BudgetExceededError
-from coinbeam.sources.registry import COINGECKO_SIMULATOR
+from coinbeam.sources.rate import BudgetExceededError, quota
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
 
@@ -113,12 +112,6 @@ class CallLedger:
             reraise=True,
         )
 
-    def limit(self, source_id: str) -> int:
-        """Calls per month of a source: of the plan, or of the simulator."""
-        if source_id == COINGECKO_SIMULATOR.id:
-            return self._settings.local.simulator.calls_per_month
-        return self._settings.coingecko.limits.calls_per_month
-
     def reserve(
         self,
         job: str,
@@ -161,7 +154,7 @@ class CallLedger:
             "needed": needed,
             "wanted": wanted,
             "multiple": multiple,
-            "calls_per_month": self.limit(source_id),
+            "calls_per_month": quota(self._settings, source_id).calls_per_month,
             "now": now,
         }
         self._run("lock", entry)
@@ -190,11 +183,12 @@ class CallLedger:
 
     def usage(self, source_id: str, job: str | None = None) -> Usage:
         """The state of the present month, of all jobs or of one; nothing is used while there is no ledger."""
+        limit = quota(self._settings, source_id).calls_per_month
         if not self._warehouse.exists(self._table):
-            return Usage(self.limit(source_id), 0, 0, 0)
+            return Usage(limit, 0, 0, 0)
         now = self._clock().astimezone(UTC)
         [row] = self._warehouse.rows(self._sql("usage"), **self._scope(now, source_id), today=now.date(), job=job)
-        return Usage(self.limit(source_id), row["spent"], row["reserved"], row["today"])
+        return Usage(limit, row["spent"], row["reserved"], row["today"])
 
     def _granted(self, entry: dict[str, Any]) -> Reservation | None:
         sql = f"SELECT calls_reserved FROM `{self._table}` WHERE budget_month = @month AND entry_id = @entry_id"

@@ -96,11 +96,6 @@ def _ping(client: CoinGeckoClient) -> str | None:
         client.close()
 
 
-def calls_per_minute(settings: Settings, source: RuntimeSource) -> float:
-    """The rate bound that a source sets: of the plan, or of the simulator."""
-    return (settings.coingecko.limits if source.kind == "live" else settings.local.simulator).calls_per_minute
-
-
 def _banner(live_url: str, reason: str) -> str:
     """Lines that cannot be missed, in plain characters: they go to terminals and to logs."""
     rule = "#" * _BANNER_WIDTH

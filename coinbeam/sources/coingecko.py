@@ -96,14 +96,9 @@ class CoinGeckoClient(HttpClient):
         """``/ping``: whether the API answers."""
         return self.get("/ping")
 
-    def coins_list(self, include_platform: bool = True, status: str | None = None) -> ApiAnswer:
-        """``/coins/list``: every id, symbol and name; not paged.
-
-        Args:
-            include_platform: add contract addresses by platform.
-            status: ``active`` (the API's default) or ``inactive``.
-        """
-        return self.get("/coins/list", {"include_platform": include_platform, "status": status})
+    def coins_list(self) -> ApiAnswer:
+        """``/coins/list``: id, symbol, name and contract addresses by platform of every active coin; not paged."""
+        return self.get("/coins/list", {"include_platform": True, "status": "active"})
 
     def coin(self, asset_id: str) -> ApiAnswer:
         """``/coins/{id}``: categories, launch date, platforms and links, without prices, tickers and translations.
@@ -122,18 +117,14 @@ class CoinGeckoClient(HttpClient):
         order: str = "id_asc",
         ids: Sequence[str] = (),
         category: str | None = None,
-        sparkline: bool = True,
     ) -> ApiAnswer:
-        """``/coins/markets``: one page of prices, with changes over 1 h, 24 h and 7 d, in full precision.
+        """``/coins/markets``: one page of prices, with changes over 1 h, 24 h and 7 d and a sparkline of seven days.
 
         Args:
-            quote_currency: currency of all prices, such as ``usd``.
             page: number of the page, from 1.
             per_page: rows per page, up to 250; bounds ``ids`` too.
             order: ``id_asc`` is the only order under which pages do not shift while they are walked.
-            ids: only these coins.
-            category: only coins of this category.
-            sparkline: add the hourly prices of the last seven days.
+            ids: only these coins, or those of a category.
         """
         return self.get(
             "/coins/markets",
@@ -144,7 +135,7 @@ class CoinGeckoClient(HttpClient):
                 "page": page,
                 "ids": ids,
                 "category": category,
-                "sparkline": sparkline,
+                "sparkline": True,
                 "price_change_percentage": ("1h", "24h", "7d"),
                 "precision": "full",
             },

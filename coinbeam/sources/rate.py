@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.settings import PlanLimits, Settings, SimulatorSettings
+from coinbeam.sources.registry import COINGECKO_SIMULATOR
 
 WINDOW_SECONDS = 60.0
 """Plans are sold in calls per minute."""
@@ -17,6 +19,11 @@ _ROUNDING_MARGIN = 1e-6  # a sum of rounded intervals must not fall short of the
 
 class BudgetExceededError(TerminalError):
     """A run needs more calls than the plan has left."""
+
+
+def quota(settings: Settings, source_id: str | None) -> PlanLimits | SimulatorSettings:
+    """What a market allows to all jobs together, a minute and a month: the plan, or the simulator."""
+    return settings.local.simulator if source_id == COINGECKO_SIMULATOR.id else settings.coingecko.limits
 
 
 class CallCap:
@@ -131,17 +138,9 @@ def shard_rate(calls_per_minute: float, shards: int) -> float:
 def shard_count(calls_per_minute: float, wanted: int) -> int:
     """The most shards, up to ``wanted``, that leave at most 5 % of the plan unused by rounding.
 
-    A plan of 5 calls per minute gets one shard, 30 get three (of 10 each; four of 7 would lose two calls), 500 get
-    four.
-
-    Args:
-        calls_per_minute: the bound of the whole plan.
-        wanted: an upper bound, from ``market.fetch_shards``.
+    A plan of 5 calls per minute gets one shard, 30 get three (of 10 each; four of 7 would lose two calls), 500 four.
     """
     usable = max(1, math.floor(calls_per_minute))
     enough = (1 - _TOLERATED_LOSS) * usable
-    return next(
-        count
-        for count in range(max(1, min(wanted, usable)), 0, -1)
-        if count == 1 or count * (usable // count) >= enough
-    )
+    counts = range(max(1, min(wanted, usable)), 0, -1)
+    return next(count for count in counts if count == 1 or count * (usable // count) >= enough)

@@ -24,11 +24,12 @@ from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
 from coinbeam.feeds.history.plan import BackfillEstimate, BackfillPlan, HistoryPlan
 from coinbeam.feeds.history.request import BackfillRequest
-from coinbeam.feeds.plan import DATAFLOW_MINUTES, Mode, dataflow_dollars, job_options, rate_limit
+from coinbeam.feeds.plan import DATAFLOW_MINUTES, Mode, dataflow_dollars, job_options
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import choose_source
+from coinbeam.sources.rate import quota
 from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 
@@ -164,7 +165,7 @@ class BackfillPlanner:
 
     def _rate(self, source_id: str) -> float:
         """Calls per minute of all batches of a backfill together: its share of the plan; snapshots keep theirs."""
-        limit = rate_limit(self.settings, source_id)
+        limit = quota(self.settings, source_id).calls_per_minute
         return max(1.0, math.floor(limit * self.settings.history.rate_share))
 
     def _arguments(

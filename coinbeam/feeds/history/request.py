@@ -45,17 +45,8 @@ class BackfillRequest:
     def backfill_id(self, source: str) -> str:
         """The name of the backfill, the same for every run and budget of a request."""
         chosen = sorted(self.assets) if self.assets else [f"top-{self.top_n}"]
-        asked = (
-            *chosen,
-            self.quote_currency,
-            str(self.first),
-            str(self.last),
-            str(self.only_gaps),
-            self.files,
-            self.asset_of,
-            source,
-        )
-        return f"backfill-{digest(*asked, length=10)}"
+        asked = (*chosen, self.quote_currency, str(self.first), str(self.last), str(self.only_gaps))
+        return f"backfill-{digest(*asked, self.files, self.asset_of, source, length=10)}"
 
 
 def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -> BackfillRequest:
@@ -66,10 +57,8 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
     """
     newest = newest_closed_day(now, settings.history)
     last = _day("to_date", params["to_date"]) if params["to_date"] else newest
-    depth = settings.coingecko.limits.history_days
-    default_first = (
-        _FIRST_DAY if params["source"] else newest - timedelta(days=min(depth, settings.history.piece_days) - 1)
-    )
+    days = min(settings.coingecko.limits.history_days, settings.history.piece_days)
+    default_first = _FIRST_DAY if params["source"] else newest - timedelta(days=days - 1)
     first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
     if first > last:
         raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")

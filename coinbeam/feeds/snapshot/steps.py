@@ -8,7 +8,7 @@ from coinbeam.batch.kinds import batch_folder
 from coinbeam.batch.tables import ASSETS
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.plan import Mode, job_options, rate_limit
+from coinbeam.feeds.plan import Mode, job_options
 from coinbeam.feeds.snapshot.plan import (
     SnapshotPlan,
     asset_calls,
@@ -26,6 +26,7 @@ from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_m
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Universe
 from coinbeam.sources.choose import choose_source
+from coinbeam.sources.rate import quota
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR, FILES
 
 
@@ -53,7 +54,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             request.universe,
             self.calls_this_month(),
             fetches=mode == Mode.FETCH,
-            per_minute=rate_limit(settings, source_id),
+            per_minute=quota(settings, source_id).calls_per_minute,
         )
         if source_id != COINGECKO_SIMULATOR.id:
             check_affordable(costs, settings)
@@ -91,7 +92,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
     def _rates(self, request: SnapshotRequest, source_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
         """The options that divide the rate limit, less the share of backfills, between the two parallel jobs."""
         shares = rate_shares(
-            rate_limit(self.settings, source_id) * (1 - self.settings.history.rate_share),
+            quota(self.settings, source_id).calls_per_minute * (1 - self.settings.history.rate_share),
             page_calls(self.settings, request.universe),
             asset_calls(self.settings),
         )

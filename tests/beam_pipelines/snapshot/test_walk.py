@@ -72,7 +72,7 @@ class ScriptedClient:
         problem = None if body.startswith(b"[") else "not JSON"
         return ApiAnswer(body, "http://x", NOW, calls=2, throttled=1, problem=problem)
 
-    def coins_list(self, include_platform: bool = True, status: str | None = None) -> ApiAnswer:
+    def coins_list(self) -> ApiAnswer:
         raise NotImplementedError
 
     def coin(self, asset_id: str) -> ApiAnswer:

@@ -21,7 +21,9 @@ from coinbeam.settings import (
     Settings,
     StorageSettings,
 )
-from coinbeam.sources.choose import RuntimeSource, calls_per_minute, choose_source, probe_live
+from coinbeam.sources.choose import RuntimeSource, choose_source, probe_live
+from coinbeam.sources.rate import quota
+from coinbeam.sources.registry import COINGECKO
 
 
 @pytest.fixture
@@ -139,16 +141,16 @@ def test_a_flag_wins_over_the_setting(make_settings):
 def test_the_simulator_has_its_own_rate_and_never_gets_the_key(api, make_settings):
     settings = make_settings(MarketSource.SIMULATOR, key_header="x-cg-demo-api-key", api_key=SecretStr("CG-sentinel"))
     source = choose_source(settings)
-    assert calls_per_minute(settings, source) == settings.local.simulator.calls_per_minute
-    ShardClients(settings.coingecko, source, calls_per_minute(settings, source), shards=4)().ping()
+    assert quota(settings, COINGECKO.answering(source.kind)) == settings.local.simulator
+    ShardClients(settings.coingecko, source, settings.local.simulator.calls_per_minute, shards=4)().ping()
     assert "CG-sentinel" not in str(api.request_headers)
 
 
 def test_the_live_api_has_the_rate_of_the_plan_and_gets_the_key(api, make_settings):
     settings = make_settings(MarketSource.LIVE, key_header="x-cg-demo-api-key", api_key=SecretStr("CG-sentinel"))
     source = choose_source(settings)
-    assert calls_per_minute(settings, source) == 30
-    ShardClients(settings.coingecko, source, calls_per_minute(settings, source), shards=3)().ping()
+    assert quota(settings, COINGECKO.answering(source.kind)).calls_per_minute == 30
+    ShardClients(settings.coingecko, source, 30, shards=3)().ping()
     assert api.request_headers[0]["x-cg-demo-api-key"] == "CG-sentinel"
 
 

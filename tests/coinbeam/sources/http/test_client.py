@@ -88,12 +88,12 @@ def test_the_same_question_is_the_same_url_whatever_the_order_of_its_parameters(
 def test_the_typed_methods_ask_for_the_documented_paths(api, make_client):
     client = make_client()
     client.ping()
-    client.coins_list(status="inactive")
+    client.coins_list()
     client.coin("0-5x/long?")
     client.markets_page("usd", 3, ids=("bitcoin", "ethereum"), category="layer-1")
     assert api.paths == [
         "/api/v3/ping",
-        "/api/v3/coins/list?include_platform=true&status=inactive",
+        "/api/v3/coins/list?include_platform=true&status=active",
         "/api/v3/coins/0-5x%2Flong%3F?community_data=false&developer_data=false&localization=false&market_data=false&sparkline=false&tickers=false",
         "/api/v3/coins/markets?category=layer-1&ids=bitcoin,ethereum&order=id_asc&page=3&per_page=250&precision=full"
         "&price_change_percentage=1h,24h,7d&sparkline=true&vs_currency=usd",
@@ -114,7 +114,7 @@ def test_the_parameters_are_those_of_the_official_specification(api, make_client
     paths = json.loads(spec_file.read_text())["paths"]
     client = make_client()
     client.markets_page("usd", 1, ids=("bitcoin",), category="layer-1")
-    client.coins_list(status="active")
+    client.coins_list()
     client.coin("bitcoin")
     for asked, template in zip(api.paths, ("/coins/markets", "/coins/list", "/coins/{id}"), strict=True):
         known = {parameter["name"] for parameter in paths[template]["get"]["parameters"]}
