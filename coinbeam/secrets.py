@@ -30,9 +30,8 @@ def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None
     direct = settings.api_key.get_secret_value().strip() if settings.api_key else ""
     if settings.limits.key_header is None:
         if direct:
-            _LOGGER.warning(
-                "COINGECKO_API_KEY is set but not used: coingecko.plan is %r, which sends no key.", settings.plan
-            )
+            unused = "COINGECKO_API_KEY is set but not used: coingecko.plan is %r, which sends no key."
+            _LOGGER.warning(unused, settings.plan)
             guard_logs(direct)
         return None
     key = direct or _from_secret_manager(settings.api_key_secret, read_secret or read_secret_version)
@@ -63,11 +62,7 @@ def _from_secret_manager(name: str | None, read: SecretReader) -> str:
 
 
 def read_secret_version(name: str, client: Any = None) -> bytes:
-    """Read one version of a secret with the official client and the credentials of the machine.
-
-    Args:
-        name: ``projects/P/secrets/S/versions/V``.
-        client: a ``SecretManagerServiceClient``; made on demand.
+    """Read one version of a secret, ``projects/P/secrets/S/versions/V``, with the credentials of the machine.
 
     Raises:
         SettingsError: the name is malformed, the secret is absent or may not be read, or there are no credentials.
@@ -78,19 +73,13 @@ def read_secret_version(name: str, client: Any = None) -> bytes:
     from google.auth import exceptions as auth
     from google.cloud import secretmanager
 
+    passing = api.ServiceUnavailable, api.DeadlineExceeded, api.RetryError, api.TooManyRequests, auth.TransportError
     try:
         manager = client or secretmanager.SecretManagerServiceClient()
         return bytes(manager.access_secret_version(name=name, timeout=_ACCESS_TIMEOUT_SECONDS).payload.data)
-    except (
-        api.ServiceUnavailable,
-        api.DeadlineExceeded,
-        api.RetryError,
-        api.TooManyRequests,
-        auth.TransportError,
-    ) as error:
-        raise TransientError(
-            f"Secret Manager did not give {name}: {type(error).__name__}.", "Try again later."
-        ) from error
+    except passing as error:
+        problem = f"Secret Manager did not give {name}: {type(error).__name__}."
+        raise TransientError(problem, "Try again later.") from error
     except (api.GoogleAPICallError, auth.GoogleAuthError, ValueError) as error:
         raise SettingsError(
             f"Secret Manager refuses {name}: {type(error).__name__}.",

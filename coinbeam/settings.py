@@ -380,11 +380,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         market, coingecko = self.market, self.coingecko
-        if self.environment is not Environment.LOCAL and market.source is not MarketSource.LIVE:
-            raise ValueError(
-                f"market.source is {market.source}, but only the local environment may use anything other than live"
-            )
-        if self.environment is not Environment.LOCAL and self.google.project == "local":
+        if not self.is_local and market.source is not MarketSource.LIVE:
+            allowed = "only the local environment may use anything other than live"
+            raise ValueError(f"market.source is {market.source}, but {allowed}")
+        if not self.is_local and self.google.project == "local":
             raise ValueError("google.project is 'local' outside the local environment")
         if coingecko.plan not in coingecko.plans:
             raise ValueError(f"coingecko.plan is {coingecko.plan!r}; known plans: {', '.join(sorted(coingecko.plans))}")
@@ -425,9 +424,8 @@ def config_file() -> Path:
     path = ROOT / "config" / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise SettingsError(
-            f"COINBEAM_ENV is {name!r}, but there is no {path.name} in config/.", f"Known environments: {known}."
-        )
+        problem = f"COINBEAM_ENV is {name!r}, but there is no {path.name} in config/."
+        raise SettingsError(problem, f"Known environments: {known}.")
     return path
 
 
@@ -464,15 +462,11 @@ def load_settings() -> Settings:
 def _refuse_unknown_variables() -> None:
     """A misspelt section would be ignored in silence; a misspelt name within a section is refused by its model."""
     known = {f"COINBEAM_{name.upper()}" for name in Settings.model_fields} | {"COINBEAM_ENV"}
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.upper().startswith("COINBEAM_") and name.upper().partition("__")[0] not in known
-    )
+    ours = (name for name in os.environ if name.upper().startswith("COINBEAM_"))
+    unknown = sorted(name for name in ours if name.upper().partition("__")[0] not in known)
     if unknown:
-        raise SettingsError(
-            f"Wrong settings: no setting is named {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}."
-        )
+        problem = f"Wrong settings: no setting is named {', '.join(unknown)}."
+        raise SettingsError(problem, f"Known: {', '.join(sorted(known))}.")
 
 
 def _explain(error: ValidationError) -> str:

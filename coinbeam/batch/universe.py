@@ -45,10 +45,8 @@ def universe_spec(
     )
     needs = {Universe.TOP: spec.top_n, Universe.IDS: spec.ids, Universe.CATEGORY: spec.category}
     if spec.kind in needs and not needs[spec.kind]:
-        raise SettingsError(
-            f"The universe is {kind}, but {({'top': 'top_n'}).get(kind, kind)} is empty.",
-            "Give it, or choose another universe.",
-        )
+        lacking = "top_n" if spec.kind is Universe.TOP else kind
+        raise SettingsError(f"The universe is {kind}, but {lacking} is empty.", "Give it, or choose another universe.")
     if spec.top_n is not None and not 0 < spec.top_n <= LARGEST_TOP:
         raise SettingsError(f"top_n is {spec.top_n}.", f"Give a number from 1 to {LARGEST_TOP}.")
     if not _SLUG.fullmatch(spec.category or "any"):

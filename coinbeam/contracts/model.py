@@ -166,8 +166,7 @@ class Contract:
     Attributes:
         dataset: logical dataset: ``crypto_data``, ``crypto_marts`` or ``crypto_ops``; settings give its real name.
         version: version of the contract, written into every rejected record.
-        rules: rules of the ``quality`` section; those that follow from columns and key are added by
-            ``coinbeam.quality``.
+        rules: rules of the ``quality`` section; ``coinbeam.quality`` adds those that follow from columns and key.
         ignored_source_fields: fields of the API body that are known and deliberately not stored.
         freshness_hours: age of the newest row from which the table is stale, a warning; None when nothing is promised.
         freshness_limit_hours: age from which staleness is an error, or None.
@@ -219,10 +218,8 @@ def load_all() -> dict[str, Contract]:
     for path in sorted(SQL_ROOT.glob("*/*/contract.yaml")):
         contract = read_contract(path)
         if contract.name in contracts:
-            raise ContractError(
-                f"Two contracts describe a table {contract.name}.",
-                "Table names are unique over all datasets; rename one.",
-            )
+            remedy = "Table names are unique over all datasets; rename one."
+            raise ContractError(f"Two contracts describe a table {contract.name}.", remedy)
         contracts[contract.name] = contract
     return contracts
 
@@ -243,15 +240,13 @@ def read_contract(path: Path) -> Contract:
     """Read and check one contract file.
 
     Raises:
-        ContractError: it is no ODCS v3 document, or it leaves out what Coinbeam needs; the message names file and
-            column.
+        ContractError: it is no ODCS v3 document, or it lacks what Coinbeam needs; the message names file and column.
     """
     try:
         document = OpenDataContractStandard.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (ValidationError, yaml.YAMLError) as error:
-        raise ContractError(
-            f"{_label(path)} is not a valid ODCS v3 contract: {error}", "Mend the field it names."
-        ) from error
+        problem = f"{_label(path)} is not a valid ODCS v3 contract: {error}"
+        raise ContractError(problem, "Mend the field it names.") from error
     tables = document.schema_ or []
     if len(tables) != 1:
         raise ContractError(f"{_label(path)} describes {len(tables)} tables.", "Describe exactly one: the folder's.")
@@ -384,8 +379,8 @@ def _custom(item: Any) -> dict[str, Any]:
 
 def _check(contract: Contract, path: Path) -> None:
     """Refuse what the standard allows but a table here must not lack."""
-    folder, columns, rules = path.parent, contract.columns, contract.rules
-    partition = contract.by_name.get(contract.partition_column or "")
+    folder, columns, rules, by_name = path.parent, contract.columns, contract.rules, contract.by_name
+    partition = by_name.get(contract.partition_column or "")
     faults = []
     if contract.name != folder.name:
         faults.append(f"the table is named {contract.name!r}, its folder {folder.name!r}")
@@ -395,9 +390,7 @@ def _check(contract: Contract, path: Path) -> None:
     form = "of lower-case letters, digits and _"
     faults += [f"column name {c.name!r} is not {form}" for c in columns if not _NAME.fullmatch(c.name)]
     faults += [f"column {name} is described twice" for name in _repeated(c.name for c in columns)]
-    faults += [
-        f"key column {key} is not required" for key in contract.primary_key if not contract.by_name[key].required
-    ]
+    faults += [f"key column {key} is not required" for key in contract.primary_key if not by_name[key].required]
     targets = [(c.name, c.references) for c in columns if c.references]
     faults += [f"column {name} refers to {target!r}, not table.column" for name, target in targets if "." not in target]
     faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in rules)]
@@ -408,9 +401,7 @@ def _check(contract: Contract, path: Path) -> None:
         faults.append(f"partition column {partition.name} is {partition.type}, not DATE")
     if contract.is_view and not (folder / "view.sql").is_file():
         faults.append("it is a view without view.sql")
-    faults += [
-        f"clustering column {name} does not exist" for name in contract.clustering if name not in contract.by_name
-    ]
+    faults += [f"clustering column {name} does not exist" for name in contract.clustering if name not in by_name]
     needed = ("primary_key", "description", "owner", "version")
     faults += [f"there is no {what}" for what in needed if not getattr(contract, what)]
     if faults:

@@ -108,10 +108,8 @@ class Witness:
         if not self._settings.witness.enabled:
             raise SettingsError("The witness is off.", "Set witness.enabled to true (COINBEAM_WITNESS__ENABLED=true).")
         if (currency := self._settings.market.quote_currency) != "usd":
-            raise SettingsError(
-                f"The witness compares US dollars, and market.quote_currency is {currency}.",
-                "Set witness.enabled to false.",
-            )
+            problem = f"The witness compares US dollars, and market.quote_currency is {currency}."
+            raise SettingsError(problem, "Set witness.enabled to false.")
         source = choose_source(self._settings)
         ours = self._newest(COINGECKO.answering(source.kind))
         url = source.beside("/v1", self._settings.witness.url)
@@ -132,9 +130,8 @@ class Witness:
         sql = _NEWEST.format(table=self._warehouse.table(load_contract(SNAPSHOT_FACT)))
         rows = self._warehouse.rows(sql, since=since, source=source_id)
         if not rows:
-            raise TerminalError(
-                f"There is no snapshot of {source_id} in US dollars since {since}.", "Run crypto_etl_dag first."
-            )
+            problem = f"There is no snapshot of {source_id} in US dollars since {since}."
+            raise TerminalError(problem, "Run crypto_etl_dag first.")
         return [Ticker(**row) for row in rows]
 
 

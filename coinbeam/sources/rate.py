@@ -72,13 +72,7 @@ class RateLimiter:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Make the limiter of one shard.
-
-        Args:
-            calls_per_minute: the bound of the whole plan.
-            shards: how many shards share the plan.
-            monotonic: seconds of a clock that never goes back.
-            sleep: waits that many seconds.
+        """Make the limiter of one shard of a plan of so many calls per minute.
 
         Raises:
             SettingsError: the plan is too small for that many shards.

@@ -10,9 +10,6 @@ class Source:
 
     Attributes:
         id: key of ``source_dim``.
-        name: its name.
-        kind: live, simulated or file.
-        description: what it is.
         url: its home page.
         attribution: the text that its terms ask to show beside the data.
         hosts: where its API answers.

@@ -146,24 +146,16 @@ def additive_columns(contract: Contract, present: Mapping[str, tuple[str, bool]]
     """
     new = [column for column in contract.columns if column.name not in present]
     known = [(column, *present[column.name]) for column in contract.columns if column.name in present]
-    faults = [
-        f"{c.name} is {kind} in the warehouse, {c.type} in the contract" for c, kind, _ in known if kind != c.type
-    ]
-    faults += [
-        f"{c.name} is {_mode(required)} in the warehouse, {_mode(c.required)} in the contract"
-        for c, _, required in known
-        if required != c.required
-    ]
-    faults += [
-        f"{name} is in the warehouse and not in the contract" for name in present if name not in contract.by_name
-    ]
+    differing = [(c.name, kind, c.type) for c, kind, _ in known if kind != c.type]
+    differing += [(c.name, _mode(mode), _mode(c.required)) for c, _, mode in known if mode != c.required]
+    faults = [f"{name} is {found} in the warehouse, {wanted} in the contract" for name, found, wanted in differing]
+    gone = [name for name in present if name not in contract.by_name]
+    faults += [f"{name} is in the warehouse and not in the contract" for name in gone]
     faults += [f"{c.name} is new and required, but old rows have no value for it" for c in new if c.required]
     if faults:
-        raise ContractError(
-            f"{contract.name} cannot be migrated: {'; '.join(faults)}.",
-            "Only nullable columns are added automatically. Make the new column nullable, or migrate the table by "
-            "hand.",
-        )
+        added = "Only nullable columns are added automatically."
+        remedy = f"{added} Make the new column nullable, or migrate the table by hand."
+        raise ContractError(f"{contract.name} cannot be migrated: {'; '.join(faults)}.", remedy)
     return new
 
 
@@ -178,9 +170,7 @@ def refuse_other_layout(contract: Contract, name: str, present: bigquery.Table, 
     """Refuse a table whose partition, clustering, partition filter or primary key is not that of its contract.
 
     Args:
-        contract: what the table should be.
-        name: ``dataset.table``.
-        present: what it is.
+        name: ``dataset.table``; ``present`` is what it is.
         tells_all: False for the emulator: what it does not report is not compared.
 
     Raises:

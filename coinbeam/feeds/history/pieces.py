@@ -39,9 +39,8 @@ class HistoryPiece:
 
     def __post_init__(self) -> None:
         if self.first > self.last:
-            raise SettingsError(
-                f"A piece of {self.asset_id} starts on {self.first} and ends on {self.last}.", "Exchange the dates."
-            )
+            problem = f"A piece of {self.asset_id} starts on {self.first} and ends on {self.last}."
+            raise SettingsError(problem, "Exchange the dates.")
         quoted_asset(self.asset_id)
 
     @property
@@ -97,10 +96,8 @@ class HistoryPiece:
             first, last = (date.fromisoformat(values[name]) for name in ("first", "last"))
             return cls(str(values["asset_id"]), str(values["quote_currency"]), first, last)
         except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(
-                f"{values!r} is no piece of history ({type(error).__name__}: {error}).",
-                "It has asset_id, quote_currency, first and last.",
-            ) from None
+            problem = f"{values!r} is no piece of history ({type(error).__name__}: {error})."
+            raise SettingsError(problem, "It has asset_id, quote_currency, first and last.") from None
 
 
 @dataclass(frozen=True)
@@ -202,9 +199,8 @@ def read_pieces(text: str | bytes) -> list[HistoryPiece]:
         raise SettingsError("The pieces have several quote currencies.", "Write one file for each currency.")
     for earlier, later in itertools.pairwise(found):
         if earlier.asset_id == later.asset_id and later.first <= earlier.last:
-            raise SettingsError(
-                f"Pieces {earlier.name} and {later.name} of {later.asset_id} overlap.", "Plan them together."
-            )
+            problem = f"Pieces {earlier.name} and {later.name} of {later.asset_id} overlap."
+            raise SettingsError(problem, "Plan them together.")
     return found
 
 
@@ -237,11 +233,8 @@ def reach(coingecko: CoinGeckoSettings, first: date, now: datetime) -> date:
 
 def further_plan(coingecko: CoinGeckoSettings, first: date, now: datetime) -> str:
     """What to do about days that the plan does not cover: the smallest plan that does, and the free way."""
-    reaching = [
-        (limits.history_days, name)
-        for name, limits in coingecko.plans.items()
-        if oldest_day(limits.history_days, now) <= first
-    ]
+    depths = [(limits.history_days, name) for name, limits in coingecko.plans.items()]
+    reaching = [(days, name) for days, name in depths if oldest_day(days, now) <= first]
     larger = f"Set coingecko.plan to {min(reaching)[1]!r}, which reaches there" if reaching else ""
     return (
         f"{larger or 'No configured plan reaches so far'}; or ask for later days; or bring the CSV export of the "

@@ -100,9 +100,8 @@ class BackfillPlanner:
             reach(self.settings.coingecko, request.first, self._clock())
         newest = newest_closed_day(self._clock(), self.settings.history)
         if request.last > newest:
-            raise SettingsError(
-                f"The last day is {request.last}, but {newest} is the newest closed one.", "Choose a closed day."
-            )
+            problem = f"The last day is {request.last}, but {newest} is the newest closed one."
+            raise SettingsError(problem, "Choose a closed day.")
         settled, size = self._pieces.settled(request.quote_currency), self.settings.history.chunk_pieces
         todo = [piece for piece in self._wanted(request) if piece not in settled]
         return {f"{backfill_id}-{at // size:04d}": todo[at : at + size] for at in range(0, len(todo), size)}
@@ -129,9 +128,8 @@ class BackfillPlanner:
         sql = f"SELECT MAX(snapshot_date) AS day FROM `{fact}` WHERE snapshot_date >= DATE '{since}'"
         newest = self._warehouse.rows(sql)[0]["day"] if self._warehouse.exists(fact) else None
         if newest is None:
-            raise TerminalError(
-                "No snapshot says which assets are the largest.", "Run crypto_etl_dag first, or name the assets by id."
-            )
+            remedy = "Run crypto_etl_dag first, or name the assets by id."
+            raise TerminalError("No snapshot says which assets are the largest.", remedy)
         sql = (
             f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` "
             "WHERE snapshot_date = @day AND quote_currency = @currency AND market_cap > 0 "
@@ -268,11 +266,8 @@ def _plan_path(backfill_id: str) -> str:
 
 def _cut(piece: HistoryPiece, ranges: Iterable[tuple[date, date]]) -> list[HistoryPiece]:
     """A piece cut to its wanted days: one call from the first to the last of them; none when there are none."""
-    inside = [
-        (max(piece.first, first), min(piece.last, last))
-        for first, last in ranges
-        if first <= piece.last and last >= piece.first
-    ]
+    inside = [(first, last) for first, last in ranges if first <= piece.last and last >= piece.first]
     if not inside:
         return []
-    return [replace(piece, first=min(first for first, _ in inside), last=max(last for _, last in inside))]
+    firsts, lasts = zip(*inside, strict=True)
+    return [replace(piece, first=max(piece.first, min(firsts)), last=min(piece.last, max(lasts)))]

@@ -183,10 +183,8 @@ def decide_mode(request: SnapshotRequest, now: datetime, settings: Settings, has
         return Mode.REPLAY
     if request.landed:
         if not has_landing:
-            raise SettingsError(
-                f"{request.batch_id} was not landed as a whole, so there is nothing to replay.",
-                "Name a batch of `coinbeam status`.",
-            )
+            problem = f"{request.batch_id} was not landed as a whole, so there is nothing to replay."
+            raise SettingsError(problem, "Name a batch of `coinbeam status`.")
         return Mode.REPLAY
     if request.snapshot_at > now:
         raise SettingsError(
@@ -199,11 +197,7 @@ def decide_mode(request: SnapshotRequest, now: datetime, settings: Settings, has
 
 
 def mode_reason(mode: Mode, request: SnapshotRequest, now: datetime, *, was_begun: bool) -> str:
-    """Why a batch has its mode, in a sentence.
-
-    Args:
-        was_begun: whether a part of the batch was landed.
-    """
+    """Why a batch, of which a part may have been landed, has its mode, in a sentence."""
     at = format_instant(request.snapshot_at)
     if mode is Mode.FETCH:
         return f"{at} is the present interval: the source is asked."
@@ -225,7 +219,5 @@ def refuse_foreign_source(settings: Settings, manifest: BatchManifest | None) ->
     """
     if not settings.is_local and (manifest is None or manifest.source_id != COINGECKO.id):
         origin = manifest.source_id if manifest else "files without a landing manifest"
-        raise SettingsError(
-            f"Pages from {origin} may only reach a local warehouse.",
-            "Set COINBEAM_ENV=local, or replay pages landed from the live API.",
-        )
+        remedy = "Set COINBEAM_ENV=local, or replay pages landed from the live API."
+        raise SettingsError(f"Pages from {origin} may only reach a local warehouse.", remedy)

@@ -58,19 +58,16 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
         return _landed_request(params)
     named = params["snapshot_at"] or params["replay_date"]
     if params["source"] and not settings.is_local:
-        raise SettingsError(
-            "source names files, but the warehouse is not local.", "Leave it empty, or set COINBEAM_ENV=local."
-        )
+        remedy = "Leave it empty, or set COINBEAM_ENV=local."
+        raise SettingsError("source names files, but the warehouse is not local.", remedy)
     if not re.fullmatch(CURRENCY_FORM, params["quote_currency"]):
         raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
     moment, period = parse_instant(named) if named else scheduled, settings.market.period
     start = interval_start(moment, period)
     if named and not params["source"] and moment != start:  # a snapshot stands for an interval; files for any instant
         hourly = ", or set COINBEAM_MARKET__PERIOD=hourly" if period is Period.DAILY else ""
-        raise SettingsError(
-            f"{format_instant(moment)} is not the start of a {period} interval.",
-            f"Write {format_instant(start)}{hourly}.",
-        )
+        problem = f"{format_instant(moment)} is not the start of a {period} interval."
+        raise SettingsError(problem, f"Write {format_instant(start)}{hourly}.")
     ids = parts(params["ids"])
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return SnapshotRequest(moment if named else start, universe, params["quote_currency"], params["source"] or "")
@@ -85,9 +82,8 @@ def _landed_request(params: Mapping[str, Any]) -> SnapshotRequest:
             f"replay_batch is {name.batch_id}, but another source or instant is given too.", "Give one of them."
         )
     if name.is_foreign:
-        raise SettingsError(
-            f"The pages of {name.batch_id} were files and were never landed.", "Run it again with --source=GLOB."
-        )
+        problem = f"The pages of {name.batch_id} were files and were never landed."
+        raise SettingsError(problem, "Run it again with --source=GLOB.")
     return SnapshotRequest(name.snapshot_at, UniverseSpec(), name.quote_currency, landed=name)
 
 

@@ -27,9 +27,7 @@ class Verdict:
 
     Attributes:
         kind: the error class of a refusal, which decides whether the call is tried again.
-        problem: what is wrong, with a short excerpt of the body.
-        remedy: what to do about a refusal.
-        status: HTTP status.
+        problem: what is wrong, with a short excerpt of the body; ``remedy`` says what to do about a refusal.
         code: the code in the body, when there is one.
         retry_after: seconds that the server asks to wait, when it does.
     """
@@ -66,9 +64,7 @@ def inspect(
     win over malformed bodies, since a malformed page may be set aside and a refusal may not.
 
     Args:
-        api: whose answer it is.
-        status: HTTP status.
-        headers: HTTP headers, names in any case.
+        headers: names in any case.
         body: the body after transfer decoding.
         now: the moment of the answer, aware, to read a ``Retry-After`` date.
         cut_short: how the transport ended too early, when it did.

@@ -46,13 +46,9 @@ class Received:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long one exchange may take.
+    """How long one exchange may take, by a clock that never goes back.
 
-    Attributes:
-        connect_seconds: to connect.
-        read_seconds: for the whole body, and for any silence of the server; together an exchange takes at most twice as
-            long.
-        monotonic: seconds of a clock that never goes back.
+    ``read_seconds`` is for the whole body, and for any silence of the server; together at most twice as long.
     """
 
     connect_seconds: float
