@@ -142,7 +142,7 @@ class Market:
 
     def used(self) -> int:
         """Calls that count against the month."""
-        return CallLedger(self.warehouse, self.settings(1), lambda: NOW).spent_this_month(COINGECKO_SIMULATOR.id)
+        return CallLedger(self.warehouse, self.settings(1), lambda: NOW).usage(COINGECKO_SIMULATOR.id).used
 
 
 PAGES = "--per_page=100"
