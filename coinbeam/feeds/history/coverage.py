@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.ledger import PieceLedger
+from coinbeam.feeds.history.pieces import stretches
 from coinbeam.warehouse.client import Warehouse
 
 _DAY = timedelta(days=1)
@@ -105,11 +106,9 @@ def coverage(
     first, last = between
     days = [first + _DAY * n for n in range((last - first).days + 1)]
     known = {day for start, end in asked for day in days if start <= day <= end}
-    gaps: list[Gap] = []
-    for day in (day for day in days if day not in history and day not in snapshots):
-        if gaps and gaps[-1].last + _DAY == day and gaps[-1].is_known == (day in known):
-            gaps[-1] = Gap(gaps[-1].first, day, gaps[-1].is_known)
-        else:
-            gaps.append(Gap(day, day, day in known))
+    missing = [day for day in days if day not in history and day not in snapshots]
+    gaps = [Gap(*stretch, is_known=True) for stretch in stretches(day for day in missing if day in known)]
+    gaps += [Gap(*stretch, is_known=False) for stretch in stretches(day for day in missing if day not in known)]
+    gaps.sort(key=lambda gap: gap.first)
     inside = set(days)
     return AssetCoverage(asset_id, first, last, len(history & inside), len((snapshots - history) & inside), tuple(gaps))

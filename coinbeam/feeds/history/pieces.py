@@ -78,12 +78,7 @@ class HistoryPiece:
 
     def to_dict(self) -> dict[str, str]:
         """A JSON-ready form."""
-        return {
-            "asset_id": self.asset_id,
-            "quote_currency": self.quote_currency,
-            "first": self.first.isoformat(),
-            "last": self.last.isoformat(),
-        }
+        return {name: str(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "HistoryPiece":
@@ -244,10 +239,15 @@ def further_plan(coingecko: CoinGeckoSettings, first: date, now: datetime) -> st
 
 def intervals(days: Iterable[date]) -> list[str]:
     """Days in order as few texts: ``2020-11-08`` for one, ``2020-11-24/2020-11-26`` (ISO 8601) for a stretch."""
-    stretches: list[list[date]] = []
+    return [str(first) if first == last else f"{first}/{last}" for first, last in stretches(days)]
+
+
+def stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days in order as stretches without a hole, each by its first and its last day."""
+    found: list[tuple[date, date]] = []
     for day in days:
-        if stretches and stretches[-1][1] + _DAY == day:
-            stretches[-1][1] = day
+        if found and found[-1][1] + _DAY == day:
+            found[-1] = (found[-1][0], day)
         else:
-            stretches.append([day, day])
-    return [str(first) if first == last else f"{first}/{last}" for first, last in stretches]
+            found.append((day, day))
+    return found

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from coinbeam.clock import Clock, utc_now
 from coinbeam.secrets import MASK, guard_logs, redact
 from coinbeam.settings import PatienceSettings
-from coinbeam.sources.http.errors import Api, ApiError, ApiTerminalError
+from coinbeam.sources.http.errors import Api, ApiTerminalError
 from coinbeam.sources.http.responses import Verdict, inspect
 from coinbeam.sources.http.transport import KeyHeader, Patience, Received, exchange, new_session
 from coinbeam.sources.rate import CallCap, RateLimiter
@@ -155,11 +155,13 @@ class HttpClient:
         url = self._url(path, params or {})
         tally = _Tally()
         last = self._retrying(url, tally)(self._attempt, url, tally)
-        if last.verdict.kind is not None:
-            raise self._error(last.verdict.kind, last.verdict, url, tally)
-        return ApiAnswer(
-            last.body, url, last.received_at, tally.calls, tally.throttled, tally.bytes_received, last.verdict.problem
-        )
+        verdict, calls, throttled = last.verdict, tally.calls, tally.throttled
+        if verdict.kind is not None:
+            said = f"GET {url}: {verdict.problem}{tally.gave_up}."
+            raise verdict.kind(
+                said, verdict.remedy, verdict.status, verdict.code, verdict.retry_after, calls, throttled
+            )
+        return ApiAnswer(last.body, url, last.received_at, calls, throttled, tally.bytes_received, verdict.problem)
 
     def close(self) -> None:
         """Close the connections."""
@@ -237,11 +239,6 @@ class HttpClient:
         first = _FIRST_THROTTLED_WAIT_SECONDS if verdict.throttled else _FIRST_WAIT_SECONDS
         ceiling = min(_LONGEST_WAIT_SECONDS, first * 2.0 ** (state.attempt_number - 1))
         return ceiling * self._rng.uniform(0.5, 1)
-
-    def _error(self, kind: type[ApiError], verdict: Verdict, url: str, tally: _Tally) -> ApiError:
-        message = f"GET {url}: {verdict.problem}{tally.gave_up}."
-        kept = verdict.status, verdict.code, verdict.retry_after, tally.calls, tally.throttled
-        return kind(message, verdict.remedy, *kept)
 
     def _redact(self, text: str) -> str:
         return redact(text, self._key.get_secret_value()) if self._key else text

@@ -30,9 +30,8 @@ class ApiError(CoinbeamError):
         throttled: int = 0,
     ) -> None:
         super().__init__(message, remedy)
-        self.status, self.code, self.retry_after, self.calls, self.throttled = (
-            status, code, retry_after, calls, throttled,
-        )  # fmt: skip
+        self.status, self.code, self.retry_after = status, code, retry_after
+        self.calls, self.throttled = calls, throttled
 
     def __reduce__(self) -> tuple[type["ApiError"], tuple[object, ...]]:  # type: ignore[override]
         kept = self.status, self.code, self.retry_after, self.calls, self.throttled
