@@ -41,7 +41,7 @@ from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables, merge_rows
-from local.temporary import temporary_cloud
+from tests.temporary import temporary_cloud
 
 HOURS_A_DAY = 24
 MOST_GROWTH = 1.5

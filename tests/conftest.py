@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from coinbeam.settings import Settings, load_settings
 from local.airflow import airflow_environment, airflow_home, migrate_database
-from local.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
 from tests.end_to_end.warm import WarmAirflow
 from tests.marks import held_to_its_marks, mark
+from tests.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
 from tests.webhook import Webhook
 
 # Where a machine forbids bytecode, each of some hundred child processes would compile all that it imports anew.

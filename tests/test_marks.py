@@ -10,8 +10,8 @@ import pytest
 from coinbeam.settings import ROOT
 from local.airflow import command
 from local.services import services
-from local.temporary import temporary_cloud, temporary_settings
 from tests.marks import HEAVY, REFUSED
+from tests.temporary import temporary_cloud, temporary_settings
 
 
 @pytest.mark.parametrize("module", sorted(REFUSED))

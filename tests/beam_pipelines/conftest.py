@@ -28,7 +28,7 @@ from coinbeam.settings import (
 from local.simulator.app import create_app
 from local.simulator.faults import FaultOrder
 from local.simulator.service import SimulatedApi, SimulatorOptions
-from local.temporary import LocalCloud, free_ports, fresh_resources
+from tests.temporary import LocalCloud, free_ports, fresh_resources
 
 CAPTURES = ROOT.parent / "shared" / "captures"
 COINS = 600

@@ -18,9 +18,9 @@ from google.cloud import dataflow_v1beta3 as api
 from google.cloud import storage
 
 from coinbeam.clock import utc_now
-from local.temporary import LocalCloud
 from tests.beam_pipelines import image
 from tests.dataflow import Dataflow, Endpoint, Job, serve, strictly
+from tests.temporary import LocalCloud
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(500)]
 

@@ -8,7 +8,7 @@ import pytest
 from google.cloud import storage
 
 from coinbeam.settings import ROOT
-from local.temporary import LocalCloud
+from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
 AT = "2026-01-02T00:00:00Z"

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from coinbeam.settings import ROOT
-from local.temporary import LocalCloud, free_ports
 from tests.beam_pipelines.job_service import WORKERS
+from tests.temporary import LocalCloud, free_ports
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(200)]
 

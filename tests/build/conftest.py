@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from local.environment import HOST
-from local.temporary import LocalCloud
 from tests.build import composer, execution
 from tests.deploy.emulator import Emulator, running
+from tests.temporary import LocalCloud
 
 PROJECT = "acme"
 COMPOSER_BUCKET = "acme-composer-bucket"

@@ -14,10 +14,10 @@ import pytest
 from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import Settings
 from local import airflow as orchestrator
-from local.temporary import temporary_settings
 from tests.build.conftest import COMPOSER_BUCKET, DATA_BUCKET, PROJECT, RELEASE
 from tests.build.execution import Workspace, left_out_here
 from tests.deploy.emulator import Emulator
+from tests.temporary import temporary_settings
 
 pytestmark = [pytest.mark.cloud, pytest.mark.xdist_group("build")]
 

@@ -21,7 +21,7 @@ from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables
-from local.temporary import LocalCloud
+from tests.temporary import LocalCloud
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 Row = Mapping[str, Any]

@@ -13,9 +13,9 @@ from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import dictionary as dictionary_module
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.contracts.dictionary import render
-from local.temporary import LocalCloud, free_ports
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
 from tests.console.conftest import Coinbeam
+from tests.temporary import LocalCloud, free_ports
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pydantic import HttpUrl
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.settings import ComposerSettings, Environment, GoogleSettings, MarketSettings, Settings, StorageSettings
 from console.composer import Composer
-from local.temporary import free_ports
+from tests.temporary import free_ports
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Answer = tuple[int, str]

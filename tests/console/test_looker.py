@@ -22,8 +22,8 @@ from console.looker import (
     report_link,
     with_fields,
 )
-from local.temporary import temporary_settings
 from tests.console.conftest import Coinbeam
+from tests.temporary import temporary_settings
 
 PARAMETERS = {
     "c": {"reportId", "pageId", "mode", "explain"},

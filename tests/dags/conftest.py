@@ -10,8 +10,8 @@ import pytest
 
 from coinbeam.settings import Settings, load_settings
 from local.airflow import airflow_environment
-from local.temporary import temporary_settings
 from tests.dags.description import read
+from tests.temporary import temporary_settings
 
 DESCRIBE = "from tests.dags.description import main; main()"
 PRODUCTION = {

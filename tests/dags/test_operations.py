@@ -11,7 +11,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.incidents import Incidents
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from local.temporary import LocalCloud, free_ports
+from tests.temporary import LocalCloud, free_ports
 from tests.webhook import Webhook
 
 pytestmark = [pytest.mark.cloud, pytest.mark.airflow, pytest.mark.xdist_group("dags")]

@@ -23,8 +23,8 @@ from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
 from local.airflow import DagRun, airflow_environment
-from local.temporary import LocalCloud, fresh_resources
 from tests.end_to_end.warm import WarmAirflow
+from tests.temporary import LocalCloud, fresh_resources
 
 FORM: dict[str, Any] = {
     "universe": "all",

@@ -7,7 +7,7 @@ import pytest
 
 from coinbeam.clock import format_instant, utc_now
 from local.airflow import SNAPSHOT_DAG
-from local.temporary import COINS
+from tests.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 

@@ -15,9 +15,9 @@ from beam_pipelines.job.flex_template import metadata
 from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import ROOT
 from local.airflow import SNAPSHOT_DAG, airflow_environment
-from local.temporary import COINS
 from tests.dataflow import Dataflow, Endpoint, in_this_environment, serve
 from tests.end_to_end.conftest import FORM
+from tests.temporary import COINS
 
 UNSETTLED = """
 import runpy, sys

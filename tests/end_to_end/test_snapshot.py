@@ -8,7 +8,7 @@ import pytest
 
 from coinbeam.clock import format_instant, utc_now
 from console.rejects import Replayed, replay_rejects
-from local.temporary import COINS
+from tests.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 

@@ -26,7 +26,7 @@ from local.airflow import (
     migrate_database,
     run_dag,
 )
-from local.temporary import temporary_settings
+from tests.temporary import temporary_settings
 
 RUN = DagRun("2026-01-02T00:00:00Z", {"universe": "top", "top_n": 5}, {"COINBEAM_MARKET__SOURCE": "simulator"})
 

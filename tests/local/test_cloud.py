@@ -18,7 +18,7 @@ from local import cloud, state
 from local.environment import environment
 from local.services import data_dirs, services
 from local.supervisor import log_file, state_file
-from local.temporary import LocalCloud, temporary_settings
+from tests.temporary import LocalCloud, temporary_settings
 
 pytestmark = pytest.mark.cloud
 

@@ -11,7 +11,7 @@ import pytest
 from coinbeam.settings import Settings
 from local import ports
 from local.ports import PortTakenError
-from local.temporary import temporary_settings
+from tests.temporary import temporary_settings
 
 
 @contextmanager

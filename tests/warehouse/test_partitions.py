@@ -19,9 +19,9 @@ from coinbeam.quality.rules import rules_of
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.staging import StagingTables
-from local.temporary import temporary_settings
 from tests.coinbeam.conftest import DAY
 from tests.coinbeam.marts.test_script import PLANS
+from tests.temporary import temporary_settings
 from tests.warehouse.partitions import bounds, hidden_partitions, statements, unbounded, unbounded_tables
 
 PARTITIONED = {c.name: c.partition_column for c in load_all().values() if c.partition_column}

@@ -29,7 +29,7 @@ from coinbeam.sources.rate import BudgetExceededError
 from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from local.temporary import LocalCloud
+from tests.temporary import LocalCloud
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 MANIFEST = BatchManifest("b", "markets", "coingecko", NOW, "usd", 250, "all")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from coinbeam.feeds.forms import BackfillForm, Form, IndexForm, SnapshotForm, form_defaults
 from coinbeam.settings import LARGEST_TOP
-from local.temporary import temporary_settings
+from tests.temporary import temporary_settings
 
 FORMS = (SnapshotForm, BackfillForm, IndexForm)
 

@@ -12,7 +12,7 @@ from coinbeam.errors import TerminalError, TransientError
 from coinbeam.landing import bucket as module
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import LocalSettings, PortSettings, Settings
-from local.temporary import LocalCloud, free_ports, temporary_settings
+from tests.temporary import LocalCloud, free_ports, temporary_settings
 
 
 @pytest.mark.cloud

@@ -16,8 +16,8 @@ from coinbeam.marts import specs
 from coinbeam.marts.refresh import Marts, Refresh
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from local.temporary import LocalCloud, fresh_resources
 from tests.coinbeam.conftest import Stage
+from tests.temporary import LocalCloud, fresh_resources
 
 RELATIVE = 1e-12
 START = date(2024, 1, 1)

@@ -15,7 +15,6 @@ from coinbeam.errors import CoinbeamError, TerminalError, WriteConflictError
 from coinbeam.marts.plan import MartPlan
 from coinbeam.marts.refresh import Marts
 from coinbeam.warehouse.staging import merge_rows
-from local.temporary import LocalCloud
 from tests.coinbeam.marts.conftest import (
     MARTS,
     START,
@@ -26,6 +25,7 @@ from tests.coinbeam.marts.conftest import (
     make_bench,
     snapshot_row,
 )
+from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
 

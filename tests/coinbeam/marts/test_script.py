@@ -27,7 +27,7 @@ from coinbeam.marts.plan import (
 )
 from coinbeam.marts.refresh import Marts
 from coinbeam.warehouse.client import Warehouse
-from local.temporary import temporary_settings
+from tests.temporary import temporary_settings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DAY = date(2026, 1, 2)

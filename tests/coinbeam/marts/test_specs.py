@@ -11,8 +11,8 @@ from coinbeam.marts import refresh
 from coinbeam.marts.refresh import Marts
 from coinbeam.marts.specs import MARTS, MartSpec, Scope
 from coinbeam.warehouse.client import Warehouse
-from local.temporary import temporary_settings
 from tests.coinbeam.marts.test_script import PLANS
+from tests.temporary import temporary_settings
 
 FOLDER = model.SQL_ROOT / "crypto_marts"
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from coinbeam.ops.alerts import Alert, note, send
 from coinbeam.settings import AlertSettings
-from local.temporary import free_ports
+from tests.temporary import free_ports
 from tests.webhook import Webhook
 
 ALERT = Alert("Coinbeam: audit failed", "5 rules refuse the batch — é", "https://airflow/log")

@@ -20,8 +20,8 @@ from coinbeam.sources.rate import BudgetExceededError, CallCap
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage
+from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
 NOW = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
@@ -246,7 +246,7 @@ def test_without_a_ledger_nothing_is_used_and_nothing_can_be_reserved(fresh_clou
 @pytest.fixture(scope="module")
 def module_stage(local_cloud: LocalCloud) -> Iterator[Warehouse]:
     """One ledger for all examples of a property; each has a month of its own."""
-    from local.temporary import fresh_resources
+    from tests.temporary import fresh_resources
 
     warehouse = Warehouse(fresh_resources(local_cloud).settings)
     ensure_schema(warehouse)

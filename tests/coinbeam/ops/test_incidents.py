@@ -9,8 +9,8 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError
 from coinbeam.ops.incidents import Failure, Incidents, recovery
 from coinbeam.warehouse.client import Warehouse
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage
+from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
 

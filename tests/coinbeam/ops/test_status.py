@@ -13,8 +13,8 @@ from coinbeam.ops.status import Status, last_batches, open_rejects
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
+from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
 

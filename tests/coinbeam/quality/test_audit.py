@@ -18,8 +18,8 @@ from coinbeam.quality.audit import SAMPLE_SIZE
 from coinbeam.quality.rules import listed_share, reject_share, row_count, rules_of
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
+from tests.temporary import LocalCloud, fresh_resources, temporary_settings
 
 CONTRACTS = list(load_all().values())
 

@@ -35,8 +35,8 @@ from coinbeam.quality.rules import (
     rules_of,
 )
 from coinbeam.warehouse.client import Warehouse
-from local.temporary import LocalCloud, fresh_resources
 from tests.coinbeam.conftest import DAY, asset_row, date_row, fact_row, reject_row
+from tests.temporary import LocalCloud, fresh_resources
 
 CONTRACTS = load_all()
 TODAY = DAY.date()

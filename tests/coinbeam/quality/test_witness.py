@@ -21,8 +21,8 @@ from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.coinpaprika import CoinPaprikaClient, Ticker, read_tickers
 from coinbeam.sources.http.errors import ApiTerminalError, ApiTransientError
 from coinbeam.warehouse.client import Warehouse
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage, fact_row
+from tests.temporary import LocalCloud
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 BITCOIN = Ticker("bitcoin", "btc", "Bitcoin", 1, 100.0, NOW)

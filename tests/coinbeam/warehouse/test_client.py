@@ -16,8 +16,8 @@ from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables
-from local.temporary import LocalCloud, free_ports, temporary_settings
 from tests.coinbeam.conftest import Stage
+from tests.temporary import LocalCloud, free_ports, temporary_settings
 
 FACT = load_contract("crypto_market_snapshot_fact")
 

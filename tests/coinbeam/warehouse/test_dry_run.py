@@ -6,7 +6,7 @@ from coinbeam.errors import ContractError
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.dry_run import pending_changes
 from coinbeam.warehouse.schema import ensure_schema
-from local.temporary import LocalCloud
+from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
 

@@ -24,8 +24,8 @@ from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import QUEUE, publish_script, rejects_script, statement
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables
-from local.temporary import LocalCloud, fresh_resources, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
+from tests.temporary import LocalCloud, fresh_resources, temporary_settings
 
 HOUR = timedelta(hours=1)
 PUBLISHED = [

@@ -12,8 +12,8 @@ from coinbeam.settings import WarehouseSettings
 from coinbeam.warehouse import schema as module
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import additive_columns, columns_for, ensure_schema, refuse_other_layout
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import Stage
+from tests.temporary import LocalCloud
 
 CONTRACTS = list(load_all().values())
 FACT = load_contract("crypto_market_snapshot_fact")

@@ -6,8 +6,8 @@ import pytest
 
 from coinbeam.contracts import load_contract
 from coinbeam.warehouse.staging import STAGING_LIFETIME, StagingTables
-from local.temporary import LocalCloud, temporary_settings
 from tests.coinbeam.conftest import DAY, Stage
+from tests.temporary import LocalCloud, temporary_settings
 
 FACT = load_contract("crypto_market_snapshot_fact")
 

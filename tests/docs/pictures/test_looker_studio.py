@@ -12,9 +12,9 @@ from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
 from console.looker import GUIDE, MARTS, mart
 from docs.pictures.looker_studio import Marts, draw, main
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, fact_row
 from tests.coinbeam.marts.conftest import START, Bench, day_row, index_row
+from tests.temporary import LocalCloud
 
 DAYS = [START + timedelta(days=n) for n in range(40)]
 

@@ -21,7 +21,7 @@ from google.cloud import bigquery, storage
 
 from coinbeam.errors import TerminalError
 from local.emulators import bigquery as launcher
-from local.temporary import LocalCloud, free_ports
+from tests.temporary import LocalCloud, free_ports
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from coinbeam.errors import SettingsError
 from coinbeam.feeds.history.plan import BackfillPlan, describe
 from coinbeam.feeds.history.request import BackfillRequest, request_from
 from coinbeam.settings import Settings
-from local.temporary import temporary_settings
+from tests.temporary import temporary_settings
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 FORM: dict[str, Any] = {

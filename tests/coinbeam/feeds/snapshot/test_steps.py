@@ -28,8 +28,8 @@ from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
 from coinbeam.warehouse.staging import StagingTables
-from local.temporary import LocalCloud
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
+from tests.temporary import LocalCloud
 
 NOW = DAY + timedelta(hours=1)
 BATCH = "20260102T0000Z-usd-all"
