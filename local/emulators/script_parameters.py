@@ -69,7 +69,4 @@ def _cast(kind: str) -> Callable[[str], str]:
     return lambda text: f"CAST({_quoted(text)} AS {kind})"
 
 
-_SCALARS: dict[str, Callable[[str], str]] = {
-    "STRING": _quoted,
-    **dict.fromkeys(_VERBATIM, str),
-}
+_SCALARS: dict[str, Callable[[str], str]] = {"STRING": _quoted, **dict.fromkeys(_VERBATIM, str)}

@@ -9,25 +9,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
-from local.simulator.answers import JSON, Answer, ApiError, key_missing, missing_parameter, plain_error
+from local.simulator.answers import KEY_MISSING, Answer, ApiError, plain_error
 from local.simulator.details import DetailFlags
 from local.simulator.faults import FaultOrder
 from local.simulator.gate import BASE_PATH, TICKERS_PATH, Gate, respond
 from local.simulator.history import Step
-from local.simulator.market import CHANGE_PERIODS
-from local.simulator.markets import MarketsQuery
+from local.simulator.markets import MarketsQuery, Precision
 from local.simulator.rendering import to_json
 from local.simulator.sentiment import index_answer
 from local.simulator.service import SimulatedApi
 from local.simulator.tickers import ticker_rows
 
-MAX_PER_PAGE = 250
-
-PERIODS = frozenset(CHANGE_PERIODS) - {"60d"}
-"""Periods that ``price_change_percentage`` takes."""
-
-Order = Literal["market_cap_asc", "market_cap_desc", "volume_asc", "volume_desc", "id_asc", "id_desc"]
-Precision = Annotated[str | None, Query(pattern=r"^(full|\d|1[0-8])$")]
 ProKey = Annotated[str | None, Header(alias="x-cg-pro-api-key")]
 Seconds = Annotated[int, Query(ge=0, le=4_102_444_800)]
 
@@ -73,34 +65,12 @@ def _coins(api: SimulatedApi) -> APIRouter:
         return _body(api.coin_list(include_platform, status))
 
     @router.get("/coins/markets")
-    async def markets(
-        vs_currency: str,
-        ids: str | None = None,
-        category: str | None = None,
-        order: Order = "market_cap_desc",
-        per_page: Annotated[int, Query(ge=1)] = 100,
-        page: Annotated[int, Query(ge=1)] = 1,
-        sparkline: bool = False,
-        price_change_percentage: str = "",
-        precision: Precision = None,
-        include_rehypothecated: bool = False,
-    ) -> Response:
-        wanted = frozenset(part.strip() for part in ids.split(",")) if ids else None
-        query = MarketsQuery(
-            min(per_page, MAX_PER_PAGE),
-            page,
-            order,
-            wanted,
-            category,
-            sparkline,
-            _periods(price_change_percentage),
-            include_rehypothecated,
-        )
-        return _body(api.markets(vs_currency, query, precision))
+    async def markets(query: Annotated[MarketsQuery, Query()]) -> Response:
+        return _body(api.markets(query))
 
     @router.get("/coins/{coin}")
-    async def coin(coin: str, flags: Annotated[_Flags, Query()]) -> Response:
-        return _body(api.coin(coin, DetailFlags(**flags.model_dump())))
+    async def coin(coin: str, flags: Annotated[DetailFlags, Query()]) -> Response:
+        return _body(api.coin(coin, flags))
 
     @router.get("/coins/{coin}/market_chart")
     async def market_chart(
@@ -132,15 +102,6 @@ def _coins(api: SimulatedApi) -> APIRouter:
 _Interval = Literal["5m", "hourly", "daily"] | None
 
 
-class _Flags(BaseModel):
-    localization: bool = True
-    tickers: bool = True
-    market_data: bool = True
-    community_data: bool = True
-    developer_data: bool = True
-    sparkline: bool = False
-
-
 def _others(api: SimulatedApi) -> APIRouter:
     router = APIRouter()
 
@@ -151,8 +112,16 @@ def _others(api: SimulatedApi) -> APIRouter:
     @router.get(f"{BASE_PATH}/key")
     async def key(key: ProKey = None) -> Response:
         if key is None or not key.startswith("CG-"):
-            raise ApiError(key_missing())
-        return _body(to_json(_key_usage(api)))
+            raise ApiError(KEY_MISSING)
+        used = api.traffic.calls.total()
+        usage = {
+            "plan": "Analyst",
+            "rate_limit_request_per_minute": int(api.options.calls_per_minute),
+            "monthly_call_credit": _MONTHLY_CREDIT,
+            "current_total_monthly_calls": used,
+            "current_remaining_monthly_calls": max(0, _MONTHLY_CREDIT - used),
+        }
+        return _body(to_json(usage))
 
     @router.get("/fng/")
     @router.get("/fng", include_in_schema=False)
@@ -170,17 +139,6 @@ def _others(api: SimulatedApi) -> APIRouter:
         return {"status": "ok"}
 
     return router
-
-
-def _key_usage(api: SimulatedApi) -> dict[str, Any]:
-    used = api.traffic.calls.total()
-    return {
-        "plan": "Analyst",
-        "rate_limit_request_per_minute": int(api.calls_per_minute),
-        "monthly_call_credit": _MONTHLY_CREDIT,
-        "current_total_monthly_calls": used,
-        "current_remaining_monthly_calls": max(0, _MONTHLY_CREDIT - used),
-    }
 
 
 def _control(api: SimulatedApi) -> APIRouter:
@@ -212,18 +170,6 @@ def _control(api: SimulatedApi) -> APIRouter:
     return router
 
 
-def _periods(text: str) -> tuple[str, ...]:
-    """The periods of ``price_change_percentage``, in the order asked for.
-
-    Raises:
-        ApiError: one of them does not exist.
-    """
-    periods = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not PERIODS.issuperset(periods):
-        raise ApiError(plain_error(422, "Invalid parameter price_change_percentage"))
-    return periods
-
-
 async def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return respond(error.answer)
@@ -232,10 +178,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
 async def _explain(request: Request, error: Exception) -> Response:
     """The API's own shape for a missing or malformed parameter; control paths keep the framework's detail."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
     if request.url.path.startswith("/_control"):
-        return respond(Answer(422, to_json({"detail": [f"{e['loc']}: {e['msg']}" for e in error.errors()]}), JSON))
-    name = str(first["loc"][-1])
-    return respond(
-        missing_parameter(name) if first["type"] == "missing" else plain_error(422, f"Invalid parameter {name}")
-    )
+        return respond(Answer(422, to_json({"detail": [f"{e['loc']}: {e['msg']}" for e in error.errors()]})))
+    first = error.errors()[0]
+    problem = "Missing" if first["type"] == "missing" else "Invalid"
+    return respond(plain_error(422, f"{problem} parameter {first['loc'][-1]}"))

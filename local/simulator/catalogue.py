@@ -96,13 +96,7 @@ _SHARES = {"unpriced": 0.015, "stale": 0.02, "zero_cap": 0.06, "bare": 0.001, "u
 class Catalogue:
     """The coins of a market, one slot each; arrays have one element per slot, and NaN stands for null.
 
-    Attributes:
-        seed: seed of the market.
-        ids: CoinGecko ids before any rebirth.
-        symbols: ticker symbols; neither unique nor always filled.
-        names: display names before any renaming.
-        traits: what the seed gives each coin.
-        quirks: slot of each quirk.
+    Ids and names are those before any rebirth or renaming; symbols are neither unique nor always filled.
     """
 
     seed: int
@@ -136,33 +130,15 @@ class Catalogue:
         return reach
 
     @cached_property
-    def all_time_high(self) -> FloatArray:
-        """In US dollars, never reached again."""
-        return self._beyond_reach("ath", 1)
-
-    @cached_property
-    def all_time_low(self) -> FloatArray:
-        """In US dollars, never reached again."""
-        return self._beyond_reach("atl", -1)
-
-    def _beyond_reach(self, stream: str, sign: int) -> FloatArray:
-        distance = sign * self.amplitude * (1 + uniforms(self.seed, stream, self.slots))
-        price: FloatArray = self.number("base_price") * np.exp(distance)
-        return price
-
-    @cached_property
-    def all_time_high_dates(self) -> list[str]:
-        """ISO 8601 instants with milliseconds."""
-        return self._past_dates("ath_date")
-
-    @cached_property
-    def all_time_low_dates(self) -> list[str]:
-        """ISO 8601 instants with milliseconds."""
-        return self._past_dates("atl_date")
-
-    def _past_dates(self, stream: str) -> list[str]:
-        age = (uniforms(self.seed, stream, self.slots) * 5 * 365 * 86_400_000).astype("timedelta64[ms]")
-        return [f"{text}Z" for text in np.datetime_as_string(np.datetime64("2025-12-31T00:00:00", "ms") - age).tolist()]
+    def records(self) -> dict[str, tuple[FloatArray, list[str]]]:
+        """All-time high (``ath``) and low (``atl``): US dollars, never reached again, and ISO 8601 instants."""
+        found: dict[str, tuple[FloatArray, list[str]]] = {}
+        for name, sign in (("ath", 1), ("atl", -1)):
+            distance = sign * self.amplitude * (1 + uniforms(self.seed, name, self.slots))
+            age = (uniforms(self.seed, f"{name}_date", self.slots) * 5 * 365 * 86_400_000).astype("timedelta64[ms]")
+            dates = np.datetime_as_string(np.datetime64("2025-12-31T00:00:00", "ms") - age).tolist()
+            found[name] = self.number("base_price") * np.exp(distance), [f"{text}Z" for text in dates]
+        return found
 
     @cached_property
     def images(self) -> list[str]:
@@ -213,13 +189,7 @@ class Catalogue:
 
 
 def build_catalogue(seed: int, coins: int) -> Catalogue:
-    """The coins of a market.
-
-    Args:
-        seed: the same seed gives the same coins.
-        coins: number of coins that ``/coins/markets`` serves: the well-known ones first, then the quirks, then the
-            seeded rest.
-    """
+    """The coins that ``/coins/markets`` serves, so many: the well-known ones, then the quirks, then the seeded rest."""
     quirks = {slot: quirk for slot, quirk in enumerate(QUIRKS, start=len(KNOWN_COINS)) if slot < coins}
     heads = [*((c.id, c.symbol, c.name) for c in KNOWN_COINS), *((q.id, q.symbol, q.name) for q in QUIRKS)]
     triples = [*heads, *_invented(seed, len(heads), coins)][:coins]

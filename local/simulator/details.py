@@ -1,10 +1,10 @@
 """``/coins/{id}``: everything about one coin, in every quote currency."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from local.simulator.catalogue import CATEGORIES
 from local.simulator.currencies import CURRENCIES, units_per_dollar
@@ -20,9 +20,8 @@ _GENESIS = {"bitcoin": "2009-01-03", "ethereum": "2015-07-30", "litecoin": "2011
 _ALGORITHMS = {"bitcoin": "SHA-256", "litecoin": "Scrypt", "dogecoin": "Scrypt", "ethereum": "Ethash"}
 
 
-@dataclass(frozen=True)
-class DetailFlags:
-    """Which parts of the answer are wanted; the defaults are the API's."""
+class DetailFlags(BaseModel):
+    """Which parts of the answer are wanted; the names and defaults are the API's."""
 
     localization: bool = True
     tickers: bool = True
@@ -33,13 +32,7 @@ class DetailFlags:
 
 
 class CoinView:
-    """One coin of a snapshot, seen as the details endpoint shows it.
-
-    Args:
-        snapshot: the market at an instant.
-        slot: the coin.
-        row: its ``/coins/markets`` row in US dollars.
-    """
+    """One coin of a snapshot, seen as the endpoint of details shows it; its row is of ``/coins/markets`` in dollars."""
 
     def __init__(self, snapshot: Snapshot, slot: int, row: Row) -> None:
         self._snapshot, self._slot, self._row = snapshot, slot, row
@@ -78,35 +71,28 @@ class CoinView:
         data: Row = {"current_price": self._prices("current_price", snapshot.price), "roi": coin["roi"]}
         data |= dict.fromkeys(("total_value_locked", "mcap_to_tvl_ratio", "fdv_to_tvl_ratio"))
         data |= self._records() | self._capitals() | self._changes()
-        data |= {
-            field: coin[field]
-            for field in ("market_cap_rank", "circulating_supply", "total_supply", "max_supply", "last_updated")
-        }
+        same = ("market_cap_rank", "circulating_supply", "total_supply", "max_supply", "last_updated")
+        data |= {field: coin[field] for field in same}
         data["max_supply_infinite"] = coin["max_supply"] is None
         if sparkline:
             data["sparkline_7d"] = sparklines(snapshot, np.array([self._slot]), 1.0)[0]
         return data
 
     def _records(self) -> Row:
-        coin, coins = self._row, self._snapshot.catalogue
         parts: Row = {}
-        for name, values in (("ath", coins.all_time_high), ("atl", coins.all_time_low)):
+        for name, (values, _) in self._snapshot.catalogue.records.items():
             parts[name] = self._prices(name, values)
-            parts[f"{name}_change_percentage"] = self._everywhere(coin[f"{name}_change_percentage"])
-            parts[f"{name}_date"] = self._everywhere(coin[f"{name}_date"])
+            for field in (f"{name}_change_percentage", f"{name}_date"):
+                parts[field] = self._everywhere(self._row[field])
         return parts
 
     def _capitals(self) -> Row:
         coin, snapshot = self._row, self._snapshot
-        ratio = (
-            coin["market_cap"] / coin["fully_diluted_valuation"]
-            if coin["market_cap"] and coin["fully_diluted_valuation"]
-            else None
-        )
+        cap, diluted = coin["market_cap"], coin["fully_diluted_valuation"]
         return {
-            "market_cap": self._amounts(coin["market_cap"]),
-            "fully_diluted_valuation": self._amounts(coin["fully_diluted_valuation"]),
-            "market_cap_fdv_ratio": None if ratio is None else round(ratio, 2),
+            "market_cap": self._amounts(cap),
+            "fully_diluted_valuation": self._amounts(diluted),
+            "market_cap_fdv_ratio": round(cap / diluted, 2) if cap and diluted else None,
             "total_volume": self._amounts(coin["total_volume"]),
             "high_24h": self._prices("high_24h", snapshot.high),
             "low_24h": self._prices("low_24h", snapshot.low),
@@ -166,11 +152,6 @@ class CoinView:
         }
 
 
-def coin_answer(snapshot: Snapshot, slot: int, row: Row, flags: DetailFlags) -> Row:
-    """The body of ``/coins/{id}`` for a coin that has a market."""
-    return CoinView(snapshot, slot, row).answer(flags)
-
-
 def listed_answer(snapshot: Snapshot, coin: str, flags: DetailFlags) -> Row:
     """The body of an id without a market: a renamed one has an empty ``current_price``, one has null explorers."""
     body = _head(coin, coin[:5], coin.replace("-", " ").title(), {}) | {"description": {"en": _description(coin, 0)}}
@@ -185,13 +166,8 @@ def listed_answer(snapshot: Snapshot, coin: str, flags: DetailFlags) -> Row:
     if flags.localization:
         body["localization"] = dict.fromkeys(LOCALES, body["name"])
     if flags.market_data:
-        body["market_data"] = {
-            "current_price": {},
-            "market_cap": {},
-            "total_volume": {},
-            "roi": None,
-            "market_cap_rank": None,
-        }
+        nothing: Row = {"current_price": {}, "market_cap": {}, "total_volume": {}}
+        body["market_data"] = nothing | {"roi": None, "market_cap_rank": None}
     stamp = (snapshot.at - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return body | _optional_parts(flags, [], 0) | {"last_updated": stamp}
 
@@ -221,11 +197,10 @@ def _head(coin: str, symbol: str, name: str, platforms: dict[str, str]) -> Row:
 
 def _links(coin: str, is_token: bool) -> Row:
     """Links as the API pads them: empty strings everywhere, a null explorer for a coin with a chain of its own."""
-    explorers = [f"https://example.org/explorer/{coin}"]
     return {
         "homepage": [f"https://example.org/{coin}", "", ""],
         "whitepaper": "",
-        "blockchain_site": [*explorers, ""] if is_token else [*explorers, None],
+        "blockchain_site": [f"https://example.org/explorer/{coin}", "" if is_token else None],
         "official_forum_url": ["", "", ""],
         "chat_url": ["", "", ""],
         "announcement_url": ["", ""],
@@ -247,25 +222,16 @@ def _description(name: str, bits: int) -> str:
 def _optional_parts(flags: DetailFlags, tickers: list[Row], bits: int) -> Row:
     parts: Row = {}
     if flags.community_data:
-        counts = dict.fromkeys(
-            ("reddit_average_posts_48h", "reddit_average_comments_48h", "reddit_accounts_active_48h"), 0
-        )
+        counts = ("average_posts", "average_comments", "accounts_active")
         parts["community_data"] = {
             "facebook_likes": None,
-            **counts,
+            **{f"reddit_{count}_48h": 0 for count in counts},
             "reddit_subscribers": bits % 1000,
             "telegram_channel_user_count": None,
         }
     if flags.developer_data:
-        names = (
-            "forks",
-            "stars",
-            "subscribers",
-            "total_issues",
-            "closed_issues",
-            "pull_requests_merged",
-            "pull_request_contributors",
-        )
+        pulls = ("pull_requests_merged", "pull_request_contributors")
+        names = ("forks", "stars", "subscribers", "total_issues", "closed_issues", *pulls)
         work = {"code_additions_deletions_4_weeks": {"additions": 0, "deletions": 0}, "commit_count_4_weeks": 0}
         parts["developer_data"] = dict.fromkeys(names, bits % 500) | work | {"last_4_weeks_commit_activity_series": []}
     if flags.tickers:

@@ -8,15 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from local.simulator.answers import (
-    Answer,
-    cloudflare_page,
-    error_in_200,
-    rate_limited,
-    server_error,
-    throttled_text,
-    unavailable,
-)
+from local.simulator import answers
+from local.simulator.answers import Answer
 from local.simulator.noise import text_hash
 from local.simulator.rendering import Row, to_json
 
@@ -96,9 +89,7 @@ class Delay:
 Fault = Answer | Truncation | Delay
 
 _SHARE = 8
-"""One request in so many is hit, and always the first page of /coins/markets, so that a short run meets its profile
-too.
-"""
+"""One request in so many is hit, and always the first page of /coins/markets: a short run meets its profile too."""
 
 MANY_SHARE = 0.08
 
@@ -115,17 +106,9 @@ def _set(**cells: Any) -> Corruption:
     return lambda row: row.update(cells)
 
 
-def _text_price(row: Row) -> None:
-    row["current_price"] = str(row["current_price"])
-
-
-def _negative_price(row: Row) -> None:
-    row["current_price"] = -abs(row["current_price"])
-
-
 CORRUPTIONS: dict[str, Corruption] = {
-    "string_in_number": _text_price,
-    "negative_price": _negative_price,
+    "string_in_number": lambda row: row.update(current_price=str(row["current_price"])),
+    "negative_price": lambda row: row.update(current_price=-abs(row["current_price"])),
     "null_id": _set(id=None),
     "future_last_updated": _set(last_updated=FUTURE),
     "bool_as_number": _set(current_price=True),
@@ -144,11 +127,7 @@ _COMMON_KINDS = ("string_in_number", "negative_price", "null_id", "future_last_u
 
 
 class FaultInjector:
-    """Decides for each request; counts what it did.
-
-    Args:
-        order: what goes wrong.
-    """
+    """Decides for each request whether and how it goes wrong; counts what it did."""
 
     def __init__(self, order: FaultOrder) -> None:
         self.order = order
@@ -156,13 +135,9 @@ class FaultInjector:
         self._failed: set[str] = set()
 
     def fault_for(self, path: str, query: Sequence[tuple[str, str]]) -> Fault | None:
-        """The fault of one call, if it is to have one.
-
-        Args:
-            path: below the API's base path, as ``/coins/markets``.
-            query: the decoded parameters.
-        """
-        if self._is_spent() or not self._is_hit(path, query):
+        """The fault of one call, if it is to have one; its path is below the API's base, as ``/coins/markets``."""
+        is_spent = self.order.limit is not None and self.sent[self.order.profile] >= self.order.limit
+        if is_spent or not self._is_hit(path, query):
             return None
         self.sent[self.order.profile] += 1
         return self._fault(text_hash(self.order.seed, "form", _request_key(path, query)))
@@ -181,11 +156,7 @@ class FaultInjector:
         return text_hash(self.order.seed, "shift", str(page)) % 7 - 3
 
     def corrupt_kinds(self, ids: Sequence[str]) -> dict[str, str]:
-        """Kind of corruption by id.
-
-        Args:
-            ids: all coins that have a price; a coin without one cannot show most corruptions.
-        """
+        """Kind of corruption by id, given all coins that have a price: one without cannot show most corruptions."""
         if self.order.profile is Profile.CORRUPT_ROWS:
             chosen = sorted(ids, key=self._luck)[: len(CORRUPTIONS)]
             kinds = dict(zip(chosen, CORRUPTIONS, strict=False))
@@ -205,9 +176,6 @@ class FaultInjector:
 
     def _luck(self, coin: str) -> int:
         return text_hash(self.order.seed, "corrupt", coin)
-
-    def _is_spent(self) -> bool:
-        return self.order.limit is not None and self.sent[self.order.profile] >= self.order.limit
 
     def _is_hit(self, path: str, query: Sequence[tuple[str, str]]) -> bool:
         match self.order.profile:
@@ -231,18 +199,19 @@ class FaultInjector:
     def _fault(self, bits: int) -> Fault:
         match self.order.profile:
             case Profile.THROTTLE:
-                return throttled_text(self.order.retry_after) if bits % 3 == 0 else rate_limited(self.order.retry_after)
+                throttled = answers.throttled_text if bits % 3 == 0 else answers.rate_limited
+                return throttled(self.order.retry_after)
             case Profile.SERVER_ERROR:
-                return server_error()
+                return answers.SERVER_ERROR
             case Profile.HTML | Profile.HTML_PERSISTENT:
-                return cloudflare_page()
+                return answers.CLOUDFLARE_PAGE
             case Profile.ERROR_IN_200:
-                return error_in_200()
+                return answers.ERROR_IN_200
             case Profile.TRUNCATED:
                 return Truncation(share=0.1 + bits % 80 / 100, chunked=bits // 128 % 2 == 0)
             case Profile.SLOW:
                 return Delay(self.order.delay_seconds)
-        return unavailable()
+        return answers.UNAVAILABLE
 
 
 def page_bytes(page: list[Row]) -> bytes:

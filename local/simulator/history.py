@@ -15,11 +15,7 @@ STEP_MS: dict[Step, int] = {"5-minutely": 300_000, "hourly": 3_600_000, "daily":
 _JITTER_MS: dict[Step, int] = {"5-minutely": 60_000, "hourly": 100_000, "daily": 0}
 """How late stamps are: those of captured hourly charts are up to 100 s after the hour, daily ones are exact."""
 
-_SETTLED: dict[Step, timedelta] = {
-    "5-minutely": timedelta(minutes=2),
-    "hourly": timedelta(minutes=3),
-    "daily": timedelta(minutes=35),
-}
+_SETTLED_MS: dict[Step, int] = {"5-minutely": 120_000, "hourly": 180_000, "daily": 2_100_000}
 """How long after its nominal stamp a point appears, longer than its jitter and the cache together. Source for the day:
 the API's documentation of market_chart."""
 
@@ -29,14 +25,7 @@ FIRST_DAY = datetime.fromisoformat("2013-04-28T00:00:00+00:00")
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of history.
-
-    Attributes:
-        start: aware.
-        end: aware.
-        step: distance between points.
-        with_now: close with a point for "now", which is no closed day or hour.
-    """
+    """A stretch of history; ``with_now`` closes it with a point for "now", which is no closed day or hour."""
 
     start: datetime
     end: datetime
@@ -54,7 +43,7 @@ def granularity(days: float) -> Step:
 def last_days(days: int, now: datetime, step: Step) -> Span:
     """The span of ``days=N``: N whole days of closed points, then "now"."""
     width = STEP_MS[step]
-    last = _ms(now - _SETTLED[step]) // width * width
+    last = (_ms(now) - _SETTLED_MS[step]) // width * width
     count = days * 86_400_000 // width
     start = FIRST_DAY + timedelta(milliseconds=last - (count - 1) * width - _ms(FIRST_DAY))
     return Span(start, now, step, with_now=True)
@@ -66,20 +55,20 @@ def between(start: datetime, end: datetime, now: datetime) -> Span:
     return Span(start, min(end, now), step, with_now=end >= now)
 
 
-def chart(market: Market, slot: int, span: Span, rate: float, now: datetime) -> dict[str, list[list[float]]]:
+def chart(market: Market, slot: int | None, span: Span, rate: float, now: datetime) -> dict[str, list[list[float]]]:
     """The three series of a chart as [epoch milliseconds, value]; without points for a coin without a price.
 
     Args:
         market: the market.
-        slot: the coin.
+        slot: the coin; None for one that is listed but has no market.
         span: which stretch.
         rate: units of the quote currency per US dollar.
         now: the present instant; the last point carries the price of its cache bucket, as /coins/markets does.
     """
-    if market.catalogue.flag("unpriced")[slot]:
-        return no_points()
+    if slot is None or market.catalogue.flag("unpriced")[slot]:
+        return {"prices": [], "market_caps": [], "total_volumes": []}
     # late by the jitter of their step, none of them after now
-    width, settled = STEP_MS[span.step], _ms(now - _SETTLED[span.step])
+    width, settled = STEP_MS[span.step], _ms(now) - _SETTLED_MS[span.step]
     first = -(-_ms(max(span.start, FIRST_DAY)) // width) * width
     closed = np.arange(first, min(_ms(span.end), settled) + 1, width, dtype=np.int64)
     closed = closed + jitter(market.catalogue.seed, slot, closed, _JITTER_MS[span.step])
@@ -97,13 +86,3 @@ def chart(market: Market, slot: int, span: Span, rate: float, now: datetime) -> 
 
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
-
-
-def is_within(start: datetime, now: datetime, limit_days: int | None) -> bool:
-    """Whether a history from ``start`` is within the plan's depth (None: no limit), and a day more for ``days=365``."""
-    return limit_days is None or start >= now - timedelta(days=limit_days + 1)
-
-
-def no_points() -> dict[str, list[list[float]]]:
-    """The chart of a coin that is listed but has no market."""
-    return {"prices": [], "market_caps": [], "total_volumes": []}

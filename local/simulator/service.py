@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from coinbeam.clock import Clock, utc_now
-from local.simulator.answers import ApiError, beyond_history, not_found, plain_error
+from local.simulator.answers import ApiError, beyond_history, plain_error
 from local.simulator.catalogue import CATEGORIES
 from local.simulator.currencies import units_per_dollar
-from local.simulator.details import DetailFlags, coin_answer, listed_answer
+from local.simulator.details import CoinView, DetailFlags, listed_answer
 from local.simulator.faults import FaultInjector, FaultOrder, page_bytes
-from local.simulator.history import Span, Step, between, chart, granularity, is_within, last_days, no_points
+from local.simulator.history import Span, Step, between, chart, granularity, last_days
 from local.simulator.market import Market, Recent, Snapshot
 from local.simulator.markets import MarketsQuery, complete, list_rows, market_rows, page_of, select
 from local.simulator.noise import IntArray
@@ -29,15 +29,7 @@ ALL_DAYS = 20_000
 
 @dataclass(frozen=True)
 class SimulatorOptions:
-    """How a simulator starts, and what ``POST /_control/reset`` returns to.
-
-    Attributes:
-        seed: seed of the market.
-        coins: number of coins.
-        order: the faults.
-        at: the instant at which the clock stands still; None for the real time.
-        calls_per_minute: above it, 429.
-    """
+    """How a simulator starts, and what ``POST /_control/reset`` returns to; without ``at`` its clock runs."""
 
     seed: int
     coins: int
@@ -47,19 +39,13 @@ class SimulatorOptions:
 
 
 class SimulatedApi:
-    """One simulator: a market, a clock, a limit and the faults of the moment.
-
-    Args:
-        options: how it starts.
-        clock: real time, injected.
-        monotonic: for the rate limit.
-    """
+    """One simulator: a market, a clock, a rate limit (by ``monotonic``) and the faults of the moment."""
 
     def __init__(
         self, options: SimulatorOptions, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.market = Market(options.seed, options.coins)
-        self._options, self._clock, self._monotonic = options, clock, monotonic
+        self.options, self._clock, self._monotonic = options, clock, monotonic
         self._rows: Recent[list[Row]] = Recent(3)
         self._orders: Recent[IntArray] = Recent(16)
         self._lists: Recent[bytes] = Recent(4)
@@ -67,9 +53,9 @@ class SimulatedApi:
 
     def reset(self) -> None:
         """Go back to the start: its faults, its clock, empty counts and an empty rate window."""
-        self.order_faults(self._options.order)
-        self.at = self._options.at
-        self.traffic = Traffic(self._options.calls_per_minute, self._monotonic)
+        self.order_faults(self.options.order)
+        self.at = self.options.at
+        self.traffic = Traffic(self.options.calls_per_minute, self._monotonic)
 
     def order_faults(self, order: FaultOrder) -> None:
         """Replace the faults; what failed before may fail again."""
@@ -79,11 +65,6 @@ class SimulatedApi:
     def now(self) -> datetime:
         """The simulated instant."""
         return self.at or self._clock()
-
-    @property
-    def calls_per_minute(self) -> float:
-        """The rate limit."""
-        return self._options.calls_per_minute
 
     def stats(self) -> Row:
         """Calls by path, answers by status, 429s, faults by profile."""
@@ -101,17 +82,20 @@ class SimulatedApi:
         """The order in force, and which coins its profile corrupts at this instant."""
         return {**self.faults.order.model_dump(mode="json"), "corrupted": self._corrupt_kinds(self._snapshot())}
 
-    def markets(self, currency: str, query: MarketsQuery, precision: str | None) -> bytes:
+    def markets(self, query: MarketsQuery) -> bytes:
         """The body of ``/coins/markets``: a bare array.
 
         Raises:
             ApiError: unknown currency or category.
         """
         snapshot = self._snapshot()
-        rate = self._rate(currency, snapshot)
-        slots = self._selected(snapshot, query)
+        rate = self._rate(query.vs_currency, snapshot)
+        if query.category is not None and query.category not in CATEGORIES:
+            raise ApiError(plain_error(404, "category not found"))
+        wanted = (snapshot.at, query.order, query.ids, query.category)
+        slots = self._orders.get(wanted, lambda: select(snapshot, query))
         shift = self.faults.page_shift(query.order.startswith("id_"), query.page)
-        rows = self._all_rows(snapshot, currency, rate, precision)
+        rows = self._all_rows(snapshot, query.vs_currency, rate, query.precision)
         page = complete(snapshot, rows, page_of(slots, query, shift), query, rate)
         for row in page[: max(0, -shift)]:  # a row that a moved window repeats is seen later than the first time
             row["last_updated"] = snapshot.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -135,7 +119,7 @@ class SimulatedApi:
         if slot is None:
             return to_json(listed_answer(snapshot, coin, flags))
         row = self._all_rows(snapshot, "usd", 1.0, None)[slot]
-        return to_json(coin_answer(snapshot, slot, row, flags))
+        return to_json(CoinView(snapshot, slot, row).answer(flags))
 
     def chart_of_days(
         self, coin: str, currency: str, days: str, interval: Step | None, is_pro: bool, precision: str | None
@@ -170,9 +154,9 @@ class SimulatedApi:
     ) -> bytes:
         snapshot = self._snapshot()
         slot, rate = self._slot(snapshot, coin), self._rate(currency, snapshot)
-        if not is_within(start, self.now(), None if is_pro else DEMO_HISTORY_DAYS):
-            raise ApiError(beyond_history(self.now(), DEMO_HISTORY_DAYS))
-        body = no_points() if slot is None else chart(self.market, slot, span, rate, now)
+        if not is_pro and start < now - timedelta(days=DEMO_HISTORY_DAYS + 1):  # a day more, for `days=365`
+            raise ApiError(beyond_history(now, DEMO_HISTORY_DAYS))
+        body = chart(self.market, slot, span, rate, now)
         if precision not in {None, FULL}:  # otherwise charts are not rounded
             body["prices"] = [[stamp, round(price, int(precision or 0))] for stamp, price in body["prices"]]
         return to_json(body)
@@ -190,14 +174,8 @@ class SimulatedApi:
         """The slot of an id; None for one that is listed without a market."""
         slot = snapshot.slot_of.get(coin)
         if slot is None and coin not in snapshot.catalogue.list_only:
-            raise ApiError(not_found("coin"))
+            raise ApiError(plain_error(404, "coin not found"))
         return slot
-
-    def _selected(self, snapshot: Snapshot, query: MarketsQuery) -> IntArray:
-        if query.category is not None and query.category not in CATEGORIES:
-            raise ApiError(not_found("category"))
-        whole = replace(query, page=1, per_page=1, sparkline=False, periods=())
-        return self._orders.get((snapshot.at, whole), lambda: select(snapshot, whole))
 
     def _all_rows(self, snapshot: Snapshot, currency: str, rate: float, precision: str | None) -> list[Row]:
         key = (snapshot.at, currency.lower(), precision)

@@ -112,7 +112,7 @@ def test_a_replay_is_byte_identical(settings: Settings, tmp_path: Path) -> None:
 def test_a_coin_that_does_not_exist_keeps_waiting(
     settings: Settings, simulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from local.simulator.answers import ApiError, not_found
+    from local.simulator.answers import ApiError, plain_error
 
     populate(settings, tmp_path / "list", "--max_details=0")
     gone = sorted(rows(tmp_path / "list"))[5]
@@ -122,7 +122,7 @@ def test_a_coin_that_does_not_exist_keeps_waiting(
 
     def coin(asset_id: str, *args: Any, **kwargs: Any) -> Any:
         if asset_id == gone:
-            raise ApiError(not_found("coin"))
+            raise ApiError(plain_error(404, "coin not found"))
         return answer(asset_id, *args, **kwargs)
 
     monkeypatch.setattr(simulator.api, "coin", coin)

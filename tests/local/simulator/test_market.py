@@ -75,8 +75,8 @@ def test_changes_follow_from_the_prices_of_the_past():
 def test_records_bound_every_price(days):
     snapshot = Market(7, 2_000).snapshot(NOON + timedelta(days=days))
     coins, known = snapshot.catalogue, priced(snapshot)
-    assert (coins.all_time_high[known] > snapshot.high[known]).all()
-    assert (coins.all_time_low[known] < snapshot.low[known]).all()
+    assert (coins.records["ath"][0][known] > snapshot.high[known]).all()
+    assert (coins.records["atl"][0][known] < snapshot.low[known]).all()
     assert ((snapshot.low <= snapshot.price) & (snapshot.price <= snapshot.high))[known].all()
 
 

@@ -10,7 +10,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from coinbeam.settings import ROOT
-from local.simulator.markets import MARKET_FIELDS
 
 CAPTURES = ROOT.parent / "shared" / "captures"
 MARKETS = "/api/v3/coins/markets"
@@ -36,15 +35,15 @@ def test_rows_have_the_26_fields_in_the_order_of_the_real_ones(client):
         pytest.skip("real captures are not here: ../shared/captures")
     plain = [json.loads(path.read_text()) for path in captured_pages()]
     real = {tuple(row) for page in plain for row in page if len(row) == 26}
-    assert real == {MARKET_FIELDS}
-    assert {tuple(row) for row in ask(client)} == {MARKET_FIELDS}
+    assert len(real) == 1
+    assert {tuple(row) for row in ask(client)} == real
 
 
 def test_types_of_fields_occur_in_the_real_pages_too(rows):
     if not CAPTURES.is_dir():
         pytest.skip("real captures are not here: ../shared/captures")
     pages = [json.loads(path.read_text()) for path in captured_pages()]
-    for field in MARKET_FIELDS:
+    for field in next(row for page in pages for row in page if len(row) == 26):
         real = {type(row[field]) for page in pages for row in page} - {type(None)}
         ours = {type(row[field]) for row in rows.values()} - {type(None)}
         numbers = {int, float}
