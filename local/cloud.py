@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
@@ -38,12 +38,7 @@ class LocalCloudError(TerminalError):
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One line of ``status``.
-
-    Attributes:
-        service: the service.
-        condition: ``up``, ``down``, or ``no answer`` when it runs and is busy or hangs.
-    """
+    """One line of ``status``: the condition is ``up``, ``down``, or ``no answer`` of one that is busy or hangs."""
 
     service: Service
     condition: str
@@ -78,16 +73,7 @@ def down(settings: Settings, say: Say) -> None:
 
 
 def reset(settings: Settings, say: Say, confirm: Callable[[str], bool]) -> bool:
-    """Stop the services and delete their data.
-
-    Args:
-        settings: whose local cloud.
-        say: takes progress.
-        confirm: is asked before anything happens; False keeps everything.
-
-    Returns:
-        Whether the data were deleted.
-    """
+    """Stop the services and delete their data, if ``confirm`` says yes before anything happens; whether it did."""
     folders = [folder for folder in data_dirs(settings) if folder.exists()]
     question = "This deletes " + (" and ".join(map(str, folders)) or "nothing: there are no data") + "."
     if not confirm(question):
@@ -165,9 +151,8 @@ def _start_supervisor(settings: Settings, env: dict[str, str]) -> subprocess.Pop
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    record_start(
-        settings, psutil.Process(supervisor.pid)
-    )  # from the first moment, so that it can be stopped while it still starts
+    # from the first moment, so that it can be stopped while it still starts
+    record_start(settings, psutil.Process(supervisor.pid))
     return supervisor
 
 
@@ -177,23 +162,21 @@ def _wait_until_healthy(settings: Settings, is_supervised: Callable[[], object])
     waiting = list(services(settings))
     while waiting:
         if not is_supervised():
-            raise LocalCloudError(
-                failure_report(settings) or f"The supervisor ended. {_last_lines(settings, 'supervisor')}"
-            )
+            ended = f"The supervisor ended. {_last_lines(settings, 'supervisor')}"
+            raise LocalCloudError(failure_report(settings) or ended)
         if time.monotonic() > deadline:
-            raise LocalCloudError(*_timeout_message(settings, waiting))
+            raise _late(settings, waiting)
         waiting = [service for service in waiting if not service.is_healthy()]
         time.sleep(_POLL_SECONDS if waiting else 0)
 
 
-def _timeout_message(settings: Settings, waiting: Iterable[Service]) -> tuple[str, str]:
-    seconds = settings.local.start_timeout_seconds
+def _late(settings: Settings, waiting: Iterable[Service]) -> LocalCloudError:
     silent = " ".join(
         f"{service.name} does not answer {service.health_url}. {_last_lines(settings, service.name)}"
         for service in waiting
     )
-    return (
-        f"After {seconds:g} s {silent}",
+    return LocalCloudError(
+        f"After {settings.local.start_timeout_seconds:g} s {silent}",
         "Raise COINBEAM_LOCAL__START_TIMEOUT_SECONDS if the machine is only slow, else run `coinbeam local down`, "
         "then `up`.",
     )
@@ -218,11 +201,7 @@ def _create(url: str, body: Mapping[str, object]) -> None:
 
 
 def _stop(settings: Settings) -> bool:
-    """End the recorded processes and forget them.
-
-    Returns:
-        Whether anything was running.
-    """
+    """End the recorded processes and forget them; whether anything was running."""
     was_running = _end_processes(settings)
     state_file(settings).unlink(missing_ok=True)
     return was_running
@@ -233,33 +212,24 @@ def _end_processes(settings: Settings) -> bool:
     if last is None:
         return False
     supervisor = last.supervisor.find()
-    children = {process.pid: process for process in (*last.orphans(), *_descendants(supervisor))}
+    children = {process.pid: process for process in last.orphans()}
     if supervisor:
-        with _gone_is_fine():
+        with suppress(psutil.NoSuchProcess):
+            children |= {process.pid: process for process in supervisor.children(recursive=True)}
             supervisor.terminate()
         _wait_for_end([supervisor], STOP_TIMEOUT_SECONDS)
     _end([process for process in (supervisor, *children.values()) if process])
     return bool(supervisor or children)
 
 
-def _descendants(process: psutil.Process | None) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True) if process else []
-    except psutil.NoSuchProcess:
-        return []
-
-
 def _end(processes: list[psutil.Process]) -> None:
     """Terminate what is left, then kill what ignores it."""
     alive = [process for process in processes if state.is_alive(process)]
-    for process in alive:
-        with _gone_is_fine():
-            process.terminate()
-    alive = _wait_for_end(alive, _LAST_WAIT_SECONDS)
-    for process in alive:
-        with _gone_is_fine():
-            process.kill()
-    _wait_for_end(alive, _LAST_WAIT_SECONDS)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        alive = _wait_for_end(alive, _LAST_WAIT_SECONDS)
 
 
 def _wait_for_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
@@ -270,14 +240,6 @@ def _wait_for_end(processes: list[psutil.Process], seconds: float) -> list[psuti
         time.sleep(_POLL_SECONDS)
         alive = [process for process in alive if state.is_alive(process)]
     return alive
-
-
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        return
 
 
 def _last_lines(settings: Settings, name: str) -> str:

@@ -1,13 +1,12 @@
 """The record that the local cloud keeps of itself on disk: its processes, their ports, and why one failed."""
 
-import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
+from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class CloudState:
-    """The record of one run of the supervisor.
-
-    Attributes:
-        supervisor: the process that owns the services.
-        ports: setting name below ``local.ports`` to port.
-        children: all processes below the supervisor.
-        failure: set when a service ended by itself.
-    """
+    """The record of one run of the supervisor: ports by setting name, all processes below it, and why it failed."""
 
     supervisor: ProcessRecord
     ports: dict[str, int]
     children: tuple[ProcessRecord, ...] = ()
-    failure: Failure | None = field(default=None)
+    failure: Failure | None = None
 
     @property
     def is_running(self) -> bool:
@@ -78,6 +70,9 @@ class CloudState:
         return replace(self, children=tuple(_records(processes)))
 
 
+_RECORD = TypeAdapter(CloudState)
+
+
 def _records(processes: Iterable[psutil.Process]) -> Iterable[ProcessRecord]:
     for process in processes:
         try:
@@ -89,19 +84,13 @@ def _records(processes: Iterable[psutil.Process]) -> Iterable[ProcessRecord]:
 def read(path: Path) -> CloudState | None:
     """The recorded state, or None when there is none or it cannot be read."""
     try:
-        raw: dict[str, Any] = json.loads(path.read_text())
-        return CloudState(
-            supervisor=ProcessRecord(**raw["supervisor"]),
-            ports=raw["ports"],
-            children=tuple(ProcessRecord(**child) for child in raw["children"]),
-            failure=Failure(**raw["failure"]) if raw["failure"] else None,
-        )
-    except (OSError, ValueError, TypeError, KeyError):
+        return _RECORD.validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
 
 
 def write(path: Path, state: CloudState) -> None:
     """Replace the record in one step, so that a reader never sees half of it."""
     draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(asdict(state)))
+    draft.write_bytes(_RECORD.dump_json(state))
     draft.replace(path)

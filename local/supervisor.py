@@ -68,9 +68,8 @@ class ServiceLogs:
         self._ending = self._ending or bool(stopped or _ENDED_BY_US.search(line))
         if not self._ending:
             self._record = self._record.with_children(psutil.Process().children(recursive=True))
-        with suppress(
-            FileNotFoundError
-        ):  # somebody deleted the folder; that must not keep the services from being stopped
+        # somebody may have deleted the folder, which must not keep the services from being stopped
+        with suppress(FileNotFoundError):
             state.write(self._path, self._record)
 
 

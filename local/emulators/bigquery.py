@@ -161,9 +161,7 @@ async def _commit(script: ScriptInterpreter) -> None:
         script._active_txn = None
         try:
             script._ctx.engine.execute("COMMIT")
-        except (
-            duckdb.TransactionException
-        ):  # DuckDB has given the transaction up after an error; it must still be told to end
+        except duckdb.TransactionException:  # DuckDB gave the transaction up after an error; it must be told to end
             script._ctx.engine.execute("ROLLBACK")
 
 

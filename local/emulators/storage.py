@@ -24,9 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, required=True, help="HTTP port")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the objects")
     args = parser.parse_args(argv)
-    from gcp_storage_emulator.server import (
-        create_server,
-    )  # here, since the supervisor imports this module for the layout alone
+    # here, since the supervisor imports this module for the layout alone
+    from gcp_storage_emulator.server import create_server
 
     logging.getLogger().setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, _interrupt)

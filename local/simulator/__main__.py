@@ -11,11 +11,10 @@ import uvicorn
 from coinbeam.clock import parse_instant
 from coinbeam.errors import CoinbeamError, SettingsError
 from coinbeam.settings import LocalSettings, load_settings
+from local.environment import HOST
 from local.simulator.app import create_app
 from local.simulator.faults import FaultOrder, Profile
 from local.simulator.service import SimulatedApi, SimulatorOptions
-
-HOST = "127.0.0.1"
 
 _BACKLOG = 128
 """Calls that may wait while the market is built: a reader of the announcement can connect."""
@@ -42,34 +41,15 @@ def _parser(local: LocalSettings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.simulator", description="A CoinGecko that runs on this machine."
     )
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=local.ports.simulator,
-        help="loopback port; 0 takes a free one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=local.simulator.seed,
-        help="the same seed gives the same market (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--coins", type=int, default=local.simulator.coins, help="coins in the market (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--faults", default=local.simulator.faults, help=f"one of {', '.join(Profile)} (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--retry-after", type=int, default=1, help="seconds that the profile throttle asks for (default: %(default)s)"
-    )
-    parser.add_argument("--at", type=_instant, default=None, help="stop the clock at this ISO 8601 instant")
-    parser.add_argument(
-        "--calls-per-minute",
-        type=float,
-        default=local.simulator.calls_per_minute,
-        help="more calls answer 429 (default: %(default)s)",
-    )
+    add, start = parser.add_argument, local.simulator
+    port, limit = local.ports.simulator, start.calls_per_minute
+    add("--port", type=int, default=port, help="loopback port; 0 takes a free one (default: %(default)s)")
+    add("--seed", type=int, default=start.seed, help="the same seed gives the same market (default: %(default)s)")
+    add("--coins", type=int, default=start.coins, help="coins in the market (default: %(default)s)")
+    add("--faults", default=start.faults, help=f"one of {', '.join(Profile)} (default: %(default)s)")
+    add("--retry-after", type=int, default=1, help="seconds that the profile throttle asks for (default: %(default)s)")
+    add("--at", type=_instant, default=None, help="stop the clock at this ISO 8601 instant")
+    add("--calls-per-minute", type=float, default=limit, help="more calls answer 429 (default: %(default)s)")
     return parser
 
 
@@ -82,14 +62,11 @@ def _instant(text: str) -> datetime:
 
 def _options(arguments: argparse.Namespace) -> SimulatorOptions:
     if arguments.faults not in list(Profile):
-        raise SettingsError(
-            f"--faults is {arguments.faults!r}, which is no fault profile.", f"Take one of {', '.join(Profile)}."
-        )
+        found = f"--faults is {arguments.faults!r}, which is no fault profile."
+        raise SettingsError(found, f"Take one of {', '.join(Profile)}.")
     if arguments.coins < 1 or arguments.calls_per_minute <= 0:
-        raise SettingsError(
-            f"--coins is {arguments.coins}, --calls-per-minute {arguments.calls_per_minute}.",
-            "Both must be above zero.",
-        )
+        found = f"--coins is {arguments.coins}, --calls-per-minute {arguments.calls_per_minute}."
+        raise SettingsError(found, "Both must be above zero.")
     order = FaultOrder(profile=Profile(arguments.faults), retry_after=arguments.retry_after)
     return SimulatorOptions(arguments.seed, arguments.coins, order, arguments.at, arguments.calls_per_minute)
 
@@ -114,11 +91,8 @@ def _listen(port: int) -> socket.socket:
 
 def _serve(listener: socket.socket, options: SimulatorOptions) -> None:
     config = uvicorn.Config(create_app(SimulatedApi(options)), log_level="warning", access_log=False, lifespan="off")
-    print(
-        f"CoinGecko simulator: http://{HOST}:{listener.getsockname()[1]}/api/v3 seed={options.seed} "
-        f"coins={options.coins}",
-        flush=True,
-    )
+    address = f"http://{HOST}:{listener.getsockname()[1]}/api/v3"
+    print(f"CoinGecko simulator: {address} seed={options.seed} coins={options.coins}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -21,6 +21,7 @@ from local.simulator.service import SimulatedApi
 from local.simulator.tickers import ticker_rows
 
 ProKey = Annotated[str | None, Header(alias="x-cg-pro-api-key")]
+Interval = Literal["5m", "hourly", "daily"] | None
 Seconds = Annotated[int, Query(ge=0, le=4_102_444_800)]
 
 _MONTHLY_CREDIT = 500_000
@@ -44,9 +45,9 @@ class ClockOrder(BaseModel):
 def create_app(api: SimulatedApi) -> FastAPI:
     """The application of one simulator."""
     app = FastAPI(title="CoinGecko simulator", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(_coins(api), prefix=BASE_PATH)
-    app.include_router(_others(api))
-    app.include_router(_control(api))
+    _serve_coins(app, api)
+    _serve_others(app, api)
+    _serve_control(app, api)
     app.add_middleware(Gate, api=api)
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(RequestValidationError, _explain)
@@ -57,34 +58,32 @@ def _body(content: bytes) -> Response:
     return respond(Answer(200, content))
 
 
-def _coins(api: SimulatedApi) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/coins/list")
+def _serve_coins(app: FastAPI, api: SimulatedApi) -> None:
+    @app.get(f"{BASE_PATH}/coins/list")
     async def coins_list(include_platform: bool = False, status: Literal["active", "inactive"] = "active") -> Response:
         return _body(api.coin_list(include_platform, status))
 
-    @router.get("/coins/markets")
+    @app.get(f"{BASE_PATH}/coins/markets")
     async def markets(query: Annotated[MarketsQuery, Query()]) -> Response:
         return _body(api.markets(query))
 
-    @router.get("/coins/{coin}")
+    @app.get(f"{BASE_PATH}/coins/{{coin}}")
     async def coin(coin: str, flags: Annotated[DetailFlags, Query()]) -> Response:
         return _body(api.coin(coin, flags))
 
-    @router.get("/coins/{coin}/market_chart")
+    @app.get(f"{BASE_PATH}/coins/{{coin}}/market_chart")
     async def market_chart(
         coin: str,
         vs_currency: str,
         days: str,
-        interval: _Interval = None,
+        interval: Interval = None,
         precision: Precision = None,
         key: ProKey = None,
     ) -> Response:
         step: Step | None = "5-minutely" if interval == "5m" else interval
         return _body(api.chart_of_days(coin, vs_currency, days, step, key is not None, precision))
 
-    @router.get("/coins/{coin}/market_chart/range")
+    @app.get(f"{BASE_PATH}/coins/{{coin}}/market_chart/range")
     async def market_chart_range(
         coin: str,
         vs_currency: str,
@@ -96,20 +95,13 @@ def _coins(api: SimulatedApi) -> APIRouter:
         span = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
         return _body(api.chart_of_range(coin, vs_currency, *span, key is not None, precision))
 
-    return router
 
-
-_Interval = Literal["5m", "hourly", "daily"] | None
-
-
-def _others(api: SimulatedApi) -> APIRouter:
-    router = APIRouter()
-
-    @router.get(f"{BASE_PATH}/ping")
+def _serve_others(app: FastAPI, api: SimulatedApi) -> None:
+    @app.get(f"{BASE_PATH}/ping")
     async def ping() -> Response:
         return _body(to_json({"gecko_says": "(V3) To the Moon!"}))
 
-    @router.get(f"{BASE_PATH}/key")
+    @app.get(f"{BASE_PATH}/key")
     async def key(key: ProKey = None) -> Response:
         if key is None or not key.startswith("CG-"):
             raise ApiError(KEY_MISSING)
@@ -123,51 +115,45 @@ def _others(api: SimulatedApi) -> APIRouter:
         }
         return _body(to_json(usage))
 
-    @router.get("/fng/")
-    @router.get("/fng", include_in_schema=False)
+    @app.get("/fng/")
+    @app.get("/fng", include_in_schema=False)
     async def fear_and_greed(limit: Annotated[int, Query(ge=0)] = 1) -> Response:
         return _body(to_json(index_answer(api.market.catalogue.seed, api.now(), limit)))
 
-    @router.get(TICKERS_PATH)
+    @app.get(TICKERS_PATH)
     async def tickers(quotes: str = "USD") -> Response:
         if quotes != "USD":
             raise ApiError(plain_error(400, "invalid quotes"))
         return _body(to_json(ticker_rows(api.market.snapshot(api.now()))))
 
-    @router.get("/healthz")
+    @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    return router
 
-
-def _control(api: SimulatedApi) -> APIRouter:
-    router = APIRouter(prefix="/_control")
-
-    @router.get("/stats")
+def _serve_control(app: FastAPI, api: SimulatedApi) -> None:
+    @app.get("/_control/stats")
     async def stats() -> dict[str, Any]:
         return api.stats()
 
-    @router.get("/faults")
+    @app.get("/_control/faults")
     async def faults() -> dict[str, Any]:
         return api.fault_report()
 
-    @router.post("/faults")
+    @app.post("/_control/faults")
     async def order_faults(order: FaultOrder) -> dict[str, Any]:
         api.order_faults(order)
         return api.fault_report()
 
-    @router.post("/clock")
+    @app.post("/_control/clock")
     async def set_clock(order: ClockOrder) -> dict[str, str]:
         api.at = order.at
         return {"now": api.now().isoformat()}
 
-    @router.post("/reset")
+    @app.post("/_control/reset")
     async def reset() -> dict[str, Any]:
         api.reset()
         return api.stats()
-
-    return router
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

@@ -195,9 +195,11 @@ def build_catalogue(seed: int, coins: int) -> Catalogue:
     triples = [*heads, *_invented(seed, len(heads), coins)][:coins]
     ids, symbols, names = (list(part) for part in zip(*triples, strict=True))
     traits = _seeded_traits(seed, np.arange(coins, dtype=np.int64), fixed_slots=len(heads))
-    _set_known(traits, KNOWN_COINS[:coins])
-    for slot, quirk in quirks.items():
-        _set_quirk(traits, slot, quirk)
+    bodies = dict(enumerate(map(_known_body, KNOWN_COINS[:coins])))
+    bodies |= {slot: _odd_body(slot, quirk) for slot, quirk in quirks.items()}
+    for slot, body in bodies.items():
+        for trait, value in body.items():
+            traits[trait][slot] = value
     return Catalogue(seed, ids, symbols, names, traits, quirks)
 
 
@@ -248,30 +250,26 @@ def _seeded_traits(seed: int, slots: IntArray, fixed_slots: int) -> Traits:
     return {**numbers, **flags, **changes, "whole_supply": whole, "stable": stable}
 
 
-def _set_known(traits: Traits, known: Iterable[KnownCoin]) -> None:
-    for slot, coin in enumerate(known):
-        values = {
-            "base_price": coin.price,
-            "circulating": coin.circulating,
-            "total": coin.maximum or coin.circulating,
-            "maximum": coin.maximum or np.nan,
-            "sigma": 0.00002 if coin.stable else 0.0015,
-            "beta": 0.0 if coin.stable else 1.0,
-            "turnover": 0.05,
-            "roi_times": 40.3 if coin.id == "ethereum" else np.nan,
-            "whole_supply": float(coin.circulating).is_integer(),
-            "stable": coin.stable,
-            "own_chain": not coin.stable,
-            "spark_points": SPARKLINE_POINTS,
-        }
-        for trait, value in values.items():
-            traits[trait][slot] = value
+def _known_body(coin: KnownCoin) -> dict[str, float]:
+    return {
+        "base_price": coin.price,
+        "circulating": coin.circulating,
+        "total": coin.maximum or coin.circulating,
+        "maximum": coin.maximum or np.nan,
+        "sigma": 0.00002 if coin.stable else 0.0015,
+        "beta": 0.0 if coin.stable else 1.0,
+        "turnover": 0.05,
+        "roi_times": 40.3 if coin.id == "ethereum" else np.nan,
+        "whole_supply": float(coin.circulating).is_integer(),
+        "stable": coin.stable,
+        "own_chain": not coin.stable,
+        "spark_points": SPARKLINE_POINTS,
+    }
 
 
-def _set_quirk(traits: Traits, slot: int, quirk: Quirk) -> None:
-    """Give a quirk's slot an unremarkable body, so that its one oddity stands alone."""
+def _odd_body(slot: int, quirk: Quirk) -> dict[str, float]:
+    """An unremarkable coin, so that the one oddity of a quirk stands alone."""
     supply = float(10_000_000 + 12_345 * slot)
     plain = {"base_price": 0.5 + slot / 100, "circulating": supply, "total": supply, "sigma": 0.002, "beta": 1.0}
     absent = {"maximum": np.nan, "roi_times": np.nan, "spark_points": SPARKLINE_POINTS, "stable": False}
-    for trait, value in {**plain, **absent, **quirk.traits}.items():
-        traits[trait][slot] = value
+    return {**plain, **absent, **quirk.traits}

@@ -23,12 +23,7 @@ def respond(answer: Answer) -> Response:
 
 
 class Gate:
-    """ASGI middleware around the API; control paths and health pass freely.
-
-    Args:
-        app: the application behind it.
-        api: whose traffic and faults apply.
-    """
+    """ASGI middleware around the API with its traffic and faults; control paths and health pass freely."""
 
     def __init__(self, app: ASGIApp, api: SimulatedApi) -> None:
         self._app, self._api = app, api
@@ -38,10 +33,8 @@ class Gate:
         path = _api_path(scope)
         if path is None:
             await self._app(scope, receive, send)
-        else:
-            await self._guarded(path, scope, receive, self._counting(send))
-
-    async def _guarded(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+            return
+        send = self._counting(send)
         refusal = self._api.traffic.admit(_COIN.sub("/coins/{id}", path))
         query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
         fault = refusal or self._api.faults.fault_for(path, query)
@@ -70,12 +63,7 @@ def _api_path(scope: Scope) -> str | None:
 
 
 class _Spoiler:
-    """Passes an answer on, but truncated or in two parts with a pause. Answers here come in one body message.
-
-    Args:
-        send: where it goes.
-        fault: what happens to the body.
-    """
+    """Passes an answer on, but truncated or in two parts with a pause. Answers here come in one body message."""
 
     def __init__(self, send: Send, fault: Truncation | Delay) -> None:
         self._send, self._fault = send, fault

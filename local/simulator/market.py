@@ -16,11 +16,9 @@ import numpy as np
 from local.simulator.catalogue import MARKET_SIGMA, PERIODS_HOURS, SPARKLINE_POINTS, Catalogue, build_catalogue
 from local.simulator.noise import FloatArray, IntArray, hashes, normals, uniforms
 
-_DAYS = {"7d": 7, "14d": 14, "30d": 30, "60d": 60, "200d": 200, "1y": 365}
-CHANGE_PERIODS: dict[str, int] = {"1h": 1, "24h": 24, **{name: 24 * days for name, days in _DAYS.items()}}
+CHANGE_PERIODS = {"1h": 1, "24h": 24, "7d": 168, "14d": 336, "30d": 720, "60d": 1440, "200d": 4800, "1y": 8760}
 """Period name to hours."""
 
-_HOUR_SECONDS = 3600
 _FACTOR_SLOT = np.array([2**40], dtype=np.int64)
 _Value = TypeVar("_Value")
 
@@ -32,7 +30,7 @@ def bucket_start(moment: datetime) -> datetime:
 
 def epoch_hours(moment: datetime) -> float:
     """Hours since 1970-01-01, with a fraction."""
-    return moment.timestamp() / _HOUR_SECONDS
+    return moment.timestamp() / 3600
 
 
 @dataclass(frozen=True)
@@ -95,18 +93,13 @@ class Snapshot:
         return [f"{text}Z" for text in np.datetime_as_string(stamps).tolist()]
 
     def order(self, by: str) -> IntArray:
-        """Slots in the order of a ``/coins/markets`` query; nulls come last in both directions.
-
-        Args:
-            by: one of ``market_cap``, ``volume``, ``id`` with ``_asc`` or ``_desc``.
-        """
+        """Slots in the order of a ``/coins/markets`` query, as ``volume_asc``; nulls come last in both directions."""
         field, _, direction = by.rpartition("_")
         if field == "id":
             slots = np.argsort(np.array(self.identity[0]), kind="stable")
             return slots[::-1] if direction == "desc" else slots
         values = self.market_cap if field == "market_cap" else self.volume
-        signed = values if direction == "asc" else -values
-        return np.argsort(signed, kind="stable")
+        return np.argsort(values if direction == "asc" else -values, kind="stable")
 
     def change_percentage(self, period: str) -> FloatArray:
         """Price change over a period of ``CHANGE_PERIODS``, in percent."""
@@ -121,12 +114,7 @@ class Snapshot:
 
 
 class Market:
-    """The market of one seed: snapshots, cached by bucket, and price histories of single coins.
-
-    Args:
-        seed: the same seed gives the same market.
-        coins: number of coins that ``/coins/markets`` serves.
-    """
+    """The market of one seed and number of coins: snapshots, cached by bucket, and price histories of single coins."""
 
     def __init__(self, seed: int, coins: int) -> None:
         self.catalogue = build_catalogue(seed, coins)

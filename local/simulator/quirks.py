@@ -1,5 +1,4 @@
-"""The coins that break naive loaders: one per quirk that was found in real answers, each with an id that tests can
-name.
+"""The coins that break naive loaders: one per quirk found in real answers, each with an id that tests can name.
 
 Source of every quirk: bodies captured from the real API (``/coins/markets``, ``/coins/list``, ``/coins/{id}``).
 """
@@ -10,15 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Quirk:
-    """One odd coin.
-
-    Attributes:
-        id: its CoinGecko id.
-        symbol: its symbol.
-        name: its name, odd characters included.
-        traits: columns of the catalogue that differ from what the seed would give.
-        fixed: fields of the ``/coins/markets`` row that have exactly this value.
-    """
+    """One odd coin: ``traits`` of the catalogue that differ from the seed's, ``fixed`` fields of its market row."""
 
     id: str
     symbol: str
@@ -72,6 +63,4 @@ NULL_EXPLORERS = "null-explorers"
 """List-only coin whose ``links.blockchain_site`` holds nulls and whose description has CR LF."""
 
 RENAMED_IDS: tuple[str, ...] = ("matic-network", "old-name")
-"""Ids that were renamed: ``/coins/{id}`` answers 200 with an empty ``current_price`` object, ``/coins/markets`` knows
-nothing of them.
-"""
+"""Renamed: ``/coins/{id}`` answers 200 with an empty ``current_price``, ``/coins/markets`` knows nothing of them."""

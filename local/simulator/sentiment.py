@@ -1,6 +1,6 @@
 """The Fear & Greed index of alternative.me: one value a day, everything as strings."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 
@@ -10,30 +10,25 @@ from local.simulator.rendering import Row
 
 
 def index_answer(seed: int, now: datetime, limit: int) -> Row:
-    """The body of ``/fng/``: newest first, ``time_until_update`` on the newest only.
-
-    Args:
-        seed: seed of the market.
-        now: the present instant, aware.
-        limit: number of values; 0 for all.
-    """
+    """The body of ``/fng/``: newest first, ``time_until_update`` on the newest only; a limit of 0 gives all."""
     today = now.astimezone(UTC).date()
     published = [today - timedelta(days=back) for back in range((today - FIRST_DAY).days + 1)]
     days = [day for day in published if day not in NEVER_PUBLISHED][: limit or None]
-    entries = [_entry(day, value) for day, value in zip(days, _values(seed, days), strict=True)]
+    entries = [
+        {
+            "value": str(value),
+            "value_classification": classification(value),
+            "timestamp": str(int(_midnight(day).timestamp())),
+        }
+        for day, value in zip(days, _values(seed, days), strict=True)
+    ]
     if entries:
-        midnight = datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=1)
-        entries[0]["time_until_update"] = str(int((midnight - now).total_seconds()))
+        entries[0]["time_until_update"] = str(int((_midnight(today) + timedelta(days=1) - now).total_seconds()))
     return {"name": "Fear and Greed Index", "data": entries, "metadata": {"error": None}}
 
 
-def _entry(day: date, value: int) -> Row:
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return {
-        "value": str(value),
-        "value_classification": classification(value),
-        "timestamp": str(int(midnight.timestamp())),
-    }
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def _values(seed: int, days: list[date]) -> list[int]:
