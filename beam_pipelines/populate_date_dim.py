@@ -14,9 +14,7 @@ In ``--output``: ``date_dim.csv`` and ``report_populate_date_dim.json``.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import apache_beam as beam
 
@@ -55,24 +53,11 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     return launch.run(Given([dates]), beam.Map(write_dates, contract, csv_uri), {"job": JOB.name})
 
 
-@dataclass(frozen=True)
-class DateReport:
-    """What the batch file holds: rows, and the first and last date, ISO 8601."""
-
-    rows: int
-    from_date: str
-    to_date: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON has it."""
-        return vars(self)
-
-
-def write_dates(dates: tuple[date, date], contract: Contract, csv_uri: str) -> DateReport:
-    """Write the batch file of a range and report what is in it."""
+def write_dates(dates: tuple[date, date], contract: Contract, csv_uri: str) -> Report:
+    """Write the batch file of a range; report its rows, and its first and last date, ISO 8601."""
     table = date_table(*dates, contract)
     write_atomically(csv_uri, csv_header(contract.file_columns) + csv_block(table))
-    return DateReport(table.num_rows, *(day.isoformat() for day in dates))
+    return {"rows": table.num_rows, "from_date": dates[0].isoformat(), "to_date": dates[1].isoformat()}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Listed assets and their details as the batch file of ``crypto_asset_dim``, with a report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from beam_pipelines.assets.bodies import is_list
 from beam_pipelines.assets.details import AssetDetails, read_details
 from beam_pipelines.assets.listing import ListedAsset, Listing
-from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder, assemble
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
@@ -20,32 +20,7 @@ ACTIVE = "active"
 """Status of every listed asset: the list is asked for active coins. The publish infers the other states."""
 
 
-@dataclass(frozen=True)
-class AssetReport(BatchReport):
-    """What became of the list and the details.
-
-    Attributes:
-        rows_read: elements of the list.
-        assets_listed: accepted assets: rows of the batch file.
-        rows_rejected: refused elements.
-        pages_rejected: refused lists.
-        details_fetched: details merged into a listed asset.
-        details_failed: details that could not be read, or whose asset is not listed.
-        details_waiting: listed assets that never had details.
-        rejects_by_reason: rejected records by reason.
-    """
-
-    rows_read: int
-    assets_listed: int
-    rows_rejected: int
-    pages_rejected: int
-    details_fetched: int
-    details_failed: int
-    details_waiting: int
-    rejects_by_reason: dict[str, int]
-
-
-class AssetTable(TableBuilder[str, AssetReport]):
+class AssetTable(TableBuilder[str]):
     """Builds the batch file of the asset dimension: one row for each listed asset, sorted by id.
 
     The bodies of a batch are lists and details, in any order; their shape says which.
@@ -59,8 +34,10 @@ class AssetTable(TableBuilder[str, AssetReport]):
         super().__init__(contract, {"status", *_LISTED, *_DETAILED})
         self._had_details = frozenset(asset_id for asset_id, details_at in known.items() if details_at)
 
-    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> AssetReport:
-        """Write one batch."""
+    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
+        """Write one batch. ``details_failed`` could not be read, or their asset is not listed; an asset of
+        ``details_waiting`` never had any.
+        """
         rejects = RejectMaker(given.batch, self.contract)
         listing, details, faults, answers = Listing(rejects), dict[str, AssetDetails](), list[Reject](), 0
         for landed in map(read, given.bodies):
@@ -81,13 +58,13 @@ class AssetTable(TableBuilder[str, AssetReport]):
         filled |= {name: [getattr(listing.assets[asset], name) for asset in assets] for name in _LISTED}
         filled |= {name: [getattr(merged.get(asset), name, None) for asset in assets] for name in _DETAILED}
         sink.rows(assemble(arrow_schema(self.contract.file_columns), filled, given.batch))
-        return AssetReport(
-            rows_read=listing.rows_read,
-            assets_listed=len(listing.assets),
-            rows_rejected=sum(reject.level == "row" for reject in listing.rejects),
-            pages_rejected=sum(reject.level == "page" for reject in listing.rejects),
-            details_fetched=len(merged),
-            details_failed=answers + given.missing - len(merged),
-            details_waiting=len(listing.assets.keys() - self._had_details - merged.keys()),
-            rejects_by_reason=sink.rejects_by_reason,
-        )
+        return {
+            "rows_read": listing.rows_read,
+            "assets_listed": len(assets),
+            "rows_rejected": sum(reject.level == "row" for reject in listing.rejects),
+            "pages_rejected": sum(reject.level == "page" for reject in listing.rejects),
+            "details_fetched": len(merged),
+            "details_failed": answers + given.missing - len(merged),
+            "details_waiting": len(listing.assets.keys() - self._had_details - merged.keys()),
+            "rejects_by_reason": sink.rejects_by_reason,
+        }

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic
 
 import pyarrow as pa
 
@@ -19,6 +19,7 @@ from coinbeam.errors import ContractError
 from coinbeam.landing.layout import LandedBody
 
 ReadBody = Callable[[str], LandedBody]
+Report = dict[str, Any]
 
 _BLOCK_ROWS = 4_096  # bounds the memory of the text form of a batch
 
@@ -63,32 +64,27 @@ class BatchSink:
         rejects: takes the rejects, one line of JSON each.
 
     Attributes:
-        rows_valid: rows of the batch file.
-        rows_rejected: records refused.
-        rows_lost: records refused, plus the rows that refused bodies were asked for.
-        pages_rejected: bodies refused.
+        counts: ``rows_valid``, the rows of the batch file; ``rows_rejected`` and ``pages_rejected``, the records and
+            bodies refused; ``rows_lost``, the records refused, plus the rows that refused bodies were asked for.
     """
 
     def __init__(self, contract: Contract, csv: BinaryIO, rejects: BinaryIO) -> None:
         self._csv, self._rejects = csv, rejects
-        self._reasons: Counter[str] = Counter()
-        self.rows_valid = self.rows_rejected = self.rows_lost = self.pages_rejected = 0
+        self.counts, self._reasons = Counter[str](), Counter[str]()
         csv.write(csv_header(contract.file_columns))
 
     def rows(self, table: pa.Table) -> None:
         """Write rows, which are in the columns and types of the contract."""
         for start in range(0, table.num_rows, _BLOCK_ROWS):
             self._csv.write(csv_block(table.slice(start, _BLOCK_ROWS)))
-        self.rows_valid += table.num_rows
+        self.counts["rows_valid"] += table.num_rows
 
     def refuse(self, rejects: Iterable[Reject]) -> None:
         """Write rejects."""
         for reject in rejects:
             self._rejects.write(reject.to_line())
             self._reasons[reject.reason] += 1
-            self.rows_rejected += reject.level == "row"
-            self.pages_rejected += reject.level == "page"
-            self.rows_lost += reject.estimated_rows
+            self.counts.update({f"{reject.level}s_rejected": 1, "rows_lost": reject.estimated_rows})
 
     @property
     def rejects_by_reason(self) -> dict[str, int]:
@@ -96,20 +92,7 @@ class BatchSink:
         return dict(sorted(self._reasons.items()))
 
 
-class BatchReport:
-    """What became of the bodies of a batch: the fields of a dataclass. Its whole numbers are counted by the runner."""
-
-    rejects_by_reason: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return dict(vars(self))
-
-
-Report = TypeVar("Report", bound=BatchReport)
-
-
-class TableBuilder(ABC, Generic[Body, Report]):
+class TableBuilder(ABC, Generic[Body]):
     """Makes the rows of one table; it travels to the workers.
 
     Args:
@@ -127,7 +110,9 @@ class TableBuilder(ABC, Generic[Body, Report]):
 
     @abstractmethod
     def build(self, given: BatchInput[Body], read: ReadBody, sink: BatchSink) -> Report:
-        """Write one batch: the same bodies give the same bytes."""
+        """Write one batch, the same bodies as the same bytes, and report what became of them, ``rejects_by_reason``
+        included. Its whole numbers are counted by the runner.
+        """
 
 
 def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:

@@ -9,30 +9,28 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import no_annotations
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, TableBuilder
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, Report, TableBuilder
 from beam_pipelines.landing.files import atomic_writer, read_page_body
 
 
-def write_landed(
-    builder: TableBuilder[Any, Any], name_files: Callable[..., Any], *args: Any
-) -> beam.PTransform[Any, Any]:
+def write_landed(builder: TableBuilder[Any], name_files: Callable[..., Any], *args: Any) -> beam.PTransform[Any, Any]:
     """`LandedBatch` to the report of the builder; ``name_files`` makes a `BatchInput` of a batch and ``args``."""
     named = beam.Map(lambda landed: name_files(landed, *args))  # Beam does not see that any body will do
     return "Name files" >> named | WriteBatch(builder)
 
 
-class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[BatchReport]]):
+class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[Report]]):
     """`BatchInput` to the report of the builder; the files are there when a report is.
 
     Each file is written under a temporary name and renamed, so that a retry overwrites and no reader sees half a file.
     """
 
-    def __init__(self, builder: TableBuilder[Any, Any]) -> None:
+    def __init__(self, builder: TableBuilder[Any]) -> None:
         super().__init__()
         self._builder = builder
 
     @no_annotations  # Beam does not see that any batch is a BatchInput[Any]
-    def expand(self, batches: PCollection[BatchInput[Any]]) -> PCollection[BatchReport]:
+    def expand(self, batches: PCollection[BatchInput[Any]]) -> PCollection[Report]:
         """Wire the transform."""
         return batches | "Spread batches" >> beam.Reshuffle() | "Write batch" >> beam.ParDo(WriteBatchFn(self._builder))
 
@@ -40,7 +38,7 @@ class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[Batch
 class WriteBatchFn(beam.DoFn):
     """Streams the bodies of a batch through its builder into its files, and counts what became of the rows."""
 
-    def __init__(self, builder: TableBuilder[Any, Any]) -> None:
+    def __init__(self, builder: TableBuilder[Any]) -> None:
         super().__init__()
         self._builder = builder
 
@@ -49,7 +47,7 @@ class WriteBatchFn(beam.DoFn):
         gc.freeze()
 
     @no_annotations
-    def process(self, given: BatchInput[Any]) -> Iterator[BatchReport]:
+    def process(self, given: BatchInput[Any]) -> Iterator[Report]:
         """Write one batch.
 
         Raises:
@@ -57,10 +55,10 @@ class WriteBatchFn(beam.DoFn):
         """
         with atomic_writer(given.rejects_uri) as rejects, atomic_writer(given.csv_uri) as csv:
             report = self._builder.build(given, read_page_body, BatchSink(self._builder.contract, csv, rejects))
-        table, counts = self._builder.contract.name, report.to_dict()
-        for name, value in counts.items():
+        table = self._builder.contract.name
+        for name, value in report.items():
             if isinstance(value, int):
                 Metrics.counter(table, name).inc(value)
-        for reason, records in report.rejects_by_reason.items():
+        for reason, records in report["rejects_by_reason"].items():
             Metrics.counter(table, f"rejected_{reason}").inc(records)
         yield report

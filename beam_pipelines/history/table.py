@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import date
 from itertools import groupby, pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder, assemble
 from beam_pipelines.history.chart import ChartColumns, PieceBody, missing_days, read_chart
 from beam_pipelines.history.rules import COMPUTED_COLUMNS, SERIES_COLUMNS, HistoryRules
 from beam_pipelines.history.specification import date_of
@@ -26,100 +25,14 @@ COUNTS = (
     "points_now",
     "points_outside",
 )
+"""What is counted of a piece: ``points_read`` is the sum of the others. A row is superseded by an earlier point of its
+day, or by one of a body that was landed later; ``points_now`` were not settled, and ``points_outside`` not asked for.
+"""
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
-@dataclass(frozen=True)
-class PieceReport:
-    """What became of one piece: ``points_read`` is the sum of the six counts that follow it.
-
-    Attributes:
-        asset_id: the asset.
-        first: first day asked for, or first row of a file; ISO 8601, None for neither.
-        last: last day asked for, or last row of a file; ISO 8601, None for neither.
-        points_read: points in the body.
-        rows_valid: days of the batch file that come from it.
-        rows_rejected: points refused.
-        rows_unpriced: points without a price.
-        rows_superseded: accepted points that another one of their day stands before.
-        points_now: points that were not settled: "now" is no day.
-        points_outside: points of days that were not asked for.
-        days_missing: days of the range for which the body has no row.
-        missing_days: all of them, as days and ISO 8601 intervals of days.
-        calls: calls that it cost this attempt.
-        reused: whether an earlier attempt had landed it.
-        error: why there is no body.
-    """
-
-    asset_id: str
-    first: str | None
-    last: str | None
-    source_id: str
-    points_read: int = 0
-    rows_valid: int = 0
-    rows_rejected: int = 0
-    rows_unpriced: int = 0
-    rows_superseded: int = 0
-    points_now: int = 0
-    points_outside: int = 0
-    days_missing: int = 0
-    missing_days: tuple[str, ...] = ()
-    calls: int = 0
-    reused: bool = False
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class HistoryReport(BatchReport):
-    """What became of a batch.
-
-    Attributes:
-        pieces: piece by piece, sorted.
-        pages_read: bodies read, refused ones included.
-        pages_rejected: bodies that hold no points.
-        rows_lost: points refused, plus the days that refused bodies were asked for.
-        values_unmatched: market caps and volumes that belong to no point.
-        rejects_by_reason: rejected records by reason.
-        first_date: first date of the batch file, ISO 8601; None when it has no row.
-        last_date: last date of the batch file, in the same form.
-    """
-
-    pieces: tuple[PieceReport, ...]
-    pages_read: int
-    pages_rejected: int
-    rows_lost: int
-    values_unmatched: int
-    rejects_by_reason: dict[str, int]
-    first_date: str | None
-    last_date: str | None
-
-    def totals(self) -> dict[str, Any]:
-        """The counts over all pieces, JSON-ready, without the pieces."""
-        return {
-            "pieces_asked": len(self.pieces),
-            "pieces_missing": sum(piece.error is not None for piece in self.pieces),
-            "assets": len({piece.asset_id for piece in self.pieces}),
-            "pages_read": self.pages_read,
-            "pages_rejected": self.pages_rejected,
-            "rows_read": sum(piece.points_read for piece in self.pieces),
-            **{name: sum(getattr(piece, name) for piece in self.pieces) for name in (*COUNTS, "days_missing")},
-            "rows_lost": self.rows_lost,
-            "values_unmatched": self.values_unmatched,
-            "rejects_by_reason": self.rejects_by_reason,
-            "first_date": self.first_date,
-            "last_date": self.last_date,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form."""
-        return {
-            **self.totals(),
-            "pieces": [asdict(piece) | {"missing_days": list(piece.missing_days)} for piece in self.pieces],
-        }
-
-
-class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
+class HistoryTable(TableBuilder[PieceBody]):
     """Builds the batch file of pieces of history, one asset after the other, in an order of its own.
 
     Memory holds the bodies of one asset.
@@ -129,9 +42,9 @@ class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
         super().__init__(rules.contract, {*SERIES_COLUMNS, *COMPUTED_COLUMNS})
         self._rules = rules
 
-    def build(self, given: BatchInput[PieceBody], read: ReadBody, sink: BatchSink) -> HistoryReport:
-        """Write one batch."""
-        reports, own, dates = list[PieceReport](), Counter[str](), list[date]()
+    def build(self, given: BatchInput[PieceBody], read: ReadBody, sink: BatchSink) -> Report:
+        """Write one batch, and report it as a whole and piece by piece."""
+        reports, own, dates = list[Report](), Counter[str](), list[date]()
         ordered = sorted(
             given.bodies,
             key=lambda piece: (piece.asset_id, piece.first or date.min, piece.last or date.min, piece.uri or ""),
@@ -154,16 +67,21 @@ class HistoryTable(TableBuilder[PieceBody, HistoryReport]):
             remaining = iter(kept)
             for piece, body in zip(pieces, charts, strict=True):
                 reports.append(_piece_report(piece, body, None if body is None else next(remaining)))
-        return HistoryReport(
-            pieces=tuple(reports),
-            pages_read=own["pages_read"],
-            pages_rejected=sink.pages_rejected,
-            rows_lost=sink.rows_lost,
-            values_unmatched=own["unmatched"],
-            rejects_by_reason=sink.rejects_by_reason,
-            first_date=min(dates).isoformat() if dates else None,
-            last_date=max(dates).isoformat() if dates else None,
-        )
+        return {
+            "pieces_asked": len(reports),
+            "pieces_missing": sum(report["error"] is not None for report in reports),
+            "assets": len({report["asset_id"] for report in reports}),
+            "pages_read": own["pages_read"],
+            "pages_rejected": sink.counts["pages_rejected"],
+            "rows_read": sum(report["points_read"] for report in reports),
+            **{name: sum(report[name] for report in reports) for name in (*COUNTS, "days_missing")},
+            "rows_lost": sink.counts["rows_lost"],
+            "values_unmatched": own["unmatched"],
+            "rejects_by_reason": sink.rejects_by_reason,
+            "first_date": min(dates).isoformat() if dates else None,
+            "last_date": max(dates).isoformat() if dates else None,
+            "pieces": reports,
+        }
 
 
 def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
@@ -211,22 +129,22 @@ def _table(chart: ChartColumns, batch: BatchManifest, rules: HistoryRules) -> pa
     return assemble(rules.schema, filled, batch)
 
 
-def _piece_report(piece: PieceBody, chart: ChartColumns | None, kept: ChartColumns | None) -> PieceReport:
+def _piece_report(piece: PieceBody, chart: ChartColumns | None, kept: ChartColumns | None) -> Report:
     """What became of one piece; a gap is a day that its own body lacks, also when another body has a row for it."""
     days = np.empty(0, np.int64) if chart is None else chart.days
     counts = Counter[str]() if kept is None else kept.counts + Counter(rows_valid=len(kept.stamps))
     missing = missing_days(piece, days)
     ends = [date_of(day) for day in days[[0, -1]].tolist()] if len(days) else [None, None]
     first, last = piece.first or ends[0], piece.last or ends[1]
-    return PieceReport(
-        asset_id=piece.asset_id,
-        first=first.isoformat() if first else None,
-        last=last.isoformat() if last else None,
-        source_id=piece.source_id,
-        days_missing=len(missing),
-        missing_days=tuple(intervals(missing)),
-        calls=piece.calls,
-        reused=piece.reused,
-        error=piece.error,
+    return {
+        "asset_id": piece.asset_id,
+        "first": first and first.isoformat(),
+        "last": last and last.isoformat(),
+        "source_id": piece.source_id,
         **{name: counts[name] for name in COUNTS},
-    )
+        "days_missing": len(missing),
+        "missing_days": intervals(missing),
+        "calls": piece.calls,
+        "reused": piece.reused,
+        "error": piece.error,
+    }

@@ -62,12 +62,12 @@ def summary(parts: list[Any], head: Report, tail: Report) -> Report:
     """The report of a job: its head, the sums of what its steps report, what the fetch cost, and its tail.
 
     Args:
-        parts: objects with ``to_dict``, and `FetchStats` of a job that fetches or could.
+        parts: reports, and `FetchStats` of a job that fetches or could.
         head: what is known at launch.
         tail: what comes last.
     """
     costs = [part for part in parts if isinstance(part, FetchStats)]
-    counts = total(part.to_dict() for part in parts if not isinstance(part, FetchStats))
+    counts = total(part for part in parts if not isinstance(part, FetchStats))
     listed = {LISTED: counts.pop(LISTED)} if LISTED in counts else {}
     return head | counts | total(map(vars, costs)) | listed | tail
 

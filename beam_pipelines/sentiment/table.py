@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder, assemble
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder, assemble
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
@@ -36,40 +36,7 @@ class IndexValue:
         return self.observed_at.date()
 
 
-@dataclass(frozen=True)
-class IndexReport(BatchReport):
-    """What became of the entries: ``rows_read`` is the sum of valid, duplicate and rejected rows.
-
-    Attributes:
-        pages_read: bodies read.
-        pages_rejected: bodies that are no index.
-        rows_read: entries of all bodies.
-        rows_valid: days of the batch file.
-        rows_duplicate: accepted entries of a day that a newer body, or an earlier entry of the same body, has.
-        rows_rejected: entries refused.
-        days_missing: days between the first and the last that should be there and are not.
-        missing_days: those days, ISO 8601.
-        days_never_published: days in between that the index never had.
-        first_date: first day of the batch file, ISO 8601; None without any.
-        last_date: last day of the batch file, in the same form.
-        rejects_by_reason: rejected records by reason.
-    """
-
-    pages_read: int
-    pages_rejected: int
-    rows_read: int
-    rows_valid: int
-    rows_duplicate: int
-    rows_rejected: int
-    days_missing: int
-    missing_days: list[str]
-    days_never_published: int
-    first_date: str | None
-    last_date: str | None
-    rejects_by_reason: dict[str, int]
-
-
-class IndexTable(TableBuilder[str, IndexReport]):
+class IndexTable(TableBuilder[str]):
     """Builds the batch file of the index: one row for each day, sorted. Of several bodies the one that was landed last
     counts.
 
@@ -82,8 +49,10 @@ class IndexTable(TableBuilder[str, IndexReport]):
         super().__init__(contract, {*_OF_ENTRY, "ingested_at"})
         self._clock_skew = timedelta(seconds=clock_skew_seconds)
 
-    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> IndexReport:
-        """Write one batch."""
+    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
+        """Write one batch: ``rows_read`` is the sum of valid, duplicate and rejected rows; ``missing_days`` lie between
+        the first and the last, and should be there.
+        """
         rejects, counts = RejectMaker(given.batch, self.contract), Counter[str]()
         days: dict[date, tuple[IndexValue, datetime]] = {}
         bodies = sorted(map(read, given.bodies), key=lambda landed: (landed.landed_at, landed.uri), reverse=True)
@@ -109,20 +78,20 @@ class IndexTable(TableBuilder[str, IndexReport]):
         span = (found_days[-1] - found_days[0]).days + 1 if found_days else 0
         absent = [day for day in (found_days[0] + _DAY * number for number in range(span)) if day not in days]
         missing = [day.isoformat() for day in absent if day not in NEVER_PUBLISHED]
-        return IndexReport(
-            pages_read=len(bodies),
-            pages_rejected=sink.pages_rejected,
-            rows_read=counts["rows_read"],
-            rows_valid=sink.rows_valid,
-            rows_duplicate=counts["rows_duplicate"],
-            rows_rejected=sink.rows_rejected,
-            days_missing=len(missing),
-            missing_days=missing,
-            days_never_published=len(absent) - len(missing),
-            first_date=found_days[0].isoformat() if found_days else None,
-            last_date=found_days[-1].isoformat() if found_days else None,
-            rejects_by_reason=sink.rejects_by_reason,
-        )
+        return {
+            "pages_read": len(bodies),
+            "pages_rejected": sink.counts["pages_rejected"],
+            "rows_read": counts["rows_read"],
+            "rows_valid": len(rows),
+            "rows_duplicate": counts["rows_duplicate"],
+            "rows_rejected": sink.counts["rows_rejected"],
+            "days_missing": len(missing),
+            "missing_days": missing,
+            "days_never_published": len(absent) - len(missing),
+            "first_date": found_days[0].isoformat() if found_days else None,
+            "last_date": found_days[-1].isoformat() if found_days else None,
+            "rejects_by_reason": sink.rejects_by_reason,
+        }
 
 
 def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue | Refused:

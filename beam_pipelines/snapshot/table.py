@@ -1,54 +1,19 @@
 """Pages of one snapshot merged into one batch file: each asset once, rejects beside it, and a report."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_pipelines.batch_files.builder import BatchInput, BatchReport, BatchSink, ReadBody, TableBuilder
+from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder
 from beam_pipelines.snapshot.columns import MarketColumns, to_table
 from beam_pipelines.snapshot.page import read_page
 from beam_pipelines.snapshot.rules import COMPUTED_COLUMNS, ID_COLUMN, OBSERVED_COLUMN, MarketRules
 from coinbeam.batch.universe import top_n
 
 
-@dataclass(frozen=True)
-class SnapshotReport(BatchReport):
-    """What became of the rows of a snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and
-    valid rows.
-
-    Attributes:
-        pages_read: bodies read, refused ones included.
-        pages_rejected: bodies that are no page.
-        rows_read: elements of all pages.
-        rows_unpriced: rows without a price.
-        rows_duplicate: accepted rows left out because a newer one of the same asset is in.
-        rows_surplus: accepted rows beyond the N of a top N.
-        rows_rejected: rows refused.
-        rows_lost: rows refused, plus the rows that refused pages were asked for.
-        rows_valid: rows of the batch file.
-        sparkline_unusable: accepted rows whose sparkline is malformed.
-        rejects_by_reason: rejected records, rows and pages, by reason.
-        unknown_fields: fields that the contract does not know, sorted.
-    """
-
-    pages_read: int
-    pages_rejected: int
-    rows_read: int
-    rows_unpriced: int
-    rows_duplicate: int
-    rows_surplus: int
-    rows_rejected: int
-    rows_lost: int
-    rows_valid: int
-    sparkline_unusable: int
-    rejects_by_reason: dict[str, int]
-    unknown_fields: list[str]
-
-
-class SnapshotTable(TableBuilder[str, SnapshotReport]):
+class SnapshotTable(TableBuilder[str]):
     """Builds the batch file of a snapshot from its pages: each asset once, a top N cut to its N.
 
     Memory holds one page and the columns of the snapshot.
@@ -58,8 +23,8 @@ class SnapshotTable(TableBuilder[str, SnapshotReport]):
         super().__init__(rules.contract, {column.name for column in rules.contract.source_columns} | COMPUTED_COLUMNS)
         self._rules = rules
 
-    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> SnapshotReport:
-        """Write one snapshot."""
+    def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
+        """Write one snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and valid rows."""
         columns, unknown, counts = list[MarketColumns](), set[str](), Counter[str]()
         for uri in given.bodies:
             page = read_page(read(uri), given.batch, self._rules)
@@ -67,27 +32,26 @@ class SnapshotTable(TableBuilder[str, SnapshotReport]):
             columns += [page.columns] if page.columns is not None else []
             unknown |= page.unknown_fields
             counts.update(
-                pages_read=1,
                 rows_read=page.rows_read,
                 rows_unpriced=page.rows_unpriced,
                 sparkline_unusable=page.sparkline_unusable,
             )
         distinct = newest_rows(to_table(columns, given.batch, self._rules))
         sink.rows(distinct.slice(0, top_n(given.batch.universe)))
-        return SnapshotReport(
-            pages_read=counts["pages_read"],
-            pages_rejected=sink.pages_rejected,
-            rows_read=counts["rows_read"],
-            rows_unpriced=counts["rows_unpriced"],
-            rows_duplicate=sum(page.height for page in columns) - distinct.num_rows,
-            rows_surplus=distinct.num_rows - sink.rows_valid,
-            rows_rejected=sink.rows_rejected,
-            rows_lost=sink.rows_lost,
-            rows_valid=sink.rows_valid,
-            sparkline_unusable=counts["sparkline_unusable"],
-            rejects_by_reason=sink.rejects_by_reason,
-            unknown_fields=sorted(unknown),
-        )
+        return {
+            "pages_read": len(given.bodies),
+            "pages_rejected": sink.counts["pages_rejected"],
+            "rows_read": counts["rows_read"],
+            "rows_unpriced": counts["rows_unpriced"],
+            "rows_duplicate": sum(page.height for page in columns) - distinct.num_rows,
+            "rows_surplus": distinct.num_rows - sink.counts["rows_valid"],
+            "rows_rejected": sink.counts["rows_rejected"],
+            "rows_lost": sink.counts["rows_lost"],
+            "rows_valid": sink.counts["rows_valid"],
+            "sparkline_unusable": counts["sparkline_unusable"],
+            "rejects_by_reason": sink.rejects_by_reason,
+            "unknown_fields": sorted(unknown),
+        }
 
 
 def newest_rows(table: pa.Table) -> pa.Table:

@@ -18,7 +18,7 @@ from coinbeam.landing.layout import LandedBody
 class KeptSink(BatchSink):
     """A sink that also keeps what it takes."""
 
-    def __init__(self, builder: TableBuilder[Any, Any]) -> None:
+    def __init__(self, builder: TableBuilder[Any]) -> None:
         self.csv, self.lines = io.BytesIO(), io.BytesIO()
         self.tables = [arrow_schema(builder.contract.file_columns).empty_table()]
         self.rejects: list[Reject] = []
@@ -45,13 +45,13 @@ class Built:
     lines: list[dict[str, Any]]
 
 
-def build(builder: TableBuilder[Any, Any], batch: BatchManifest, bodies: Sequence[LandedBody]) -> Built:
+def build(builder: TableBuilder[Any], batch: BatchManifest, bodies: Sequence[LandedBody]) -> Built:
     """Build a batch of bodies, which may share their names."""
     return build_from(builder, batch, [str(index) for index in range(len(bodies))], lambda index: bodies[int(index)])
 
 
 def build_from(
-    builder: TableBuilder[Any, Any],
+    builder: TableBuilder[Any],
     batch: BatchManifest,
     bodies: Iterable[Any],
     read: Callable[[str], LandedBody],

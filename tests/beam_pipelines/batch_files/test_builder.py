@@ -30,7 +30,7 @@ from tests.beam_pipelines.built import build
 
 BATCH = BatchManifest("b", "any", "coingecko", datetime(2026, 1, 2, 6, 30, tzinfo=UTC), "usd", 1, "all")
 
-BUILDERS: dict[str, Callable[[Contract], TableBuilder[Any, Any]]] = {
+BUILDERS: dict[str, Callable[[Contract], TableBuilder[Any]]] = {
     SNAPSHOT_FACT: lambda contract: SnapshotTable(MarketRules(contract, 300)),
     DAILY_FACT: lambda contract: HistoryTable(HistoryRules(contract, 300, 35)),
     ASSETS: lambda contract: AssetTable(contract, {}),

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
+from beam_pipelines.batch_files.builder import Report
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.rules import HistoryRules
-from beam_pipelines.history.table import COUNTS, HistoryReport, HistoryTable
+from beam_pipelines.history.table import COUNTS, HistoryTable
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
 from tests.beam_pipelines.built import build_from
 
-Written = tuple[list[dict[str, str]], list[dict[str, Any]], HistoryReport, bytes]
+Written = tuple[list[dict[str, str]], list[dict[str, Any]], Report, bytes]
 Write = Callable[..., Written]
 DAY = "2026-01-0{}"
 
@@ -32,14 +33,13 @@ def write(batch: BatchManifest, rules: HistoryRules) -> Write:
     def writing(given: dict[PieceBody, LandedBody | None]) -> Written:
         bodies = {piece.uri: landed for piece, landed in given.items()}
         built = build_from(HistoryTable(rules), batch, given, lambda uri: bodies[uri])  # type: ignore[arg-type,return-value]
-        report: HistoryReport = built.report
-        for piece in report.pieces:
-            assert piece.points_read == sum(getattr(piece, name) for name in COUNTS if name != "points_read")
+        for piece in built.report["pieces"]:
+            assert piece["points_read"] == sum(piece[name] for name in COUNTS if name != "points_read")
         lines = list(csv.DictReader(io.StringIO(built.csv.decode())))
-        assert report.totals()["rows_valid"] == len(lines)
+        assert built.report["rows_valid"] == len(lines)
         keys = [(line["asset_id"], line["date"]) for line in lines]
         assert keys == sorted(set(keys))
-        return lines, built.lines, report, built.csv
+        return lines, built.lines, built.report, built.csv
 
     return writing
 
@@ -78,12 +78,12 @@ def test_the_order_of_the_pieces_changes_no_byte(write: Write, land: Callable[..
     }
     _, _, report, first = write(given)
     assert write(dict(reversed(given.items())))[3] == first
-    assert [(entry.asset_id, entry.first) for entry in report.pieces] == [
+    assert [(entry["asset_id"], entry["first"]) for entry in report["pieces"]] == [
         ("bitcoin", "2026-01-01"),
         ("bitcoin", "2026-01-04"),
         ("ethereum", "2026-01-01"),
     ]
-    assert [entry.missing_days for entry in report.pieces] == [(), ("2026-01-05",), ()]
+    assert [entry["missing_days"] for entry in report["pieces"]] == [[], ["2026-01-05"], []]
 
 
 def test_of_overlapping_bodies_the_one_landed_last_has_the_day(write: Write, land: Callable[..., LandedBody]) -> None:
@@ -99,7 +99,7 @@ def test_of_overlapping_bodies_the_one_landed_last_has_the_day(write: Write, lan
         ("4", 2.0),
         ("5", 1.0),
     ]
-    assert [(entry.rows_valid, entry.rows_superseded, entry.days_missing) for entry in report.pieces] == [
+    assert [(entry["rows_valid"], entry["rows_superseded"], entry["days_missing"]) for entry in report["pieces"]] == [
         (3, 0, 1),
         (2, 2, 0),
     ]
@@ -108,11 +108,11 @@ def test_of_overlapping_bodies_the_one_landed_last_has_the_day(write: Write, lan
 def test_a_piece_without_a_body_is_a_gap_with_its_reason(write: Write, land: Callable[..., LandedBody]) -> None:
     absent = PieceBody("nobody", "coingecko", date(2026, 1, 1), date(2026, 1, 2), None, calls=1, error="HTTP 404")
     _, _, report, _ = write({absent: None, piece("bitcoin", 1, 1, "a"): land(points(1))})
-    assert (report.totals()["pieces_missing"], report.totals()["days_missing"]) == (1, 2)
-    assert (report.pieces[1].error, report.pieces[1].calls, report.pieces[1].missing_days) == (
+    assert (report["pieces_missing"], report["days_missing"]) == (1, 2)
+    assert (report["pieces"][1]["error"], report["pieces"][1]["calls"], report["pieces"][1]["missing_days"]) == (
         "HTTP 404",
         1,
-        ("2026-01-01/2026-01-02",),
+        ["2026-01-01/2026-01-02"],
     )
 
 
@@ -122,14 +122,17 @@ def test_a_batch_of_nothing_is_a_header(write: Write, land: Callable[..., Landed
     assert [(reject["level"], reject["reason"], reject["estimated_rows"]) for reject in rejects] == [
         ("page", "not_json", 2)
     ]
-    assert (report.pages_rejected, report.rows_lost, report.first_date) == (1, 2, None)
+    assert (report["pages_rejected"], report["rows_lost"], report["first_date"]) == (1, 2, None)
 
 
 def test_all_missing_days_are_named_as_stretches(write: Write, land: Callable[..., LandedBody]) -> None:
     _, _, report, _ = write(
         {PieceBody("x", "coingecko", date(2025, 1, 1), date(2025, 12, 31), "a"): land([("2025-01-01", 1.0, 1.0, 1.0)])}
     )
-    assert (report.pieces[0].days_missing, report.pieces[0].missing_days) == (364, ("2025-01-02/2025-12-31",))
+    assert (report["pieces"][0]["days_missing"], report["pieces"][0]["missing_days"]) == (
+        364,
+        ["2025-01-02/2025-12-31"],
+    )
 
 
 @pytest.fixture
@@ -158,9 +161,9 @@ def test_every_row_of_the_real_exports_is_accounted_for(write: Write, exports: d
         for ours, theirs in (("price", "price"), ("market_cap", "market_cap"), ("total_volume", "total_volume")):
             assert (float(line[ours]) if line[ours] else None) == (float(row[theirs]) if row[theirs] else None)
         assert line["observed_at"] == row["snapped_at"].replace(" UTC", ".000000Z")
-    for entry in report.pieces:
-        span = (date.fromisoformat(str(entry.last)) - date.fromisoformat(str(entry.first))).days + 1
-        assert span == entry.rows_valid + entry.days_missing == entry.points_read + entry.days_missing
+    for entry in report["pieces"]:
+        span = (date.fromisoformat(str(entry["last"])) - date.fromisoformat(str(entry["first"]))).days + 1
+        assert span == entry["rows_valid"] + entry["days_missing"] == entry["points_read"] + entry["days_missing"]
 
 
 def test_real_hourly_charts_become_days(write: Write, captures: Path) -> None:
@@ -173,4 +176,4 @@ def test_real_hourly_charts_become_days(write: Write, captures: Path) -> None:
         for stamp, price in prices:
             first.setdefault(datetime.fromtimestamp(stamp / 1_000, UTC).date().isoformat(), price)
         assert {line["date"]: float(line["price"]) for line in lines} == first
-        assert (report.pieces[0].points_now, report.pieces[0].days_missing, rejects) == (1, 0, [])
+        assert (report["pieces"][0]["points_now"], report["pieces"][0]["days_missing"], rejects) == (1, 0, [])
