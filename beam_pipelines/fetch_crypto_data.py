@@ -56,11 +56,6 @@ from coinbeam.settings import Settings
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
     """Run the job to its end and return its report, with the counters of the runner.
 
-    Args:
-        argv: the command line without the program.
-        settings: the environment; by default that of this process.
-        clock: source of "now".
-
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
     """
@@ -93,7 +88,7 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> tuple[CallOrder, Mar
     batch = launch.job.batch_id(universe)
     begun = begin(launch, batch, (MARKETS,), size, universe.label, market.fetch_shards)
     walk = MarketWalk(begun.manifest, begun.folders[0], universe, begun.clients.shards, begun.deadline)
-    landed, assets = LandingFolder(walk.folder, is_page).stems, expected_assets(launch.settings, begun.source)
+    landed, assets = LandingFolder(walk.folder, is_page).stems, expected_assets(launch.settings, begun.clients.source)
     return CallOrder(batch, walk.calls_needed(landed, assets), begun.clients), walk
 
 

@@ -31,6 +31,7 @@ from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.replay import find_batches, refuse_shared_file, refuse_simulated
 from beam_pipelines.job.report import Report
+from beam_pipelines.job.sources import wanted_source
 from beam_pipelines.landing.fetch import Fetch, Given
 from beam_pipelines.landing.folder import FetchStats, begin_batch, landed_manifest
 from beam_pipelines.sentiment.table import IndexTable
@@ -43,19 +44,14 @@ from coinbeam.batch.tables import FEAR_GREED_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import folder
-from coinbeam.settings import MarketSource, Settings
+from coinbeam.settings import Settings
 from coinbeam.sources.alternative_me import FearGreedClient
-from coinbeam.sources.choose import RuntimeSource, choose_source
-from coinbeam.sources.registry import ALTERNATIVE_ME, ALTERNATIVE_ME_SIMULATOR, FILES
+from coinbeam.sources.choose import RuntimeSource
+from coinbeam.sources.registry import ALTERNATIVE_ME, FILES
 
 
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
     """Run the job to its end and return its report, with the counters of the runner.
-
-    Args:
-        argv: the command line without the program.
-        settings: the environment; by default that of this process.
-        clock: source of "now".
 
     Raises:
         SettingsError: an option or setting is wrong; nothing was called.
@@ -86,7 +82,7 @@ def prepare_fetch(launch: Launch) -> tuple[IndexWalk, RuntimeSource]:
     job = launch.job
     name = job.batch or f"{job.snapshot_at:%Y%m%dT%H%MZ}-fear-greed"
     where = folder(job.landing, FEAR_GREED, name)
-    source = choose_index(job, landed_manifest(where), launch.settings)
+    source = wanted_source(job, landed_manifest(where), launch.settings)
     batch = index_batch(job, name, ALTERNATIVE_ME.answering(source.kind))
     begin_batch(where, batch)
     return IndexWalk(batch, where), source
@@ -95,18 +91,6 @@ def prepare_fetch(launch: Launch) -> tuple[IndexWalk, RuntimeSource]:
 def index_batch(job: JobRequest, name: str, source_id: str) -> BatchManifest:
     """The batch of one answer; it has neither pages nor a selection."""
     return BatchManifest(name, FEAR_GREED, source_id, job.snapshot_at, job.quote_currency, 1, FEAR_GREED)
-
-
-def choose_index(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
-    """Whom to ask. With ``auto`` the index follows the market, and a batch that was begun stays with its source.
-
-    Raises:
-        SettingsError: a simulated source outside the local environment.
-    """
-    wanted = job.source or settings.market.source
-    if wanted is MarketSource.AUTO and begun is not None:
-        wanted = MarketSource.SIMULATOR if begun.source_id == ALTERNATIVE_ME_SIMULATOR.id else MarketSource.LIVE
-    return choose_source(settings, wanted)
 
 
 if __name__ == "__main__":

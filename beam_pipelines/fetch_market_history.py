@@ -44,7 +44,7 @@ from beam_pipelines.history.walk import HistoryWalk
 from beam_pipelines.job.clients import make_clients
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, prepare
-from beam_pipelines.job.options import HistoryRequest, JobRequest, read_history
+from beam_pipelines.job.options import JobRequest, read_history
 from beam_pipelines.job.report import Report
 from beam_pipelines.job.reservation import CallOrder, reserved
 from beam_pipelines.job.sources import resolve_source, source_id
@@ -67,11 +67,6 @@ from coinbeam.settings import Settings
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
     """Run the job to its end and return its report, with the counters of the runner.
 
-    Args:
-        argv: the command line without the program.
-        settings: the environment; by default that of this process.
-        clock: source of "now".
-
     Raises:
         SettingsError: an option or setting is wrong, or the plan does not reach so far; nothing was called.
     """
@@ -91,7 +86,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         return launch.run(Fetch(walk, clients, clock), write, report, clients.reservation)
 
 
-def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[CallOrder, HistoryWalk]:
+def prepare_fetch(launch: Launch, request: HistoryOptions) -> tuple[CallOrder, HistoryWalk]:
     """Decide whom to ask for which pieces.
 
     Raises:
@@ -112,17 +107,17 @@ def prepare_fetch(launch: Launch, request: HistoryRequest) -> tuple[CallOrder, H
     return CallOrder(batch.batch_id, walk.calls_needed(), clients), walk
 
 
-def planned_pieces(request: HistoryRequest, job: JobRequest, settings: Settings) -> list[HistoryPiece]:
+def planned_pieces(request: HistoryOptions, job: JobRequest, settings: Settings) -> list[HistoryPiece]:
     """The pieces of the file, or those that assets and days take; sorted.
 
     Raises:
         SettingsError: the file is not there or holds no pieces, or the currencies differ.
     """
     if request.pieces is None:
-        first, last = request.first or date.max, request.last or date.min
+        first, last = request.from_date or date.max, request.to_date or date.min
         days = settings.history.piece_days
         return sorted(
-            piece for asset in request.assets for piece in pieces(asset, job.quote_currency, first, last, days)
+            piece for asset in request.assets or () for piece in pieces(asset, job.quote_currency, first, last, days)
         )
     if not exists(request.pieces):
         raise SettingsError(

@@ -38,11 +38,6 @@ from coinbeam.settings import Settings
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
     """Run the job to its end and return its report.
 
-    Args:
-        argv: the command line without the program.
-        settings: the environment; by default that of this process.
-        clock: source of "now", from which the default horizon is counted.
-
     Raises:
         SettingsError: an option or setting is wrong.
     """

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -10,7 +11,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, Report, TableBuilder
-from beam_pipelines.landing.files import atomic_writer, read_page_body
+from beam_pipelines.landing.files import atomic_writer, read_landed
 
 
 def write_landed(builder: TableBuilder[Any], name_files: Callable[..., Any], *args: Any) -> beam.PTransform[Any, Any]:
@@ -54,7 +55,8 @@ class WriteBatchFn(beam.DoFn):
             TerminalError: a landed body is gone.
         """
         with atomic_writer(given.rejects_uri) as rejects, atomic_writer(given.csv_uri) as csv:
-            report = self._builder.build(given, read_page_body, BatchSink(self._builder.contract, csv, rejects))
+            sink = BatchSink(self._builder.contract, csv, rejects)
+            report = self._builder.build(given, partial(read_landed, tolerant=True), sink)
         table = self._builder.contract.name
         for name, value in report.items():
             if isinstance(value, int):

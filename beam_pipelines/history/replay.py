@@ -3,11 +3,11 @@ names.
 """
 
 import re
-from datetime import date
 
 from beam_pipelines.history.chart import PieceBody
-from beam_pipelines.job.options import HistoryRequest, JobRequest
+from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.replay import find_files, refuse_simulated
+from coinbeam.batch.options import HistoryOptions
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.history.pieces import landed_piece
 from coinbeam.settings import CURRENCY_FORM, Settings
@@ -17,7 +17,7 @@ _ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?"
 _EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>{CURRENCY_FORM})-max\.csv")
 
 
-def find_bodies(job: JobRequest, request: HistoryRequest, settings: Settings) -> list[PieceBody]:
+def find_bodies(job: JobRequest, request: HistoryOptions, settings: Settings) -> list[PieceBody]:
     """The bodies that a glob matches.
 
     Args:
@@ -53,23 +53,23 @@ def _landed(uri: str, job: JobRequest) -> PieceBody | None:
     return PieceBody(piece.asset_id, found.source_id, piece.first, piece.last, uri)
 
 
-def _foreign(uri: str, job: JobRequest, request: HistoryRequest, files: int) -> PieceBody:
+def _foreign(uri: str, job: JobRequest, request: HistoryOptions, files: int) -> PieceBody:
     """A file that a user brought."""
     name = uri.rpartition("/")[2]
     export = _EXPORT_FILE.fullmatch(name)
     if export:
         _refuse_currency(uri, export["currency"], job)
     source = COINGECKO_EXPORT.id if name.endswith((".csv", ".csv.gz")) else FILES.id
-    return PieceBody(_asset_of(name, request, files), source, request.first, request.last, uri)
+    return PieceBody(_asset_of(name, request, files), source, request.from_date, request.to_date, uri)
 
 
-def _asset_of(name: str, request: HistoryRequest, files: int) -> str:
+def _asset_of(name: str, request: HistoryOptions, files: int) -> str:
     """Which asset a foreign file holds: as the command line says, else by a name that is an id. A symbol is not unique,
     so it is none.
     """
-    if name in request.asset_of:
+    if request.asset_of and name in request.asset_of:
         return request.asset_of[name]
-    if files == 1 and len(request.assets) == 1:
+    if files == 1 and request.assets and len(request.assets) == 1:
         return request.assets[0]
     named = _ASSET_FILE.fullmatch(name)
     if named is None:
@@ -89,19 +89,12 @@ def _refuse_currency(uri: str, currency: str, job: JobRequest) -> None:
         )
 
 
-def _chosen(body: PieceBody, request: HistoryRequest) -> PieceBody | None:
+def _chosen(body: PieceBody, request: HistoryOptions) -> PieceBody | None:
     """The body cut to the days that are wanted; None when it has none of them, or is of another asset."""
     if request.assets and body.asset_id not in request.assets:
         return None
-    first, last = _later(body.first, request.first), _earlier(body.last, request.last)
+    first = max(filter(None, (body.first, request.from_date)), default=None)
+    last = min(filter(None, (body.last, request.to_date)), default=None)
     if first and last and first > last:
         return None
     return PieceBody(body.asset_id, body.source_id, first, last, body.uri)
-
-
-def _later(one: date | None, other: date | None) -> date | None:
-    return max(filter(None, (one, other)), default=None)
-
-
-def _earlier(one: date | None, other: date | None) -> date | None:
-    return min(filter(None, (one, other)), default=None)

@@ -5,7 +5,6 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.files import write_atomically
@@ -26,15 +25,12 @@ def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    logging.getLogger("apache_beam.runners.common").setLevel(
-        logging.CRITICAL
-    )  # it repeats what is raised, with its traceback
+    # Beam's runner repeats what is raised, with its traceback.
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     given = sys.argv[1:] if argv is None else argv
     try:
         print_summary(run(given))
-        # at its exit Python would look once more through everything that Beam imported, for a third of a small job's
-        # time
-        gc.freeze()
+        gc.freeze()  # else Python's exit looks through all that Beam imported, for a third of a small job's time
     except Exception as error:
         said = error if isinstance(error, CoinbeamError) else raised_in(str(error))
         if said is None:
@@ -66,10 +62,6 @@ def print_summary(report: Report) -> None:
     width = max((len(name) for name in report), default=0)
     with contextlib.suppress(BrokenPipeError):
         for name, value in report.items():
-            if _is_plain(value):
+            if value is not None and not isinstance(value, dict | list):
                 print(f"{name:<{width}}  {value}")
         sys.stdout.flush()
-
-
-def _is_plain(value: Any) -> bool:
-    return value is not None and not isinstance(value, dict | list)

@@ -23,20 +23,11 @@ from coinbeam.clock import Clock, format_instant
 from coinbeam.landing.layout import folder
 from coinbeam.ops.call_ledger import Reservation
 from coinbeam.settings import Settings, load_settings
-from coinbeam.sources.choose import RuntimeSource
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of a job.
-
-    Attributes:
-        spec: the job.
-        options: Beam's options with the runner resolved.
-        job: the options that every job takes.
-        settings: the environment.
-        clock: source of "now".
-    """
+    """One start of a job, with Beam's options, their runner resolved, and those that every job takes."""
 
     spec: JobSpec
     options: PipelineOptions
@@ -54,9 +45,7 @@ class Launch:
         return self.spec.report_path(self.job.output)
 
     def head(self, *batches: BatchManifest) -> Report:
-        """What a report says first: the job, its mode, and the batch, whose names are null where a replay has
-        several.
-        """
+        """What a report says first: job, mode and batch, whose names are null where a replay has several."""
         one = batches[0] if len(batches) == 1 else None
         return {
             "job": self.spec.name,
@@ -113,16 +102,14 @@ class BegunBatch:
     """A batch of the present that may be asked for: its manifest is written.
 
     Attributes:
-        manifest: the batch.
+        manifest: that of the leading endpoint.
         folders: its landing folders, one for each endpoint.
-        source: whom to ask.
-        clients: makes the clients.
+        clients: make the clients, and know whom to ask.
         deadline: the end of the interval, from which on no call is made; None for a simulated market.
     """
 
     manifest: BatchManifest
     folders: tuple[str, ...]
-    source: RuntimeSource
     clients: ShardClients
     deadline: datetime | None
 
@@ -133,12 +120,9 @@ def begin(
     """Decide whom to ask for a snapshot, and write the manifests of the batch.
 
     Args:
-        launch: the start of the job.
-        batch: name of the batch.
         endpoints: what is asked for, the leading one first.
-        per_page: rows asked for per page.
         universe: label of the selection.
-        shards: parallel walks that the caller asked for.
+        shards: parallel walks, when the caller named a number.
 
     Raises:
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
@@ -156,4 +140,4 @@ def begin(
     for uri, manifest in zip(folders, manifests, strict=True):
         begin_batch(uri, manifest)
     deadline = job.snapshot_at + INTERVAL[job.period] if source.kind == "live" else None
-    return BegunBatch(manifests[0], folders, source, clients, deadline)
+    return BegunBatch(manifests[0], folders, clients, deadline)

@@ -49,20 +49,10 @@ def _declare(parser: Any, models: Iterable[type[JobOptions]]) -> None:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """The common options, checked.
+    """The common options, checked and completed by the settings.
 
-    Attributes:
-        source: live, simulator or auto; None for a replay.
-        glob: what a replay reads; None otherwise.
-        snapshot_at: the scheduled instant, aware.
-        snapshot_given: whether the caller named it; a replay without follows the manifests.
-        period: length of an interval.
-        quote_currency: currency of prices.
-        output: folder of batch files, without a trailing slash.
-        landing: folder above ``landing/``.
-        batch: identifier of the batch, when the caller named it.
-        calls_per_minute: this job's share of the plan, when the caller limited it.
-        call_ledger: whether calls are reserved first.
+    ``source`` is None in a replay and ``glob`` in a fetch; ``snapshot_given`` says whether the caller named the instant
+    (a replay without follows the manifests). ``output`` and ``landing`` have no trailing slash.
     """
 
     source: MarketSource | None
@@ -88,27 +78,6 @@ class MarketRequest:
 
     universe: UniverseSpec
     per_page: int
-    fetch_shards: int | None
-
-
-@dataclass(frozen=True)
-class HistoryRequest:
-    """The options of fetch_market_history, completed.
-
-    Attributes:
-        assets: CoinGecko ids, each once.
-        first: first day, or None in a replay of everything.
-        last: last day, or None in a replay of everything.
-        pieces: URI of the file of pieces, or None.
-        asset_of: asset by name of a foreign file.
-        fetch_shards: parallel walks, when the caller named a number.
-    """
-
-    assets: tuple[str, ...]
-    first: date | None
-    last: date | None
-    pieces: str | None
-    asset_of: dict[str, str]
     fetch_shards: int | None
 
 
@@ -236,13 +205,8 @@ def read_market(given: SnapshotOptions, settings: Settings) -> MarketRequest:
     return MarketRequest(universe_spec(kind, *chosen), given.per_page or market.per_page, given.fetch_shards)
 
 
-def read_history(given: HistoryOptions, job: JobRequest, newest: date) -> HistoryRequest:
-    """What of history is asked for; without days where a replay or a file of pieces decides.
-
-    Args:
-        given: the options.
-        job: whether files are replayed.
-        newest: the newest closed day.
+def read_history(given: HistoryOptions, job: JobRequest, newest: date) -> HistoryOptions:
+    """What of history is asked for: up to the ``newest`` closed day, unless a replay or a file of pieces decides.
 
     Raises:
         SettingsError: an option is missing, or contradicts another one.
@@ -263,7 +227,7 @@ def read_history(given: HistoryOptions, job: JobRequest, newest: date) -> Histor
     first, last = given.from_date, given.to_date or (None if job.glob or given.pieces else newest)
     if first and last and first > last:
         raise SettingsError(f"--from_date={first} is after the last day, {last}.", "Choose an earlier --from_date.")
-    return HistoryRequest(given.assets or (), first, last, given.pieces, given.asset_of or {}, given.fetch_shards)
+    return given.model_copy(update={"to_date": last})
 
 
 def read_dates(given: DateOptions, snapshot_at: datetime) -> tuple[date, date]:

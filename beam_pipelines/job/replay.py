@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from beam_pipelines.job.options import JobRequest
+from beam_pipelines.job.sources import SIMULATORS
 from beam_pipelines.landing.fetch import LandedBatch
 from beam_pipelines.landing.files import list_files
 from beam_pipelines.landing.folder import landed_manifest
@@ -14,9 +15,7 @@ from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
-from coinbeam.sources.registry import ALTERNATIVE_ME_SIMULATOR, COINGECKO, COINGECKO_SIMULATOR, FILES
-
-SIMULATORS = frozenset({COINGECKO_SIMULATOR.id, ALTERNATIVE_ME_SIMULATOR.id})
+from coinbeam.sources.registry import COINGECKO, FILES
 
 
 def find_files(job: JobRequest) -> list[str]:
@@ -25,7 +24,7 @@ def find_files(job: JobRequest) -> list[str]:
     Raises:
         TerminalError: there is none.
     """
-    uris = newest_revisions(str(metadata.path) for metadata in list_files(job.glob or ""))
+    uris = newest_revisions(list_files(job.glob or ""))
     if not uris:
         raise TerminalError(
             f"--source={job.glob} matches no file.",

@@ -102,11 +102,5 @@ def counters(result: Any) -> dict[str, int]:
         found = result.metrics().query()["counters"]
     except (AttributeError, NotImplementedError, ValueError):
         return {}
-    return dict(
-        sorted(
-            total(
-                {entry.key.metric.name: int((entry.attempted if entry.committed is None else entry.committed) or 0)}
-                for entry in found
-            ).items()
-        )
-    )
+    values = ((one.key.metric.name, one.attempted if one.committed is None else one.committed) for one in found)
+    return dict(sorted(total({name: int(value or 0)} for name, value in values).items()))

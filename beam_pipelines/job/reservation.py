@@ -107,14 +107,11 @@ def run_label(environment: Mapping[str, str]) -> str | None:
 
 def _settle(ledger: CallLedger, held: Reservation, spent: int | None) -> None:
     """Settle where the number is known. A ledger that cannot be reached fails no job, nor hides why one failed."""
-    if spent is None:
-        _LOGGER.warning(
-            "%d calls stay reserved for %s and count in full: nobody knows how many were made.",
-            held.calls,
-            held.batch_id,
-        )
-        return
-    try:
-        ledger.settle(held, spent)
-    except CoinbeamError as error:
-        _LOGGER.warning("%d calls stay reserved for %s and count in full: %s", held.calls, held.batch_id, error)
+    reason: object = "nobody knows how many were made."
+    if spent is not None:
+        try:
+            ledger.settle(held, spent)
+            return
+        except CoinbeamError as error:
+            reason = error
+    _LOGGER.warning("%d calls stay reserved for %s and count in full: %s", held.calls, held.batch_id, reason)

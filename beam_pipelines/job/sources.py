@@ -11,25 +11,36 @@ from coinbeam.errors import SettingsError
 from coinbeam.feeds.snapshot.plan import ASSETS_IN_MARKET
 from coinbeam.settings import MarketSource, Settings
 from coinbeam.sources.choose import RuntimeSource, choose_source
-from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
+from coinbeam.sources.registry import ALTERNATIVE_ME_SIMULATOR, COINGECKO, COINGECKO_SIMULATOR
 
 _LOGGER = logging.getLogger(__name__)
 
+SIMULATORS = frozenset({COINGECKO_SIMULATOR.id, ALTERNATIVE_ME_SIMULATOR.id})
+
 
 def resolve_source(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
+    """Whom to ask, with a warning where it is the simulator for want of a key.
+
+    Raises:
+        SettingsError: as `wanted_source`.
+    """
+    chosen = wanted_source(job, begun, settings)
+    if chosen.banner:
+        _LOGGER.warning("\n%s", chosen.banner)
+    return chosen
+
+
+def wanted_source(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
     """Whom to ask. With ``auto`` a batch that was begun stays with its source: one batch never mixes real and simulated
-    prices.
+    values.
 
     Raises:
         SettingsError: a simulated source outside the local environment, or the plan needs a key and there is none.
     """
     wanted = job.source or settings.market.source
     if wanted is MarketSource.AUTO and begun is not None:
-        wanted = MarketSource.SIMULATOR if begun.source_id == COINGECKO_SIMULATOR.id else MarketSource.LIVE
-    chosen = choose_source(settings, wanted)
-    if chosen.banner:
-        _LOGGER.warning("\n%s", chosen.banner)
-    return chosen
+        wanted = MarketSource.SIMULATOR if begun.source_id in SIMULATORS else MarketSource.LIVE
+    return choose_source(settings, wanted)
 
 
 def refuse_other_times(job: JobRequest, source: RuntimeSource, begun: BatchManifest | None, now: datetime) -> None:

@@ -1,8 +1,7 @@
 """Objects on any Beam file system (a folder, ``gs://``): whole or not there, byte for byte as they were given.
 
 Beam guesses a compression from a file name and would unpack ``.json.gz`` behind our back; landing is exact bytes, so
-everything here is
-``UNCOMPRESSED``.
+everything here is ``UNCOMPRESSED``.
 """
 
 import contextlib
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from coinbeam.errors import TerminalError
@@ -20,10 +19,10 @@ from coinbeam.landing.layout import LandedBody, landed_instant, unpack
 _OPAQUE = "application/octet-stream"
 
 
-def list_files(pattern: str) -> list[FileMetadata]:
-    """Files that match a glob, sorted by path; an empty list when there are none, or no such folder."""
+def list_files(pattern: str) -> list[str]:
+    """URIs that match a glob, sorted; an empty list when there are none, or no such folder."""
     [matched] = FileSystems.match([pattern])
-    return sorted(matched.metadata_list, key=lambda metadata: str(metadata.path))
+    return sorted(str(metadata.path) for metadata in matched.metadata_list)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -42,16 +41,16 @@ def exists(uri: str) -> bool:
     return bool(FileSystems.exists(uri))
 
 
-def read_landed(uri: str) -> LandedBody:
+def read_landed(uri: str, *, tolerant: bool = False) -> LandedBody:
     """A landed body, or a foreign file whose moment of landing is its modification time, in whole seconds.
+
+    Args:
+        uri: the object.
+        tolerant: damaged gzip comes as its raw bytes, so that the page is refused with its reason and the rest is read.
 
     Raises:
         TerminalError: the object is gone, or is cut gzip.
     """
-    return _landed(uri, tolerant=False)
-
-
-def _landed(uri: str, *, tolerant: bool) -> LandedBody:
     try:
         raw = read_bytes(uri)
         # One request less for each page that carries its own moment of landing.
@@ -68,16 +67,6 @@ def _landed(uri: str, *, tolerant: bool) -> LandedBody:
         if tolerant:
             return LandedBody(uri, raw, landed_at)
         raise
-
-
-def read_page_body(uri: str) -> LandedBody:
-    """A landed body for the kernel: damaged gzip comes as its raw bytes, so that the page is refused with its reason
-    and the rest is read.
-
-    Raises:
-        TerminalError: the object is gone.
-    """
-    return _landed(uri, tolerant=True)
 
 
 @contextlib.contextmanager

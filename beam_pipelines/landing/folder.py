@@ -85,7 +85,7 @@ class LandingFolder:
     stats: FetchStats = field(default_factory=FetchStats)
 
     def __post_init__(self) -> None:
-        landed = newest_revisions(str(metadata.path) for metadata in list_files(f"{self.uri}/*.json.gz"))
+        landed = newest_revisions(list_files(f"{self.uri}/*.json.gz"))
         self._newest = {stem_and_revision(uri)[0]: uri for uri in landed}
 
     @property

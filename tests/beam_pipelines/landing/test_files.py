@@ -47,7 +47,7 @@ def test_writing_again_replaces(tmp_path: Path) -> None:
 def test_files_are_listed_by_name_and_no_folder_is_no_error(tmp_path: Path) -> None:
     for name in ("b.json", "a.json", "c.txt"):
         write_atomically(f"{tmp_path}/{name}", b"")
-    assert [metadata.path.rpartition("/")[2] for metadata in list_files(f"{tmp_path}/*.json")] == ["a.json", "b.json"]
+    assert [uri.rpartition("/")[2] for uri in list_files(f"{tmp_path}/*.json")] == ["a.json", "b.json"]
     assert list_files(f"{tmp_path}/none/*") == []
 
 
