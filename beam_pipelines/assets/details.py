@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from beam_pipelines.assets.bodies import detail_object
@@ -14,33 +13,11 @@ from coinbeam.landing.layout import LandedBody
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-@dataclass(frozen=True)
-class AssetDetails:
-    """What the details say of one asset.
+def read_details(landed: LandedBody) -> dict[str, Any] | Refused:
+    """The details in a body by column, or why it has none; never raises for what is in it.
 
-    Attributes:
-        asset_id: the id in the body, which may differ from the one asked for after a rename.
-        categories: JSON array of category names, sorted, or None.
-        asset_platform_id: platform of the primary contract.
-        hashing_algorithm: of the chain.
-        country_origin: country code of the project.
-        genesis_date: date of the first block.
-        homepage: first homepage that is not empty.
-        details_at: when the body was landed, aware.
+    The id in the body may differ from the one asked for, after a rename.
     """
-
-    asset_id: str
-    categories: str | None
-    asset_platform_id: str | None
-    hashing_algorithm: str | None
-    country_origin: str | None
-    genesis_date: date | None
-    homepage: str | None
-    details_at: datetime
-
-
-def read_details(landed: LandedBody) -> AssetDetails | Refused:
-    """The details in a body, or why it has none; never raises for what is in it."""
     body = detail_object(landed.body)
     if body is None:
         return Refused("not_details", None, None)
@@ -52,7 +29,7 @@ def read_details(landed: LandedBody) -> AssetDetails | Refused:
             return Refused("wrong_type", column, body.get(_SOURCES.get(column, column)))
     if not values["asset_id"]:
         return Refused("null_value", "asset_id", body.get("id"))
-    return AssetDetails(**values, details_at=landed.landed_at)
+    return {**values, "details_at": landed.landed_at}
 
 
 def _genesis_date(body: Mapping[str, Any]) -> date | None:
@@ -89,3 +66,5 @@ _READERS = {
     "genesis_date": _genesis_date,
     "homepage": _homepage,
 }
+DETAILED = (*_READERS, "details_at")
+"""The columns of the dimension that details fill."""

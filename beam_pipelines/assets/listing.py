@@ -11,16 +11,8 @@ from coinbeam.contracts.values import fault_of, is_unicode
 from coinbeam.landing.layout import LandedBody
 
 _TEXTS = ("asset_id", "symbol", "name")
-
-
-@dataclass(frozen=True)
-class ListedAsset:
-    """One accepted element of the list; empty texts are None."""
-
-    asset_id: str
-    symbol: str | None
-    name: str | None
-    platforms: str | None
+LISTED = (*_TEXTS, "platforms")
+"""The columns of the dimension that the list fills."""
 
 
 @dataclass
@@ -29,13 +21,13 @@ class Listing:
 
     Attributes:
         rejects_of: makes the rejects.
-        assets: accepted assets by id, in the order of the list.
+        assets: accepted assets by id, in the order of the list; empty texts are None.
         rejects: refused elements and bodies.
         rows_read: elements read.
     """
 
     rejects_of: RejectMaker
-    assets: dict[str, ListedAsset] = field(default_factory=dict)
+    assets: dict[str, dict[str, str | None]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     rows_read: int = 0
 
@@ -57,6 +49,7 @@ class Listing:
         """Take an element in, or say what breaks a rule of the contract, texts first."""
         if not isinstance(element, Mapping):
             return Refused("wrong_type", None, element)
+        values: dict[str, str | None] = {}
         for name in _TEXTS:
             column = self.rejects_of.contract.by_name[name]
             if column.source not in element:
@@ -65,13 +58,12 @@ class Listing:
             reason = fault_of(value, column)
             if reason:
                 return Refused(reason, name, value)
+            values[name] = value or None
         try:
-            platforms = mapping_json(element.get("platforms"))
+            values["platforms"] = mapping_json(element.get("platforms"))
         except WrongTypeError:
             return Refused("wrong_type", "platforms", element.get("platforms"))
         if element["id"] in self.assets:
             return Refused("duplicate", "asset_id", element["id"])
-        self.assets[element["id"]] = ListedAsset(
-            element["id"], element["symbol"] or None, element["name"] or None, platforms
-        )
+        self.assets[element["id"]] = values
         return None

@@ -1,20 +1,15 @@
 """Listed assets and their details as the batch file of ``crypto_asset_dim``, with a report."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from beam_pipelines.assets.bodies import is_list
-from beam_pipelines.assets.details import AssetDetails, read_details
-from beam_pipelines.assets.listing import ListedAsset, Listing
+from beam_pipelines.assets.details import DETAILED, read_details
+from beam_pipelines.assets.listing import LISTED, Listing
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder, assemble
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from coinbeam.contracts import Contract
-from coinbeam.contracts.arrow import arrow_schema
-
-_LISTED = tuple(field.name for field in fields(ListedAsset))
-_DETAILED = tuple(field.name for field in fields(AssetDetails) if field.name not in _LISTED)
 
 ACTIVE = "active"
 """Status of every listed asset: the list is asked for active coins. The publish infers the other states."""
@@ -31,7 +26,7 @@ class AssetTable(TableBuilder[str]):
     """
 
     def __init__(self, contract: Contract, known: Mapping[str, datetime | None]) -> None:
-        super().__init__(contract, {"status", *_LISTED, *_DETAILED})
+        super().__init__(contract, {"status", *LISTED, *DETAILED})
         self._had_details = frozenset(asset_id for asset_id, details_at in known.items() if details_at)
 
     def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
@@ -39,7 +34,7 @@ class AssetTable(TableBuilder[str]):
         ``details_waiting`` never had any.
         """
         rejects = RejectMaker(given.batch, self.contract)
-        listing, details, faults, answers = Listing(rejects), dict[str, AssetDetails](), list[Reject](), 0
+        listing, details, faults, answers = Listing(rejects), dict[str, dict[str, Any]](), list[Reject](), 0
         for landed in map(read, given.bodies):
             if is_list(landed.body):
                 listing.add(landed)
@@ -49,15 +44,14 @@ class AssetTable(TableBuilder[str]):
             if isinstance(found, Refused):  # details are a body of one record
                 is_body = found.column_name is None
                 faults.append(rejects.body(landed, found.reason) if is_body else rejects.row(landed, 0, None, found))
-            elif found.asset_id not in details or found.details_at > details[found.asset_id].details_at:
-                details[found.asset_id] = found
+            elif (known := details.get(found["asset_id"])) is None or found["details_at"] > known["details_at"]:
+                details[found["asset_id"]] = found
         merged = {asset_id: found for asset_id, found in details.items() if asset_id in listing.assets}
         sink.refuse(listing.rejects + faults)
         assets = sorted(listing.assets)
-        filled: dict[str, list[Any]] = {"status": [ACTIVE] * len(assets)}
-        filled |= {name: [getattr(listing.assets[asset], name) for asset in assets] for name in _LISTED}
-        filled |= {name: [getattr(merged.get(asset), name, None) for asset in assets] for name in _DETAILED}
-        sink.rows(assemble(arrow_schema(self.contract.file_columns), filled, given.batch))
+        rows = [merged.get(asset, {}) | listing.assets[asset] | {"status": ACTIVE} for asset in assets]
+        filled = {name: [row.get(name) for row in rows] for name in ("status", *LISTED, *DETAILED)}
+        sink.rows(assemble(self.contract, filled, given.batch))
         return {
             "rows_read": listing.rows_read,
             "assets_listed": len(assets),

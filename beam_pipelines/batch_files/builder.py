@@ -14,7 +14,7 @@ from coinbeam.batch.jobs import JobSpec
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import REJECTS
 from coinbeam.contracts import Contract
-from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.contracts.arrow import arrow_schema, csv_block, csv_header
 from coinbeam.errors import ContractError
 from coinbeam.landing.layout import LandedBody
 
@@ -136,9 +136,9 @@ def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:
         )
 
 
-def assemble(schema: pa.Schema, filled: Mapping[str, pa.Array | Sequence[Any]], batch: BatchManifest) -> pa.Table:
-    """Columns of one length in the order and types of a contract; the batch fills those that are not given."""
-    height = len(next(iter(filled.values())))
+def assemble(contract: Contract, filled: Mapping[str, pa.Array | Sequence[Any]], batch: BatchManifest) -> pa.Table:
+    """Columns of one length in the order and types of a batch file; the batch fills those that are not given."""
+    schema, height = arrow_schema(contract.file_columns), len(next(iter(filled.values())))
     columns = []
     for field in schema:
         values = filled.get(field.name)

@@ -21,8 +21,7 @@ class Reject:
     Attributes:
         batch: the batch that refused it.
         landed: the body that it was read from.
-        table_name: table that it was meant for.
-        contract_version: version of the contract that refused it.
+        contract: of the table that it was meant for.
         reason: class of the fault.
         row_number: position in the page from 0; None for a page.
         asset_id: the asset, where it could be read.
@@ -34,8 +33,7 @@ class Reject:
 
     batch: BatchManifest
     landed: LandedBody
-    table_name: str
-    contract_version: str
+    contract: Contract
     reason: str
     row_number: int | None = None
     asset_id: str | None = None
@@ -55,7 +53,7 @@ class Reject:
             "rejected_id": digest(self.landed.uri, str(self.row_number), str(self.column_name), self.reason, length=16),
             "batch_id": self.batch.batch_id,
             "snapshot_date": self.batch.snapshot_at.date().isoformat(),
-            "table_name": self.table_name,
+            "table_name": self.contract.name,
             "level": self.level,
             "estimated_rows": self.estimated_rows,
             "page_uri": self.landed.uri,
@@ -65,7 +63,7 @@ class Reject:
             "column_name": self.column_name,
             "value": self.value,
             "payload": self.payload,
-            "contract_version": self.contract_version,
+            "contract_version": self.contract.version,
             "rejected_at": format_instant(self.landed.landed_at),
         }
 
@@ -103,28 +101,21 @@ class RejectMaker:
         return Reject(
             self.batch,
             landed,
-            self.contract.name,
-            self.contract.version,
+            self.contract,
             refused.reason,
-            row_number=number,
-            asset_id=asset_id,
-            column_name=refused.column_name,
-            value=_json(refused.value, MAX_VALUE_CHARACTERS),
-            payload=_json(record, MAX_PAYLOAD_CHARACTERS),
+            number,
+            asset_id,
+            refused.column_name,
+            _json(refused.value, MAX_VALUE_CHARACTERS),
+            _json(record, MAX_PAYLOAD_CHARACTERS),
         )
 
     def body(self, landed: LandedBody, reason: str, estimated_rows: int = 1, asset_id: str | None = None) -> Reject:
         """A refused body, its payload the beginning of it."""
         beginning = landed.body[:MAX_PAYLOAD_CHARACTERS].decode("utf-8", errors="replace")
+        payload = _json(beginning, MAX_PAYLOAD_CHARACTERS)
         return Reject(
-            self.batch,
-            landed,
-            self.contract.name,
-            self.contract.version,
-            reason,
-            asset_id=asset_id,
-            payload=_json(beginning, MAX_PAYLOAD_CHARACTERS),
-            estimated_rows=estimated_rows,
+            self.batch, landed, self.contract, reason, asset_id=asset_id, payload=payload, estimated_rows=estimated_rows
         )
 
 

@@ -6,10 +6,8 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from coinbeam.contracts import Column, Contract
-from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import EARLIEST, to_micros
 from coinbeam.contracts.values import Doubles, number_bounds
 from coinbeam.errors import ContractError
@@ -51,11 +49,6 @@ class HistoryRules:
                 f"The history kernel cannot fill {', '.join(filled)} of {self.contract.name}.",
                 "Teach it the series first.",
             )
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """Arrow schema of a batch file."""
-        return arrow_schema(self.contract.file_columns)
 
     @cached_property
     def series(self) -> tuple[Column, ...]:

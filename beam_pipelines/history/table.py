@@ -126,7 +126,7 @@ def _table(chart: ChartColumns, batch: BatchManifest, rules: HistoryRules) -> pa
     }
     for name, values in zip(SERIES_COLUMNS, chart.values, strict=True):
         filled[name] = pa.array(values, from_pandas=True)
-    return assemble(rules.schema, filled, batch)
+    return assemble(rules.contract, filled, batch)
 
 
 def _piece_report(piece: PieceBody, chart: ChartColumns | None, kept: ChartColumns | None) -> Report:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,28 +11,13 @@ from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
 from coinbeam.contracts import Contract
-from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import EARLIEST
 from coinbeam.contracts.values import fault_of
 from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DAY = timedelta(days=1)
-_OF_ENTRY = ("date", "value", "classification", "observed_at")
-
-
-@dataclass(frozen=True)
-class IndexValue:
-    """One accepted entry."""
-
-    value: int
-    classification: str
-    observed_at: datetime
-
-    @property
-    def date(self) -> date:
-        """The UTC day that it stands for."""
-        return self.observed_at.date()
+_FILLED = ("date", "value", "classification", "observed_at", "ingested_at")
 
 
 class IndexTable(TableBuilder[str]):
@@ -46,7 +30,7 @@ class IndexTable(TableBuilder[str]):
     """
 
     def __init__(self, contract: Contract, clock_skew_seconds: float) -> None:
-        super().__init__(contract, {*_OF_ENTRY, "ingested_at"})
+        super().__init__(contract, _FILLED)
         self._clock_skew = timedelta(seconds=clock_skew_seconds)
 
     def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
@@ -54,7 +38,7 @@ class IndexTable(TableBuilder[str]):
         the first and the last, and should be there.
         """
         rejects, counts = RejectMaker(given.batch, self.contract), Counter[str]()
-        days: dict[date, tuple[IndexValue, datetime]] = {}
+        days: dict[date, dict[str, Any]] = {}
         bodies = sorted(map(read, given.bodies), key=lambda landed: (landed.landed_at, landed.uri), reverse=True)
         for landed in bodies:
             entries = read_entries(landed.body)
@@ -66,15 +50,13 @@ class IndexTable(TableBuilder[str]):
                 found = read_entry(entry, self.contract, landed.landed_at + self._clock_skew)
                 if isinstance(found, Refused):
                     sink.refuse([rejects.row(landed, number, entry, found)])
-                elif found.date in days:
+                elif found["date"] in days:
                     counts["rows_duplicate"] += 1
                 else:
-                    days[found.date] = found, landed.landed_at
+                    days[found["date"]] = {**found, "ingested_at": landed.landed_at}
         found_days = sorted(days)
-        rows = [days[day] for day in found_days]
-        filled: dict[str, list[Any]] = {name: [getattr(value, name) for value, _ in rows] for name in _OF_ENTRY}
-        filled["ingested_at"] = [landed_at for _, landed_at in rows]
-        sink.rows(assemble(arrow_schema(self.contract.file_columns), filled, given.batch))
+        filled = {name: [days[day][name] for day in found_days] for name in _FILLED}
+        sink.rows(assemble(self.contract, filled, given.batch))
         span = (found_days[-1] - found_days[0]).days + 1 if found_days else 0
         absent = [day for day in (found_days[0] + _DAY * number for number in range(span)) if day not in days]
         missing = [day.isoformat() for day in absent if day not in NEVER_PUBLISHED]
@@ -82,7 +64,7 @@ class IndexTable(TableBuilder[str]):
             "pages_read": len(bodies),
             "pages_rejected": sink.counts["pages_rejected"],
             "rows_read": counts["rows_read"],
-            "rows_valid": len(rows),
+            "rows_valid": len(days),
             "rows_duplicate": counts["rows_duplicate"],
             "rows_rejected": sink.counts["rows_rejected"],
             "days_missing": len(missing),
@@ -94,8 +76,9 @@ class IndexTable(TableBuilder[str]):
         }
 
 
-def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue | Refused:
-    """Judge one entry: stamp, value and class, in this order; a stamp after ``latest`` comes from the future.
+def read_entry(entry: Any, contract: Contract, latest: datetime) -> dict[str, Any] | Refused:
+    """Judge one entry: stamp, value and class, in this order; a stamp after ``latest`` comes from the future. Gives the
+    columns of an accepted one.
 
     The newest entry, which says when the next one comes, is today's value and a value like any other: the index of a
     day is published at its beginning.
@@ -116,7 +99,7 @@ def read_entry(entry: Any, contract: Contract, latest: datetime) -> IndexValue |
     given = entry.get("value_classification", band)
     if given != band:
         return Refused("classification_mismatch", "classification", given)
-    return IndexValue(value, band, observed_at)
+    return {"date": observed_at.date(), "value": value, "classification": band, "observed_at": observed_at}
 
 
 def _integer(given: Any) -> Any:

@@ -21,6 +21,7 @@ from beam_pipelines.snapshot.sparklines import Prices, sparkline_statistics
 from beam_pipelines.snapshot.specification import latest_observation
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Column
+from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import parse_column
 from coinbeam.contracts.values import Doubles, fault_of
 
@@ -193,9 +194,7 @@ def to_table(pages: Sequence[MarketColumns], batch: BatchManifest, rules: Market
     filled = {INGESTED_COLUMN: pa.array(landed, pa.timestamp("us", tz="UTC"))}
     for column, row in zip(rules.number_columns, numbers, strict=True):
         filled[column.name] = pa.array(row, from_pandas=True)
-    for column in rules.contract.source_columns:
-        if column.name not in filled:
-            kind = rules.schema.field(column.name).type
-            parts = [page.arrays.get(column.name, pa.nulls(page.height, kind)) for page in pages]
-            filled[column.name] = pa.concat_arrays(parts or [pa.nulls(0, kind)])
-    return assemble(rules.schema, filled, batch)
+    for field in arrow_schema(column for column in rules.contract.source_columns if column.name not in filled):
+        parts = [page.arrays.get(field.name, pa.nulls(page.height, field.type)) for page in pages]
+        filled[field.name] = pa.concat_arrays(parts or [pa.nulls(0, field.type)])
+    return assemble(rules.contract, filled, batch)

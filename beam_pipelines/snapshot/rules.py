@@ -4,10 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-import pyarrow as pa
-
 from coinbeam.contracts import Column, Contract
-from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.values import Doubles, number_bounds
 from coinbeam.errors import ContractError
 
@@ -56,11 +53,6 @@ class MarketRules:
                 f"The market kernel cannot fill {', '.join(unknown)} of {self.contract.name}.",
                 "Teach it the type first.",
             )
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """Arrow schema of a batch file."""
-        return arrow_schema(self.contract.file_columns)
 
     @cached_property
     def column_of_field(self) -> dict[str, Column]:

@@ -22,6 +22,7 @@ from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.snapshot.specification import Accepted, Unpriced, validate_row
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
+from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import to_micros
 from coinbeam.landing.layout import LandedBody
 
@@ -194,7 +195,7 @@ def _bit(value: Any) -> Any:
 
 def _bits(page: PageColumns, rules: MarketRules) -> list[dict[str, Any]]:
     table = page.table
-    assert table.schema == rules.schema
+    assert table.schema == arrow_schema(rules.contract.file_columns)
     table.validate(full=True)
     wanted = [c.name for c in rules.contract.file_columns if c.source or c.name.endswith("volatility_7d")]
     columns = [

@@ -17,6 +17,7 @@ from beam_pipelines.batch_files.builder import Report
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotTable
 from coinbeam.batch.manifest import BatchManifest
+from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.landing.layout import LandedBody
 from coinbeam.settings import ROOT
 from tests.beam_pipelines.built import build
@@ -46,11 +47,11 @@ def _table(csv: bytes, rules: MarketRules) -> pa.Table:
     unquoted.
     """
     convert = pyarrow.csv.ConvertOptions(
-        column_types=rules.schema,
+        column_types=arrow_schema(rules.contract.file_columns),
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
-        include_columns=rules.schema.names,
+        include_columns=[column.name for column in rules.contract.file_columns],
     )
     return pyarrow.csv.read_csv(
         io.BytesIO(csv), parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True), convert_options=convert
