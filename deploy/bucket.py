@@ -27,14 +27,7 @@ class DeploymentConflictError(TerminalError):
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as the bucket lists it.
-
-    Attributes:
-        name: full name.
-        size: in bytes.
-        md5: digest of its content, in base64.
-        created: when this content was written.
-    """
+    """An object as the bucket lists it: full name, size in bytes, digest in base64, moment of its present content."""
 
     name: str
     size: int

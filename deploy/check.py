@@ -67,13 +67,8 @@ def _parse(home: Path, python: Path) -> dict[str, Any]:
     script = home / "parse.py"
     script.write_bytes(_source("parse.py"))
     done = subprocess.run(
-        [
-            str(python.absolute()),
-            "-I",
-            str(script),
-            str(home / "dags"),
-            *PACKAGES,
-        ],  # isolated: no PYTHONPATH, no folder of the caller
+        # -I, isolated: no PYTHONPATH, no folder of the caller
+        [str(python.absolute()), "-I", str(script), str(home / "dags"), *PACKAGES],
         cwd=home,
         env=_variables(home),
         capture_output=True,

@@ -35,13 +35,7 @@ class NoCompleteReleaseError(RuntimeError):
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """Import the DAGs of the release that is to be used.
-
-    Args:
-        folder: Airflow's folder, which holds the pointer and the releases.
-
-    Returns:
-        The DAGs by their ids.
+    """The DAGs of the release that is to be used, by their ids, from Airflow's folder.
 
     Raises:
         NoCompleteReleaseError: there is nothing whole to import.
@@ -50,9 +44,8 @@ def load(folder: Path) -> dict[str, Any]:
     os.environ.setdefault("COINBEAM_ENV", manifest["environment"])
     activate(tree)
     files = [file["path"] for file in manifest["files"]]
-    names = [
-        path[: -len(".py")].replace("/", ".") for path in files if path.startswith("dags/") and path.endswith(DAG_FILE)
-    ]
+    found = [path for path in files if path.startswith("dags/") and path.endswith(DAG_FILE)]
+    names = [path.removesuffix(".py").replace("/", ".") for path in found]
     dags = [importlib.import_module(name).dag for name in names]  # each of our DAG files calls its DAG `dag`
     return {dag.dag_id: dag for dag in dags}
 
@@ -110,11 +103,16 @@ def inspect(tree: Path) -> tuple[str, dict[str, Any]]:
 
 
 def arrived(path: Path, md5: str) -> bool:
-    """Whether a file is there with the bytes of the manifest; the digest is written as Cloud Storage writes it."""
+    """Whether a file is there with the bytes of the manifest."""
     try:
-        return base64.b64encode(hashlib.md5(path.read_bytes(), usedforsecurity=False).digest()).decode() == md5
+        return md5_digest(path.read_bytes()) == md5
     except OSError:
         return False
+
+
+def md5_digest(content: bytes) -> str:
+    """The MD5 digest of bytes, in base64 as Cloud Storage writes it."""
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
 def activate(tree: Path) -> None:

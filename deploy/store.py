@@ -13,7 +13,7 @@ from importlib import resources
 from coinbeam.errors import TerminalError
 from deploy.bucket import DeploymentConflictError, StoredObject, VersionedBucket, in_parallel
 from deploy.loader import MANIFEST, POINTER, RELEASES
-from deploy.tree import Manifest, describe
+from deploy.tree import Manifest, ReleaseFile, describe
 
 DAGS = "dags"
 """Folder of Composer's bucket that Airflow parses."""
@@ -26,12 +26,7 @@ IGNORED = f"{RELEASES}/"
 
 @dataclass(frozen=True)
 class Pointer:
-    """Which release is current.
-
-    Attributes:
-        current: id of the release in use; None before the first deployment.
-        previous: id of the one before it.
-    """
+    """Which release is in use, and which was before it; None before the first deployment."""
 
     current: str | None = None
     previous: str | None = None
@@ -39,14 +34,7 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Listed:
-    """A release in the bucket.
-
-    Attributes:
-        release: id.
-        state: current, previous, complete, or what is wrong with it.
-        uploaded: when its newest file was written.
-        files: how many files lie there.
-    """
+    """A release in the bucket: its state (or what is wrong with it), when its newest file was written, its files."""
 
     release: str
     state: str
@@ -103,8 +91,7 @@ class ReleaseStore:
                 f"Release {manifest.release} is in {self.bucket.uri(folder)} with other files.", "Use a new release id."
             )
         self._ignore_releases()
-        stored = {found.name: found for found in self.bucket.objects(f"{folder}/")}
-        missing = [file for file in manifest.files if not _same(stored.get(f"{folder}/{file.path}"), file.md5)]
+        missing = self._missing(manifest)
         in_parallel(lambda file: self.bucket.write(f"{folder}/{file.path}", content[file.path]), missing)
         if known is None:
             self.bucket.write(f"{folder}/{MANIFEST}", manifest.text.encode())
@@ -123,13 +110,18 @@ class ReleaseStore:
                 f"Release {release} is not complete in {self.bucket.uri(folder)}: no {MANIFEST}.", _UPLOAD
             )
         manifest = Manifest.read(text.decode(), self.bucket.uri(f"{folder}/{MANIFEST}"))
-        stored = {found.name: found for found in self.bucket.objects(f"{folder}/")}
-        wrong = [file.path for file in manifest.files if not _same(stored.get(f"{folder}/{file.path}"), file.md5)]
+        wrong = [file.path for file in self._missing(manifest)]
         if wrong:
             raise TerminalError(
                 f"Release {release} is not complete in {self.bucket.uri(folder)}: {', '.join(wrong[:5])}.", _UPLOAD
             )
         return manifest
+
+    def _missing(self, manifest: Manifest) -> list[ReleaseFile]:
+        """The files that do not lie in the bucket with the bytes that the manifest names."""
+        folder = f"{_folder(manifest.release)}/"
+        stored = {found.name.removeprefix(folder): found.md5 for found in self.bucket.objects(folder)}
+        return [file for file in manifest.files if stored.get(file.path) != file.md5]
 
     def download(self, manifest: Manifest) -> dict[str, bytes]:
         """The bytes of a release as they lie in the bucket, by path.
@@ -140,11 +132,8 @@ class ReleaseStore:
         folder = _folder(manifest.release)
         bodies = in_parallel(lambda file: self.bucket.read(f"{folder}/{file.path}")[0], manifest.files)
         content = {file.path: body for file, body in zip(manifest.files, bodies, strict=True) if body is not None}
-        wrong = [
-            file.path
-            for file in manifest.files
-            if file.path not in content or describe(file.path, content[file.path]) != file
-        ]
+        found = {describe(path, body) for path, body in content.items()}
+        wrong = [file.path for file in manifest.files if file not in found]
         if wrong:
             raise TerminalError(
                 f"Release {manifest.release} changed while it was read: {', '.join(wrong[:5])}.", _UPLOAD
@@ -246,7 +235,3 @@ _AGAIN = "Nothing was changed. Deploy again if yours is the newer one."
 
 def _folder(release: str) -> str:
     return f"{DAGS}/{RELEASES}/{release}"
-
-
-def _same(stored: StoredObject | None, md5: str) -> bool:
-    return stored is not None and stored.md5 == md5

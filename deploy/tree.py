@@ -1,7 +1,5 @@
 """The tree of a release: the files of a checkout that are shipped, and the manifest that shows it is complete."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +8,7 @@ from typing import Any
 
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings, deployment_file
-from deploy.loader import PACKAGES
+from deploy.loader import PACKAGES, md5_digest
 
 SHIPPED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(PACKAGES, ("**/*.py",)),
@@ -25,13 +23,7 @@ UNRELEASED = "development"
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """One file of a release.
-
-    Attributes:
-        path: relative to the tree, with slashes.
-        size: in bytes.
-        md5: digest in base64, as Cloud Storage tells it.
-    """
+    """One file of a release: path in the tree, size in bytes, digest in base64 as Cloud Storage tells it."""
 
     path: str
     size: int
@@ -40,12 +32,9 @@ class ReleaseFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a release consists of. It is uploaded last: a release is complete when all of its files are there.
+    """What a release consists of, sorted by path. It is uploaded last: a release is complete when all of it is there.
 
-    Attributes:
-        release: id.
-        environment: that of the settings; the loader sets ``COINBEAM_ENV`` by it where Composer does not.
-        files: all of them, sorted by path.
+    The loader sets ``COINBEAM_ENV`` by its environment where Composer does not.
     """
 
     release: str
@@ -59,11 +48,7 @@ class Manifest:
 
     @classmethod
     def read(cls, text: str, origin: str) -> "Manifest":
-        """Read the file.
-
-        Args:
-            text: its content.
-            origin: where it lies, for the message.
+        """Read the file; ``origin`` says in the message where it lies.
 
         Raises:
             TerminalError: it is not a manifest.
@@ -79,34 +64,21 @@ class Manifest:
 
 def describe(path: str, content: bytes) -> ReleaseFile:
     """A file by its content."""
-    return ReleaseFile(
-        path, len(content), base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-    )
+    return ReleaseFile(path, len(content), md5_digest(content))
 
 
 def shipped(root: Path = ROOT) -> Iterator[str]:
     """The paths of a checkout that belong to a release, sorted; links and hidden files do not."""
-    found = {
-        path.relative_to(root)
-        for folder, patterns in SHIPPED.items()
-        for pattern in patterns
-        for path in (root / folder).glob(pattern)
-    }
-    for path in sorted(found):
-        if (
-            (root / path).is_file()
-            and not (root / path).is_symlink()
-            and not any(part.startswith((".", "__pycache__")) for part in path.parts)
-        ):
+    found = {path for folder, patterns in SHIPPED.items() for name in patterns for path in (root / folder).glob(name)}
+    for file in sorted(found):
+        path = file.relative_to(root)
+        is_hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+        if file.is_file() and not file.is_symlink() and not is_hidden:
             yield path.as_posix()
 
 
 def collect(settings: Settings, root: Path = ROOT) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a configured checkout, and the bytes of its files.
-
-    Args:
-        settings: those of the release, which name it.
-        root: the checkout.
+    """The manifest of a configured checkout, whose settings name the release, and the bytes of its files.
 
     Raises:
         TerminalError: the checkout was not configured for a release.
