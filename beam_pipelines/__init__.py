@@ -1,6 +1,4 @@
-"""The Beam jobs of Coinbeam: one thin entry module per job, pure columnar functions beside them, transforms that only
-wire.
-"""
+"""The Beam jobs: one thin entry module per job, pure columnar functions beside them, transforms that only wire."""
 
 import gc
 

@@ -159,9 +159,7 @@ def replayed_batch(bodies: Sequence[PieceBody], job: JobRequest) -> BatchManifes
 def history_batch(
     job: JobRequest, currency: str, source: str, names: Iterable[tuple[str, str]], days: Sequence[HistoryPiece]
 ) -> BatchManifest:
-    """A batch of history. Its name is that of the same pieces in every run; its instant, where nobody gave one, is
-    their last day.
-    """
+    """A batch of history: same pieces, same name in every run; unless given, its instant is their last day."""
     name = job.batch or f"daily-{currency}-{digest(*sorted(f'{asset} {piece}' for asset, piece in names), length=12)}"
     instant = job.snapshot_at
     if not job.snapshot_given and days:

@@ -30,9 +30,7 @@ class AssetTable(TableBuilder[str]):
         self._had_details = frozenset(asset_id for asset_id, details_at in known.items() if details_at)
 
     def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
-        """Write one batch. ``details_failed`` could not be read, or their asset is not listed; an asset of
-        ``details_waiting`` never had any.
-        """
+        """Write one batch. Details fail when unreadable or unlisted; an asset of ``details_waiting`` never had any."""
         rejects = RejectMaker(given.batch, self.contract)
         listing, details, faults, answers = Listing(rejects), dict[str, dict[str, Any]](), list[Reject](), 0
         for landed in map(read, given.bodies):

@@ -35,14 +35,7 @@ def load_known(uri: str | None) -> dict[str, datetime | None]:
 class AssetWalk(Walk[CoinGeckoClient, str, LandedBatch[str]]):
     """The list and the details of one batch. One walk, one client: the details are few and the quota is one.
 
-    Attributes:
-        manifest: the batch.
-        contract: of the dimension.
-        list_folder: landing folder of the list.
-        details_folder: landing folder of the details.
-        max_details: most details of the batch.
-        known: when the details of known assets were landed.
-        deadline: from then on no call is made; None for a simulated market.
+    ``known`` says when the details of known assets were landed; no call is made from the deadline on, if there is one.
     """
 
     manifest: BatchManifest

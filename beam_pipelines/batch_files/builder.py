@@ -36,12 +36,7 @@ _OF_BATCH: Mapping[str, Callable[[BatchManifest], Any]] = {
 
 @dataclass(frozen=True)
 class BatchInput(LandedBatch[Body]):
-    """One batch to write.
-
-    Attributes:
-        csv_uri: the batch file to write.
-        rejects_uri: the file of rejects to write.
-    """
+    """One batch to write: its batch file, and the file of its rejects."""
 
     csv_uri: str
     rejects_uri: str
@@ -110,9 +105,7 @@ class TableBuilder(ABC, Generic[Body]):
 
     @abstractmethod
     def build(self, given: BatchInput[Body], read: ReadBody, sink: BatchSink) -> Report:
-        """Write one batch, the same bodies as the same bytes, and report what became of them, ``rejects_by_reason``
-        included. Its whole numbers are counted by the runner.
-        """
+        """Write one batch, the same bodies as the same bytes; report its counts, and ``rejects_by_reason``."""
 
 
 def refuse_unfilled(contract: Contract, fills: Collection[str]) -> None:

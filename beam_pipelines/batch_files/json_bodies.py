@@ -12,9 +12,7 @@ ARRAYS = (list, simdjson.Array)
 OBJECTS = (dict, simdjson.Object)
 
 UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
-"""What the parsers raise: UnicodeDecodeError is a ValueError; RecursionError, and simdjson on a large integer, are
-RuntimeErrors.
-"""
+"""What the parsers raise: a RecursionError is a RuntimeError, and so is simdjson's on a large integer."""
 
 _LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
 

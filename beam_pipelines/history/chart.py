@@ -33,14 +33,11 @@ class PieceBody:
     """A piece of history and where its body lies.
 
     Attributes:
-        asset_id: the asset.
         source_id: key of ``source_dim``.
-        first: first day asked for; None for a foreign file, which is read whole.
-        last: last day asked for.
+        first: first day asked for, as ``last`` the last; both None for a foreign file, which is read whole.
         uri: its body; None when there is none, and ``error`` says why.
         calls: calls that it cost this attempt.
         reused: whether an earlier attempt had landed it.
-        error: why there is no body.
     """
 
     asset_id: str
@@ -70,8 +67,6 @@ class ChartColumns:
     """What one landed body holds: at most one row for each day, sorted.
 
     Attributes:
-        piece: the piece.
-        landed: its body.
         stamps: milliseconds since the epoch.
         values: price, market cap and volume, NaN for null.
         rejects: refused points, or the refused body.

@@ -1,6 +1,4 @@
-"""Choose what a replay of history reads: landed pieces go by their place, foreign files by the command line and their
-names.
-"""
+"""What a replay of history reads: landed pieces by their place, foreign files by command line and name."""
 
 import re
 
@@ -64,9 +62,7 @@ def _foreign(uri: str, job: JobRequest, request: HistoryOptions, files: int) -> 
 
 
 def _asset_of(name: str, request: HistoryOptions, files: int) -> str:
-    """Which asset a foreign file holds: as the command line says, else by a name that is an id. A symbol is not unique,
-    so it is none.
-    """
+    """Which asset a foreign file holds: by the command line, else by a name that is an id. Symbols are not unique."""
     if request.asset_of and name in request.asset_of:
         return request.asset_of[name]
     if files == 1 and request.assets and len(request.assets) == 1:

@@ -25,15 +25,7 @@ _BEYOND_PLAN = 10012
 
 @dataclass(frozen=True)
 class HistoryWalk(Walk[CoinGeckoClient, Shard, PieceBody]):
-    """The pieces of one batch.
-
-    Attributes:
-        manifest: the batch.
-        pieces: what is asked for.
-        landing: folder above ``landing/``.
-        coingecko: the plans, without the key.
-        shards: parallel walks, at most.
-    """
+    """The pieces of one batch, which are landed below ``landing``; the plans travel without the key."""
 
     manifest: BatchManifest
     pieces: tuple[HistoryPiece, ...]
@@ -46,9 +38,7 @@ class HistoryWalk(Walk[CoinGeckoClient, Shard, PieceBody]):
         return [self.pieces[shard :: self.shards] for shard in range(min(self.shards, len(self.pieces)))]
 
     def calls_needed(self) -> int:
-        """Calls without retries: of the shard with the most pieces that were not landed, times the shards, since all
-        have the same share.
-        """
+        """Calls without retries: what the fullest shard has not landed, times the shards, whose shares are equal."""
         return self.shards * max(sum(not self.is_landed(piece) for piece in part) for part in self.parts())
 
     def is_landed(self, piece: HistoryPiece) -> bool:
@@ -56,9 +46,7 @@ class HistoryWalk(Walk[CoinGeckoClient, Shard, PieceBody]):
         return exists(piece.uri(self.landing, self.manifest.source_id))
 
     def land(self, part: Shard, client: CoinGeckoClient, clock: Clock, stats: FetchStats) -> Iterator[PieceBody]:
-        """Walk the pieces of one shard. A piece has no body when the API does not know its asset, which is asked for
-        once.
-        """
+        """Walk the pieces of one shard. An asset that the API does not know is asked for once, and has no body."""
         source_id, malformed = self.manifest.source_id, MalformedRun("answers", "charts")
         folders, unknown = dict[str, LandingFolder](), dict[str, str]()
         for piece in part:

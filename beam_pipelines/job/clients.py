@@ -20,14 +20,9 @@ from coinbeam.sources.registry import COINGECKO
 
 @dataclass(frozen=True)
 class ShardClients:
-    """Makes clients that share the quota of one job evenly.
+    """Makes clients that share the quota of one job, and its reservation where there is one, evenly.
 
-    Attributes:
-        coingecko: plan and patience, without the key.
-        source: what answers.
-        calls_per_minute: quota of the job.
-        shards: clients at the same time.
-        reservation: the calls that all of them may make together; any number without one.
+    ``coingecko`` is plan and patience without the key; ``shards`` is how many clients there are at the same time.
     """
 
     coingecko: CoinGeckoSettings
@@ -56,9 +51,7 @@ _CAPS: dict[str, list[CallCap]] = defaultdict(list)
 
 
 def calls_made(entry_id: str) -> int:
-    """Calls that the clients of this process made of a reservation, those of failed attempts included; it is asked
-    once, at the end.
-    """
+    """Calls of this process for a reservation, those of failed attempts included; asked once, at the end."""
     return sum(cap.made for cap in _CAPS.pop(entry_id, []))
 
 
@@ -77,13 +70,6 @@ def make_clients(
     job: JobRequest, source: RuntimeSource, settings: Settings, options: PipelineOptions, wanted_shards: int | None
 ) -> ShardClients:
     """The client factory of a job; wrong keys and quotas are found here, before the pipeline starts.
-
-    Args:
-        job: the job's share of the plan.
-        source: whom to ask.
-        settings: the plan.
-        options: which runner.
-        wanted_shards: parallel walks that the caller asked for.
 
     Raises:
         SettingsError: the key is missing here, or would be missing on the workers; or the share exceeds the plan.

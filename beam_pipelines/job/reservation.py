@@ -34,13 +34,7 @@ HEADROOM_SHARE = 0.2
 
 @dataclass(frozen=True)
 class CallOrder:
-    """The calls that an attempt of a job is about to make.
-
-    Attributes:
-        batch_id: the batch that they are for.
-        calls: how many without any retry, over all shards.
-        clients: who makes them.
-    """
+    """The calls that an attempt may make for a batch: how many without any retry, over all shards, and by whom."""
 
     batch_id: str
     calls: int

@@ -34,13 +34,7 @@ Body = TypeVar("Body")
 
 @dataclass(frozen=True)
 class LandedBatch(Generic[Body]):
-    """A landed batch.
-
-    Attributes:
-        batch: the batch.
-        bodies: its landed bodies, in order, in the form that its builder takes.
-        missing: bodies that were asked for and do not exist.
-    """
+    """A batch with its landed bodies, in order, in the form that its builder takes; ``missing`` ones do not exist."""
 
     batch: BatchManifest
     bodies: tuple[Body, ...]
@@ -56,12 +50,7 @@ class LandedBatch(Generic[Body]):
 
 
 class Landed(NamedTuple):
-    """What a pipeline writes from.
-
-    Attributes:
-        inputs: the batches; each becomes files of its own.
-        stats: `FetchStats`, one for each shard.
-    """
+    """What a pipeline writes from: batches, each of which becomes files of its own, and what each shard cost."""
 
     inputs: PCollection[Any]
     stats: PCollection[FetchStats]
@@ -134,13 +123,7 @@ class Fetch(beam.PTransform[PBegin, Landed]):
 
 
 class FetchFn(beam.DoFn):
-    """Walks one shard with a client of its own; the output tagged ``STATS`` carries what it cost.
-
-    Args:
-        walk: what is asked for.
-        clients: makes the client.
-        clock: tells the time on the worker.
-    """
+    """Walks one shard with a client of its own; the output tagged ``STATS`` carries what it cost. See `Fetch`."""
 
     def __init__(self, walk: Walk[Client, Shard, Body], clients: Callable[[], Client], clock: Clock) -> None:
         super().__init__()

@@ -105,9 +105,7 @@ def write_atomically(uri: str, content: bytes) -> None:
 
 
 def make_folder(uri: str) -> None:
-    """Create a folder and its parents; nothing to do where it exists, or where folders are only names, as on
-    ``gs://``.
-    """
+    """Create a folder and its parents, unless it exists or folders are only names, as on ``gs://``."""
     if FileSystems.get_filesystem(uri).has_dirs() and not FileSystems.exists(uri):
         with contextlib.suppress(OSError):  # another attempt made it in between
             FileSystems.mkdirs(uri)

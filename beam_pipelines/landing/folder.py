@@ -26,9 +26,7 @@ from coinbeam.sources.http.errors import ApiError
 METRICS_NAMESPACE = "fetching"
 
 MALFORMED_IN_A_ROW = 3
-"""Malformed bodies after which a walk gives up: one may be set aside, but an API that answers nothing else has no last
-page either.
-"""
+"""Malformed bodies after which a walk gives up: an API that answers nothing else has no last page either."""
 
 
 @dataclass
@@ -36,8 +34,7 @@ class FetchStats:
     """What a fetch cost.
 
     Attributes:
-        api_calls: calls to the API, retries included.
-        api_retries: calls that were a second or later try.
+        api_calls: calls to the API; ``api_retries`` of them were a second or later try.
         api_throttled: answers of 429, in any disguise.
         bytes_landed: bytes of bodies landed, before compression.
         bodies_landed: answers landed by this run.

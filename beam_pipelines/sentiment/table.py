@@ -34,9 +34,7 @@ class IndexTable(TableBuilder[str]):
         self._clock_skew = timedelta(seconds=clock_skew_seconds)
 
     def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
-        """Write one batch: ``rows_read`` is the sum of valid, duplicate and rejected rows; ``missing_days`` lie between
-        the first and the last, and should be there.
-        """
+        """Write one batch: rows read are valid, duplicate or rejected; missing days lie between first and last."""
         rejects, counts = RejectMaker(given.batch, self.contract), Counter[str]()
         days: dict[date, dict[str, Any]] = {}
         bodies = sorted(map(read, given.bodies), key=lambda landed: (landed.landed_at, landed.uri), reverse=True)

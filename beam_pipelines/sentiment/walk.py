@@ -15,12 +15,7 @@ STEM = "index"
 
 @dataclass(frozen=True)
 class IndexWalk(Walk[FearGreedClient, str, str]):
-    """The whole index.
-
-    Attributes:
-        manifest: the batch.
-        folder: its landing folder.
-    """
+    """The whole index, which lies in ``folder``."""
 
     manifest: BatchManifest
     folder: str

@@ -23,8 +23,6 @@ class PageColumns:
     """What one landed body holds.
 
     Attributes:
-        batch: the batch that it belongs to.
-        rules: the rules that it was read by.
         columns: accepted rows in the order of the page; None when there are none.
         rejects: refused rows, or the refused page.
         rows_read: elements of the page.

@@ -22,9 +22,7 @@ SPARKLINE_FIELD = "sparkline_in_7d"
 """Source field of the two statistics; the contract lists it as ignored, since no column holds it."""
 
 NEVER_ABSENT_COLUMNS = frozenset({"symbol", "name"})
-"""Nullable columns whose field every row of the API has (OpenAPI specification of ``/coins/markets``), beside the
-required ones.
-"""
+"""Nullable columns whose field, by the OpenAPI specification of ``/coins/markets``, every row has all the same."""
 
 _PRICE_CHANGE_FIELD = re.compile(r"price_change_percentage_\w+_in_currency")
 

@@ -15,9 +15,7 @@ Prices = Any
 """What a sparkline says: an array, lazy or not, None where there is none, or ``MALFORMED``."""
 
 MALFORMED = "malformed"
-"""Stands for a sparkline that is neither null nor an object with ``price``; as little an array of numbers as any other
-text.
-"""
+"""Stands for a sparkline that is neither null nor an object with ``price``; like any text it is no array."""
 
 _ARRAY_OPENS = b"["
 

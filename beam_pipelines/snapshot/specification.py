@@ -16,11 +16,7 @@ from coinbeam.contracts.values import Fault, Value, convert, fault_of, is_unpric
 
 @dataclass(frozen=True)
 class Accepted:
-    """A row that is published.
-
-    Attributes:
-        values: value of every source field; instants as microseconds since the epoch, absent fields as None.
-    """
+    """A row that is published, by source field: instants as microseconds since the epoch, absent fields as None."""
 
     values: dict[str, Value]
 

@@ -16,8 +16,7 @@ MIN_POINTS = 160
 
 HOURS_PER_YEAR = 8_760
 
-# Outside of this range the squares of deviations may have underflowed or overflowed; such rows are scaled by a power of
-# two first, exactly.
+# Beyond it the squares of deviations may have underflowed or overflowed; such rows are scaled by a power of two first.
 _SQUARE_SAFE = (1e-140, 1e150)
 
 
@@ -31,9 +30,8 @@ def volatility_7d(prices: Doubles) -> Doubles:
         return np.full(len(prices), np.nan)
     with np.errstate(all="ignore"):
         result = _deviation(prices - prices[:, :1], freedom=0)
-        for row in np.flatnonzero(
-            ~((result > _SQUARE_SAFE[0]) & (result < _SQUARE_SAFE[1]))
-        ):  # a constant row is among them
+        is_safe = (result > _SQUARE_SAFE[0]) & (result < _SQUARE_SAFE[1])
+        for row in np.flatnonzero(~is_safe):  # a constant row is among them
             result[row] = _scaled_deviation(prices[row])
     return _finite(result)
 

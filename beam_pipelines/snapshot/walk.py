@@ -53,15 +53,7 @@ class FetchedPage:
 
 @dataclass(frozen=True)
 class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
-    """The pages of one snapshot.
-
-    Attributes:
-        manifest: the batch.
-        folder: its landing folder.
-        universe: the selection of assets.
-        shards: parallel walks.
-        deadline: from then on no call is made; None for a simulated market.
-    """
+    """The pages of one snapshot, which lie in ``folder``; none is asked for from the deadline on, if there is one."""
 
     manifest: BatchManifest
     folder: str
@@ -150,9 +142,7 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
 
 
 def page_size(universe: UniverseSpec, per_page: int) -> int:
-    """Rows to ask for per page: for a top N as few pages as possible, of even size, so that they hold hardly more than
-    N rows.
-    """
+    """Rows to ask for per page: for a top N few pages of even size, so that they hold hardly more than N rows."""
     if universe.kind is not Universe.TOP or not universe.top_n:
         return per_page
     return math.ceil(universe.top_n / math.ceil(universe.top_n / per_page))
