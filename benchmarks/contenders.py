@@ -50,7 +50,7 @@ def run_beam(given: list[Snapshot], rules: MarketRules, output: Path) -> None:
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_pipelines.batch_files.write import WriteBatch
+    from beam_pipelines.batch_files.write import write_batches
 
     inputs = [
         BatchInput(
@@ -59,7 +59,7 @@ def run_beam(given: list[Snapshot], rules: MarketRules, output: Path) -> None:
         for day, snapshot in enumerate(given)
     ]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        pipeline | "Snapshots" >> beam.Create(inputs) | "Market" >> WriteBatch(SnapshotTable(rules))
+        pipeline | "Snapshots" >> beam.Create(inputs) | "Market" >> write_batches(SnapshotTable(rules))
 
 
 _MODULES = {

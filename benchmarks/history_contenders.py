@@ -48,11 +48,11 @@ def run_beam(bodies: list[PieceBody], rules: HistoryRules, output: Path) -> None
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_pipelines.batch_files.write import WriteBatch
+    from beam_pipelines.batch_files.write import write_batches
 
     given = BatchInput(_BATCH, tuple(bodies), f"{output}/{CSV}", f"{output}/{REJECTS}")
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | "Batch" >> beam.Create([given]) | "History" >> WriteBatch(HistoryTable(rules))
+        _ = pipeline | "Batch" >> beam.Create([given]) | "History" >> write_batches(HistoryTable(rules))
 
 
 _RUN: dict[str, Contender] = {"plain": run_plain, "beam": run_beam}

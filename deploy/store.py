@@ -43,11 +43,7 @@ class Listed:
 
 
 class ReleaseStore:
-    """The releases of one Composer environment.
-
-    Args:
-        bucket: Composer's bucket.
-    """
+    """The releases of one Composer environment, in its bucket."""
 
     def __init__(self, bucket: VersionedBucket) -> None:
         self.bucket = bucket
@@ -72,14 +68,7 @@ class ReleaseStore:
         """Upload what is missing of a release; its manifest comes last.
 
         A release never changes: the same id with other files is refused. An upload that was broken off is taken up
-        again.
-
-        Args:
-            manifest: of the release.
-            content: bytes by path.
-
-        Returns:
-            How many files were written.
+        again. The result is how many files were written.
 
         Raises:
             TerminalError: another tree of this id is complete in the bucket.

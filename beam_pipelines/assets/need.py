@@ -53,10 +53,7 @@ def choose(order: Iterable[str], landed: Collection[str], max_details: int) -> l
     """The assets to ask for in this attempt: the first of the order, within what earlier attempts of the batch left of
     the budget.
 
-    Args:
-        order: assets by need.
-        landed: stems of the details that the batch has landed already; none of them is asked for again.
-        max_details: budget of the batch.
+    ``landed`` are the stems of the details that the batch has landed already; none of them is asked for again.
     """
     budget = max(0, max_details - len(landed))
     return [asset for asset in order if stem(asset) not in landed][:budget]

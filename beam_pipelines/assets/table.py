@@ -18,11 +18,8 @@ ACTIVE = "active"
 class AssetTable(TableBuilder[str]):
     """Builds the batch file of the asset dimension: one row for each listed asset, sorted by id.
 
-    The bodies of a batch are lists and details, in any order; their shape says which.
-
-    Args:
-        contract: of the dimension.
-        known: when the details of known assets were landed.
+    The bodies of a batch are lists and details, in any order; their shape says which. ``known`` says when the details
+    of known assets were landed.
     """
 
     def __init__(self, contract: Contract, known: Mapping[str, datetime | None]) -> None:

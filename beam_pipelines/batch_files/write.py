@@ -7,7 +7,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
-from apache_beam.pvalue import PCollection
 from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, Report, TableBuilder
@@ -17,23 +16,15 @@ from beam_pipelines.landing.files import atomic_writer, read_landed
 def write_landed(builder: TableBuilder[Any], name_files: Callable[..., Any], *args: Any) -> beam.PTransform[Any, Any]:
     """`LandedBatch` to the report of the builder; ``name_files`` makes a `BatchInput` of a batch and ``args``."""
     named = beam.Map(lambda landed: name_files(landed, *args))  # Beam does not see that any body will do
-    return "Name files" >> named | WriteBatch(builder)
+    return "Name files" >> named | write_batches(builder)
 
 
-class WriteBatch(beam.PTransform[PCollection[BatchInput[Any]], PCollection[Report]]):
+def write_batches(builder: TableBuilder[Any]) -> beam.PTransform[Any, Any]:
     """`BatchInput` to the report of the builder; the files are there when a report is.
 
     Each file is written under a temporary name and renamed, so that a retry overwrites and no reader sees half a file.
     """
-
-    def __init__(self, builder: TableBuilder[Any]) -> None:
-        super().__init__()
-        self._builder = builder
-
-    @no_annotations  # Beam does not see that any batch is a BatchInput[Any]
-    def expand(self, batches: PCollection[BatchInput[Any]]) -> PCollection[Report]:
-        """Wire the transform."""
-        return batches | "Spread batches" >> beam.Reshuffle() | "Write batch" >> beam.ParDo(WriteBatchFn(self._builder))
+    return "Spread batches" >> beam.Reshuffle() | "Write batch" >> beam.ParDo(WriteBatchFn(builder))
 
 
 class WriteBatchFn(beam.DoFn):

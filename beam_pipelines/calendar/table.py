@@ -1,5 +1,6 @@
 """Dates as rows of ``date_dim``: proleptic Gregorian calendar, ISO 8601 weeks, English names."""
 
+from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, timedelta
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 from coinbeam.contracts import Contract
 from coinbeam.contracts.arrow import arrow_schema
 
-# Not from the standard library's calendar module, whose names follow the locale of the machine.
+# The names of the standard library's calendar module follow the locale of the machine.
 MONTHS = (
     "January",
     "February",
@@ -37,7 +38,7 @@ def date_row(day: date) -> DateRow:
     calendar year.
     """
     iso = day.isocalendar()
-    days_left = (first_of_next_month(day) - day).days - 1
+    days_left = monthrange(day.year, day.month)[1] - day.day
     return {
         "date": day,
         "year": day.year,
@@ -54,11 +55,6 @@ def date_row(day: date) -> DateRow:
         "is_month_end": days_left == 0,
         "days_to_month_end": days_left,
     }
-
-
-def first_of_next_month(day: date) -> date:
-    """The first day of the month after the day's."""
-    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
 
 
 def days(first: date, last: date) -> Iterator[date]:

@@ -18,11 +18,6 @@ _EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>{CURRENCY_FORM})-max\.c
 def find_bodies(job: JobRequest, request: HistoryOptions, settings: Settings) -> list[PieceBody]:
     """The bodies that a glob matches.
 
-    Args:
-        job: the glob and the currency.
-        request: the assets and days that are wanted, and which file holds which asset.
-        settings: whether the warehouse is local.
-
     Raises:
         TerminalError: nothing matches.
         SettingsError: it is not known which asset a file holds, prices are of another currency, or simulated ones would

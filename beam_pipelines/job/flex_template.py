@@ -18,11 +18,7 @@ FOLDER = Path(__file__).parent.parent / "templates"
 
 
 def metadata(job: str) -> dict[str, Any]:
-    """What Dataflow has to know of a job: one parameter for each option, in the order of their declaration.
-
-    Args:
-        job: name of the entry module.
-    """
+    """What Dataflow has to know of a job: one parameter for each option, in the order of their declaration."""
     spec = JOBS[job]
     parameters = [
         {

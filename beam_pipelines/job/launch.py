@@ -64,12 +64,7 @@ class Launch:
     ) -> Report:
         """Run the pipeline to its end and return its report, with the counters of the runner.
 
-        Args:
-            landed: brings what is written from.
-            write: makes the files of it, and reports what is in them.
-            head: what the report says first.
-            reservation: the calls that the job may make; the report names it, so that the DAG that waits for a
-                submitted job can settle it.
+        The report names the reservation, so that the DAG that waits for a submitted job can settle it.
         """
         forget(self.report_uri)
         tail = {"reservation": reservation.to_dict()} if reservation else {}

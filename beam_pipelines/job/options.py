@@ -84,10 +84,6 @@ class MarketRequest:
 def beam_options(argv: Sequence[str], model: type[JobOptions]) -> PipelineOptions:
     """Beam's options with the runner resolved.
 
-    Args:
-        argv: the command line without the program.
-        model: the options of the job.
-
     Raises:
         SettingsError: neither Beam nor the job knows an option. Beam alone would drop it with a warning.
     """

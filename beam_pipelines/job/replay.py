@@ -34,11 +34,7 @@ def find_files(job: JobRequest) -> list[str]:
 
 
 def find_batches(job: JobRequest, foreign: Callable[[], BatchManifest]) -> list[LandedBatch[str]]:
-    """The batches that the glob matches, sorted by identifier.
-
-    Args:
-        job: the glob, and what the caller said of it.
-        foreign: names the batch of files without a manifest; it raises where the command line lacks what they need.
+    """The batches that the glob matches, sorted by identifier; ``foreign`` names that of files without a manifest.
 
     Raises:
         TerminalError: nothing matches.
@@ -92,12 +88,6 @@ def _merged(found: Sequence[LandedBatch[str]]) -> list[LandedBatch[str]]:
 def foreign_snapshot(job: JobRequest, endpoint: str, per_page: int, universe: UniverseSpec) -> BatchManifest:
     """The batch of files without a manifest that hold answers for one instant.
 
-    Args:
-        job: the command line.
-        endpoint: what answered.
-        per_page: rows that a page was asked for, at most.
-        universe: selection that the files stand for.
-
     Raises:
         SettingsError: the command line does not say which instant.
     """
@@ -148,12 +138,7 @@ def refuse_simulated(source_ids: Collection[str], settings: Settings) -> None:
 
 
 def refuse_shared_file(files: Sequence[str], batches: Sequence[BatchManifest], remedy: str = "") -> None:
-    """Refuse two batches that would overwrite each other's file.
-
-    Args:
-        files: the batch file of each batch.
-        batches: the batches.
-        remedy: what else may help.
+    """Refuse two batches that would overwrite each other's file; ``remedy`` says what else may help.
 
     Raises:
         SettingsError: there are two.

@@ -36,13 +36,7 @@ def final_report(uri: str, result: Any) -> Report:
 
 
 class WriteReport(beam.PTransform[PCollection[Any], PCollection[Report]]):
-    """Gathers what the steps of a job report, in any order, and writes the report as the last act of the pipeline.
-
-    Args:
-        uri: where to.
-        head: what is known at launch; it comes first.
-        tail: what comes last.
-    """
+    """Gathers what the steps of a job report, in any order, and writes the report as the last act of the pipeline."""
 
     def __init__(self, uri: str, head: Report, tail: Report) -> None:
         super().__init__()
@@ -59,13 +53,7 @@ class WriteReport(beam.PTransform[PCollection[Any], PCollection[Report]]):
 
 
 def summary(parts: list[Any], head: Report, tail: Report) -> Report:
-    """The report of a job: its head, the sums of what its steps report, what the fetch cost, and its tail.
-
-    Args:
-        parts: reports, and `FetchStats` of a job that fetches or could.
-        head: what is known at launch.
-        tail: what comes last.
-    """
+    """The report of a job: its head, the sums of what its steps report, what the fetch cost, and its tail."""
     costs = [part for part in parts if isinstance(part, FetchStats)]
     counts = total(part for part in parts if not isinstance(part, FetchStats))
     listed = {LISTED: counts.pop(LISTED)} if LISTED in counts else {}

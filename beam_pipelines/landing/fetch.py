@@ -72,13 +72,7 @@ class Walk(ABC, Generic[Client, Shard, Body]):
 
     @abstractmethod
     def land(self, part: Shard, client: Client, clock: Clock, stats: FetchStats) -> Iterator[Body]:
-        """Walk one shard and land each answer before the next call.
-
-        Args:
-            part: what the shard walks.
-            client: who asks.
-            clock: tells the time on the worker.
-            stats: counts what the walk costs.
+        """Walk one shard, land each answer before the next call, and count what it costs.
 
         Raises:
             TerminalError: the source refuses for a reason that stays.
@@ -139,12 +133,7 @@ class FetchFn(beam.DoFn):
 
 
 class Given(beam.PTransform[PBegin, Landed]):
-    """Nothing to `Landed`, without a call.
-
-    Args:
-        inputs: the batches.
-        stats: what they cost; a job that never fetches has none.
-    """
+    """Nothing to `Landed`, without a call: the batches, and what they cost; a job that never fetches has no costs."""
 
     def __init__(self, inputs: Sequence[Any], *stats: FetchStats) -> None:
         super().__init__()

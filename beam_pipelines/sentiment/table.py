@@ -22,11 +22,7 @@ _FILLED = ("date", "value", "classification", "observed_at", "ingested_at")
 
 class IndexTable(TableBuilder[str]):
     """Builds the batch file of the index: one row for each day, sorted. Of several bodies the one that was landed last
-    counts.
-
-    Args:
-        contract: of the fact.
-        clock_skew_seconds: how far a stamp may lie after the moment of landing.
+    counts. A stamp may lie ``clock_skew_seconds`` after the moment of landing.
     """
 
     def __init__(self, contract: Contract, clock_skew_seconds: float) -> None:

@@ -14,7 +14,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipelines.batch_files.builder import BatchInput
-from beam_pipelines.batch_files.write import WriteBatch
+from beam_pipelines.batch_files.write import write_batches
 from beam_pipelines.landing.files import read_landed
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotTable
@@ -49,7 +49,7 @@ def snapshot(
 
 def _run(snapshot: BatchInput[str], rules: MarketRules) -> Any:
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    _ = pipeline | beam.Create([snapshot]) | WriteBatch(SnapshotTable(rules))
+    _ = pipeline | beam.Create([snapshot]) | write_batches(SnapshotTable(rules))
     result = pipeline.run()
     result.wait_until_finish()
     return result
