@@ -1,13 +1,12 @@
 """One landed page as validated columns and rejects: a bad row costs only itself, an unreadable page only its rows."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-
-import pyarrow as pa
 
 from beam_pipelines.batch_files.json_bodies import BodyFault, plain
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.snapshot.bodies import Page, read_body
-from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics, to_table
+from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics
 from beam_pipelines.snapshot.layout import Record, lay_out
 from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
@@ -25,32 +24,22 @@ class PageColumns:
     Attributes:
         columns: accepted rows in the order of the page; None when there are none.
         rejects: refused rows, or the refused page.
-        rows_read: elements of the page.
-        rows_unpriced: rows without a price.
         unknown_fields: fields that the contract does not know.
-        sparkline_unusable: accepted rows whose sparkline is malformed, so that their statistics are null.
+        counts: ``rows_read``, the elements of the page; ``rows_unpriced``, those without a price; and
+            ``sparkline_unusable``, accepted rows whose sparkline is malformed, so that their statistics are null.
     """
 
-    batch: BatchManifest
-    rules: MarketRules
     columns: MarketColumns | None = None
     rejects: list[Reject] = field(default_factory=list)
-    rows_read: int = 0
-    rows_unpriced: int = 0
     unknown_fields: frozenset[str] = frozenset()
-    sparkline_unusable: int = 0
-
-    @property
-    def table(self) -> pa.Table:
-        """The accepted rows in the contract's columns and types."""
-        return to_table([] if self.columns is None else [self.columns], self.batch, self.rules)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 def read_page(landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
     """Read one landed body; never raises for what is in it."""
     page, rejects = read_body(landed.body), RejectMaker(batch, rules.contract)
     if isinstance(page, BodyFault):
-        return PageColumns(batch, rules, rejects=[rejects.body(landed, page.reason, batch.per_page)])
+        return PageColumns(rejects=[rejects.body(landed, page.reason, batch.per_page)])
     return _PageReader(page, landed, rejects, rules).read()
 
 
@@ -66,7 +55,7 @@ class _PageReader:
         self._layout, self._records = lay_out(page.rows, rules)
         self._prices = read_prices(page.rows) if self._layout.has_sparkline else []
         self._is_flat = holds_flat_arrays(page.body, self._prices) if self._prices else True
-        self._result = PageColumns(rejects.batch, rules, rows_read=len(page.rows), unknown_fields=self._layout.unknown)
+        self._result = PageColumns(unknown_fields=self._layout.unknown, counts=Counter(rows_read=len(page.rows)))
 
     def read(self) -> PageColumns:
         """The columns of the page, vectorised; unusual rows are judged one by one and put back, or dropped."""
@@ -87,7 +76,8 @@ class _PageReader:
             self._result.columns = columns
             if self._prices:
                 prices = [self._prices[number] for number in numbers]
-                self._result.sparkline_unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)
+                unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)
+                self._result.counts["sparkline_unusable"] = unusable
         return self._result
 
     def _remaining(self) -> tuple[list[int], list[Record]]:
@@ -104,7 +94,7 @@ class _PageReader:
                     self._judge(position)
                 else:
                     self._records[position] = None
-                    self._result.rows_unpriced += 1
+                    self._result.counts["rows_unpriced"] += 1
 
     def _judge(self, position: int) -> None:
         """Put one row before the specification; it stays with canonical values, or goes."""
@@ -117,7 +107,7 @@ class _PageReader:
                 if self._prices:
                     self._prices[position] = prices_of(row)
             case Unpriced():
-                self._result.rows_unpriced += 1
+                self._result.counts["rows_unpriced"] += 1
             case Refused():
                 id_column = self._rules.contract.by_name[ID_COLUMN]
                 given = row.get(id_column.source) if isinstance(row, dict) else None

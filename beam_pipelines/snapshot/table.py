@@ -31,11 +31,7 @@ class SnapshotTable(TableBuilder[str]):
             sink.refuse(page.rejects)
             columns += [page.columns] if page.columns is not None else []
             unknown |= page.unknown_fields
-            counts.update(
-                rows_read=page.rows_read,
-                rows_unpriced=page.rows_unpriced,
-                sparkline_unusable=page.sparkline_unusable,
-            )
+            counts.update(page.counts)
         distinct = newest_rows(to_table(columns, given.batch, self._rules))
         sink.rows(distinct.slice(0, top_n(given.batch.universe)))
         return {

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import MarketRules
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.landing.layout import LandedBody
+from tests.beam_pipelines.pages import TablePage, read_table
 
 Row = dict[str, Any]
-Read = Callable[[bytes | list[Any]], PageColumns]
+Read = Callable[[bytes | list[Any]], TablePage]
 
 
 @pytest.fixture(scope="session")
 def read(land: Callable[..., LandedBody], batch: BatchManifest, rules: MarketRules) -> Read:
     """Lands a body and reads it."""
-    return lambda body: read_page(land(body), batch, rules)
+    return lambda body: read_table(land(body), batch, rules)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_body_that_is_no_page_is_one_page_reject_for_all_rows_asked_for(body: 
     page = read(body)
     [reject] = page.rejects
     assert (reject.level, reject.reason, reject.estimated_rows, reject.row_number) == ("page", reason, 250, None)
-    assert (page.rows_read, page.table.num_rows) == (0, 0)
+    assert (page.counts["rows_read"], page.table.num_rows) == (0, 0)
     assert (reject.payload or "").startswith(json.dumps(body[:10].decode(errors="replace"))[:-1])
 
 
@@ -190,12 +190,12 @@ def test_no_row_may_lack_what_every_answer_has_even_if_all_do(
 @pytest.mark.parametrize("price", [None, 0, 0.0, -0.0], ids=["null", "zero", "zero as a double", "minus zero"])
 def test_a_row_without_a_price_is_counted_and_no_fault(price: Any, read: Read, good_row: Callable[..., Row]) -> None:
     page = read([good_row(), good_row(current_price=price, ath="bad", market_cap=-1)])
-    assert (page.rows_unpriced, page.rejects, page.table.num_rows) == (1, [], 1)
+    assert (page.counts["rows_unpriced"], page.rejects, page.table.num_rows) == (1, [], 1)
 
 
 def test_a_row_without_price_and_id_is_refused(read: Read, good_row: Callable[..., Row]) -> None:
     page = read([good_row(current_price=None, id=None)])
-    assert (page.rows_unpriced, [reject.reason for reject in page.rejects]) == (0, ["null_value"])
+    assert (page.counts["rows_unpriced"], [reject.reason for reject in page.rejects]) == (0, ["null_value"])
 
 
 def test_texts_are_kept_exactly_and_empty_ones_are_null(read: Read, good_row: Callable[..., Row]) -> None:
@@ -242,7 +242,7 @@ def test_added_columns_come_from_the_batch_and_the_landing(
 ) -> None:
     landed = land([good_row()])
     afternoon = BatchManifest(**{**vars(batch), "snapshot_at": batch.snapshot_at + timedelta(hours=3, minutes=30)})
-    [row] = read_page(landed, afternoon, rules).table.to_pylist()
+    [row] = read_table(landed, afternoon, rules).table.to_pylist()
     assert row["quote_currency"] == "usd"
     assert row["snapshot_at"] == datetime(2026, 1, 2, 3, 30, tzinfo=UTC)
     assert row["snapshot_date"].isoformat() == "2026-01-02"
@@ -288,7 +288,7 @@ def test_a_malformed_sparkline_costs_the_statistics_not_the_price(
         [good_row(id="good"), good_row(id="odd", sparkline_in_7d=sparkline), good_row(id="parser", total_supply=oddity)]
     )
     rows = {row["asset_id"]: row for row in page.table.to_pylist()}
-    assert page.sparkline_unusable == 1
+    assert page.counts["sparkline_unusable"] == 1
     assert rows["odd"]["volatility_7d"] is None
     assert rows["odd"]["current_price"] == 123456.78
     assert rows["good"]["volatility_7d"] > 0
@@ -296,7 +296,7 @@ def test_a_malformed_sparkline_costs_the_statistics_not_the_price(
 
 def test_brackets_in_a_name_do_not_spoil_a_sparkline(read: Read, good_row: Callable[..., Row]) -> None:
     page = read([good_row(name="[WRAPPED]"), good_row(id="b", sparkline_in_7d=None)])
-    assert page.sparkline_unusable == 0
+    assert page.counts["sparkline_unusable"] == 0
     assert [row["volatility_7d"] is None for row in page.table.to_pylist()] == [False, True]
 
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.snapshot.bodies import read_body
-from beam_pipelines.snapshot.page import PageColumns, read_page
 from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
 from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.snapshot.specification import Accepted, Unpriced, validate_row
@@ -25,6 +24,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import to_micros
 from coinbeam.landing.layout import LandedBody
+from tests.beam_pipelines.pages import TablePage, read_table
 
 CONTRACT = load_contract("crypto_market_snapshot_fact")
 FIELDS = sorted({str(c.source) for c in CONTRACT.source_columns} | {SPARKLINE_FIELD, "image", "roi"})
@@ -152,9 +152,9 @@ def compare(rules: MarketRules, batch: BatchManifest, land: Callable[..., Landed
         expected_rows, expected_rejects, unpriced, unusable = _by_specification(
             body, rules, to_micros(landed.landed_at)
         )
-        page = read_page(landed, batch, rules)
+        page = read_table(landed, batch, rules)
         assert [(reject.row_number, reject.reason, reject.column_name) for reject in page.rejects] == expected_rejects
-        assert (page.rows_unpriced, page.sparkline_unusable) == (unpriced, unusable)
+        assert (page.counts["rows_unpriced"], page.counts["sparkline_unusable"]) == (unpriced, unusable)
         assert _bits(page, rules) == expected_rows
 
     return check
@@ -193,7 +193,7 @@ def _bit(value: Any) -> Any:
     return value
 
 
-def _bits(page: PageColumns, rules: MarketRules) -> list[dict[str, Any]]:
+def _bits(page: TablePage, rules: MarketRules) -> list[dict[str, Any]]:
     table = page.table
     assert table.schema == arrow_schema(rules.contract.file_columns)
     table.validate(full=True)
