@@ -2,13 +2,16 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from coinbeam.errors import TerminalError, TransientError
+from coinbeam.errors import CoinbeamError, TerminalError, TransientError
 from coinbeam.landing import bucket as module
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import LocalSettings, PortSettings, Settings
@@ -93,3 +96,43 @@ def test_a_bucket_that_hangs_is_given_up_in_time(
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(TransientError):
         call(at_port(temporary_settings(tmp_path), server.getsockname()[1]))
     assert time.monotonic() - started < 5
+
+
+@contextmanager
+def refusing(status: int) -> Iterator[int]:
+    """The port of a server that answers every question with one HTTP status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        pytest.param(429, TransientError, id="too many requests"),
+        pytest.param(500, TransientError, id="a fault of its own"),
+        pytest.param(503, TransientError, id="not available"),
+        pytest.param(401, TerminalError, id="unknown credentials"),
+        pytest.param(403, TerminalError, id="no access"),
+    ],
+)
+def test_only_what_may_pass_is_transient(status: int, kind: type[CoinbeamError], tmp_path: Path) -> None:
+    with refusing(status) as port, pytest.raises(CoinbeamError, match="gs://coinbeam") as caught:
+        at_port(temporary_settings(tmp_path), port).read_text("a")
+    assert type(caught.value) is kind
+    assert caught.value.remedy

@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from google.api_core import exceptions as api
+from google.auth.exceptions import RefreshError
 
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import standard_type
-from coinbeam.errors import CoinbeamError, ContractError, TerminalError, TransientError
+from coinbeam.errors import CoinbeamError, ContractError, TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
@@ -117,3 +119,35 @@ def test_a_warehouse_that_hangs_is_given_up_in_time(call, idle: LocalCloud) -> N
     with silent_server() as port, pytest.raises(TransientError):
         call(beside(idle, port, 0.3))
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        pytest.param(api.TooManyRequests("slower"), TransientError, id="too many requests"),
+        pytest.param(api.InternalServerError("a fault"), TransientError, id="a fault of its own"),
+        pytest.param(api.ServiceUnavailable("down"), TransientError, id="not available"),
+        pytest.param(api.RetryError("tried for long", None), TransientError, id="retries of its client without end"),
+        pytest.param(ConnectionResetError("reset"), TransientError, id="a broken connection"),
+        pytest.param(TimeoutError("slow"), TransientError, id="an answer that is late"),
+        pytest.param(
+            api.BadRequest("Transaction is aborted due to concurrent update against table t."),
+            WriteConflictError,
+            id="another transaction",
+        ),
+        pytest.param(
+            api.BadRequest("Could not serialize access to table t due to concurrent update"),
+            WriteConflictError,
+            id="another statement",
+        ),
+        pytest.param(api.BadRequest("Syntax error"), TerminalError, id="a query that is wrong"),
+        pytest.param(api.Forbidden("Access Denied"), TerminalError, id="no access"),
+        pytest.param(api.NotFound("no table"), TerminalError, id="no such table"),
+        pytest.param(RefreshError("expired"), TerminalError, id="credentials that ended"),
+    ],
+)
+def test_only_what_may_pass_is_transient(said: Exception, kind: type[CoinbeamError], idle: LocalCloud) -> None:
+    with pytest.raises(CoinbeamError) as caught, Warehouse(idle.settings).answering():
+        raise said
+    assert type(caught.value) is kind
+    assert caught.value.remedy
