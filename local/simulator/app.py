@@ -12,7 +12,7 @@ from coinbeam.errors import SettingsError
 from local.simulator.answers import KEY_MISSING, Answer, ApiError, plain_error
 from local.simulator.details import DetailFlags
 from local.simulator.faults import FaultOrder
-from local.simulator.gate import BASE_PATH, TICKERS_PATH, Gate, respond
+from local.simulator.gate import BASE_PATH, Gate, respond
 from local.simulator.history import Step
 from local.simulator.markets import MarketsQuery, Precision
 from local.simulator.rendering import to_json
@@ -120,7 +120,7 @@ def _serve_others(app: FastAPI, api: SimulatedApi) -> None:
     async def fear_and_greed(limit: Annotated[int, Query(ge=0)] = 1) -> Response:
         return _body(to_json(index_answer(api.market.catalogue.seed, api.now(), limit)))
 
-    @app.get(TICKERS_PATH)
+    @app.get("/v1/tickers")
     async def tickers(quotes: str = "USD") -> Response:
         if quotes != "USD":
             raise ApiError(plain_error(400, "invalid quotes"))

@@ -12,8 +12,7 @@ from local.simulator.faults import Delay, Truncation
 from local.simulator.service import SimulatedApi
 
 BASE_PATH = "/api/v3"
-_FNG_PATH = "/fng"
-TICKERS_PATH = "/v1/tickers"
+_FREE = ("/_control/", "/healthz")
 _COIN = re.compile(r"^/coins/(?!list$|markets$)[^/]+")
 
 
@@ -53,13 +52,11 @@ class Gate:
 
 
 def _api_path(scope: Scope) -> str | None:
-    """The path below the API's base, ``/fng`` and ``/v1/tickers`` for the other APIs; None for what is no API call."""
-    if scope["type"] != "http":
+    """The path of a call to any API, that of CoinGecko below its base; None for control paths and health."""
+    if scope["type"] != "http" or scope["path"].startswith(_FREE):
         return None
     path: str = scope["path"]
-    if path.rstrip("/") in {_FNG_PATH, TICKERS_PATH}:
-        return path.rstrip("/")
-    return path.removeprefix(BASE_PATH) if path.startswith(f"{BASE_PATH}/") else None
+    return path.removeprefix(BASE_PATH) if path.startswith(f"{BASE_PATH}/") else path.rstrip("/")
 
 
 class _Spoiler:

@@ -89,6 +89,12 @@ def test_stats_count_calls_by_path_statuses_and_faults(start, stopwatch: Stopwat
     assert sum(stats["statuses"].values()) == 9
 
 
+def test_a_path_of_any_api_is_counted_and_may_fail(start):
+    client = start(faults={"profile": "down", "limit": 1})
+    assert [client.get("/of/another/api/").status_code for _ in range(2)] == [503, 404]
+    assert client.get("/_control/stats").json()["calls"] == {"/of/another/api": 2}
+
+
 def test_faults_can_be_ordered_and_called_off(client):
     assert client.get(MARKETS).status_code == 200
     report = client.post("/_control/faults", json={"profile": "down", "seed": 5, "limit": 2}).json()
