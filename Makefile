@@ -69,7 +69,7 @@ requirements: env ## Compile requirements.txt, and that of the image of the Beam
 
 COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
 composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it
-	@$(BIN)/uv pip compile $(COMPOSER) --exclude-newer 2026-08-26T00:00:00Z --excludes <(echo apache-beam) config/composer-image.in -o config/composer-image.txt
+	@$(BIN)/uv pip compile $(COMPOSER) --exclude-newer $$(sed -n 's/^# Day: //p' config/composer-image.in)T00:00:00Z --excludes <(echo apache-beam) config/composer-image.in -o config/composer-image.txt
 	@$(BIN)/uv pip compile $(COMPOSER) --no-deps -c requirements.txt config/composer-requirements.in -o config/composer-requirements.txt
 
 schema: env ## Write the schema of the Google provider that infra/ uses
