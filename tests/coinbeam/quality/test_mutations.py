@@ -23,6 +23,7 @@ from coinbeam.contracts import Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
 from coinbeam.contracts.model import fill
 from coinbeam.errors import PublishBlockedError
+from coinbeam.feeds import steps
 from coinbeam.quality import Audit, Auditor, Result, Status, refuse_if_blocked
 from coinbeam.quality import rules as rules_module
 from coinbeam.quality.rules import (
@@ -457,16 +458,23 @@ def test_every_rule_of_every_contract_has_a_mutation() -> None:
     assert set(RULES) == set(WRITTEN)
 
 
+MADE = {
+    name
+    for name, function in vars(rules_module).items()
+    if inspect.isfunction(function) and function.__module__ == rules_module.__name__
+}
+OVER_A_REPORT = {"row_count", "batch_complete", "listed_share", "reject_share"}
+"""Ways to make a rule of that name out of a report or a setting."""
+
+
 def test_every_way_to_make_a_rule_has_a_mutation() -> None:
-    made = {
-        name
-        for name, function in vars(rules_module).items()
-        if inspect.isfunction(function) and function.__module__ == rules_module.__name__
-    }
     derived = {"rules_of", "_column_rules", "_unique"}  # test_audit.py
-    over_a_report = {"row_count", "batch_complete", "listed_share", "reject_share"}
     over_the_warehouse = {"foreign_key", "foreign_keys", "freshness", "_young"}
-    assert made == derived | over_a_report | over_the_warehouse
+    assert derived | OVER_A_REPORT | over_the_warehouse == MADE
+
+
+def test_every_rule_over_a_report_is_asked_for_by_the_steps_of_a_batch() -> None:
+    assert {name for name in OVER_A_REPORT if f"{name}(" not in inspect.getsource(steps)} == set()
 
 
 @pytest.mark.cloud
@@ -641,6 +649,7 @@ def test_the_rules_over_the_report_of_a_job_are_broken_once(warehouse: Warehouse
         ),
         (fact, reject_share(fact, "rejects", 0.1), snapshots(9), snapshots(8)),
     ]
+    assert {rule.name for _, rule, _, _ in made} == OVER_A_REPORT
     sources = {
         "`known`": inline(assets, [version(f"a{n}") for n in range(5)]),
         "`rejects`": inline(load_contract(REJECTS), [reject_row(1)]),
