@@ -35,12 +35,14 @@ def fact_asset(table: str) -> Asset:
     return Asset(name=table, uri=f"bigquery://{settings.google.project}/{load_contract(table).dataset}/{table}")
 
 
-def dag_arguments(macros: Mapping[str, Any]) -> dict[str, Any]:
-    """What every DAG has besides its own name, schedule, form and macros: tasks are bounded, their retries follow the
-    class of the error, and a failure is an alert.
+def dag_arguments(tag: str, macros: Mapping[str, Any]) -> dict[str, Any]:
+    """What every DAG has besides its own name, schedule, form, tag and macros: one run at a time, bounded tasks whose
+    retries follow the class of the error, and an alert of a failure.
     """
     return {
         "catchup": False,
+        "max_active_runs": 1,
+        "tags": ["coinbeam", tag, settings.environment.value],
         "user_defined_macros": {"staging_table": staging_table, **macros},
         "default_args": {
             "owner": "data-platform",
@@ -198,9 +200,8 @@ class ScriptOperator(BigQueryInsertJobOperator):
         """What the job says of itself, or what its SQL says."""
         lineage = super().get_openlineage_facets_on_complete(task_instance)
         if not (lineage.inputs or lineage.outputs):
-            lineage.inputs, lineage.outputs = script_lineage(
-                self.configuration["query"]["query"], settings.google.project
-            )
+            script = self.configuration["query"]["query"]
+            lineage.inputs, lineage.outputs = script_lineage(script, settings.google.project)
         return lineage
 
 

@@ -10,10 +10,9 @@ import hashlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 from airflow.providers.apache.beam.hooks import beam as beam_hook
@@ -74,9 +73,13 @@ class LocalJobOperator(JobLineage, BeamRunPythonPipelineOperator):
         self.beam_job = job
 
     def execute(self, context: Any) -> Any:
-        """Run the job to its end."""
-        with _version_from_metadata():
+        """Run the job to its end; the hook learns Beam's version from its metadata, as importing Beam costs seconds."""
+        known = beam_hook._APACHE_BEAM_VERSION_SCRIPT
+        beam_hook._APACHE_BEAM_VERSION_SCRIPT = _BEAM_VERSION
+        try:
             return super().execute(context)
+        finally:
+            beam_hook._APACHE_BEAM_VERSION_SCRIPT = known
 
 
 class DataflowJobOperator(JobLineage, DataflowStartFlexTemplateOperator):
@@ -137,14 +140,13 @@ class ReattachingHook(DataflowHook):
         Dataflow itself refuses a second job of a name that runs, so two attempts at the same moment cannot both launch.
         """
         name = body["launchParameter"]["jobName"]
-        running = self.jobs_named(name, project_id, location, "ACTIVE")
+        find_running = partial(self.jobs_named, name, project_id, location, "ACTIVE")
+        running = find_running()
         if not running:
             try:
                 return dict(super().launch_job_with_flex_template(body=body, location=location, project_id=project_id))
             except HttpError as error:
-                running = (
-                    self.jobs_named(name, project_id, location, "ACTIVE") if error.status_code == _CONFLICT else []
-                )
+                running = find_running() if error.status_code == _CONFLICT else []
                 if not running:
                     raise
         self.log.info("Job %s (%s) is running already: this attempt waits for it.", name, running[0]["id"])
@@ -154,24 +156,18 @@ class ReattachingHook(DataflowHook):
         """Jobs of exactly this name, the newest first; the state is ACTIVE, TERMINATED or ALL."""
         request = self._jobs().list(projectId=project_id, location=location, name=name, filter=state)
         jobs = request.execute(num_retries=self.num_retries).get("jobs", [])
-        return sorted(
-            (job for job in jobs if job["name"] == name), key=lambda job: str(job.get("createTime", "")), reverse=True
-        )
+        named = [job for job in jobs if job["name"] == name]
+        return sorted(named, key=lambda job: str(job.get("createTime", "")), reverse=True)
 
     def error_of(self, name: str, project_id: str, location: str) -> CoinbeamError | None:
         """The error that the newest job of a name raised on a worker, or None when it was none of ours."""
         jobs = self.jobs_named(name, project_id, location)
         if not jobs:
             return None
-        messages = self._jobs().messages()
-        request = messages.list(
-            projectId=project_id, location=location, jobId=jobs[0]["id"], minimumImportance="JOB_MESSAGE_ERROR"
-        )
-        texts = [
-            message.get("messageText", "")
-            for message in request.execute(num_retries=self.num_retries).get("jobMessages", [])
-        ]
-        return next((error for error in map(raised_in, texts) if error), None)
+        job = {"projectId": project_id, "location": location, "jobId": jobs[0]["id"]}
+        request = self._jobs().messages().list(**job, minimumImportance="JOB_MESSAGE_ERROR")
+        messages = request.execute(num_retries=self.num_retries).get("jobMessages", [])
+        return next(filter(None, (raised_in(message.get("messageText", "")) for message in messages)), None)
 
     def _jobs(self) -> Any:
         return self.get_conn().projects().locations().jobs()
@@ -235,14 +231,3 @@ def job_name(job: str, options: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(f"{job} {output}".encode()).hexdigest()[:8]
     words = re.sub(r"[^a-z0-9]+", "-", f"{job}-{output.rpartition('/')[2]}".lower()).strip("-")
     return f"{words[: _LONGEST_NAME - len(digest) - 1].rstrip('-')}-{digest}"
-
-
-@contextmanager
-def _version_from_metadata() -> Iterator[None]:
-    """Let the hook learn Beam's version from its metadata: importing all of Beam for it costs seconds in every task."""
-    known = beam_hook._APACHE_BEAM_VERSION_SCRIPT
-    beam_hook._APACHE_BEAM_VERSION_SCRIPT = _BEAM_VERSION
-    try:
-        yield
-    finally:
-        beam_hook._APACHE_BEAM_VERSION_SCRIPT = known

@@ -35,12 +35,11 @@ class Calendar:
     @property
     def macros(self) -> dict[str, Callable[[Mapping[str, Any]], str]]:
         """The template function ``calendar_script(plan)``: the publish transaction of the calendar."""
+        return {"calendar_script": self._script}
 
-        def calendar_script(plan: Mapping[str, Any]) -> str:
-            steps, batch = self._steps_and_batch(plan)
-            return steps.publish_script(steps.calendar_of(batch))
-
-        return {"calendar_script": calendar_script}
+    def _script(self, plan: Mapping[str, Any]) -> str:
+        steps, batch = self._steps_and_batch(plan)
+        return steps.publish_script(steps.calendar_of(batch))
 
     def _steps_and_batch(self, plan: Mapping[str, Any]) -> tuple[BatchSteps[Any], Batch]:
         return self.steps_type(load_settings()), self.plan_type.from_dict(plan).batch

@@ -104,12 +104,10 @@ with DAG(
     description="Years of daily history in resumable pieces, within the API budget.",
     schedule=None,
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
-    max_active_runs=1,
     dagrun_timeout=timedelta(hours=23),
     doc_md=DOC,
     params=form_params(BackfillForm, settings),
-    tags=["coinbeam", "history", settings.environment.value],
-    **dag_arguments(BATCH.macros | DAYS.macros),
+    **dag_arguments("history", BATCH.macros | DAYS.macros),
 ) as dag:
     found = batches()
     DAYS.extend([plan_backfill(), write_plan()], found)

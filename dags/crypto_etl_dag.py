@@ -79,12 +79,10 @@ with DAG(
     description="One snapshot of the crypto market, landed, audited and published as a whole.",
     schedule=SCHEDULES[settings.market.period],
     start_date=FIRST_INSTANT,
-    max_active_runs=1,
     dagrun_timeout=JOB_TIMEOUT[settings.market.period] + timedelta(minutes=30),
     doc_md=DOC,
     params=form_params(SnapshotForm, settings),
-    tags=["coinbeam", "market", settings.environment.value],
-    **dag_arguments(BATCH.macros),
+    **dag_arguments("market", BATCH.macros),
 ) as dag:
     plan: Any = plan_batch()
     timeout = JOB_TIMEOUT[settings.market.period]

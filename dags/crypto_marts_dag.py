@@ -73,11 +73,9 @@ with DAG(
     description="The marts, recomputed for the dates that publishes touched.",
     schedule=reduce(or_, (fact_asset(feed.fact) for feed in FEEDS if feed.feeds_marts)),
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
-    max_active_runs=1,
     dagrun_timeout=timedelta(hours=3),
     doc_md=DOC,
-    tags=["coinbeam", "marts", settings.environment.value],
-    **dag_arguments({"refresh_script": refresh_script}),
+    **dag_arguments("marts", {"refresh_script": refresh_script}),
 ) as dag:
     refresh = script_task("refresh", "{{ refresh_script() }}", [fact_asset(mart.name) for mart in MARTS])
     chain(plan_refresh(), refresh, verify())

@@ -50,12 +50,10 @@ with DAG(
     description="The Fear & Greed index, audited and published.",
     schedule="20 0 * * *",
     start_date=datetime(2018, 2, 1, tzinfo=UTC),
-    max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
     doc_md=DOC,
     params=form_params(IndexForm, settings),
-    tags=["coinbeam", "sentiment", settings.environment.value],
-    **dag_arguments(BATCH.macros | DAYS.macros),
+    **dag_arguments("sentiment", BATCH.macros | DAYS.macros),
 ) as dag:
     plan: Any = plan_index()
     fetch = beam_job(SENTIMENT.job, options=plan["options"], execution_timeout=JOB_TIMEOUT, trigger_rule=ANY_SUCCESS)

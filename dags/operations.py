@@ -55,15 +55,9 @@ def alert_failure(context: Any) -> None:
     instance, exception = context["ti"], context.get("exception")
     reason = _words_of_job(context.get("task"), str(exception)) or f"{type(exception).__name__}: {exception}"
     instance.xcom_push(key="error", value=reason[:2000])
-    title = f"Coinbeam: {instance.dag_id}.{instance.task_id} failed"
-    failure = Failure(
-        instance.dag_id,
-        instance.task_id,
-        reason.partition(":")[0],
-        title,
-        f"Run {instance.run_id}. {reason}",
-        instance.run_id,
-    )
+    kind, title = reason.partition(":")[0], f"Coinbeam: {instance.dag_id}.{instance.task_id} failed"
+    message = f"Run {instance.run_id}. {reason}"
+    failure = Failure(instance.dag_id, instance.task_id, kind, title, message, instance.run_id)
     tell(failure, getattr(instance, "log_url", ""))
 
 

@@ -42,10 +42,8 @@ with DAG(
     description="Our prices against those of a second source; a deviation is a warning.",
     schedule="45 0 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
     doc_md=DOC,
-    tags=["coinbeam", "quality", settings.environment.value],
-    **dag_arguments({}),
+    **dag_arguments("quality", {}),
 ) as dag:
     compare_prices()
