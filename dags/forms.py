@@ -22,12 +22,8 @@ def form_params(form: type[Form], settings: Settings) -> dict[str, Param]:
     for name, field in schema["properties"].items():
         known = _flat(field, schema.get("$defs", {}))
         known |= {"enum": choices[name]} if name in choices else {}
-        params[name] = Param(
-            defaults[name],
-            title=form.model_fields[name].title,
-            description=form.model_fields[name].description,
-            **{key: known[key] for key in _SCHEMA if key in known},
-        )
+        about, kept = form.model_fields[name], {key: known[key] for key in _SCHEMA if key in known}
+        params[name] = Param(defaults[name], title=about.title, description=about.description, **kept)
     return params
 
 

@@ -28,9 +28,8 @@ def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], sett
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     source, output = str(options.get("source") or ""), str(options["output"])
-    written = [object_dataset(f"{settings.bucket_uri}/{file}") for file in sorted(files)] or [
-        object_dataset(f"{output}/")
-    ]
+    uris = [f"{settings.bucket_uri}/{file}" for file in sorted(files)] or [f"{output}/"]
+    written = [object_dataset(uri) for uri in uris]
     if source not in _ASKED:
         return OperatorLineage(inputs=[object_dataset(source)] if source else [], outputs=written)
     endpoints, landing = JOBS[job].endpoints, str(options.get("landing") or output)
@@ -86,10 +85,8 @@ def script_lineage(script: str, project: str) -> tuple[list["Dataset"], list["Da
 def _tables(tables: Iterable[Any], project: str) -> list["Dataset"]:
     """Tables in a dataset; one that is named alone is temporary and ends with the script."""
     lasting = {table.qualified_name for table in tables if "." in table.qualified_name}
-    return [
-        _dataset("bigquery", name)
-        for name in sorted(name if name.count(".") > 1 else f"{project}.{name}" for name in lasting)
-    ]
+    names = sorted(name if name.count(".") > 1 else f"{project}.{name}" for name in lasting)
+    return [_dataset("bigquery", name) for name in names]
 
 
 def _dataset(namespace: str, name: str) -> "Dataset":

@@ -95,9 +95,8 @@ def check_version(installed: str) -> None:
 def install_spatial() -> None:
     """Install DuckDB's ``spatial`` extension from the wheel instead of the internet; once per machine."""
     with duckdb.connect() as connection:
-        row = connection.execute(
-            "SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'"
-        ).fetchone()
+        query = "SELECT installed FROM duckdb_extensions() WHERE extension_name = 'spatial'"
+        row = connection.execute(query).fetchone()
     if not (row and row[0]):
         duckdb_extensions.import_extension("spatial")
 
@@ -135,9 +134,8 @@ def _capture_nothing(*_: object, **__: object) -> None:
 
 
 def _refuse_time_travel(*_: object, **__: object) -> NoReturn:
-    raise UnsupportedFeatureError(
-        "FOR SYSTEM_TIME AS OF: local tables have no time travel, since no copies of them are kept"
-    )
+    reason = "local tables have no time travel, since no copies of them are kept"
+    raise UnsupportedFeatureError(f"FOR SYSTEM_TIME AS OF: {reason}")
 
 
 async def _copy_nothing(*_: object) -> None:

@@ -40,11 +40,8 @@ def inline_parameters(script: str, parameters: Sequence[Parameter]) -> str:
 
 def _is_reference(script: str, sign: Token, name: Token) -> bool:
     """Whether the two tokens are ``@name``, and not a part of ``@@name``."""
-    return bool(
-        sign.token_type is TokenType.PARAMETER
-        and name.start == sign.end + 1
-        and not script.endswith("@", 0, sign.start)
-    )
+    is_sign = sign.token_type is TokenType.PARAMETER and not script.endswith("@", 0, sign.start)
+    return bool(is_sign and name.start == sign.end + 1)
 
 
 def literal(parameter_type: Mapping[str, Any], value: Mapping[str, Any]) -> str:

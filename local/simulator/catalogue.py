@@ -85,10 +85,8 @@ _SECOND = (
 )
 # fmt: on
 
-_SHARES = {"unpriced": 0.015, "stale": 0.02, "zero_cap": 0.06, "bare": 0.001, "unlisted": 0.001} | {
-    "own_chain": 0.1,
-    "rehypothecated": 0.01,
-}
+_SHARES = {"unpriced": 0.015, "stale": 0.02, "zero_cap": 0.06, "bare": 0.001, "unlisted": 0.001}
+_SHARES |= {"own_chain": 0.1, "rehypothecated": 0.01}
 """Share of ordinary coins that have a flag; known coins and quirks have one only when they say so."""
 
 

@@ -1,5 +1,4 @@
-"""Noise without state: every number is a function of (seed, stream, indexes), so any instant can be computed without
-the ones before it.
+"""Noise without state: every number is a function of (seed, stream, indexes), so any instant can be computed alone.
 
 The hash is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014). A
 generator object would tie the market to the order of calls and to the version of numpy.

@@ -38,8 +38,7 @@ def display_prices(values: FloatArray, precision: str | None = None) -> list[Num
 def _usual_rounding(values: FloatArray) -> FloatArray:
     size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1.0))
     digits = SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(size))
-    digits = np.where(size >= 10_000, 0.0, np.where(size >= 1, 2.0, digits))
-    scale = 10.0**digits
+    scale = 10.0 ** np.where(size >= 10_000, 0.0, np.where(size >= 1, 2.0, digits))
     rounded: FloatArray = np.round(values * scale) / scale
     return rounded
 
