@@ -28,16 +28,15 @@ In ``--output``: ``crypto_<date>.csv``, ``rejected_<date>.ndjson`` and ``report_
 import sys
 from collections.abc import Sequence
 
-from beam_pipelines.batch_files.builder import BatchInput
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
-from beam_pipelines.job.options import JobRequest, MarketRequest, read_market
+from beam_pipelines.job.options import MarketRequest, read_market
 from beam_pipelines.job.replay import find_batches, foreign_snapshot, refuse_shared_file, refuse_unless_live
 from beam_pipelines.job.report import Report
 from beam_pipelines.job.reservation import CallOrder, reserved
 from beam_pipelines.job.sources import expected_assets
-from beam_pipelines.landing.fetch import Fetch, Given, LandedBatch
+from beam_pipelines.landing.fetch import Fetch, Given
 from beam_pipelines.landing.folder import FetchStats, LandingFolder
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotTable
@@ -62,12 +61,16 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, settings, clock)
     job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
     builder = SnapshotTable(MarketRules(load_contract(SNAPSHOT_FACT), launch.settings.quality.clock_skew_seconds))
-    write = write_landed(builder, name_files, job)
+
+    def stamp(batch: BatchManifest) -> str:
+        return file_stamp(batch.snapshot_at, job.period)
+
+    write = write_landed(builder, JOB, job.output, stamp)
     if job.glob:
         landed = find_batches(job, lambda: foreign_snapshot(job, MARKETS, market.per_page, market.universe))
         batches = [one.batch for one in landed]
         refuse_unless_live(batches, launch.settings)
-        files = [name_files(one, job).csv_uri.rpartition("/")[2] for one in landed]
+        files = [JOB.file(SNAPSHOT_FACT, stamp(batch)) for batch in batches]
         refuse_shared_file(files, batches, ", or use --period=hourly for hourly batches")
         return launch.run(Given(landed, FetchStats()), write, head(launch, batches))
     order, walk = prepare_fetch(launch, market)
@@ -90,11 +93,6 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> tuple[CallOrder, Mar
     walk = MarketWalk(begun.manifest, begun.folders[0], universe, begun.clients.shards, begun.deadline)
     landed, assets = LandingFolder(walk.folder, is_page).stems, expected_assets(launch.settings, begun.clients.source)
     return CallOrder(batch, walk.calls_needed(landed, assets), begun.clients), walk
-
-
-def name_files(landed: LandedBatch[str], job: JobRequest) -> BatchInput[str]:
-    """A batch with the names of its files."""
-    return BatchInput.of(landed, job.output, JOB, SNAPSHOT_FACT, file_stamp(landed.batch.snapshot_at, job.period))
 
 
 def head(launch: Launch, batches: Sequence[BatchManifest]) -> Report:

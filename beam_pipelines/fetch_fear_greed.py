@@ -23,7 +23,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from beam_pipelines.batch_files.builder import BatchInput
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.job.clients import without_key
 from beam_pipelines.job.command import execute
@@ -59,7 +58,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, settings, clock)
     job, contract = launch.job, load_contract(FEAR_GREED_FACT)
     builder = IndexTable(contract, launch.settings.quality.clock_skew_seconds)
-    write = write_landed(builder, BatchInput.of, job.output, JOB, FEAR_GREED_FACT)
+    write = write_landed(builder, JOB, job.output)
     if job.glob:
         name = f"fear-greed-files-{digest(job.glob)}"
         landed = find_batches(job, lambda: index_batch(job, name, FILES.id))

@@ -33,8 +33,8 @@ In ``--output``: ``history_<batch>.csv``, ``rejected_history.ndjson`` and ``repo
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
+from operator import attrgetter
 
-from beam_pipelines.batch_files.builder import BatchInput
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.history.replay import find_bodies
@@ -74,7 +74,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     job, history = launch.job, launch.settings.history
     request = read_history(launch.read(HistoryOptions), job, newest_closed_day(clock(), history))
     rules = HistoryRules(load_contract(DAILY_FACT), launch.settings.quality.clock_skew_seconds, history.settle_minutes)
-    write = write_landed(HistoryTable(rules), name_files, job.output)
+    write = write_landed(HistoryTable(rules), JOB, job.output, attrgetter("batch_id"))
     if job.glob:
         bodies = find_bodies(job, request, launch.settings)
         landed = LandedBatch(replayed_batch(bodies, job), tuple(bodies))
@@ -98,7 +98,7 @@ def prepare_fetch(launch: Launch, request: HistoryOptions) -> tuple[CallOrder, H
     refuse_open_days(wanted, newest_closed_day(now, settings.history))
     clients = make_clients(job, source, settings, launch.options, request.fetch_shards)
     names = [(piece.asset_id, piece.name) for piece in wanted]
-    batch = history_batch(job, wanted[0].quote_currency, source_id(source), names, wanted)
+    batch = history_batch(job, wanted[0].quote_currency, source_id(source), names, [piece.last for piece in wanted])
     walk = HistoryWalk(batch, tuple(wanted), job.landing, clients.coingecko, clients.shards)
     oldest = oldest_day(clients.coingecko.limits.history_days, now)
     beyond = [piece.first for piece in wanted if piece.first < oldest and not walk.is_landed(piece)]
@@ -148,28 +148,19 @@ def replayed_batch(bodies: Sequence[PieceBody], job: JobRequest) -> BatchManifes
         for body in bodies
     ]
     sources = sorted({body.source_id for body in bodies})
-    days = [
-        HistoryPiece(body.asset_id, job.quote_currency, body.first, body.last)
-        for body in bodies
-        if body.first and body.last
-    ]
-    return history_batch(job, job.quote_currency, sources[0], names, days)
+    last_days = [body.last for body in bodies if body.first and body.last]
+    return history_batch(job, job.quote_currency, sources[0], names, last_days)
 
 
 def history_batch(
-    job: JobRequest, currency: str, source: str, names: Iterable[tuple[str, str]], days: Sequence[HistoryPiece]
+    job: JobRequest, currency: str, source: str, names: Iterable[tuple[str, str]], last_days: Sequence[date]
 ) -> BatchManifest:
     """A batch of history: same pieces, same name in every run; unless given, its instant is their last day."""
     name = job.batch or f"daily-{currency}-{digest(*sorted(f'{asset} {piece}' for asset, piece in names), length=12)}"
     instant = job.snapshot_at
-    if not job.snapshot_given and days:
-        instant = datetime.combine(max(piece.last for piece in days), time(), UTC)
+    if not job.snapshot_given and last_days:
+        instant = datetime.combine(max(last_days), time(), UTC)
     return BatchManifest(name, MARKET_CHART, source, instant, currency, 1, "history")
-
-
-def name_files(landed: LandedBatch[PieceBody], output: str) -> BatchInput[PieceBody]:
-    """A batch with the names of its files."""
-    return BatchInput.of(landed, output, JOB, DAILY_FACT, landed.batch.batch_id)
 
 
 def head(launch: Launch, batch: BatchManifest, source_ids: Iterable[str]) -> Report:

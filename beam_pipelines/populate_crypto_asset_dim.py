@@ -27,7 +27,6 @@ from collections.abc import Sequence
 
 from beam_pipelines.assets.table import AssetTable
 from beam_pipelines.assets.walk import AssetWalk, load_known
-from beam_pipelines.batch_files.builder import BatchInput
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import begin, prepare
@@ -55,7 +54,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, settings, clock)
     job, options, universe = launch.job, launch.read(AssetOptions), UniverseSpec()
     contract, known = load_contract(ASSETS), load_known(options.known_assets)
-    write = write_landed(AssetTable(contract, known), BatchInput.of, job.output, JOB, ASSETS)
+    write = write_landed(AssetTable(contract, known), JOB, job.output)
     if job.glob:
         landed = find_batches(job, lambda: foreign_snapshot(job, COINS_LIST, 1, universe))
         batches = [one.batch for one in landed]

@@ -11,11 +11,16 @@ from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, Report, TableBuilder
 from beam_pipelines.landing.files import atomic_writer, read_landed
+from coinbeam.batch.jobs import JobSpec
+from coinbeam.batch.manifest import BatchManifest
 
 
-def write_landed(builder: TableBuilder[Any], name_files: Callable[..., Any], *args: Any) -> beam.PTransform[Any, Any]:
-    """`LandedBatch` to the report of the builder; ``name_files`` makes a `BatchInput` of a batch and ``args``."""
-    named = beam.Map(lambda landed: name_files(landed, *args))  # Beam does not see that any body will do
+def write_landed(
+    builder: TableBuilder[Any], job: JobSpec, output: str, part: Callable[[BatchManifest], str] = lambda _: "*"
+) -> beam.PTransform[Any, Any]:
+    """`LandedBatch` to the report of the builder; its files lie in ``output``, stamped with ``part`` of the batch."""
+    table = builder.contract.name
+    named = beam.Map(lambda landed: BatchInput.of(landed, output, job, table, part(landed.batch)))
     return "Name files" >> named | write_batches(builder)
 
 
