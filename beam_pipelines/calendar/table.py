@@ -1,7 +1,6 @@
 """Dates as rows of ``date_dim``: proleptic Gregorian calendar, ISO 8601 weeks, English names."""
 
 from calendar import monthrange
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 import pyarrow as pa
@@ -57,11 +56,7 @@ def date_row(day: date) -> DateRow:
     }
 
 
-def days(first: date, last: date) -> Iterator[date]:
-    """All dates from the first to the last, both included."""
-    return (first + timedelta(days=offset) for offset in range((last - first).days + 1))
-
-
 def date_table(first: date, last: date, contract: Contract) -> pa.Table:
     """The rows of all dates from the first to the last, in the columns and types of the contract."""
-    return pa.Table.from_pylist([date_row(day) for day in days(first, last)], arrow_schema(contract.file_columns))
+    days = (first + timedelta(days=offset) for offset in range((last - first).days + 1))
+    return pa.Table.from_pylist([date_row(day) for day in days], arrow_schema(contract.file_columns))

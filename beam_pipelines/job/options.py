@@ -137,13 +137,18 @@ def read_job(given: JobOptions, settings: Settings, clock: Clock) -> JobRequest:
     """
     period = given.period or settings.market.period
     source, glob = _source(given.source or settings.market.source.value, settings)
-    if given.snapshot_at and glob is None:  # files were taken at any time
-        _refuse_between(given.snapshot_at, period)
+    moment = given.snapshot_at or clock()
+    start = interval_start(moment, period)
+    if given.snapshot_at and glob is None and moment != start:  # files were taken at any time
+        raise SettingsError(
+            f"--snapshot_at={moment:%Y-%m-%dT%H:%M:%SZ} is not the start of a {period} interval.",
+            f"Write {start:%Y-%m-%dT%H:%M:%SZ}" + (", or use --period=hourly." if period is Period.DAILY else "."),
+        )
     output = given.output.rstrip("/")
     return JobRequest(
         source=source,
         glob=glob,
-        snapshot_at=given.snapshot_at or interval_start(clock(), period),
+        snapshot_at=given.snapshot_at or start,
         snapshot_given=given.snapshot_at is not None,
         period=period,
         quote_currency=given.quote_currency or settings.market.quote_currency,
@@ -153,15 +158,6 @@ def read_job(given: JobOptions, settings: Settings, clock: Clock) -> JobRequest:
         calls_per_minute=given.calls_per_minute,
         call_ledger=given.call_ledger,
     )
-
-
-def _refuse_between(moment: datetime, period: Period) -> None:
-    start = interval_start(moment, period)
-    if moment != start:
-        raise SettingsError(
-            f"--snapshot_at={moment:%Y-%m-%dT%H:%M:%SZ} is not the start of a {period} interval.",
-            f"Write {start:%Y-%m-%dT%H:%M:%SZ}" + (", or use --period=hourly." if period is Period.DAILY else "."),
-        )
 
 
 def _source(text: str, settings: Settings) -> tuple[MarketSource | None, str | None]:
