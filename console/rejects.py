@@ -67,7 +67,8 @@ def replay_rejects(
         raise SettingsError(f"No reject is open{selected}", "See `coinbeam rejects`.")
     results = []
     for one in sorted(found):
-        before, outcome = count(one), _replay(one, replay)
+        before = count(one)
+        outcome = _replay(one, replay)
         results.append(Replayed(one, before, count(one), outcome))
     return results
 
