@@ -18,6 +18,7 @@ import requests
 from google.api_core.exceptions import BadRequest, GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
+from sqlglot import exp
 
 from coinbeam.errors import TerminalError
 from local.emulators import bigquery as launcher
@@ -173,6 +174,24 @@ def test_data_survive_a_restart(tmp_path: Path) -> None:
 def test_another_version_of_bqemulator_is_refused_with_the_remedy() -> None:
     with pytest.raises(TerminalError, match=r"bqemulator 1\.5\.0 is installed.*Install bqemulator==1\.4\.0"):
         launcher.check_version("1.5.0")
+
+
+def test_a_text_is_parsed_once_and_again_when_somebody_changed_its_tree() -> None:
+    text = "SELECT a FROM t WHERE a > 1"
+    tree = launcher._parse_once(text, read="bigquery")
+    assert launcher._parse_once(text, read="bigquery", into=None) is tree
+    assert launcher._parse_once(text, read="duckdb") is not tree
+    for change in (
+        lambda tree: tree.find(exp.Table).replace(exp.to_table("u")),
+        lambda tree: tree.set("where", None),
+        lambda tree: tree.find(exp.Literal).pop(),
+        lambda tree: tree.append("expressions", exp.column("b")),
+    ):
+        change(launcher._parse_once(text, read="bigquery"))
+        assert launcher._parse_once(text, read="bigquery").sql("bigquery") == text
+    for number in range(launcher._MOST_TREES + 1):
+        launcher._parse_once(f"SELECT {number}", read="bigquery")
+    assert len(launcher._TREES) == launcher._MOST_TREES
 
 
 def test_the_spatial_extension_installs_from_the_wheel_and_a_second_time() -> None:
