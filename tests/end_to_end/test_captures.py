@@ -16,8 +16,8 @@ from coinbeam.settings import ROOT
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 
 CAPTURES = ROOT.parent / "shared" / "captures" / "markets"
-# The oldest form of a page and the one with a sparkline; what the job makes of the others is tested beside it.
-FILES = sorted(CAPTURES.glob("*_2022-*.json")) + sorted(CAPTURES.glob("*sparkline*.json"))
+# The smallest with sparklines; what the job makes of each of the others is tested beside it, bit for bit.
+FILES = sorted(CAPTURES.glob("*sparkline*.json"))
 
 
 @pytest.mark.skipif(not FILES, reason="needs the captures in ../shared/captures/markets")

@@ -19,17 +19,6 @@ def _calendar(pipeline: Any) -> None:
     pipeline.fill_calendar()
 
 
-def test_a_passing_fault_costs_retries_and_no_rows(pipeline: Any) -> None:
-    pipeline.faults(profile="throttle", retry_after=0)
-    ran = pipeline.run(variables=FAST)
-    assert ran.code == 0, ran.log[-4000:]
-    (batch,) = pipeline.batches()
-    assert batch["status"] == "published"
-    assert batch["rows_read"] == COINS
-    assert batch["api_retries"] > 0
-    assert batch["api_throttled"] > 0
-
-
 def test_an_unreadable_page_blocks_the_publish_and_a_handful_of_bad_rows_does_not(pipeline: Any) -> None:
     pipeline.faults(profile="html_persistent", page=2)
     ran = pipeline.run(variables=FAST)
@@ -98,9 +87,7 @@ def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> N
 def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_warehouse(pipeline: Any) -> None:
     pipeline.freeze(format_instant(utc_now()))
     undisturbed = pipeline.elsewhere()
-    rng = random.Random()
-    for moment in sorted(rng.uniform(2, 15) for _ in range(2)):
-        pipeline.kill(moment, SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "0"})
+    pipeline.kill(random.uniform(2, 10), SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "0"})
     for each in (pipeline, undisturbed):
         assert each.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
     assert [row["status"] for row in pipeline.batches()] == ["published"]

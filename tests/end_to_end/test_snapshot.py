@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 
 def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: Any) -> None:
     pipeline.freeze(format_instant(utc_now()))
+    pipeline.faults(profile="throttle", retry_after=0)
     first = pipeline.run()
     assert first.code == 0, first.log[-4000:]
     tables = pipeline.tables()
@@ -22,6 +23,8 @@ def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: 
 
     assert batch["status"] == "published"
     assert batch["rows_read"] == COINS
+    assert batch["api_retries"] > 0, "a passing fault costs retries and no rows"
+    assert batch["api_throttled"] > 0
     assert (
         batch["rows_read"]
         == batch["rows_valid"] + batch["rows_unpriced"] + batch["rows_duplicate"] + batch["rows_rejected"]
@@ -42,6 +45,7 @@ def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: 
     assert {json.loads(row)["status"] for row in tables["quality_result"]} <= {"passed", "warning"}
     assert list(pipeline.warehouse.client.list_tables(pipeline.settings.warehouse.staging_dataset)) == []
 
+    pipeline.faults(profile="none")
     second = pipeline.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"})
     assert second.code == 0, second.log[-4000:]
     again = pipeline.tables()

@@ -105,7 +105,9 @@ def stop(pid: int) -> None:
 
 def load() -> None:
     """Import what every run needs. Nothing here reads our settings, which differ from run to run."""
+    import airflow.providers.apache.beam.operators.beam  # noqa: F401
     import airflow.providers.google.cloud.operators.bigquery  # noqa: F401
+    import airflow.providers.google.cloud.operators.dataflow  # noqa: F401
     import airflow.sdk.execution_time.task_runner  # noqa: F401
     from airflow.sdk.execution_time.supervisor import in_process_api_server
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from coinbeam.settings import ROOT
 from local import dag_runs
 
 
@@ -28,9 +29,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_each_run_is_the_command_of_airflow(asked: list[list[str]]) -> None:
     runs = [["first", "2026-01-02T00:00:00Z", {"top_n": 5}], ["second", "2026-01-03T00:00:00Z", {}]]
     dag_runs.main([json.dumps(runs)])
-    assert asked == [
+    assert [command[:-2] for command in asked] == [
         ["airflow", "dags", "test", "first", "2026-01-02T00:00:00Z", "--conf", '{"top_n": 5}'],
         ["airflow", "dags", "test", "second", "2026-01-03T00:00:00Z", "--conf", "{}"],
+    ]
+    assert [command[-2:] for command in asked] == [
+        ["--dagfile-path", str(ROOT / "dags" / f"{name}.py")] for name in ("first", "second")
     ]
 
 
