@@ -48,7 +48,8 @@ from beam_pipelines.job.options import JobRequest, read_history
 from beam_pipelines.job.report import Report
 from beam_pipelines.job.reservation import CallOrder, reserved
 from beam_pipelines.job.sources import resolve_source, source_id
-from beam_pipelines.landing.fetch import Fetch, Given, LandedBatch
+from beam_pipelines.landing.batch import LandedBatch
+from beam_pipelines.landing.fetch import Fetch, Given
 from beam_pipelines.landing.files import exists, read_bytes
 from beam_pipelines.landing.folder import FetchStats
 from coinbeam.batch.digest import digest

@@ -10,7 +10,8 @@ from beam_pipelines.assets.bodies import is_detail, is_list
 from beam_pipelines.assets.listing import Listing
 from beam_pipelines.assets.need import by_need, choose, read_known, stem
 from beam_pipelines.batch_files.rejects import RejectMaker
-from beam_pipelines.landing.fetch import LandedBatch, Walk
+from beam_pipelines.landing.batch import LandedBatch
+from beam_pipelines.landing.fetch import Walk
 from beam_pipelines.landing.files import read_bytes
 from beam_pipelines.landing.folder import FetchStats, LandingFolder
 from coinbeam.batch.manifest import BatchManifest

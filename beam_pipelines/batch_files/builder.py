@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Generic
 import pyarrow as pa
 
 from beam_pipelines.batch_files.rejects import Reject
-from beam_pipelines.landing.fetch import Body, LandedBatch
+from beam_pipelines.landing.batch import Body, LandedBatch
 from coinbeam.batch.jobs import JobSpec
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import REJECTS

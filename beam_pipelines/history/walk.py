@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 from beam_pipelines.history.bodies import is_chart
 from beam_pipelines.history.chart import PieceBody
-from beam_pipelines.landing.fetch import LandedBatch, Walk
+from beam_pipelines.landing.batch import LandedBatch
+from beam_pipelines.landing.fetch import Walk
 from beam_pipelines.landing.files import exists
 from beam_pipelines.landing.folder import FetchStats, LandingFolder, MalformedRun
 from coinbeam.batch.manifest import BatchManifest

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.sources import SIMULATORS
-from beam_pipelines.landing.fetch import LandedBatch
+from beam_pipelines.landing.batch import LandedBatch
 from beam_pipelines.landing.files import list_files
 from beam_pipelines.landing.folder import landed_manifest
 from coinbeam.batch.manifest import BatchManifest

@@ -7,12 +7,9 @@ batch::
 A replay gives the same two collections without a call, so that fetch and replay are one program.
 """
 
-import pickle
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import apache_beam as beam
@@ -21,7 +18,6 @@ from apache_beam.transforms.combiners import ToListCombineFn
 from apache_beam.typehints.decorators import no_annotations
 
 from beam_pipelines.landing.folder import FetchStats
-from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import Clock, utc_now
 
 STATS = "stats"
@@ -30,23 +26,6 @@ STATS = "stats"
 Client = TypeVar("Client", bound="Closable")
 Shard = TypeVar("Shard")
 Body = TypeVar("Body")
-
-
-@dataclass(frozen=True)
-class LandedBatch(Generic[Body]):
-    """A batch with its landed bodies, in order, in the form that its builder takes; ``missing`` ones do not exist."""
-
-    batch: BatchManifest
-    bodies: tuple[Body, ...]
-    missing: int = field(default=0, kw_only=True)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The batch as it travels: thousands of bodies share most of their words, and a job graph has a limit."""
-        return {**vars(self), "bodies": zlib.compress(pickle.dumps(self.bodies), 1)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """The batch as it came."""
-        vars(self).update({**state, "bodies": pickle.loads(zlib.decompress(state["bodies"]))})
 
 
 class Landed(NamedTuple):

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from beam_pipelines.landing.fetch import LandedBatch, Walk
+from beam_pipelines.landing.batch import LandedBatch
+from beam_pipelines.landing.fetch import Walk
 from beam_pipelines.landing.folder import FetchStats, LandingFolder
 from beam_pipelines.sentiment.bodies import is_index
 from coinbeam.batch.manifest import BatchManifest

@@ -14,7 +14,8 @@ from datetime import datetime
 from functools import partial
 from operator import attrgetter
 
-from beam_pipelines.landing.fetch import LandedBatch, Walk
+from beam_pipelines.landing.batch import LandedBatch
+from beam_pipelines.landing.fetch import Walk
 from beam_pipelines.landing.files import exists, read_bytes, write_atomically
 from beam_pipelines.landing.folder import FetchStats, LandingFolder, MalformedRun
 from beam_pipelines.snapshot.bodies import Page, read_body
