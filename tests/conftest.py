@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from itertools import chain
+from pathlib import Path
 from shutil import copytree, ignore_patterns
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import hypothesis
@@ -14,7 +16,7 @@ from coinbeam.settings import Settings, load_settings
 from local.airflow import airflow_environment, airflow_home, migrate_database
 from tests.end_to_end.warm import WarmAirflow
 from tests.marks import held_to_its_marks, mark
-from tests.temporary import LocalCloud, free_ports, fresh_resources, temporary_cloud, temporary_settings
+from tests.temporary import LocalCloud, free_ports, fresh_resources, memory, temporary_cloud, temporary_settings
 from tests.webhook import Webhook
 
 # Where a machine forbids bytecode, each of some hundred child processes would compile all that it imports anew.
@@ -90,11 +92,14 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+def local_cloud() -> Iterator[LocalCloud]:
     """BigQuery, Cloud Storage and a simulated market of 600 coins, shared by the tests of this process: leave other
     tests' data alone.
     """
-    with temporary_cloud(tmp_path_factory.mktemp("local_cloud")) as running:
+    with (
+        TemporaryDirectory(prefix="coinbeam-tests-", dir=memory(), ignore_cleanup_errors=True) as folder,
+        temporary_cloud(Path(folder) / "local_cloud") as running,
+    ):
         yield running
 
 

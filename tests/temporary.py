@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from uuid import uuid4
 
 from coinbeam.settings import (
@@ -29,6 +30,10 @@ START_TIMEOUT_SECONDS = 120.0
 """Patience with a busy test machine."""
 
 
+ROOM_BYTES = 4 << 30
+"""Free memory in which the clouds of three test processes, of some 200 MB each, are no burden."""
+
+
 @dataclass(frozen=True)
 class LocalCloud:
     """A running local cloud.
@@ -40,6 +45,12 @@ class LocalCloud:
 
     settings: Settings
     env: dict[str, str]
+
+
+def memory() -> Path | None:
+    """A folder in memory with ample room, if the machine has one: every statement of the emulator is a commit to disk."""
+    folder = Path("/dev/shm")
+    return folder if folder.is_dir() and disk_usage(folder).free >= ROOM_BYTES else None
 
 
 def free_ports(count: int) -> list[int]:

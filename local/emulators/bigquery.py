@@ -1,4 +1,4 @@
-"""The local BigQuery: bqemulator 1.4.0, started with seven corrections and without internet.
+"""The local BigQuery: bqemulator 1.4.0, started with eight corrections and without internet.
 
 ``python -m local.emulators.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
@@ -18,6 +18,7 @@
 - A text is parsed once. bqemulator asks some twenty questions of each statement, and parses it anew for every one; and
   each of sqlglot's compiled writers of DuckDB's SQL parses its seventeen templates. That was half of all that the
   process did.
+- Requests are not counted, timed and logged: nobody reads it, and three layers of middleware were a third of a request.
 
 The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
 """
@@ -32,6 +33,7 @@ from typing import Any, NoReturn
 import duckdb
 import duckdb_extensions
 import sqlglot
+from bqemulator.api import app
 from bqemulator.config import LogLevel, PersistenceMode, Settings
 from bqemulator.domain.errors import UnsupportedFeatureError
 from bqemulator.jobs import executor
@@ -122,7 +124,7 @@ def emulator_settings(port: int, grpc_port: int, data_dir: Path, gcs_root: Path)
 
 
 def correct_emulator() -> None:
-    """Apply the seven corrections to bqemulator in this process; idempotent."""
+    """Apply the eight corrections to bqemulator in this process; idempotent."""
     SnapshotManager.capture = _capture_nothing  # type: ignore[method-assign]  # this is the correction
     SnapshotManager.resolve_time_travel = _refuse_time_travel  # type: ignore[method-assign]
     ScriptInterpreter._handle_txn_statement = _handle_transaction  # type: ignore[method-assign, assignment]
@@ -133,6 +135,8 @@ def correct_emulator() -> None:
     executor._LOAD_FORMAT_HANDLERS["CSV"] = _load_csv
     DuckDBEngine._apply_session_pragmas = _apply_session_pragmas  # type: ignore[method-assign, assignment]
     sqlglot.parse_one = _parse_once  # type: ignore[assignment]
+    for watcher in ("MetricsMiddleware", "AccessLogMiddleware", "CorrelationIdMiddleware"):
+        setattr(app, watcher, _unwatched)
 
 
 def _capture_nothing(*_: object, **__: object) -> None:
@@ -212,6 +216,11 @@ def _parse_once(sql: str, read: Any = None, **options: Any) -> exp.Expr:
         del _TREES[next(iter(_TREES))]
     _TREES[sql, read] = tree
     return tree
+
+
+def _unwatched(inner: Any, **_: object) -> Any:
+    """Stands in for each middleware that only watches requests."""
+    return inner
 
 
 _original_run_query_body = executor._run_query_body

@@ -44,7 +44,7 @@ FORM: dict[str, Any] = {
     "dry_run": False,
 }
 SMALL_BATCHES = {"COINBEAM_HISTORY__CHUNK_PIECES": "2", "COINBEAM_RETRY__RETRIES": "0"}
-KILLS = 10
+KILLS = 5
 OTHER_TOLD = frozenset({"ingestion_batch", "api_call_budget", "incident"})
 """Tables that tell what a run cost, which a run that found pieces landed did not pay."""
 
@@ -92,7 +92,7 @@ def days_of(interval: str) -> set[str]:
 
 
 @pytest.mark.timeout(900)
-def test_a_backfill_killed_ten_times_ends_as_one_that_was_not(pipeline: Any) -> None:
+def test_a_backfill_killed_again_and_again_ends_as_one_that_was_not(pipeline: Any) -> None:
     pipeline.freeze(format_instant(utc_now()))
     undisturbed = pipeline.elsewhere()
     pipeline.fill_calendar()
@@ -105,7 +105,7 @@ def test_a_backfill_killed_ten_times_ends_as_one_that_was_not(pipeline: Any) -> 
             "a kill loses at most the one answer that was on its way, and never one that was landed"
         )
         lost = in_vain
-    assert kills >= KILLS - 2, "nearly every run was cut short"
+    assert kills >= KILLS - 1, "nearly every run was cut short"
     assert pipeline.run_other(BACKFILL_DAG, SMALL_BATCHES, **FORM).code == 0
     assert chart_calls(pipeline) - calls_before == len(landed(pipeline)) + lost
     ran = undisturbed.run_other(BACKFILL_DAG, SMALL_BATCHES, **FORM)

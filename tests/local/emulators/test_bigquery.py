@@ -201,6 +201,12 @@ def test_the_spatial_extension_installs_from_the_wheel_and_a_second_time() -> No
         connection.execute("LOAD spatial")
 
 
+def test_no_layer_around_a_request_only_watches_it(fresh_cloud: LocalCloud) -> None:
+    answer = requests.get(f"{fresh_cloud.env['BIGQUERY_EMULATOR_HOST']}/healthz", timeout=10)
+    assert answer.ok
+    assert "x-correlation-id" not in answer.headers, "what the layers of bqemulator add to every answer"
+
+
 @pytest.mark.cloud
 def test_time_travel_is_refused_instead_of_answered_with_the_present(warehouse: Warehouse) -> None:
     warehouse.query("CREATE TABLE {d}.t (x INT64)")
