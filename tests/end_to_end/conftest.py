@@ -6,7 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -67,6 +70,14 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@cache
+def calendar() -> bytes:
+    """The batch file of the calendar as its job writes it; once per process, since it is always the same."""
+    with TemporaryDirectory() as folder:
+        populate_date_dim([f"--output={folder}", "--runner=FnApiRunner"], Settings())
+        return (Path(folder) / "date_dim.csv").read_bytes()
+
+
 @dataclass(frozen=True)
 class Ran:
     """A finished run."""
@@ -101,22 +112,17 @@ class Pipeline:
         """The same DAG and market on another bucket and other datasets."""
         folder = self.folder / "elsewhere"
         folder.mkdir()
-        other = Pipeline(fresh_resources(LocalCloud(self.settings, {})).settings, folder, self.airflow)
-        other.fill_calendar()
-        return other
+        return Pipeline(fresh_resources(LocalCloud(self.settings, {})).settings, folder, self.airflow)
 
     def fill_calendar(self) -> None:
         """Publish the calendar as an earlier run would have left it, so that this one need not."""
-        output = self.folder / "calendar"
-        populate_date_dim([f"--output={output}", "--runner=FnApiRunner"], self.settings)
         contract = load_contract("date_dim")
         ensure_schema(self.warehouse)
         config = LoadJobConfig(
             schema=staging_schema(contract.file_columns), skip_leading_rows=1, write_disposition="WRITE_APPEND"
         )
         name = f"{self.settings.google.project}.{self.warehouse.table(contract)}"
-        with (output / "date_dim.csv").open("rb") as file:
-            self.warehouse.client.load_table_from_file(file, name, job_config=config).result(timeout=60)
+        self.warehouse.client.load_table_from_file(BytesIO(calendar()), name, job_config=config).result(timeout=60)
 
     @property
     def today(self) -> str:

@@ -1,12 +1,9 @@
 """What the source can do to us, through the real DAG: a correct warehouse or a clear failure, never half of one."""
 
-import random
 from typing import Any
 
 import pytest
 
-from coinbeam.clock import format_instant, utc_now
-from local.airflow import SNAPSHOT_DAG
 from tests.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
@@ -82,19 +79,3 @@ def test_a_source_that_is_down_is_a_clear_failure_with_a_row(pipeline: Any) -> N
     ]
     assert all("attempt 1" in row["run_label"] for row in ledger)
     assert pipeline.tables()["crypto_market_snapshot_fact"] == []
-
-
-def test_killing_the_run_at_any_moment_and_running_again_gives_the_undisturbed_warehouse(pipeline: Any) -> None:
-    pipeline.freeze(format_instant(utc_now()))
-    undisturbed = pipeline.elsewhere()
-    pipeline.kill(random.uniform(2, 10), SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "0"})
-    for each in (pipeline, undisturbed):
-        assert each.run(variables={"COINBEAM_MARKET__MAX_DETAILS": "0"}).code == 0
-    assert [row["status"] for row in pipeline.batches()] == ["published"]
-    expected, found = undisturbed.tables(), pipeline.tables()
-    assert len(expected["crypto_market_snapshot_fact"]) > 0.9 * COINS
-    for name in expected:
-        # The record and the ledger tell what the runs cost: pages landed before the kill cost nothing again, and a
-        # killed attempt in full.
-        if name not in {"ingestion_batch", "api_call_budget"}:
-            assert found[name] == expected[name], name

@@ -1,6 +1,7 @@
 """One snapshot through the real DAG: complete, idempotent, honest about time."""
 
 import json
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 
 from coinbeam.clock import format_instant, utc_now
 from console.rejects import Replayed, replay_rejects
+from local.airflow import SNAPSHOT_DAG
 from tests.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 
 
-def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: Any) -> None:
+def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes_it(pipeline: Any) -> None:
     pipeline.freeze(format_instant(utc_now()))
     pipeline.faults(profile="throttle", retry_after=0)
     first = pipeline.run()
@@ -54,6 +56,17 @@ def test_a_whole_market_is_published_and_a_second_run_changes_nothing(pipeline: 
             assert again[name] == tables[name], name
     assert len(again["ingestion_batch"]) == 1
     assert pipeline.batches()[0]["api_calls"] == 0, "every page and the list were reused"
+
+    killed = pipeline.elsewhere()
+    killed.kill(random.uniform(2, 10), SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "3"})
+    assert killed.run().code == 0
+    assert [row["status"] for row in killed.batches()] == ["published"]
+    found = killed.tables()
+    for name in tables:
+        # The record and the ledger tell what the runs cost: pages landed before the kill cost nothing again, and a
+        # killed attempt in full.
+        if name not in {"ingestion_batch", "api_call_budget"}:
+            assert found[name] == tables[name], name
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(pipeline: Any) -> None:

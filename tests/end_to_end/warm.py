@@ -110,10 +110,12 @@ def load() -> None:
     import airflow.providers.google.cloud.operators.dataflow  # noqa: F401
     import airflow.sdk.execution_time.task_runner  # noqa: F401
     from airflow.sdk.execution_time.supervisor import in_process_api_server
+    from sqlalchemy.orm import configure_mappers
 
     import coinbeam.marts.refresh  # noqa: F401
 
     asyncio.run(_ask(in_process_api_server().app))
+    configure_mappers()
 
     gc.collect()
     gc.freeze()

@@ -3,7 +3,9 @@
 import json
 import runpy
 import sys
+from typing import Any
 
+import jsonschema
 import pytest
 
 from coinbeam.settings import ROOT
@@ -42,3 +44,18 @@ def test_a_run_that_fails_is_the_last(asked: list[list[str]]) -> None:
     with pytest.raises(SystemExit, match="DagRun failed"):
         dag_runs.main([json.dumps([["broken", "2026-01-02T00:00:00Z", {}], ["second", "2026-01-02T00:00:00Z", {}]])])
     assert [command[3] for command in asked] == ["broken"]
+
+
+def test_a_schema_is_checked_once_and_a_wrong_one_every_time() -> None:
+    validator: Any = jsonschema.validators.extend(jsonschema.Draft202012Validator)
+    checked: list[object] = []
+    check = validator.check_schema
+    validator.check_schema = lambda schema, **_: checked.append(schema) or check(schema)
+    dag_runs.check_schemas_once(validator)
+    for _ in range(3):
+        jsonschema.validate(5, {"type": "integer", "minimum": 1}, cls=validator)
+        with pytest.raises(jsonschema.ValidationError, match="less than the minimum"):
+            jsonschema.validate(0, {"type": "integer", "minimum": 1}, cls=validator)
+        with pytest.raises(jsonschema.SchemaError, match="'whole number' is not valid"):
+            jsonschema.validate(5, {"type": "whole number"}, cls=validator)
+    assert checked == [{"type": "integer", "minimum": 1}] + [{"type": "whole number"}] * 3
