@@ -1,4 +1,4 @@
-"""The local BigQuery: bqemulator 1.4.0, started with eight corrections and without internet.
+"""The local BigQuery: bqemulator 1.4.0, started with ten corrections and without internet.
 
 ``python -m local.emulators.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
@@ -18,6 +18,10 @@
 - A text is parsed once. bqemulator asks some twenty questions of each statement, and parses it anew for every one; and
   each of sqlglot's compiled writers of DuckDB's SQL parses its seventeen templates. That was half of all that the
   process did.
+- A translation is made once. It depends on a statement, the schemas of its tables and the caller alone, and a third of
+  the statements were there before.
+- A finished job is remembered for as long as the process lives. bqemulator writes each into its file, twice: that took
+  as long as many a statement, and the file grew with the queries and not with the data.
 - Requests are not counted, timed and logged: nobody reads it, and three layers of middleware were a third of a request.
 
 The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
@@ -34,12 +38,15 @@ import duckdb
 import duckdb_extensions
 import sqlglot
 from bqemulator.api import app
+from bqemulator.catalog.duckdb_repository import DuckDBCatalogRepository
 from bqemulator.config import LogLevel, PersistenceMode, Settings
 from bqemulator.domain.errors import UnsupportedFeatureError
+from bqemulator.domain.result import Ok
 from bqemulator.jobs import executor
 from bqemulator.scripting.exceptions import ScriptRaise
 from bqemulator.scripting.interpreter import ScriptInterpreter
 from bqemulator.server import run_forever
+from bqemulator.sql.translator import SQLTranslator
 from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
 from sqlglot import exp
@@ -124,7 +131,7 @@ def emulator_settings(port: int, grpc_port: int, data_dir: Path, gcs_root: Path)
 
 
 def correct_emulator() -> None:
-    """Apply the eight corrections to bqemulator in this process; idempotent."""
+    """Apply the ten corrections to bqemulator in this process; idempotent."""
     SnapshotManager.capture = _capture_nothing  # type: ignore[method-assign]  # this is the correction
     SnapshotManager.resolve_time_travel = _refuse_time_travel  # type: ignore[method-assign]
     ScriptInterpreter._handle_txn_statement = _handle_transaction  # type: ignore[method-assign, assignment]
@@ -135,6 +142,8 @@ def correct_emulator() -> None:
     executor._LOAD_FORMAT_HANDLERS["CSV"] = _load_csv
     DuckDBEngine._apply_session_pragmas = _apply_session_pragmas  # type: ignore[method-assign, assignment]
     sqlglot.parse_one = _parse_once  # type: ignore[assignment]
+    SQLTranslator.translate = _translate  # type: ignore[method-assign, assignment]
+    DuckDBCatalogRepository._write_job = _forget  # type: ignore[method-assign, assignment]
     for watcher in ("MetricsMiddleware", "AccessLogMiddleware", "CorrelationIdMiddleware"):
         setattr(app, watcher, _unwatched)
 
@@ -216,6 +225,26 @@ def _parse_once(sql: str, read: Any = None, **options: Any) -> exp.Expr:
         del _TREES[next(iter(_TREES))]
     _TREES[sql, read] = tree
     return tree
+
+
+_original_translate = SQLTranslator.translate
+_TRANSLATIONS: dict[tuple[str, str, object], Any] = {}
+_MOST_TRANSLATIONS = 1_024
+
+
+def _translate(translator: SQLTranslator, bq_sql: str, *, schema: Any = None, caller: Any = None) -> Any:
+    """Stands in for ``SQLTranslator.translate``: the same statement over the same tables is the same translation."""
+    key = (bq_sql, repr(schema), caller)
+    found = _TRANSLATIONS.pop(key, None) or _original_translate(translator, bq_sql, schema=schema, caller=caller)
+    if isinstance(found, Ok):
+        if len(_TRANSLATIONS) >= _MOST_TRANSLATIONS:
+            del _TRANSLATIONS[next(iter(_TRANSLATIONS))]
+        _TRANSLATIONS[key] = found
+    return found
+
+
+def _forget(*_: object) -> None:
+    """Stands in for ``DuckDBCatalogRepository._write_job``: the job is in the catalog's memory already."""
 
 
 def _unwatched(inner: Any, **_: object) -> Any:

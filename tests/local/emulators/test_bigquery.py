@@ -15,6 +15,9 @@ from typing import Any
 import duckdb
 import pytest
 import requests
+from bqemulator.domain.result import Err
+from bqemulator.row_access.identity import CallerIdentity
+from bqemulator.sql.translator import SQLTranslator
 from google.api_core.exceptions import BadRequest, GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
@@ -156,16 +159,19 @@ def _size(folder: Path) -> int:
 
 
 @pytest.mark.cloud
-def test_data_survive_a_restart(tmp_path: Path) -> None:
+def test_data_survive_a_restart_and_jobs_do_not(tmp_path: Path) -> None:
     port, grpc = free_ports(2)
     command = _launcher_command(tmp_path, port, grpc)
     with _emulator(command, port) as warehouse:
         warehouse.query("CREATE TABLE {d}.t (x INT64)")
         warehouse.query("INSERT INTO {d}.t (x) VALUES (41)")
+        assert [job.state for job in warehouse.client.list_jobs(timeout=10, retry=None)] == ["DONE"] * 2
     process = _start(command)
     try:
         _wait_for(f"http://127.0.0.1:{port}/healthz", process)
-        assert Warehouse(f"http://127.0.0.1:{port}", "d").query("SELECT x FROM {d}.t") == [{"x": 41}]
+        again = Warehouse(f"http://127.0.0.1:{port}", "d")
+        assert list(again.client.list_jobs(timeout=10, retry=None)) == [], "the file grows with the data alone"
+        assert again.query("SELECT x FROM {d}.t") == [{"x": 41}]
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -192,6 +198,33 @@ def test_a_text_is_parsed_once_and_again_when_somebody_changed_its_tree() -> Non
     for number in range(launcher._MOST_TREES + 1):
         launcher._parse_once(f"SELECT {number}", read="bigquery")
     assert len(launcher._TREES) == launcher._MOST_TREES
+
+
+def test_a_translation_is_made_once_for_the_same_tables_and_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "_TRANSLATIONS", {})
+    made: list[str] = []
+
+    def translate(_: SQLTranslator, bq_sql: str, **known: Any) -> Any:
+        made.append(bq_sql)
+        return launcher.Ok(f"{bq_sql} for {known}") if bq_sql != "wrong" else Err(BadRequest("wrong"))
+
+    monkeypatch.setattr(launcher, "_original_translate", translate)
+    ours, theirs = {"t": {"a": "DATE"}}, {"t": {"a": "STRING"}}
+    asked = [("one", ours, None), ("one", theirs, None), ("one", ours, CallerIdentity("user:x")), ("two", ours, None)]
+    first, second = (
+        [launcher._translate(SQLTranslator(), sql, schema=schema, caller=caller) for sql, schema, caller in asked]
+        for _ in range(2)
+    )
+    assert first == second
+    assert len({result.value for result in first}) == 4
+    assert made == ["one", "one", "one", "two"]
+
+    for _ in range(2):
+        assert isinstance(launcher._translate(SQLTranslator(), "wrong"), Err), "a failure is no translation"
+    assert made[4:] == ["wrong"] * 2
+    for number in range(2 * launcher._MOST_TRANSLATIONS):
+        launcher._translate(SQLTranslator(), str(number))
+    assert len(launcher._TRANSLATIONS) == launcher._MOST_TRANSLATIONS
 
 
 def test_the_spatial_extension_installs_from_the_wheel_and_a_second_time() -> None:
