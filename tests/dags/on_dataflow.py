@@ -1,9 +1,5 @@
-"""Airflow with Google's Dataflow clients pointed at a service on loopback; all else is stock.
+"""Airflow with Google's Dataflow clients pointed at a service on loopback; all else is stock."""
 
-``python -m tests.dags.on_dataflow REST GRPC RUNS`` runs DAGs as ``python -m local.dag_runs RUNS`` does.
-"""
-
-import sys
 from typing import Any
 
 import grpc
@@ -11,8 +7,6 @@ from airflow.providers.google.cloud.hooks.dataflow import AsyncDataflowHook, Dat
 from google.api_core.client_options import ClientOptions
 from google.cloud.dataflow_v1beta3 import JobsV1Beta3AsyncClient
 from google.cloud.dataflow_v1beta3.services.jobs_v1_beta3.transports import JobsV1Beta3GrpcAsyncIOTransport
-
-from local import dag_runs
 
 
 def redirect(rest: str, rpc: str) -> None:
@@ -28,14 +22,3 @@ def redirect(rest: str, rpc: str) -> None:
 
     DataflowHook.get_client_options = lambda *_: ClientOptions(api_endpoint=rest)  # type: ignore[method-assign, assignment]
     AsyncDataflowHook.initialize_client = client  # type: ignore[method-assign]
-
-
-def main() -> None:
-    """Redirect the clients and run the DAGs."""
-    rest, rpc, runs = sys.argv[1:4]
-    redirect(rest, rpc)
-    dag_runs.main([runs])
-
-
-if __name__ == "__main__":
-    main()

@@ -136,6 +136,11 @@ class Pipeline:
         run = DagRun(conf["snapshot_at"] or f"{conf['replay_date']}T00:00:00Z", conf)
         return self._run([run], {"COINBEAM_MARKET__MAX_DETAILS": "3", **(variables or {})})
 
+    def run_on_dataflow(self, dataflow: tuple[str, str], variables: Mapping[str, str]) -> Ran:
+        """Run the DAG of the present day on a service that stands for Dataflow, at its REST and gRPC address."""
+        conf = FORM | {"snapshot_at": self.today, "runner": "dataflow"}
+        return self._run([DagRun(self.today, conf)], variables, dataflow=dataflow)
+
     def run_all(self, runs: Sequence[Mapping[str, Any]]) -> Ran:
         """Run the DAG for several forms, one after the other in one Airflow; each names its instant."""
         listed = [DagRun(str(form["snapshot_at"]), FORM | dict(form)) for form in runs]
@@ -154,11 +159,16 @@ class Pipeline:
         )
 
     def _run(
-        self, runs: Sequence[DagRun], variables: Mapping[str, str], seconds: float = 280, kill: bool = False
+        self,
+        runs: Sequence[DagRun],
+        variables: Mapping[str, str],
+        seconds: float = 280,
+        kill: bool = False,
+        dataflow: tuple[str, str] | None = None,
     ) -> Ran:
         log = self.folder / f"run-{len(list(self.folder.glob('run-*.log')))}.log"
         given = airflow_environment(self.settings) | {"COINBEAM_MARKET__SOURCE": "simulator", **variables}
-        code = self.airflow.run(runs, given, log, seconds, kill)
+        code = self.airflow.run(runs, given, log, seconds, kill, dataflow)
         return Ran(code, log.read_text(encoding="utf-8", errors="replace"))
 
     def batches(self) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ deferred tasks.
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +12,7 @@ import pytest
 
 from beam_pipelines.job.flex_template import metadata
 from coinbeam.batch.jobs import JOBS
-from coinbeam.settings import ROOT
-from local.airflow import SNAPSHOT_DAG, airflow_environment
-from tests.dataflow import Dataflow, Endpoint, in_this_environment, serve
-from tests.end_to_end.conftest import FORM
+from tests.dataflow import Dataflow, in_this_environment, serve
 from tests.temporary import COINS
 
 UNSETTLED = """
@@ -50,20 +46,6 @@ def template_path(pipeline: Any) -> str:
     return str(pipeline.settings.template_folder).removeprefix(pipeline.settings.bucket_uri + "/")
 
 
-def run_dag(pipeline: Any, endpoint: Endpoint) -> "subprocess.CompletedProcess[str]":
-    """One run of the DAG in its production shape."""
-    variables = {
-        "COINBEAM_RUNNER": "dataflow",
-        "COINBEAM_DATAFLOW__POLL_SECONDS": "1",
-        "COINBEAM_MARKET__SOURCE": "simulator",
-        "COINBEAM_MARKET__MAX_DETAILS": "2",
-    }
-    runs = [[SNAPSHOT_DAG, pipeline.today, FORM | {"snapshot_at": pipeline.today, "runner": "dataflow"}]]
-    command = [sys.executable, "-m", "tests.dags.on_dataflow", endpoint.rest, endpoint.grpc, json.dumps(runs)]
-    environment = os.environ | airflow_environment(pipeline.settings) | variables
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
 def test_a_snapshot_is_published_by_jobs_that_were_launched_as_templates(pipeline: Any) -> None:
     pipeline.fill_calendar()
     upload_templates(pipeline)
@@ -73,8 +55,13 @@ def test_a_snapshot_is_published_by_jobs_that_were_launched_as_templates(pipelin
         return dict(pipeline.bucket.read_json(uri.removeprefix(pipeline.settings.bucket_uri + "/")))
 
     with serve(Dataflow(template, launched_job, os.environ)) as endpoint:
-        ran = run_dag(pipeline, endpoint)
-        assert ran.returncode == 0, (ran.stdout + ran.stderr)[-4000:]
+        variables = {
+            "COINBEAM_RUNNER": "dataflow",
+            "COINBEAM_DATAFLOW__POLL_SECONDS": "1",
+            "COINBEAM_MARKET__MAX_DETAILS": "2",
+        }
+        ran = pipeline.run_on_dataflow((endpoint.rest, endpoint.grpc), variables)
+        assert ran.code == 0, ran.log[-4000:]
         launched = {job.body["containerSpecGcsPath"].rpartition("/")[2]: job for job in endpoint.service.jobs}
 
     assert set(launched) == {"fetch_crypto_data.json", "populate_crypto_asset_dim.json"}

@@ -1,8 +1,8 @@
 """A loaded Airflow that forks for each run: starting one from nothing takes longer than most runs of the tests.
 
 ``python -m tests.end_to_end.warm`` reads one order per line, a JSON object of ``runs`` (as for ``local.dag_runs``),
-``variables`` and
-``log``; it answers with the process id of the fork, and when that has ended with its exit code. The fork is what
+``variables``,
+``log`` and ``dataflow``; it answers with the process id of the fork, and when that has ended with its exit code. The fork is what
 ``local.dag_runs`` is from its first line on: its own session, its own environment, and nothing of our DAGs or settings
 loaded before.
 """
@@ -52,7 +52,13 @@ class WarmAirflow:
         )
 
     def run(
-        self, runs: Sequence[DagRun], variables: Mapping[str, str], log: Path, seconds: float = 280, kill: bool = False
+        self,
+        runs: Sequence[DagRun],
+        variables: Mapping[str, str],
+        log: Path,
+        seconds: float = 280,
+        kill: bool = False,
+        dataflow: tuple[str, str] | None = None,
     ) -> int:
         """Run DAGs one after the other.
 
@@ -62,12 +68,13 @@ class WarmAirflow:
             log: receives everything that Airflow prints.
             seconds: how long it may take.
             kill: whether the end of that time is expected.
+            dataflow: addresses, REST and gRPC, of the service that stands for Google's Dataflow.
 
         Returns:
             The exit code; negative when it was killed.
         """
         listed = [[one.dag_id, one.logical_date, dict(one.conf)] for one in runs]
-        self._say({"runs": listed, "variables": dict(variables), "log": str(log)})
+        self._say({"runs": listed, "variables": dict(variables), "log": str(log), "dataflow": dataflow})
         late = threading.Event()
         pid = self._answer()
         timer = threading.Timer(seconds, lambda: (late.set(), stop(pid)))
@@ -152,6 +159,10 @@ def run(order: Mapping[str, Any]) -> None:
         os.dup2(source, target)
     time.sleep = _short_in(dag_test, time.sleep)
     os.environ.update(order["variables"])
+    if order["dataflow"]:
+        from tests.dags.on_dataflow import redirect
+
+        redirect(*order["dataflow"])
     sys.exit(
         dag_runs.main([json.dumps(order["runs"])])
     )  # as usual: lineage is told by threads that the end of the process waits for
