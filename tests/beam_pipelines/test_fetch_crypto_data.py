@@ -146,6 +146,7 @@ def test_an_hourly_snapshot_has_its_hour_in_the_name(settings: Settings, tmp_pat
     assert (tmp_path / "crypto_2026-01-02T0300.csv").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 2, 5])
 def test_any_number_of_shards_gives_the_same_rows(settings: Settings, tmp_path: Path, shards: int) -> None:
     report = fetch(settings, tmp_path, f"--fetch_shards={shards}")
@@ -157,6 +158,7 @@ def test_a_full_last_page_costs_one_more_call(settings: Settings, tmp_path: Path
     assert fetch(settings, tmp_path, "--per_page=200")["api_calls"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "profile", ["throttle", "server_error", "unavailable", "html", "truncated", "slow", "error_in_200"]
 )
@@ -299,6 +301,7 @@ def test_foreign_files_need_an_instant(make_settings: Callable[..., Settings], t
         fetch(make_settings(), tmp_path / "out", f"--source={tmp_path}/page.json", at=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True], ids=["as a bare array", "wrapped in data"])
 def test_real_captures_have_no_reject_and_keep_every_double(
     captures: Path, make_settings: Callable[..., Settings], tmp_path: Path, wrapped: bool

@@ -191,6 +191,7 @@ def test_an_open_day_is_refused_since_its_piece_would_stay_short(
     assert report["last_date"] == "2026-03-09"
 
 
+@pytest.mark.slow
 def test_a_refusal_that_passes_costs_a_retry(settings: Settings, simulator: Any, tmp_path: Path) -> None:
     simulator.order(profile="server_error")
     patient = settings.model_copy(update={"coingecko": settings.coingecko.model_copy(update={"max_attempts": 4})})
@@ -219,6 +220,7 @@ def test_an_api_that_answers_nonsense_is_given_up(settings: Settings, tmp_path: 
     assert len(landed(tmp_path)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [2, 5])
 def test_any_number_of_shards_gives_the_same_bytes(settings: Settings, tmp_path: Path, shards: int) -> None:
     name = history(settings, tmp_path / "one", ASSETS, FROM)["file"]

@@ -131,6 +131,7 @@ def test_a_coin_that_does_not_exist_keeps_waiting(
     assert rows(tmp_path)[gone]["details_at"] == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["throttle", "server_error", "html", "truncated"])
 def test_a_passing_fault_changes_nothing(settings: Settings, simulator: Any, tmp_path: Path, profile: str) -> None:
     simulator.order(profile=profile, retry_after=1, seed=3)
