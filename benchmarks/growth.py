@@ -152,7 +152,7 @@ class Growing:
     def _publish_hour(self) -> None:
         at = instant(self.hours)
         batch = Batch(SNAPSHOTS, f"{at:%Y%m%dT%H%MZ}-usd-top-{self.assets}", "growth", at, at.date(), at.date())
-        staging = StagingTables(self.warehouse.settings, batch.batch_id)
+        staging = StagingTables(self.warehouse.settings, batch)
         contracts = [load_contract(name) for name in SNAPSHOTS.staged]
         staging.create(self.warehouse, contracts)
         rows = snapshots(self.hours, self.hours + 1, self.assets, batch.batch_id).to_pylist()
@@ -163,7 +163,7 @@ class Growing:
         )
         self._append(staging.name(load_contract(DATES)), [_calendar_day(at)])
         self.warehouse.query(rejects_script(self.warehouse, batch))
-        self.warehouse.query(publish_script(self.warehouse, batch))
+        self.warehouse.query(publish_script(self.warehouse, batch, {}))
         staging.drop(self.warehouse, [*contracts, load_contract(REJECTS)])
 
     def _append(self, table: str, rows: list[dict[str, object]]) -> None:

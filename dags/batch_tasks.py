@@ -11,6 +11,7 @@ from airflow.sdk import Asset, TriggerRule, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.jobs import JobSpec
+from coinbeam.batch.kinds import Batch
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.errors import SettingsError
@@ -43,7 +44,7 @@ def dag_arguments(tag: str, macros: Mapping[str, Any]) -> dict[str, Any]:
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["coinbeam", tag, settings.environment.value],
-        "user_defined_macros": {"staging_table": staging_table, **macros},
+        "user_defined_macros": dict(macros),
         "default_args": {
             "owner": "data-platform",
             "retries": settings.retry.retries,
@@ -95,11 +96,12 @@ class BatchTasks(Generic[PlanT]):
         return f"ti.xcom_pull(task_ids='{self.plan_task}'{', map_indexes=ti.map_index' if self.is_mapped else ''})"
 
     @property
-    def macros(self) -> dict[str, Callable[[Mapping[str, Any]], str]]:
-        """The transactions of the batch for templates, which give the plan."""
+    def macros(self) -> dict[str, Callable[..., str]]:
+        """The transactions and the staging tables of the batch for templates, which give the plan."""
         return {
             "publish_script": lambda plan: self.steps().publish_script(self.plan_type.from_dict(plan).batch),
             "rejects_script": lambda plan: self.steps().rejects_script(self.plan_type.from_dict(plan).batch),
+            "staging_table": lambda plan, table: staging_table(self.plan_type.from_dict(plan).batch, table),
         }
 
     def steps(self) -> BatchSteps[PlanT]:
@@ -120,7 +122,7 @@ class BatchTasks(Generic[PlanT]):
         """Migrate additively and prepare the batch."""
 
         @task(
-            doc_md="Creates missing tables and adds new nullable columns; lays out empty staging tables of the batch."
+            doc_md="Creates missing tables, adds new nullable columns, lays out the empty staging tables of this run."
         )
         def ensure_schema(plan: dict[str, Any]) -> list[str]:
             return self.steps().prepare(self.plan_type.from_dict(plan))
@@ -129,7 +131,7 @@ class BatchTasks(Generic[PlanT]):
 
     def load(self, job: JobSpec, table: str, part: str = "*") -> GCSToBigQueryOperator:
         """Load the files of a job into a staging table of the batch, see `load_task`."""
-        return load_task(job, table, f"{self.template}.batch_id", part)
+        return load_task(job, table, f"{self.template}.batch_id", f"staging_table({self.template}, '{table}')", part)
 
     def finish(self, loads: Sequence[Any], rejects: Any) -> None:
         """The tasks from the loaded files to the record, in their order.
@@ -205,13 +207,14 @@ class ScriptOperator(BigQueryInsertJobOperator):
         return lineage
 
 
-def load_task(job: JobSpec, table: str, batch_id: str, part: str = "*") -> GCSToBigQueryOperator:
+def load_task(job: JobSpec, table: str, batch_id: str, staging: str, part: str = "*") -> GCSToBigQueryOperator:
     """Load the files of a job into a staging table of the batch.
 
     Args:
         job: what wrote them.
         table: contract name.
         batch_id: a template expression, without braces, that gives the batch id.
+        staging: one that gives the staging table.
         part: stamp in the name of the file, by default any; may be a template.
     """
     pattern = job.file(table, part)
@@ -220,7 +223,7 @@ def load_task(job: JobSpec, table: str, batch_id: str, part: str = "*") -> GCSTo
         task_id=f"load_{table}",
         bucket=settings.storage.bucket,
         source_objects=[f"batches/{{{{ {batch_id} }}}}/{pattern}"],
-        destination_project_dataset_table=f"{settings.google.project}.{{{{ staging_table({batch_id}, '{table}') }}}}",
+        destination_project_dataset_table=f"{settings.google.project}.{{{{ {staging} }}}}",
         schema_fields=[field.to_api_repr() for field in staging_schema(load_contract(table).file_columns)],
         source_format="CSV" if is_csv else "NEWLINE_DELIMITED_JSON",
         skip_leading_rows=1 if is_csv else None,
@@ -236,9 +239,9 @@ def load_task(job: JobSpec, table: str, batch_id: str, part: str = "*") -> GCSTo
     )
 
 
-def staging_table(batch_id: str, table: str) -> str:
-    """``dataset.table`` of a staging table, for templates."""
-    return StagingTables(load_settings(), batch_id).name(load_contract(table))
+def staging_table(batch: Batch, table: str) -> str:
+    """``dataset.table`` of a staging table of a run, for templates."""
+    return StagingTables(load_settings(), batch).name(load_contract(table))
 
 
 def script_task(task_id: str, script: str, outlets: list[Asset] | None = None) -> ScriptOperator:

@@ -12,7 +12,7 @@ from coinbeam.feeds.history.plan import BackfillPlan
 from coinbeam.feeds.plan import BatchPlan
 from coinbeam.feeds.steps import BatchSteps
 from coinbeam.settings import load_settings
-from dags.batch_tasks import load_task, script_task, settings
+from dags.batch_tasks import load_task, script_task, settings, staging_table
 from dags.beam_jobs import beam_job
 
 
@@ -34,12 +34,16 @@ class Calendar:
 
     @property
     def macros(self) -> dict[str, Callable[[Mapping[str, Any]], str]]:
-        """The template function ``calendar_script(plan)``: the publish transaction of the calendar."""
-        return {"calendar_script": self._script}
+        """The publish transaction of the calendar and its staging table for templates, which give the plan."""
+        return {"calendar_script": self._script, "calendar_staging": self._staging}
 
     def _script(self, plan: Mapping[str, Any]) -> str:
         steps, batch = self._steps_and_batch(plan)
         return steps.publish_script(steps.calendar_of(batch))
+
+    def _staging(self, plan: Mapping[str, Any]) -> str:
+        steps, batch = self._steps_and_batch(plan)
+        return staging_table(steps.calendar_of(batch), DATES)
 
     def _steps_and_batch(self, plan: Mapping[str, Any]) -> tuple[BatchSteps[Any], Batch]:
         return self.steps_type(load_settings()), self.plan_type.from_dict(plan).batch
@@ -64,7 +68,7 @@ class Calendar:
         def calendar() -> None:
             made = beam_job(CALENDAR.job, options={"output": f"{settings.bucket_uri}/batches/{{{{ {batch_id} }}}}"})
             publish = script_task("publish", f"{{{{ calendar_script({plan}) }}}}")
-            chain(made, load_task(CALENDAR.job, DATES, batch_id), publish)
+            chain(made, load_task(CALENDAR.job, DATES, batch_id, f"calendar_staging({plan})"), publish)
 
         choice = choose_calendar()
         chain(*before, choice, calendar(), then)

@@ -62,3 +62,11 @@ CASE
   ELSE 'HOLD'
 END
 {%- endmacro %}
+
+{#- Number and digest of the rows of a table, as one text: the digest is the exclusive or of 60 bits of the MD5 of each row, whatever their order. -#}
+{% macro seal(row) -%}
+CONCAT(
+  CAST(COUNT(*) AS STRING), ':',
+  CAST(COALESCE(BIT_XOR(CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5(TO_JSON_STRING({{ row }}))), 1, 15)) AS INT64)), 0) AS STRING)
+)
+{%- endmacro %}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from coinbeam.batch.digest import digest
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, FETCH_FEAR_GREED, FETCH_MARKET_HISTORY, POPULATE_DATE_DIM, JobSpec
 from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS, SNAPSHOT_FACT
 
@@ -19,6 +20,7 @@ class Feed:
         published: tables that the publish changes, dimensions first: inside the transaction the fact must already find
             its keys.
         feeds_marts: whether the marts are recomputed for its dates.
+        is_audited: whether a publish needs rows that passed an audit; those that we compute ourselves do not.
     """
 
     fact: str
@@ -27,6 +29,7 @@ class Feed:
     staged: tuple[str, ...]
     published: tuple[str, ...]
     feeds_marts: bool = True
+    is_audited: bool = True
 
 
 SNAPSHOTS = Feed(
@@ -38,7 +41,7 @@ SNAPSHOTS = Feed(
 )
 HISTORY = Feed(DAILY_FACT, FETCH_MARKET_HISTORY, "date", (DAILY_FACT, REJECTS), ("source_dim", DAILY_FACT))
 SENTIMENT = Feed(FEAR_GREED_FACT, FETCH_FEAR_GREED, "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT))
-CALENDAR = Feed(DATES, POPULATE_DATE_DIM, "date", (DATES,), (DATES,), feeds_marts=False)
+CALENDAR = Feed(DATES, POPULATE_DATE_DIM, "date", (DATES,), (DATES,), feeds_marts=False, is_audited=False)
 
 FEEDS = (SNAPSHOTS, HISTORY, SENTIMENT, CALENDAR)
 
@@ -52,6 +55,7 @@ class Batch:
         run_id: the run that works on it.
         instant: what it stands for, aware; the date of its records.
         first_date: first date of its rows; with the last one the range to which every statement prunes.
+        started_at: ISO 8601 instant of the plan of the run; a run of the same name elsewhere started at another one.
     """
 
     feed: Feed
@@ -60,6 +64,12 @@ class Batch:
     instant: datetime
     first_date: date
     last_date: date
+    started_at: str = ""
+
+    @property
+    def attempt(self) -> str:
+        """Identifier of this run of the batch: what it stages belongs to it alone."""
+        return digest(self.batch_id, self.run_id, self.started_at, length=12)
 
     @property
     def folder(self) -> str:

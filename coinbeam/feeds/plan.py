@@ -72,7 +72,7 @@ class BatchPlan(Carried):
         """The batch on its way through staging."""
         at = parse_instant(self.snapshot_at)
         first = parse_instant(self.first_date).date()
-        return Batch(self.feed, self.batch_id, self.run_id, at, first, at.date())
+        return Batch(self.feed, self.batch_id, self.run_id, at, first, at.date(), self.started_at)
 
 
 def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:

@@ -21,6 +21,7 @@ from coinbeam.quality.published import check_table, published_rules, rows_of_dat
 from coinbeam.quality.rules import batch_complete, listed_share, reject_share, row_count, rules_of
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.lease import PublishLease
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables, merge_rows
@@ -58,8 +59,13 @@ class BatchSteps(Generic[PlanT]):
         return self.lay_out(plan.batch)
 
     def lay_out(self, batch: Batch) -> list[str]:
-        """Bring the schema up to the contracts and lay out empty staging tables; returns the changes of the schema."""
+        """Bring the schema up to the contracts and lay out the empty staging tables of this run.
+
+        Returns:
+            The changes of the schema.
+        """
         changes = ensure_schema(self.warehouse)
+        PublishLease(self.warehouse, batch).lay_out()
         self.staging(batch).create(self.warehouse, self.staged(batch))
         return changes
 
@@ -87,22 +93,28 @@ class BatchSteps(Generic[PlanT]):
         return rejects_script(self.warehouse, batch)
 
     def publish_script(self, batch: Batch) -> str:
-        """The transaction that publishes the batch."""
-        return publish_script(self.warehouse, batch)
+        """The transaction that publishes the batch.
+
+        Raises:
+            PublishBlockedError: this run did not pass the audit, or another one audited the batch after it.
+        """
+        seals = PublishLease(self.warehouse, batch).seals() if batch.feed.is_audited else {}
+        return publish_script(self.warehouse, batch, seals)
 
     def audit(self, batch: Batch) -> list[Result]:
-        """Run every rule on the staged batch and append the results.
+        """Run every rule on the staged batch, append the results, and take the lease for the rows that passed.
 
         Raises:
             PublishBlockedError: the batch must not be published.
         """
+        audited = [contract for contract in self.staged(batch) if contract.name != REJECTS]
+        lease = PublishLease(self.warehouse, batch)
+        seals = lease.seal(audited)  # first: rows that change under the rules are not those that pass
         auditor = Auditor(self.warehouse, Audit.of_batch(batch, Stage.STAGING, self.clock()))
-        results: list[Result] = []
-        for contract in self.staged(batch):
-            if contract.name != REJECTS:
-                results += self._audit_staged(auditor, batch, contract)
+        results = [result for contract in audited for result in self._audit_staged(auditor, batch, contract)]
         auditor.record(results, self.clock())
         refuse_if_blocked(results)
+        lease.take(seals)
         return results
 
     def _audit_staged(self, auditor: Auditor, batch: Batch, contract: Contract) -> list[Result]:
@@ -224,8 +236,8 @@ class BatchSteps(Generic[PlanT]):
         return {job.name: self.bucket.read_json(job.report_path(plan.batch.folder)) for job in done}
 
     def staging(self, batch: Batch) -> StagingTables:
-        """The names of the batch's staging tables."""
-        return StagingTables(self.settings, batch.batch_id)
+        """The names of the staging tables of this run of the batch."""
+        return StagingTables(self.settings, batch)
 
     def staged(self, batch: Batch) -> list[Contract]:
         """The contracts of the tables that the batch stages."""

@@ -7,26 +7,34 @@ from coinbeam.contracts.bigquery import literal
 from coinbeam.sources.registry import SOURCES
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.lease import PublishLease, Seals
 from coinbeam.warehouse.staging import StagingTables
 
 QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""
 
 
-def publish_script(warehouse: Warehouse, batch: Batch) -> str:
-    """One transaction that makes the batch visible as a whole, or not at all."""
+def publish_script(warehouse: Warehouse, batch: Batch, seals: Seals) -> str:
+    """One transaction that makes the batch visible as a whole, or not at all.
+
+    Args:
+        seals: of the rows that the run audited; the transaction fails where staging has others. Empty for a batch
+            without an audit.
+    """
     queue = (QUEUE,) if batch.feed.feeds_marts else ()
-    return _transaction(warehouse, batch, (*batch.feed.published, *queue))
+    return _transaction(warehouse, batch, (*batch.feed.published, *queue), seals)
 
 
 def rejects_script(warehouse: Warehouse, batch: Batch) -> str:
     """One transaction that records the rejects of a batch, before the audit: a blocked batch can be understood."""
-    return _transaction(warehouse, batch, (REJECTS,))
+    return _transaction(warehouse, batch, (REJECTS,), {})
 
 
-def _transaction(warehouse: Warehouse, batch: Batch, tables: tuple[str, ...]) -> str:
+def _transaction(warehouse: Warehouse, batch: Batch, tables: tuple[str, ...], seals: Seals) -> str:
+    lease = PublishLease(warehouse, batch)
+    guard = [lease.guard(seals)] if seals else []
     statements = [statement(warehouse, load_contract(name), batch) for name in tables]
-    return "\n\n".join(["BEGIN TRANSACTION;", *statements, "COMMIT TRANSACTION;"])
+    return "\n\n".join(["BEGIN TRANSACTION;", lease.hold(), *guard, *statements, "COMMIT TRANSACTION;"])
 
 
 def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
@@ -35,7 +43,7 @@ def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
     The batch id and the instants are rendered as literals: they are made by us from checked parts, and only literals
     prune partitions.
     """
-    staging = StagingTables(warehouse.settings, batch.batch_id)
+    staging = StagingTables(warehouse.settings, batch)
     columns = [column.name for column in contract.columns]
     return render(
         contract.folder / "publish.sql",

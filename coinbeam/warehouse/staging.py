@@ -1,6 +1,7 @@
 """Staging: the tables that hold rows until they are audited, and the MERGE of a few rows through such a table."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,27 +11,31 @@ from typing import Any
 from google.cloud import bigquery
 
 from coinbeam.batch.digest import digest
+from coinbeam.batch.kinds import Batch
 from coinbeam.contracts import Column, Contract
 from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 
 STAGING_LIFETIME = timedelta(days=7)
-"""How long a staging table outlives its batch, for the person who wants to see why an audit failed."""
+"""How long a staging table outlives its run, for the person who wants to see why an audit failed."""
+
+LONGEST_BATCH = 120
+"""Characters of a batch id in the name of a staging table, which must stay below the limits of file names too."""
 
 
 @dataclass(frozen=True)
 class StagingTables:
-    """The staging tables of one batch."""
+    """The staging tables of one run of a batch: no other run writes into them."""
 
     settings: Settings
-    batch_id: str
+    batch: Batch
 
     @property
     def suffix(self) -> str:
-        """The batch id in the alphabet of table names; a ``_`` in a category must not collide with its ``-`` twin."""
-        plain = "".join(character if character.isalnum() else "_" for character in self.batch_id)
-        return f"{plain}_{digest(self.batch_id)}" if "_" in self.batch_id else plain
+        """The batch id in the alphabet of table names, as far as they are long, and the attempt."""
+        plain = re.sub(r"[^0-9A-Za-z]", "_", self.batch.batch_id)
+        return f"{plain[:LONGEST_BATCH]}_{self.batch.attempt}"
 
     def name(self, contract: Contract) -> str:
         """``dataset.table`` of the staging table of a contract."""
@@ -45,7 +50,7 @@ class StagingTables:
                 warehouse.client.create_table(empty, **warehouse.bounds)
 
     def drop(self, warehouse: Warehouse, contracts: Iterable[Contract]) -> None:
-        """Drop the tables of a published batch."""
+        """Drop the tables of a run that published."""
         for contract in contracts:
             with warehouse.answering():
                 name = warehouse.full_name(self.name(contract))

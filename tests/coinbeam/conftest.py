@@ -18,6 +18,7 @@ from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.lease import PublishLease
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables
@@ -114,11 +115,15 @@ class Stage:
 
     warehouse: Warehouse
 
-    def fill(self, batch: str, only: Sequence[str] = SNAPSHOTS.staged, **tables: Sequence[Row]) -> StagingTables:
-        """Lay out the staging tables of a batch and load rows into them by load jobs; tables without rows stay
-        empty.
+    def fill(
+        self, batch: str | Batch, only: Sequence[str] = SNAPSHOTS.staged, **tables: Sequence[Row]
+    ) -> StagingTables:
+        """Lay out the staging tables of a batch, by default of a snapshot, and load rows into them by load jobs; tables
+        without rows stay empty.
         """
-        staging = StagingTables(self.warehouse.settings, batch)
+        made = snapshot_batch(batch) if isinstance(batch, str) else batch
+        PublishLease(self.warehouse, made).lay_out()
+        staging = StagingTables(self.warehouse.settings, made)
         staging.create(self.warehouse, [load_contract(name) for name in only])
         for name, rows in tables.items():
             self.load(staging.name(load_contract(name)), name, rows)
@@ -142,7 +147,7 @@ class Stage:
         """Stage and publish a batch."""
         self.fill(batch, **tables)
         self.warehouse.query(rejects_script(self.warehouse, snapshot_batch(batch, at)))
-        self.warehouse.query(publish_script(self.warehouse, snapshot_batch(batch, at)))
+        self.warehouse.query(publish_script(self.warehouse, snapshot_batch(batch, at), {}))
 
     def contents(self, name: str) -> list[dict[str, Any]]:
         """All rows of a table, in the order of its key."""

@@ -56,9 +56,13 @@ VOLATILE = frozenset(
         "updated_at",
         "reserved_at",
         "settled_at",
+        "touched_at",
+        "audited_at",
+        "attempt",
+        "seals",
     }
 )
-"""Columns that tell when we did something, and so differ between two runs over the same market."""
+"""Columns that tell when we did something, or which run did, and so differ between two runs over the same market."""
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:

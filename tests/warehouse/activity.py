@@ -82,9 +82,9 @@ def publish_each_feed(stage: Stage) -> None:
         (SENTIMENT, "index", FEAR_GREED_FACT, [index_row(first, 40)]),
     ):
         batch = Batch(feed, name, "run", DAY, first, DAY.date())
-        stage.fill(name, feed.staged, **{fact: rows})
+        stage.fill(batch, feed.staged, **{fact: rows})
         stage.warehouse.query(rejects_script(stage.warehouse, batch))
-        stage.warehouse.query(publish_script(stage.warehouse, batch))
+        stage.warehouse.query(publish_script(stage.warehouse, batch, {}))
 
 
 def refresh_marts(warehouse: Warehouse) -> None:

@@ -93,7 +93,9 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 def scripts(idle: Warehouse) -> list[exp.Expr]:
     """The statements of every publish and of whole refreshes, rendered by the code that runs them."""
     batches = [Batch(feed, "b", "run", DAY, DAY.date() - timedelta(days=400), DAY.date()) for feed in FEEDS]
-    texts = [publish_script(idle, batch) for batch in batches] + [rejects_script(idle, batches[0])]
+    texts = [publish_script(idle, batch, dict.fromkeys(batch.feed.staged, "1:1")) for batch in batches] + [
+        rejects_script(idle, batches[0])
+    ]
     texts += [Marts(idle, idle.settings).script(PLANS[name]) for name in ("everything", "an hour and the index")]
     return [statement for text in texts for statement in statements(text)]
 
@@ -126,7 +128,7 @@ def rule_queries(contract: Contract, stage: Stage, idle: Warehouse) -> list[str]
     audit = Audit.of_batch(batch, stage, DAY)
     staged = stage is Stage.STAGING
     rules = rules_of(contract, contract.file_columns, stage) if staged else published_rules(contract, audit)
-    rows = f"`{StagingTables(idle.settings, 'b').name(contract)}`" if staged else rows_of_dates(idle, contract, audit)
+    rows = f"`{StagingTables(idle.settings, batch).name(contract)}`" if staged else rows_of_dates(idle, contract, audit)
     values = {**idle.names(), **audit.literals, "table": rows}
     return [fill(sql, values) for rule in rules for sql in (rule.query, rule.sample) if sql]
 

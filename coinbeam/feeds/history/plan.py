@@ -60,6 +60,7 @@ class BackfillPlan(Carried):
         batches: arguments of the batches of this run: ``batch`` and the job's ``options``.
         batches_settled: batches that are done; ``batches_waiting`` wait for a later day's calls.
         what: the assets, or the files, in words.
+        started_at: ISO 8601 instant of the plan.
         banner: what a person must not overlook, or empty.
     """
 
@@ -71,6 +72,7 @@ class BackfillPlan(Carried):
     first_date: str
     last_date: str
     quote_currency: str
+    started_at: str = ""
     estimate: dict[str, Any] = field(default_factory=dict)
     banner: str = ""
 
@@ -79,7 +81,7 @@ class BackfillPlan(Carried):
         """All days of the plan as one batch: what the calendar must cover."""
         first, last = date.fromisoformat(self.first_date), date.fromisoformat(self.last_date)
         at = datetime.combine(last, time(), UTC)
-        return Batch(HISTORY, self.backfill_id, self.backfill_id, at, first, last)
+        return Batch(HISTORY, self.backfill_id, self.backfill_id, at, first, last, self.started_at)
 
 
 def describe(plan: BackfillPlan) -> str:

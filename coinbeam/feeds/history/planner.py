@@ -90,6 +90,7 @@ class BackfillPlanner:
             first_date=str(request.first),
             last_date=str(request.last),
             quote_currency=request.quote_currency,
+            started_at=format_instant(self._clock()),
             estimate=asdict(estimate),
             banner=chosen.banner or "",
         )
@@ -238,6 +239,7 @@ class BackfillPlanner:
             first_date=first_date,
             last_date=last_date,
             quote_currency=request.quote_currency,
+            started_at=format_instant(self._clock()),
             estimate=asdict(estimate),
         )
 

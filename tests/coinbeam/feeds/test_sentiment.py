@@ -41,7 +41,7 @@ def published(stage: Stage, values: dict[date, int], now: datetime = NOW) -> Sen
     plan = made.plan(now, "run", "local")
     made.prepare(plan)
     stage.fill(
-        plan.batch_id,
+        plan.batch,
         plan.batch.feed.staged,
         **{FEAR_GREED_FACT: [index_row(d, v, plan) for d, v in values.items()], REJECTS: []},
     )

@@ -18,7 +18,7 @@ from coinbeam.settings import LocalSettings, PortSettings, WarehouseSettings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables
-from tests.coinbeam.conftest import Stage
+from tests.coinbeam.conftest import Stage, snapshot_batch
 from tests.temporary import LocalCloud, free_ports, temporary_settings
 
 FACT = load_contract("crypto_market_snapshot_fact")
@@ -100,8 +100,8 @@ CALLS = {
     "the schema": lambda w: ensure_schema(w),
     "the question for a table": lambda w: w.exists("a.b"),
     "an append": lambda w: w.append("a.b", b'{"x": 1}'),
-    "the layout of staging": lambda w: StagingTables(w.settings, "b").create(w, [FACT]),
-    "the end of staging": lambda w: StagingTables(w.settings, "b").drop(w, [FACT]),
+    "the layout of staging": lambda w: StagingTables(w.settings, snapshot_batch("b")).create(w, [FACT]),
+    "the end of staging": lambda w: StagingTables(w.settings, snapshot_batch("b")).drop(w, [FACT]),
 }
 
 

@@ -94,7 +94,7 @@ def staged(
         DATES: [date_row(DAY)],
         REJECTS: [],
     }
-    stage.fill(plan.batch_id, **(rows | tables))
+    stage.fill(plan.batch, **(rows | tables))
     if report:
         steps.bucket.write_text(f"{plan.batch.folder}/report_fetch_crypto_data.json", json.dumps(report))
     steps.bucket.write_text(f"{plan.batch.folder}/report_populate_crypto_asset_dim.json", json.dumps(ASSETS_REPORT))
@@ -267,7 +267,7 @@ def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud
     assert len([line for line in steps.prepare(plan) if line.startswith(("created table", "created view"))]) == len(
         load_all()
     )
-    staging = StagingTables(fresh_cloud.settings, plan.batch_id)
+    staging = StagingTables(fresh_cloud.settings, plan.batch)
     for name in SNAPSHOTS.staged:
         table = steps.warehouse.client.get_table(f"local.{staging.name(load_contract(name))}", retry=None)
         assert csv_header(load_contract(name).file_columns).decode().strip() == ",".join(
@@ -350,7 +350,7 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
     assert json.loads(recorded["task_seconds"]) == {"audit": 1.5}
     assert recorded["error_message"] is None
     assert not any(
-        stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(name)))
+        stage.warehouse.exists(StagingTables(steps.settings, plan.batch).name(load_contract(name)))
         for name in SNAPSHOTS.staged
     )
 
@@ -368,6 +368,7 @@ def test_recording_a_run_again_replaces_its_row(stage: Stage) -> None:
         0,
     )
     assert failed["assets_listed"] == 0, "the coin list was not read in this run"
+    steps.audit(plan.batch)
     stage.warehouse.query(steps.publish_script(plan.batch))
     steps.record(plan, Ending("published", None, {}, BOTH_JOBS))
     assert [row["status"] for row in runs(stage)] == ["published"]
@@ -378,7 +379,7 @@ def test_staging_of_a_failed_run_stays_for_the_person_who_looks(stage: Stage) ->
     steps = ingestion(stage)
     plan = staged(stage, steps)
     steps.record(plan, Ending("failed", "x", {}, FETCH_JOB))
-    assert stage.warehouse.exists(StagingTables(steps.settings, BATCH).name(load_contract(FACT)))
+    assert stage.warehouse.exists(StagingTables(steps.settings, plan.batch).name(load_contract(FACT)))
 
 
 @pytest.mark.cloud
