@@ -11,7 +11,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.alerts import Alert, note, send
 from coinbeam.ops.incidents import GAP, Failure, Incidents, recovery
 from coinbeam.settings import Settings, load_settings
-from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.client import REFUSES, Warehouse
 
 PUBLISH_TASK = "publish"
 """The task that a gap leaves without work; its next success ends the incident."""
@@ -35,8 +35,9 @@ class RetryTransientErrors(RetryPolicy):
         max_tries: int,  # noqa: ARG002
         context: Any = None,  # noqa: ARG002
     ) -> RetryDecision:
-        """Decide by the class of the error, and for a Beam job by its exit code."""
-        if isinstance(exception, TerminalError) or str(exception).endswith(TERMINAL_EXITS):
+        """Decide by the class of the error, for a Beam job by its exit code, for a transaction by who ended it."""
+        text = str(exception)
+        if isinstance(exception, TerminalError) or text.endswith(TERMINAL_EXITS) or REFUSES in text:
             return RetryDecision.fail(reason="The error is terminal: a retry without a change cannot help.")
         return RetryDecision.default()
 

@@ -16,7 +16,7 @@ from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.plan import BatchPlan
 from coinbeam.landing.bucket import Bucket
-from coinbeam.quality import Audit, Auditor, Result, refuse_if_blocked
+from coinbeam.quality import Audit, Auditor, Result, guards, refuse_if_blocked
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.quality.rules import batch_complete, listed_share, reject_share, row_count, rules_of
 from coinbeam.settings import Settings
@@ -99,7 +99,9 @@ class BatchSteps(Generic[PlanT]):
             PublishBlockedError: this run did not pass the audit, or another one audited the batch after it.
         """
         seals = PublishLease(self.warehouse, batch).seals() if batch.feed.is_audited else {}
-        return publish_script(self.warehouse, batch, seals)
+        changed = [load_contract(name) for name in batch.feed.published]
+        checks = guards(self.warehouse, changed, Audit.of_batch(batch, Stage.PUBLISHED, self.clock()))
+        return publish_script(self.warehouse, batch, seals, checks)
 
     def audit(self, batch: Batch) -> list[Result]:
         """Run every rule on the staged batch, append the results, and take the lease for the rows that passed.

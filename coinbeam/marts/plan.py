@@ -84,6 +84,12 @@ class MartPlan(_Value):
     refreshed_at: AwareDatetime
 
     @property
+    def dates(self) -> Range:
+        """First and last day on which a mart may change."""
+        touched = [(self.touched.first_date, self.touched.last_date)] if self.touched else []
+        return hull([*self.market, *self.sentiment, *touched, *([self.overview] if self.overview else [])])
+
+    @property
     def overview(self) -> Range | None:
         """First and last day of ``market_overview`` that may change, or None."""
         bounds = [*self.sentiment]

@@ -6,7 +6,7 @@ rows, all in one transaction: a refresh that was cut short leaves everything as 
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from coinbeam.contracts.model import SQL_ROOT
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, Touched, hull, joined
 from coinbeam.marts.specs import MARTS, Scope
-from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
+from coinbeam.quality import Audit, Result, check_published, guards, refuse_if_blocked
 from coinbeam.settings import Settings
 from coinbeam.sources.alternative_me import bands
 from coinbeam.sql_template import render
@@ -94,9 +94,17 @@ class Marts:
         for mart in MARTS:
             for file, scope in mart.scripts.items():
                 steps += [self._render(f"{mart.name}/{file}", **values) for values in scopes[scope]]
-        steps += [self._taken_step(plan), "COMMIT TRANSACTION;"]
+        steps += [self._taken_step(plan), *self._guards(plan, scopes), "COMMIT TRANSACTION;"]
         counted = [self._render(f"{m.name}/report.sql", **values) for m in MARTS for values in scopes[m.reported]]
         return "\n\n".join([*steps, "\nUNION ALL\n".join(counted or ["SELECT 'none' AS mart, 0 AS n"]) + ";"])
+
+    def _guards(self, plan: MartPlan, scopes: Mapping[Scope, Any]) -> list[str]:
+        """What ends the transaction when a rule of severity error is broken in what it wrote."""
+        changed = [load_contract(mart.name) for mart in MARTS if any(scopes[s] for s in mart.scripts.values())]
+        if not changed:
+            return []
+        audit = Audit.of_dates("refresh", *plan.dates, plan.refreshed_at)
+        return guards(self._warehouse, changed, audit, of_references=False)
 
     def _scopes(self, plan: MartPlan) -> dict[Scope, list[dict[str, Any]]]:
         """What each run of a script is given, by scope."""
@@ -136,6 +144,7 @@ class Marts:
 
         Raises:
             WriteConflictError: a publish or another refresh was faster; nothing was written, try again.
+            PublishBlockedError: a rule of severity error is broken in what was computed; nothing was written.
             TerminalError: a statement failed; nothing was written.
             TransientError: the warehouse does not answer, or not in time.
         """
@@ -156,8 +165,7 @@ class Marts:
         Raises:
             PublishBlockedError: a rule of severity error is broken; readers see it already.
         """
-        first, last = hull([*plan.market, *plan.sentiment])
-        audit = Audit.of_dates(run_id, first, last, self._clock())
+        audit = Audit.of_dates(run_id, *plan.dates, self._clock())
         results = check_published(self._warehouse, [load_contract(mart.name) for mart in MARTS], audit)
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results

@@ -16,7 +16,7 @@ from coinbeam.contracts import Contract, Rule, Severity, Stage
 from coinbeam.contracts.bigquery import literal
 from coinbeam.contracts.model import fill
 from coinbeam.errors import PublishBlockedError, TerminalError
-from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.client import REFUSES, Warehouse
 
 SAMPLE_SIZE = 10
 """How many failing keys a result names."""
@@ -131,6 +131,22 @@ class Auditor:
         """
         values = self._values(table, rules)
         return [self._result(contract, table, rule, value) for rule, value in zip(rules, values, strict=True)]
+
+    def guard(self, contract: Contract, table: str, rules: Sequence[Rule]) -> str:
+        """A statement that fails when a rule of severity error is broken: in a transaction, before its commit.
+
+        Args:
+            table: as for `check`; the transaction's own view of it.
+        """
+        binding = [rule for rule in rules if rule.severity is Severity.ERROR]
+        queries = list(dict.fromkeys(rule.query for rule in binding))
+        verdicts = []
+        for rule in binding:
+            number, named = f"r{queries.index(rule.query)}", literal(f"{REFUSES} {contract.name}.{rule.name} = ")
+            bound = literal(f", must be {rule.operator} {rule.threshold:.15g}, and nothing was published.")
+            refused = f"ERROR(CONCAT({named}, CAST({number} AS STRING), {bound}))"
+            verdicts.append(f"IF({number} {rule.operator} {rule.threshold!r}, TRUE, {refused}) AS {rule.name}")
+        return f"SELECT {', '.join(verdicts)} FROM ({self._on(table, _together(queries))}) AS found;"
 
     def _values(self, table: str, rules: Sequence[Rule]) -> list[float | TerminalError | None]:
         queries = list(dict.fromkeys(rule.query for rule in rules))  # one for rules that differ only in their bound

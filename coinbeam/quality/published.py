@@ -28,6 +28,27 @@ def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: 
     return results
 
 
+def guards(
+    warehouse: Warehouse, contracts: Iterable[Contract], audit: Audit, *, of_references: bool = True
+) -> list[str]:
+    """Statements that fail where a published table breaks a rule of severity error.
+
+    They come last in the transaction that changes the tables, so that readers never see such rows. The age of a table
+    is no matter of the rows that change.
+
+    Args:
+        audit: its dates limit the rows that are read, as for `check_published`.
+        of_references: whether keys must be found in their dimensions; a mart has none that its facts do not have.
+    """
+    auditor, found = Auditor(warehouse, audit), []
+    for contract in contracts:
+        rules = rules_of(contract, contract.columns, Stage.PUBLISHED) + (
+            foreign_keys(contract) if of_references else []
+        )
+        found.append(auditor.guard(contract, rows_of_dates(warehouse, contract, audit), rules))
+    return found
+
+
 def check_table(
     warehouse: Warehouse, auditor: Auditor, contract: Contract, rows: str, rules: Iterable[Rule]
 ) -> list[Result]:

@@ -16,7 +16,7 @@ from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_all
-from coinbeam.errors import ContractError, TerminalError, TransientError, WriteConflictError
+from coinbeam.errors import ContractError, PublishBlockedError, TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
 
 DATASETS = {
@@ -26,6 +26,11 @@ DATASETS = {
     "crypto_staging": "staging_dataset",
 }
 """The logical datasets, and the setting that names each."""
+
+REFUSES = "coinbeam refuses:"
+"""How the error of a transaction begins that ended at one of our checks: it wrote nothing, and a retry cannot help."""
+
+_REFUSED = re.compile(rf"{REFUSES} (?P<what>[^;\n]+)")
 
 _CONFLICT = re.compile("could not serialize access|due to concurrent update|transaction conflict", re.IGNORECASE)
 """How BigQuery, and DuckDB below the emulator, say of two concurrent writes of the same rows that one was too late."""
@@ -77,6 +82,7 @@ class Warehouse:
 
         Raises:
             TerminalError: BigQuery refused or failed the work, or the credentials.
+            PublishBlockedError: a check within a transaction refused what it was about to publish.
             WriteConflictError: another statement changed the same rows meanwhile; nothing was written.
             TransientError: BigQuery does not answer, not in time, or with a fault of its own.
         """
@@ -89,6 +95,9 @@ class Warehouse:
         except GoogleAPICallError as error:
             if _CONFLICT.search(str(error.message)):
                 raise WriteConflictError(f"Another statement was first: {error.message}", "Try again.") from error
+            if refused := _REFUSED.search(str(error.message)):
+                remedy = "Readers see what they saw before. Mend the cause, and run it again; see `coinbeam quality`."
+                raise PublishBlockedError(refused["what"], remedy) from error
             raise TerminalError(
                 f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`."
             ) from error

@@ -17,7 +17,7 @@ from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import PublishBlockedError, WriteConflictError
 from coinbeam.sql_template import render
-from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.client import REFUSES, Warehouse
 from coinbeam.warehouse.staging import StagingTables
 
 LEASE = "publish_lease"
@@ -97,6 +97,7 @@ class PublishLease:
             "guard",
             batch_id=literal(batch.batch_id),
             attempt=literal(batch.attempt),
+            refuses=REFUSES,
             seals=seals,
             staged=self._staged(seals),
         )

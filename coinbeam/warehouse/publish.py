@@ -1,5 +1,8 @@
 """Publishing: the SQL of a batch, one transaction made of ``sql/<dataset>/<table>/publish.sql`` and the contracts."""
 
+from collections.abc import Iterable
+from types import MappingProxyType
+
 from coinbeam.batch.kinds import Batch
 from coinbeam.batch.tables import ASSETS, REJECTS
 from coinbeam.contracts import Contract, load_contract
@@ -14,27 +17,34 @@ QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""
 
 
-def publish_script(warehouse: Warehouse, batch: Batch, seals: Seals) -> str:
+def publish_script(warehouse: Warehouse, batch: Batch, seals: Seals, guards: Iterable[str] = ()) -> str:
     """One transaction that makes the batch visible as a whole, or not at all.
 
     Args:
         seals: of the rows that the run audited; the transaction fails where staging has others. Empty for a batch
             without an audit.
+        guards: statements that fail where what was written must not be seen; they run before the commit.
     """
     queue = (QUEUE,) if batch.feed.feeds_marts else ()
-    return _transaction(warehouse, batch, (*batch.feed.published, *queue), seals)
+    return _transaction(warehouse, batch, (*batch.feed.published, *queue), seals, guards)
 
 
 def rejects_script(warehouse: Warehouse, batch: Batch) -> str:
     """One transaction that records the rejects of a batch, before the audit: a blocked batch can be understood."""
-    return _transaction(warehouse, batch, (REJECTS,), {})
+    return _transaction(warehouse, batch, (REJECTS,))
 
 
-def _transaction(warehouse: Warehouse, batch: Batch, tables: tuple[str, ...], seals: Seals) -> str:
+def _transaction(
+    warehouse: Warehouse,
+    batch: Batch,
+    tables: tuple[str, ...],
+    seals: Seals = MappingProxyType({}),
+    guards: Iterable[str] = (),
+) -> str:
     lease = PublishLease(warehouse, batch)
-    guard = [lease.guard(seals)] if seals else []
+    sealed = [lease.guard(seals)] if seals else []
     statements = [statement(warehouse, load_contract(name), batch) for name in tables]
-    return "\n\n".join(["BEGIN TRANSACTION;", lease.hold(), *guard, *statements, "COMMIT TRANSACTION;"])
+    return "\n\n".join(["BEGIN TRANSACTION;", lease.hold(), *sealed, *statements, *guards, "COMMIT TRANSACTION;"])
 
 
 def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:

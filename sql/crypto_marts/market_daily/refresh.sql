@@ -144,7 +144,7 @@ measured AS (
     IF(run_days > {{ n }}, {{ sample_deviation("r_sum_" ~ n, "r_squares_" ~ n, n) }} * SQRT(365), NULL) AS realized_volatility_{{ n }}d,
     {% endfor %}
     IF(volumes = 7, total_volume + v_sum_7 / 7, NULL) AS average_volume_7d,
-    CASE WHEN run_days < 15 THEN NULL WHEN gain + loss = 0 THEN 50 ELSE 100 * gain / (gain + loss) END AS rsi_14d
+    CASE WHEN run_days < 15 THEN NULL WHEN gain + loss = 0 THEN 50 ELSE 100 * (gain / (gain + loss)) END AS rsi_14d
   FROM running
 ),
 

@@ -28,7 +28,7 @@ FROM (
       date, quote_currency, COUNT(*) AS assets, SUM(market_cap) AS total_market_cap, SUM(total_volume) AS total_volume,
       MAX(IF(asset_id = 'bitcoin' AND market_cap > 0, market_cap, NULL)) AS bitcoin, MAX(IF(asset_id = 'ethereum' AND market_cap > 0, market_cap, NULL)) AS ethereum,
       COUNTIF(price_change_percentage_1d > 0) AS advancers, COUNTIF(price_change_percentage_1d < 0) AS decliners,
-      COUNTIF(price_change_percentage_1d = 0) AS unchanged, 100 * COUNTIF(price > sma_30d) / NULLIF(COUNT(sma_30d), 0) AS above_sma_30d_percentage
+      COUNTIF(price_change_percentage_1d = 0) AS unchanged, 100 * (COUNTIF(price > sma_30d) / NULLIF(COUNT(sma_30d), 0)) AS above_sma_30d_percentage
     FROM market
     GROUP BY date, quote_currency
   ),

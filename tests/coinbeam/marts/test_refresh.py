@@ -11,7 +11,7 @@ import pytest
 
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.errors import CoinbeamError, TerminalError, WriteConflictError
+from coinbeam.errors import CoinbeamError, PublishBlockedError, TerminalError, WriteConflictError
 from coinbeam.marts.plan import MartPlan
 from coinbeam.marts.refresh import Marts
 from coinbeam.warehouse.staging import merge_rows
@@ -413,3 +413,43 @@ def test_errors_keep_their_kind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CoinbeamError, match="no_such_column") as caught:
         bench.refresh()
     assert not isinstance(caught.value, WriteConflictError)
+
+
+def test_marts_that_break_a_rule_are_never_seen(bench: Bench) -> None:
+    bench.put(DAILY_FACT, "b", [day_row(asset, START, 1.0, "b") for asset in ("bitcoin", "other")])
+    bench.refresh()
+    before = bench.everything()
+    name = bench.warehouse.table(load_contract("asset_stats"))
+    wrong = "UPDATE `{}` SET days_missing = {} WHERE asset_id = 'other'"  # what a bug would leave
+    bench.warehouse.query(wrong.format(name, 5))
+    bench.put(DAILY_FACT, "c", [day_row("bitcoin", START + DAY, 2.0, "c")])
+    with pytest.raises(PublishBlockedError, match=r"asset_stats.days_add_up = 1.*nothing was published"):
+        bench.refresh()
+    bench.warehouse.query(wrong.format(name, 0))
+    assert bench.everything() == before
+    assert bench.marts.pending(), "the publish still waits"
+    bench.refresh()
+    assert bench.rows("asset_stats")["bitcoin", "usd"]["days_tracked"] == 2
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["rising", "falling"])
+def test_bounded_figures_stay_within_their_bounds(sign: int, bench: Bench) -> None:
+    """Forty days that move by a ten-thousandth: 100 * gain / (gain + loss) was 100.00000000000001 on some of them."""
+    steps = {"evenly": 1e-4, "by thirds": 1 / 3, "tiny": 1e-12, "huge": 1e9}
+    rows = [
+        day_row(asset, START + d * DAY, (50 + sign * d) * step, "b", market_cap=step * (50 + sign * d) / 3)
+        for asset, step in {"bitcoin": 0.1, **steps}.items()
+        for d in range(40)
+    ]
+    bench.put(DAILY_FACT, "b", rows)
+    bench.refresh()
+    found = bench.rows("market_daily").values()
+    assert {row["rsi_14d"] for row in found} == {None, 100.0 if sign == 1 else 0.0}
+    for mart in ("market_daily", "market_overview", "asset_stats"):
+        contract = load_contract(mart)
+        for column in contract.columns:
+            values = [row[column.name] for row in bench.rows(mart).values() if row[column.name] is not None]
+            if column.maximum is not None:
+                assert max(values, default=column.maximum) <= column.maximum, column.name
+            if column.minimum is not None:
+                assert min(values, default=column.minimum) >= column.minimum, column.name

@@ -9,7 +9,7 @@ from coinbeam.batch.kinds import Batch
 from coinbeam.batch.tables import ASSETS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
-from coinbeam.errors import PublishBlockedError, TerminalError
+from coinbeam.errors import PublishBlockedError
 from coinbeam.warehouse.lease import PublishLease, Seals
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.staging import StagingTables
@@ -64,7 +64,7 @@ def test_the_run_that_audited_last_publishes_and_the_other_hears_of_it(stage: St
     others = audited(stage, SECOND, "bitcoin", "ethereum")
     with pytest.raises(PublishBlockedError, match=r"Run second audited batch after this one"):
         PublishLease(stage.warehouse, FIRST).seals()
-    with pytest.raises(TerminalError, match="Another run audited the batch meanwhile"):
+    with pytest.raises(PublishBlockedError, match="another run audited the batch meanwhile"):
         stage.warehouse.query(publish_script(stage.warehouse, FIRST, seals))
     assert visible(stage) == []
     stage.warehouse.query(publish_script(stage.warehouse, SECOND, others))
@@ -95,7 +95,7 @@ def test_rows_that_changed_after_the_audit_are_not_published(change: str, stage:
     seals = audited(stage, FIRST, "bitcoin", "ethereum")
     name = StagingTables(stage.warehouse.settings, FIRST).name(load_contract(FACT))
     stage.warehouse.query(change.format(f"`{name}`"))
-    with pytest.raises(TerminalError, match=f"staged rows of {FACT} are no longer those that passed the audit"):
+    with pytest.raises(PublishBlockedError, match=f"staged rows of {FACT} are no longer those that passed the audit"):
         stage.warehouse.query(publish_script(stage.warehouse, FIRST, seals))
     assert visible(stage) == ["solana"]
 
@@ -113,7 +113,7 @@ def test_two_rows_of_a_lease_written_at_the_same_moment_do_no_harm(stage: Stage)
     first = audited(stage, FIRST, "bitcoin")
     stage.warehouse.query(f"INSERT INTO `{table}` (batch_id, touched_at) VALUES ('batch', CURRENT_TIMESTAMP())")
     others = audited(stage, SECOND, "ethereum")
-    with pytest.raises(TerminalError, match="Another run"):
+    with pytest.raises(PublishBlockedError, match="another run"):
         stage.warehouse.query(publish_script(stage.warehouse, FIRST, first))
     stage.warehouse.query(publish_script(stage.warehouse, SECOND, others))
     assert visible(stage) == ["ethereum"]
