@@ -83,6 +83,7 @@ def test_a_run_tells_what_each_task_read_and_wrote(pipeline: Any, told: dict[tup
         f"bigquery local.{data}.source_dim",
         f"bigquery local.{ops}.publication",
     }
-    assert outputs("publish") == published
-    assert outputs("record_rejects") == {f"bigquery local.{ops}.rejected_record"}
+    lease = f"bigquery local.{ops}.publish_lease"
+    assert outputs("publish") == {*published, lease}
+    assert outputs("record_rejects") == {f"bigquery local.{ops}.rejected_record", lease}
     assert inputs("audit") == outputs("audit") == set()

@@ -25,6 +25,7 @@ from coinbeam.settings import Settings, load_settings
 from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse import schema as warehouse_module
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.lease import PublishLease
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from console.app import app
@@ -84,7 +85,9 @@ def publish_each_feed(stage: Stage) -> None:
         batch = Batch(feed, name, "run", DAY, first, DAY.date())
         stage.fill(batch, feed.staged, **{fact: rows})
         stage.warehouse.query(rejects_script(stage.warehouse, batch))
-        stage.warehouse.query(publish_script(stage.warehouse, batch, {}))
+        lease = PublishLease(stage.warehouse, batch)
+        lease.take(lease.seal([load_contract(fact)]))
+        stage.warehouse.query(publish_script(stage.warehouse, batch, lease.seals()))
 
 
 def refresh_marts(warehouse: Warehouse) -> None:
