@@ -57,7 +57,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     job, contract = launch.job, load_contract(FEAR_GREED_FACT)
-    builder = IndexTable(contract, launch.settings.quality.clock_skew_seconds)
+    builder = IndexTable(contract, launch.settings.quality.clock_skew_seconds, clock())
     write = write_landed(builder, JOB, job.output)
     if job.glob:
         name = f"fear-greed-files-{digest(job.glob)}"

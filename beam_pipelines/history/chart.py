@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,14 @@ import numpy.typing as npt
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.history.bodies import Points, read_points
-from beam_pipelines.history.rules import DAY_MS, EARLIEST_MS, HistoryRules, Integers
+from beam_pipelines.history.rules import (
+    DAY_MS,
+    EARLIEST_MS,
+    FINER_THAN_DAILY_MS,
+    NEAR_MIDNIGHT_MS,
+    HistoryRules,
+    Integers,
+)
 from beam_pipelines.history.specification import (
     Accepted,
     Dropped,
@@ -21,6 +28,7 @@ from beam_pipelines.history.specification import (
     stamp_fault,
 )
 from coinbeam.batch.manifest import BatchManifest
+from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.contracts.values import Doubles
 from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
@@ -34,7 +42,8 @@ class PieceBody:
 
     Attributes:
         source_id: key of ``source_dim``.
-        first: first day asked for, as ``last`` the last; both None for a foreign file, which is read whole.
+        first: first day asked for; None for a foreign file, which is read from its first day on.
+        last: last day asked for; None for a foreign file, which is read to its end.
         uri: its body; None when there is none, and ``error`` says why.
         calls: calls that it cost this attempt.
         reused: whether an earlier attempt had landed it.
@@ -54,12 +63,13 @@ class PieceBody:
         """Whether it is a file that a user brought; when the source answered is unknown."""
         return self.source_id in {FILES.id, COINGECKO_EXPORT.id}
 
-    def window(self, landed: LandedBody, rules: HistoryRules) -> Window:
-        """Which stamps of the body count."""
-        latest = rules.latest_stamp(landed.landed_at)
-        first = EARLIEST_MS if self.first is None else days_since_epoch(self.first) * DAY_MS
-        last = latest if self.last is None else (days_since_epoch(self.last) + 1) * DAY_MS - 1
-        return Window(first, last, rules.last_settled(landed.landed_at), latest)
+    def window(self, landed: LandedBody, rules: HistoryRules, batch_day: date) -> Window:
+        """Which stamps of the body count; none after the day that the batch stands for."""
+        moment = (self.is_foreign and rules.read_at) or landed.landed_at
+        latest = rules.latest_stamp(moment)
+        first = days_since_epoch(self.first or FIRST_DATE) * DAY_MS
+        last = (days_since_epoch(self.last or batch_day) + 1) * DAY_MS - 1
+        return Window(first, last, rules.last_settled(moment), latest)
 
 
 @dataclass
@@ -67,6 +77,7 @@ class ChartColumns:
     """What one landed body holds: at most one row for each day, sorted.
 
     Attributes:
+        known_at: when its values were known: when an answer was landed; of a foreign file, its newest stamp.
         stamps: milliseconds since the epoch.
         values: price, market cap and volume, NaN for null.
         rejects: refused points, or the refused body.
@@ -75,6 +86,7 @@ class ChartColumns:
 
     piece: PieceBody
     landed: LandedBody
+    known_at: datetime
     stamps: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     values: Doubles = field(default_factory=lambda: np.empty((3, 0)))
     rejects: list[Reject] = field(default_factory=list)
@@ -102,26 +114,36 @@ def read_chart(landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules
     points, rejects = read_points(landed.body), RejectMaker(batch, rules.contract)
     if isinstance(points, BodyFault):
         days = 1 if piece.first is None or piece.last is None else (piece.last - piece.first).days + 1
-        return ChartColumns(piece, landed, rejects=[rejects.body(landed, points.reason, days, piece.asset_id)])
-    return _ChartReader(points, landed, piece, rejects, rules).read()
+        return ChartColumns(
+            piece, landed, landed.landed_at, rejects=[rejects.body(landed, points.reason, days, piece.asset_id)]
+        )
+    window = piece.window(landed, rules, batch.snapshot_at.date())
+    return _ChartReader(points, landed, piece, rejects, rules, window).read()
 
 
 class _ChartReader:
     """Sorts the points of one body into accepted, dropped and refused ones."""
 
     def __init__(
-        self, points: Points, landed: LandedBody, piece: PieceBody, rejects: RejectMaker, rules: HistoryRules
+        self,
+        points: Points,
+        landed: LandedBody,
+        piece: PieceBody,
+        rejects: RejectMaker,
+        rules: HistoryRules,
+        window: Window,
     ) -> None:
         self._points = points
         self._rejects = rejects
         self._rules = rules
-        self._window = piece.window(landed, rules)
-        self._result = ChartColumns(piece, landed)
+        self._window = window
+        self._result = ChartColumns(piece, landed, landed.landed_at)
         self._stamps, self._values = points.stamps, points.values
 
     def read(self) -> ChartColumns:
         """The rows of the body, vectorised; unusual points are judged one by one and put back, or dropped."""
-        self._window = self._with_now(self._window)
+        if self._result.piece.is_foreign:
+            self._know_newest()
         accepted, unusual = self._sort_out()
         if unusual.size:
             self._stamps, self._values = self._stamps.copy(), self._values.copy()
@@ -156,17 +178,19 @@ class _ChartReader:
         good: Mask = (stamps >= EARLIEST_MS) & (stamps <= self._window.latest) & (stamps == np.floor(stamps))
         return good
 
-    def _with_now(self, window: Window) -> Window:
-        """The last point of a foreign file, whose answer has no known time, is "now" unless at midnight."""
-        if not self._result.piece.is_foreign:
-            return window
+    def _know_newest(self) -> None:
+        """The last point of a foreign file, whose answer has no known time, tells when it was known; unless at midnight
+        it is "now".
+        """
         good = self._has_good_stamp()
         good[list(self._points.unusual)] = False
         stamps = [int(self._stamps[good].max())] if good.any() else []
         unusual = map(self._points.point, self._points.unusual)
-        stamps += [int(p.stamp) for p in unusual if p.is_point and stamp_fault(p.stamp, window) is None]
-        newest = max(stamps, default=0)
-        return window if newest % DAY_MS == 0 else replace(window, now=newest)
+        stamps += [int(p.stamp) for p in unusual if p.is_point and stamp_fault(p.stamp, self._window) is None]
+        if stamps:
+            newest = max(stamps)
+            self._result.known_at = datetime.fromtimestamp(newest // 1_000, UTC)
+            self._window = self._window if newest % DAY_MS == 0 else replace(self._window, now=newest)
 
     def _judge(self, position: int) -> bool:
         """Put one point before the specification; True when it stays, with canonical values."""
@@ -193,8 +217,19 @@ class _ChartReader:
         if (stamps[1:] < stamps[:-1]).any():
             order = np.argsort(stamps, kind="stable")
             stamps, values = stamps[order], values[:, order]
+        if self._begins_in_a_day(stamps):
+            begun = stamps // DAY_MS == stamps[0] // DAY_MS
+            self._result.counts["points_outside"] += int(np.count_nonzero(begun))
+            stamps, values = stamps[~begun], values[:, ~begun]
         days = stamps // DAY_MS
         is_first = np.ones(len(days), bool)
         is_first[1:] = days[1:] != days[:-1]
         self._result.stamps, self._result.values = stamps[is_first], values[:, is_first]
         self._result.counts["rows_superseded"] += len(days) - int(np.count_nonzero(is_first))
+
+    def _begins_in_a_day(self, stamps: Integers) -> bool:
+        """Whether a foreign file of hours begins in the middle of a day, so that its first point is none of 00:00."""
+        if not self._result.piece.is_foreign or len(stamps) < 2:
+            return False
+        late, step = stamps[0] % DAY_MS > NEAR_MIDNIGHT_MS, stamps[1] - stamps[0]
+        return bool(late and step < FINER_THAN_DAILY_MS)

@@ -20,6 +20,12 @@ COMPUTED_COLUMNS = ("asset_id", "date", "observed_at", "ingested_at", "source_id
 """Columns that neither a series nor the batch fills; the source of a row is that of its piece."""
 
 DAY_MS = 86_400_000
+NEAR_MIDNIGHT_MS = 3_600_000
+"""How far after 00:00 the first point of a day may lie in a file of hours: one that begins later holds a part of it."""
+
+FINER_THAN_DAILY_MS = DAY_MS // 2
+"""Two points that lie closer are no daily ones."""
+
 EARLIEST_MS = to_micros(EARLIEST) // 1_000
 
 Integers = npt.NDArray[np.int64]
@@ -33,6 +39,8 @@ class HistoryRules:
         contract: of the daily fact.
         clock_skew_seconds: how far a stamp may lie after the moment of landing.
         settle_minutes: how long after its stamp a point is settled; until then it is "now".
+        read_at: when the job reads; what a file that somebody brought may hold is judged by it, since the age of a
+            file says nothing of its content. None is the moment of landing.
 
     Raises:
         ContractError: the contract has other series than the kernel fills, or another type for one.
@@ -41,6 +49,7 @@ class HistoryRules:
     contract: Contract
     clock_skew_seconds: float
     settle_minutes: float
+    read_at: datetime | None = None
 
     def __post_init__(self) -> None:
         filled = tuple(column.name for column in self.contract.source_columns)

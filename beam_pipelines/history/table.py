@@ -26,7 +26,8 @@ COUNTS = (
     "points_outside",
 )
 """What is counted of a piece: ``points_read`` is the sum of the others. A row is superseded by an earlier point of its
-day, or by one of a body that was landed later; ``points_now`` were not settled, and ``points_outside`` not asked for.
+day, or by one of the same stamp that was known later; ``points_now`` were not settled, and ``points_outside`` not asked
+for, or of a day in whose middle a file begins.
 """
 
 _INSTANT = pa.timestamp("us", tz="UTC")
@@ -57,7 +58,7 @@ class HistoryTable(TableBuilder[PieceBody]):
             ]
             landed = [chart for chart in charts if chart is not None]
             own.update(pages_read=len(landed), unmatched=sum(chart.counts["values_unmatched"] for chart in landed))
-            kept = newest_days(landed)
+            kept = best_days(landed)
             for chart in kept:
                 sink.refuse(chart.rejects)
             filled = [chart for chart in kept if len(chart.stamps)]
@@ -84,24 +85,30 @@ class HistoryTable(TableBuilder[PieceBody]):
         }
 
 
-def newest_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
-    """The charts of one asset, each day only in the one landed last. The other rows are superseded."""
+def best_days(charts: Sequence[ChartColumns]) -> list[ChartColumns]:
+    """The charts of one asset, each day only in the one whose point lies nearest after 00:00; among equals in the one
+    known last. The other rows are superseded. The publish chooses between batches by the same order.
+    """
     filled = [chart.days for chart in charts if len(chart.stamps)]
     if all(earlier[-1] < later[0] for earlier, later in pairwise(filled)):
         return list(charts)
-    taken: set[int] = set()
-    kept: dict[int, ChartColumns] = {}
-    for index in sorted(range(len(charts)), key=lambda index: (charts[index].landed.landed_at, index), reverse=True):
-        chart, days = charts[index], charts[index].days.tolist()
-        stays = np.array([day not in taken for day in days], bool)
-        kept[index] = replace(
-            chart,
-            stamps=chart.stamps[stays],
-            values=chart.values[:, stays],
-            counts=chart.counts + Counter(rows_superseded=int(np.count_nonzero(~stays))),
+    best: dict[int, tuple[int, int]] = {}  # by day: the stamp and the chart
+    for index in sorted(range(len(charts)), key=lambda index: _precedence(charts[index], index)):
+        for day, stamp in zip(charts[index].days.tolist(), charts[index].stamps.tolist(), strict=True):
+            if day not in best or stamp < best[day][0]:
+                best[day] = (stamp, index)
+    kept = []
+    for index, chart in enumerate(charts):
+        stays = np.array([best[day][1] == index for day in chart.days.tolist()], bool)
+        superseded = Counter(rows_superseded=int(np.count_nonzero(~stays)))
+        kept.append(
+            replace(chart, stamps=chart.stamps[stays], values=chart.values[:, stays], counts=chart.counts + superseded)
         )
-        taken.update(days)
-    return [kept[index] for index in range(len(charts))]
+    return kept
+
+
+def _precedence(chart: ChartColumns, index: int) -> tuple[float, str, int]:
+    return -chart.known_at.timestamp(), chart.piece.source_id, -index
 
 
 def asset_table(charts: Sequence[ChartColumns], batch: BatchManifest, rules: HistoryRules) -> pa.Table:
@@ -121,7 +128,7 @@ def _table(chart: ChartColumns, batch: BatchManifest, rules: HistoryRules) -> pa
         "asset_id": pa.repeat(pa.scalar(piece.asset_id), height),
         "date": pa.array(chart.days.astype(np.int32)).cast(pa.date32()),
         "observed_at": pa.array(chart.stamps * 1_000).cast(_INSTANT),
-        "ingested_at": pa.repeat(pa.scalar(chart.landed.landed_at, _INSTANT), height),
+        "ingested_at": pa.repeat(pa.scalar(chart.known_at, _INSTANT), height),
         "source_id": pa.repeat(pa.scalar(piece.source_id), height),
     }
     for name, values in zip(SERIES_COLUMNS, chart.values, strict=True):

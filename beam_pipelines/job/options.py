@@ -26,6 +26,7 @@ from coinbeam.batch.options import (
 )
 from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.clock import Clock
+from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, Period, Settings, Universe
 
@@ -228,7 +229,7 @@ def read_dates(given: DateOptions, snapshot_at: datetime) -> tuple[date, date]:
     Raises:
         SettingsError: the first is after the last.
     """
-    first, last = given.from_date or date(2013, 1, 1), given.to_date or date(snapshot_at.year + 5, 12, 31)
+    first, last = given.from_date or FIRST_DATE, given.to_date or date(snapshot_at.year + 5, 12, 31)
     if first > last:
         raise SettingsError(f"--from_date={first} is after --to_date={last}.", "Exchange them.")
     return first, last

@@ -3,51 +3,56 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder, assemble
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Contract
-from coinbeam.contracts.instants import EARLIEST
 from coinbeam.contracts.values import fault_of
-from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
+from coinbeam.landing.layout import LandedBody
+from coinbeam.sources.alternative_me import FIRST_DAY, NEVER_PUBLISHED, classification
+from coinbeam.sources.registry import FILES
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DAY = timedelta(days=1)
+_FIRST_SECOND = datetime.combine(FIRST_DAY, time(), UTC).timestamp()
+_Entries = list[tuple[Any, dict[str, Any] | Refused]]
 _FILLED = ("date", "value", "classification", "observed_at", "ingested_at")
 
 
 class IndexTable(TableBuilder[str]):
-    """Builds the batch file of the index: one row for each day, sorted. Of several bodies the one that was landed last
+    """Builds the batch file of the index: one row for each day, sorted. Of several bodies the one that was known last
     counts. A stamp may lie ``clock_skew_seconds`` after the moment of landing.
+
+    The age of a file that somebody brought says nothing of its content: its stamps are judged by the moment at which
+    the job reads it, and it was known at the newest of them.
     """
 
-    def __init__(self, contract: Contract, clock_skew_seconds: float) -> None:
+    def __init__(self, contract: Contract, clock_skew_seconds: float, read_at: datetime | None = None) -> None:
         super().__init__(contract, _FILLED)
-        self._clock_skew = timedelta(seconds=clock_skew_seconds)
+        self._clock_skew, self._read_at = timedelta(seconds=clock_skew_seconds), read_at
 
     def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
         """Write one batch: rows read are valid, duplicate or rejected; missing days lie between first and last."""
         rejects, counts = RejectMaker(given.batch, self.contract), Counter[str]()
         days: dict[date, dict[str, Any]] = {}
-        bodies = sorted(map(read, given.bodies), key=lambda landed: (landed.landed_at, landed.uri), reverse=True)
-        for landed in bodies:
-            entries = read_entries(landed.body)
+        bodies = [self._judged(read(uri), given.batch) for uri in given.bodies]
+        for known_at, landed, entries in sorted(bodies, key=lambda body: (body[0], body[1].uri), reverse=True):
             if isinstance(entries, BodyFault):
                 sink.refuse([rejects.body(landed, entries.reason)])
                 continue
             counts["rows_read"] += len(entries)
-            for number, entry in enumerate(entries):
-                found = read_entry(entry, self.contract, landed.landed_at + self._clock_skew)
+            for number, (entry, found) in enumerate(entries):
                 if isinstance(found, Refused):
                     sink.refuse([rejects.row(landed, number, entry, found)])
                 elif found["date"] in days:
                     counts["rows_duplicate"] += 1
                 else:
-                    days[found["date"]] = {**found, "ingested_at": landed.landed_at}
+                    days[found["date"]] = {**found, "ingested_at": known_at}
         found_days = sorted(days)
         filled = {name: [days[day][name] for day in found_days] for name in _FILLED}
         sink.rows(assemble(self.contract, filled, given.batch))
@@ -69,10 +74,24 @@ class IndexTable(TableBuilder[str]):
             "rejects_by_reason": sink.rejects_by_reason,
         }
 
+    def _judged(self, landed: LandedBody, batch: BatchManifest) -> tuple[datetime, LandedBody, _Entries | BodyFault]:
+        """When a body was known, and its entries, each with what became of it."""
+        is_foreign = batch.source_id == FILES.id
+        moment = (is_foreign and self._read_at) or landed.landed_at
+        end_of_batch = datetime.combine(batch.snapshot_at.date() + _DAY, time(), UTC) - timedelta(seconds=1)
+        entries = read_entries(landed.body)
+        if isinstance(entries, BodyFault):
+            return landed.landed_at, landed, entries
+        latest = min(moment + self._clock_skew, end_of_batch)
+        found = [(entry, read_entry(entry, self.contract, latest)) for entry in entries]
+        stamps = [values["observed_at"] for _, values in found if not isinstance(values, Refused)]
+        return max(stamps, default=landed.landed_at) if is_foreign else landed.landed_at, landed, found
+
 
 def read_entry(entry: Any, contract: Contract, latest: datetime) -> dict[str, Any] | Refused:
     """Judge one entry: stamp, value and class, in this order; a stamp after ``latest`` comes from the future. Gives the
-    columns of an accepted one.
+    columns of an accepted one. A class that is not that of its value is the source's word: it may have moved its
+    bounds, and a rule of the contract warns.
 
     The newest entry, which says when the next one comes, is today's value and a value like any other: the index of a
     day is published at its beginning.
@@ -89,11 +108,10 @@ def read_entry(entry: Any, contract: Contract, latest: datetime) -> dict[str, An
     reason = fault_of(value, contract.by_name["value"])
     if reason or not isinstance(value, int):
         return Refused(reason or "wrong_type", "value", entry["value"])
-    band = classification(value)
-    given = entry.get("value_classification", band)
-    if given != band:
+    given = entry.get("value_classification", classification(value))
+    if given not in contract.by_name["classification"].accepted:
         return Refused("classification_mismatch", "classification", given)
-    return {"date": observed_at.date(), "value": value, "classification": band, "observed_at": observed_at}
+    return {"date": observed_at.date(), "value": value, "classification": given, "observed_at": observed_at}
 
 
 def _integer(given: Any) -> Any:
@@ -106,7 +124,7 @@ def _stamp(given: Any, latest: datetime) -> datetime | Refused:
     seconds = _integer(given)
     if type(seconds) is not int:
         return Refused("null_value" if given is None else "wrong_type", "observed_at", given)
-    if seconds < EARLIEST.timestamp():
+    if seconds < _FIRST_SECOND:
         return Refused("below_minimum", "observed_at", given)
     if seconds > latest.timestamp():
         return Refused("future_observation", "observed_at", given)

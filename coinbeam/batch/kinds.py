@@ -55,6 +55,7 @@ class Batch:
         run_id: the run that works on it.
         instant: what it stands for, aware; the date of its records.
         first_date: first date of its rows; with the last one the range to which every statement prunes.
+        holds_all: whether a rerun has all that the batch ever had; of files a person may bring others later.
         started_at: ISO 8601 instant of the plan of the run; a run of the same name elsewhere started at another one.
     """
 
@@ -65,6 +66,7 @@ class Batch:
     first_date: date
     last_date: date
     started_at: str = ""
+    holds_all: bool = True
 
     @property
     def attempt(self) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST = datetime(2009, 1, 3, tzinfo=UTC)
 """The day of Bitcoin's first block: no market is older; an older stamp is a fault, such as seconds for milliseconds."""
+
+FIRST_DATE = date(2013, 1, 1)
+"""First date of the calendar, in the year in which CoinGecko's history begins: no fact has an earlier day."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from coinbeam.batch.kinds import Batch, Feed, batch_folder
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.settings import Settings
+from coinbeam.sources.registry import FILES
 
 DATAFLOW_MINUTES = 6
 """A Dataflow job bills at least about this long: worker start, work, shut-down."""
@@ -68,11 +69,16 @@ class BatchPlan(Carried):
     banner: str = ""
 
     @property
+    def holds_all(self) -> bool:
+        """Whether a rerun has all that the batch ever had; files that a person brings may be others the next time."""
+        return self.source_id != FILES.id
+
+    @property
     def batch(self) -> Batch:
         """The batch on its way through staging."""
         at = parse_instant(self.snapshot_at)
         first = parse_instant(self.first_date).date()
-        return Batch(self.feed, self.batch_id, self.run_id, at, first, at.date(), self.started_at)
+        return Batch(self.feed, self.batch_id, self.run_id, at, first, at.date(), self.started_at, self.holds_all)
 
 
 def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from coinbeam.batch.digest import digest
 from coinbeam.batch.identity import interval_start
-from coinbeam.batch.kinds import SENTIMENT, Batch, Feed
+from coinbeam.batch.kinds import SENTIMENT, Feed
 from coinbeam.clock import format_instant
 from coinbeam.feeds.plan import BatchPlan, Mode, job_options
 from coinbeam.feeds.steps import BatchSteps
@@ -23,6 +23,11 @@ class SentimentPlan(BatchPlan):
     feed: ClassVar[Feed] = SENTIMENT
 
     options: dict[str, str]
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether it has the whole index, as the source does; a file need not."""
+        return self.mode != Mode.REPLAY
 
 
 class SentimentSteps(BatchSteps[SentimentPlan]):
@@ -52,9 +57,3 @@ class SentimentSteps(BatchSteps[SentimentPlan]):
             options=job_options(self.settings, name, instant, chosen.kind if chosen else files),
             banner=(chosen and chosen.banner) or "",
         )
-
-    def _scope(self, batch: Batch) -> str:
-        """Only what is new or revised changes hands: a batch is visible when the index holds each of its values."""
-        staged = self.staging(batch).name(self.staged(batch)[0])
-        same = "CONCAT(CAST(date AS STRING), ' ', CAST(value AS STRING))"
-        return f"{same} IN (SELECT {same} FROM `{staged}`)"

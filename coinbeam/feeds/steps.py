@@ -151,23 +151,27 @@ class BatchSteps(Generic[PlanT]):
             rules, rows = published_rules(contract, audit), rows_of_dates(self.warehouse, contract, audit)
             if name == batch.feed.fact:
                 rules.append(row_count(int(self.report(batch, batch.feed.job)["rows_valid"])))
-                rows = f"(SELECT * FROM `{self.warehouse.table(contract)}` WHERE {self._scope(batch)})"
+                rows = self._visible(batch)
             results += check_table(self.warehouse, auditor, contract, rows, rules)
         auditor.record(results, audit.now)
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results
 
-    def _scope(self, batch: Batch) -> str:
-        """The condition that finds the rows of a batch in its fact."""
-        column = batch.feed.date_column
+    def _visible(self, batch: Batch) -> str:
+        """The rows of the fact that stand where the run staged a row, as a subquery: its own, or others that are
+        preferred to them.
+        """
+        contract, column = load_contract(batch.feed.fact), batch.feed.date_column
+        same_key = " AND ".join(f"t.{name} = s.{name}" for name in contract.primary_key)
         return (
-            f"{column} BETWEEN DATE '{batch.first_date}' AND DATE '{batch.last_date}' AND batch_id = '{batch.batch_id}'"
+            f"(SELECT t.* FROM `{self.warehouse.table(contract)}` AS t "
+            f"INNER JOIN `{self.staging(batch).name(contract)}` AS s ON {same_key} "
+            f"WHERE t.{column} BETWEEN DATE '{batch.first_date}' AND DATE '{batch.last_date}')"
         )
 
     def visible_rows(self, batch: Batch) -> int:
-        """Rows of the batch that readers see."""
-        table = self.warehouse.table(load_contract(batch.feed.fact))
-        return int(self.warehouse.rows(f"SELECT COUNT(*) AS n FROM `{table}` WHERE {self._scope(batch)}")[0]["n"])
+        """Rows that the run staged and readers see, its own or preferred ones."""
+        return int(self.warehouse.rows(f"SELECT COUNT(*) AS n FROM {self._visible(batch)} AS visible")[0]["n"])
 
     def staged_rows(self, batch: Batch) -> int:
         """Rows of the fact in staging; 0 when the run ended before there was a staging table."""

@@ -78,6 +78,7 @@ class Audit:
         run_id: the run that asks.
         snapshot_at: instant of the batch, aware; its date is the partition of the results.
         now: instant of the check, aware.
+        is_news: whether the rows come from a source now, and so make a table fresh or not.
     """
 
     batch_id: str
@@ -87,11 +88,13 @@ class Audit:
     first_date: date
     last_date: date
     now: datetime
+    is_news: bool = True
 
     @classmethod
     def of_batch(cls, batch: Batch, stage: Stage, now: datetime) -> "Audit":
         """The audit of a batch at a stage."""
-        return cls(batch.batch_id, batch.run_id, batch.instant, stage, batch.first_date, batch.last_date, now)
+        dates = (batch.first_date, batch.last_date)
+        return cls(batch.batch_id, batch.run_id, batch.instant, stage, *dates, now, batch.holds_all)
 
     @classmethod
     def of_dates(cls, run_id: str, first_date: date, last_date: date, now: datetime) -> "Audit":

@@ -75,9 +75,11 @@ def published_rules(contract: Contract, audit: Audit) -> list[Rule]:
 
 
 def is_present(contract: Contract, audit: Audit) -> bool:
-    """Whether the dates in question are young enough to make the table fresh."""
+    """Whether the rows in question could make the table fresh: they are news, of young enough dates. A file of an old
+    answer is no stale source.
+    """
     limit = contract.freshness_limit_hours
-    return limit is not None and audit.last_date >= (audit.now - timedelta(hours=limit)).date()
+    return limit is not None and audit.is_news and audit.last_date >= (audit.now - timedelta(hours=limit)).date()
 
 
 def rows_of_dates(warehouse: Warehouse, contract: Contract, audit: Audit) -> str:

@@ -17,6 +17,15 @@ QUEUE = "publication"
 """The table through which a publish tells the marts what it touched; the last statement of every publish."""
 
 
+IS_NEWER = (
+    "(s.ingested_at > t.ingested_at OR (s.ingested_at = t.ingested_at AND (s.source_id < t.source_id "
+    "OR (s.source_id = t.source_id AND s.batch_id >= t.batch_id))))"
+)
+"""Whether a staged row ``s`` is preferred to the published row ``t`` of its key: known later, then by source (the API before a
+file), then by batch. The order is total, so that the same batches give the same rows in any order of publishes.
+"""
+
+
 def publish_script(warehouse: Warehouse, batch: Batch, seals: Seals, guards: Iterable[str] = ()) -> str:
     """One transaction that makes the batch visible as a whole, or not at all.
 
@@ -72,6 +81,8 @@ def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
         same_key=" AND ".join(f"t.{name} = s.{name}" for name in contract.primary_key),
         columns=", ".join(columns),
         values=", ".join(f"s.{name}" for name in columns),
+        is_newer=IS_NEWER,
+        holds_all=batch.holds_all,
         assignments=", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key),
         types={column.name: column.type for column in contract.columns},
         sources=_sources() if contract.name == "source_dim" else [],

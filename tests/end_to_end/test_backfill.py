@@ -78,17 +78,9 @@ def test_every_row_of_nine_real_exports_is_published_or_named(pipeline: Any) -> 
         (covered,) = Coverage(pipeline.warehouse).read([asset], "usd", first, last)
         named = {str(gap.first + timedelta(n)) for gap in covered.gaps for n in range(gap.days)}
         assert named == absent, asset
-        (piece,) = pipeline.rows(f"SELECT * FROM `{{ops}}.history_piece` WHERE asset_id = '{asset}'")
-        assert (piece["first_date"], piece["last_date"], piece["days_missing"]) == (first, last, len(absent))
-        assert {day for gap in json.loads(piece["missing_days"]) for day in days_of(gap)} == absent
+        assert not any(gap.is_known for gap in covered.gaps), "a file is no answer of the source: it may still be asked"
+        assert not pipeline.rows(f"SELECT * FROM `{{ops}}.history_piece` WHERE asset_id = '{asset}'")
     assert Marts(pipeline.warehouse, pipeline.settings).refresh().rows["market_daily"] == batch["rows_published"]
-
-
-def days_of(interval: str) -> set[str]:
-    """The days of an ISO 8601 interval of dates."""
-    first, _, last = interval.partition("/")
-    start, end = date.fromisoformat(first), date.fromisoformat(last or first)
-    return {str(start + timedelta(n)) for n in range((end - start).days + 1)}
 
 
 @pytest.mark.timeout(900)

@@ -9,6 +9,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.pieces import HistoryPiece
 from coinbeam.feeds.history.plan import HistoryPlan
+from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
 
@@ -24,19 +25,22 @@ class PieceLedger:
         self._warehouse, self._clock, self._contract = warehouse, clock, load_contract(LEDGER)
 
     def settled(self, quote_currency: str) -> set[HistoryPiece]:
-        """The pieces that any backfill has published, or found empty."""
+        """The pieces that a source was asked for and that any backfill has published, or found empty."""
         return {piece for piece, status in self.states(quote_currency).items() if status in _SETTLED}
 
     def states(self, quote_currency: str) -> dict[HistoryPiece, str]:
-        """The state of every known piece; none while there is no ledger."""
+        """The state of every known piece; none while there is no ledger. Files that somebody brought are no answers of
+        a source: what they lack may still be asked for.
+        """
         table = self._warehouse.table(self._contract)
         if not self._warehouse.exists(table):
             return {}
         columns = "asset_id, quote_currency, first_date, last_date, status"
-        sql = f"SELECT {columns} FROM `{table}` WHERE quote_currency = @currency"
+        asked = "source_id IS NULL OR source_id NOT IN UNNEST(@files)"
+        sql = f"SELECT {columns} FROM `{table}` WHERE quote_currency = @currency AND ({asked})"
         return {
             HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"]
-            for r in self._warehouse.rows(sql, currency=quote_currency)
+            for r in self._warehouse.rows(sql, currency=quote_currency, files=[FILES.id, COINGECKO_EXPORT.id])
         }
 
     def enter(self, backfill_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:
@@ -55,8 +59,9 @@ class PieceLedger:
         self._write(self._row(piece, plan.backfill_id, plan.batch_id, failed) for piece in pieces)
 
     def settle(self, plan: HistoryPlan, reported: Iterable[Mapping[str, Any]], ending: Ending) -> None:
-        """Record what became of the pieces of a batch, one entry of its job's report for each."""
-        self._write(self._settled_row(plan, piece, ending) for piece in reported if piece["first"])
+        """Record what became of the pieces of a batch, one entry of its job's report for each; a file is no piece."""
+        if plan.pieces:
+            self._write(self._settled_row(plan, piece, ending) for piece in reported)
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         merge_rows(self._warehouse, self._contract, list(rows))

@@ -21,6 +21,11 @@ class HistoryPlan(BatchPlan):
     pieces: int
 
     @property
+    def holds_all(self) -> bool:
+        """Whether a rerun has all that the batch ever had: pieces do, files need not."""
+        return self.pieces > 0
+
+    @property
     def backfill_id(self) -> str:
         """The backfill."""
         return self.universe

@@ -8,12 +8,10 @@ from typing import Any
 from coinbeam.batch.digest import digest
 from coinbeam.batch.options import parts
 from coinbeam.clock import parse_instant
+from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import Settings
-
-_FIRST_DAY = date(2013, 1, 1)
-"""The source has no day before; a lower bound where only the files know."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
     newest = newest_closed_day(now, settings.history)
     last = _day("to_date", params["to_date"]) if params["to_date"] else newest
     days = min(settings.coingecko.limits.history_days, settings.history.piece_days)
-    default_first = _FIRST_DAY if params["source"] else newest - timedelta(days=days - 1)
+    default_first = FIRST_DATE if params["source"] else newest - timedelta(days=days - 1)
     first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
     if first > last:
         raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")

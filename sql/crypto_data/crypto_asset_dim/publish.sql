@@ -18,7 +18,7 @@ USING (
     LEFT JOIN current_version AS c ON s.asset_id = c.asset_id
   ),
 
-  -- Late-arriving members: a snapshot may know an asset that the list does not.
+  -- Late-arriving members: a snapshot may know an asset that the list does not, or the name of one that only history knew.
   inferred AS (
     SELECT
       f.asset_id, f.symbol, f.name, 'inferred' AS status, CAST(NULL AS STRING) AS platforms,
@@ -27,7 +27,7 @@ USING (
       {% endfor -%}
       CAST(NULL AS TIMESTAMP) AS details_at, f.source_id, f.batch_id
     FROM {{ fact_staging }} AS f
-    WHERE f.asset_id NOT IN (SELECT asset_id FROM listed) AND f.asset_id NOT IN (SELECT asset_id FROM current_version)
+    WHERE f.asset_id NOT IN (SELECT asset_id FROM listed) AND f.asset_id NOT IN (SELECT asset_id FROM current_version WHERE name IS NOT NULL OR status != 'inferred')
   ),
 
   -- An asset that left the list is inactive, unless there was no list in this batch.
@@ -53,20 +53,21 @@ USING (
   compared AS (
     SELECT
       i.*, {{ snapshot_at }} AS valid_from, CAST(NULL AS TIMESTAMP) AS valid_to, TRUE AS is_current,
-      c.asset_id IS NULL AS is_new, c.valid_from AS known_from,
+      c.asset_id IS NULL AS is_new, c.valid_from AS known_from, c.status = 'inferred' AND c.name IS NULL AS is_nameless,
       ({% for column in tracked_columns %}{{ " OR " if not loop.first }}c.{{ column }} IS DISTINCT FROM i.{{ column }}{% endfor %}) AS is_changed,
       c.details_at IS DISTINCT FROM i.details_at AS is_refreshed
     FROM incoming AS i
     LEFT JOIN current_version AS c ON i.asset_id = c.asset_id
   ),
 
-  -- A batch older than the current version knows nothing newer and leaves it alone.
+  -- A batch older than the current version knows nothing newer and leaves it alone. What history inferred without a name is filled in place.
   planned AS (
     SELECT
       *,
       CASE
         WHEN is_new THEN 'open'
         WHEN known_from > {{ snapshot_at }} THEN 'keep'
+        WHEN is_changed AND is_nameless THEN 'amend'
         WHEN is_changed AND known_from < {{ snapshot_at }} THEN 'supersede'
         WHEN is_changed OR is_refreshed THEN 'amend'
         ELSE 'keep'
@@ -82,3 +83,14 @@ ON t.asset_id = s.asset_id AND t.is_current AND s.action IN ('amend', 'close')
 WHEN MATCHED AND s.action = 'close' THEN UPDATE SET valid_to = {{ snapshot_at }}, is_current = FALSE
 WHEN MATCHED THEN UPDATE SET {{ amendments }}
 WHEN NOT MATCHED THEN INSERT ({{ columns }}) VALUES ({{ values }});
+
+-- Validity reaches back to the first instant at which an asset is known, whatever the order of the batches.
+MERGE {{ target }} AS t
+USING (
+  SELECT v.asset_id, MIN(v.valid_from) AS first_from
+  FROM {{ target }} AS v
+  INNER JOIN {{ fact_staging }} AS f ON v.asset_id = f.asset_id
+  GROUP BY v.asset_id
+) AS s
+ON t.asset_id = s.asset_id AND t.valid_from = s.first_from
+WHEN MATCHED AND t.valid_from > {{ snapshot_at }} THEN UPDATE SET valid_from = {{ snapshot_at }};

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from beam_pipelines.batch_files.builder import Report
-from beam_pipelines.history.chart import PieceBody
+from beam_pipelines.history.chart import PieceBody, read_chart
 from beam_pipelines.history.rules import HistoryRules
 from beam_pipelines.history.table import COUNTS, HistoryTable
 from coinbeam.batch.manifest import BatchManifest
@@ -105,6 +106,52 @@ def test_of_overlapping_bodies_the_one_landed_last_has_the_day(write: Write, lan
     ]
 
 
+@pytest.mark.parametrize("hourly_first", [True, False])
+def test_the_point_nearest_after_midnight_has_the_day_whatever_was_landed_last(
+    hourly_first: bool, write: Write, land: Callable[..., LandedBody]
+) -> None:
+    late, early = datetime(2026, 1, 12, tzinfo=UTC), datetime(2026, 1, 11, 1, tzinfo=UTC)
+    hours = [(f"2026-01-0{day}T{hour:02}:08:20", 2.0, 1.0, 1.0) for day in (1, 2, 3) for hour in range(24)]
+    given = {
+        piece("bitcoin", 1, 3, "daily"): land(points(1, 2, price=1.0), landed_at=late if hourly_first else early),
+        piece("bitcoin", 1, 3, "hourly"): land(hours, landed_at=early if hourly_first else late),
+    }
+    lines, _, _, _ = write(given)
+    assert [float(line["price"]) for line in lines] == [1.0, 1.0, 2.0]
+
+
+def file(uri: str) -> PieceBody:
+    """A file that somebody brought."""
+    return PieceBody("bitcoin", "file", None, None, uri)
+
+
+def test_hours_that_begin_in_the_middle_of_a_day_are_no_day(write: Write, land: Callable[..., LandedBody]) -> None:
+    hours = [(f"2026-01-0{day}T{hour:02}:03:00", 2.0, 1.0, 1.0) for day in (1, 2) for hour in range(24)]
+    lines, _, report, _ = write({file("a"): land(hours[14:])})
+    assert [line["date"] for line in lines] == ["2026-01-02"]
+    assert report["points_outside"] == 10
+
+
+def test_days_before_the_calendar_or_after_the_batch_are_counted_and_no_rows(
+    write: Write, land: Callable[..., LandedBody]
+) -> None:
+    days = ["2012-12-31", "2013-01-01", "2026-01-10", "2026-01-11"]
+    body = land([(day, 1.0, 1.0, 1.0) for day in days], landed_at=datetime(2026, 1, 12, 1, tzinfo=UTC))
+    lines, rejects, report, _ = write({file("a"): body})
+    assert [line["date"] for line in lines] == days[1:3]
+    assert (report["points_outside"], rejects) == (2, [])
+
+
+@pytest.mark.parametrize("year", [1980, 1985, 2107])
+def test_the_age_of_a_file_decides_nothing(
+    year: int, rules: HistoryRules, batch: BatchManifest, land: Callable[..., LandedBody]
+) -> None:
+    now = replace(rules, read_at=datetime(2026, 1, 11, 1, tzinfo=UTC))
+    chart = read_chart(land(points(1, 2, 3), landed_at=datetime(year, 1, 1, tzinfo=UTC)), file("a"), batch, now)
+    assert (len(chart.stamps), chart.rejects) == (3, [])
+    assert chart.known_at == datetime(2026, 1, 3, tzinfo=UTC), "its newest stamp"
+
+
 def test_a_piece_without_a_body_is_a_gap_with_its_reason(write: Write, land: Callable[..., LandedBody]) -> None:
     absent = PieceBody("nobody", "coingecko", date(2026, 1, 1), date(2026, 1, 2), None, calls=1, error="HTTP 404")
     _, _, report, _ = write({absent: None, piece("bitcoin", 1, 1, "a"): land(points(1))})
@@ -175,5 +222,7 @@ def test_real_hourly_charts_become_days(write: Write, captures: Path) -> None:
         first: dict[str, float] = {}
         for stamp, price in prices:
             first.setdefault(datetime.fromtimestamp(stamp / 1_000, UTC).date().isoformat(), price)
+        if prices[0][0] % 86_400_000 > 3_600_000 and prices[1][0] - prices[0][0] < 43_200_000:
+            del first[min(first)]  # hours that begin in the middle of a day
         assert {line["date"]: float(line["price"]) for line in lines} == first
         assert (report["pieces"][0]["points_now"], report["pieces"][0]["days_missing"], rejects) == (1, 0, [])

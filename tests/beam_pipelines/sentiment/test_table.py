@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from beam_pipelines.sentiment.table import IndexTable
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import LandedBody
-from coinbeam.sources.alternative_me import NEVER_PUBLISHED, classification
+from coinbeam.sources.alternative_me import NEVER_PUBLISHED
 from tests.beam_pipelines.built import Built, build
 
 CONTRACT = load_contract("fear_greed_fact")
 BATCH = BatchManifest("b", "fear_greed", "alternative_me", datetime(2026, 1, 10, tzinfo=UTC), "usd", 1, "fear_greed")
 LANDED_AT = datetime(2026, 1, 10, 1, 0, tzinfo=UTC)
+READ_AT = datetime(2026, 2, 14, tzinfo=UTC)
+FILE = replace(BATCH, source_id="file", snapshot_at=READ_AT)
 
 Read = Callable[..., Built]
 
@@ -34,13 +37,13 @@ def entry(day: str, value: Any = "50", band: Any = "Neutral", **more: Any) -> di
 def read() -> Read:
     """Reads entries, or a body as it is, and checks that each is accounted for."""
 
-    def reading(*bodies: Any, landed_at: datetime = LANDED_AT) -> Built:
+    def reading(*bodies: Any, landed_at: datetime = LANDED_AT, batch: BatchManifest = BATCH) -> Built:
         raws = [
             body if isinstance(body, bytes) else json.dumps({"data": body, "metadata": {"error": None}}).encode()
             for body in bodies
         ]
         landed = [LandedBody(str(number), raw, landed_at + timedelta(hours=number)) for number, raw in enumerate(raws)]
-        index = build(IndexTable(CONTRACT, 300), BATCH, landed)
+        index = build(IndexTable(CONTRACT, 300, READ_AT), batch, landed)
         report = index.report
         assert report["rows_read"] == report["rows_valid"] + report["rows_duplicate"] + report["rows_rejected"]
         assert index.table.num_rows == report["rows_valid"]
@@ -74,8 +77,9 @@ def test_texts_become_integers_dates_and_instants(read: Read) -> None:
         pytest.param({"value": "5"}, "missing_field", "observed_at", id="no stamp"),
         pytest.param({"timestamp": "1767225600"}, "missing_field", "value", id="no value"),
         pytest.param(
-            entry("2026-01-02", "26", "Extreme Fear"), "classification_mismatch", "classification", id="another band"
+            entry("2026-01-02", "26", "Panic"), "classification_mismatch", "classification", id="no such band"
         ),
+        pytest.param(entry("2018-01-31"), "below_minimum", "observed_at", id="before the index"),
         pytest.param(entry("2026-01-02", "50", None), "classification_mismatch", "classification", id="no class"),
         pytest.param(entry("2026-01-02", "101", "Extreme Greed"), "above_maximum", "value", id="above a hundred"),
         pytest.param(entry("2026-01-02", "-1", "Extreme Fear"), "below_minimum", "value", id="below zero"),
@@ -98,10 +102,23 @@ def test_a_bad_entry_costs_only_itself(read: Read, bad: Any, reason: str, column
 
 
 @given(value=st.integers(0, 100), band=st.sampled_from(["Extreme Fear", "Fear", "Neutral", "Greed", "Extreme Greed"]))
-def test_a_class_is_accepted_exactly_when_it_is_that_of_its_band(value: int, band: str) -> None:
+def test_a_class_is_the_word_of_the_source_also_where_it_moved_its_bounds(value: int, band: str) -> None:
     body = json.dumps({"data": [entry("2026-01-01", str(value), band)]}).encode()
-    report = build(IndexTable(CONTRACT, 300), BATCH, [LandedBody("x", body, LANDED_AT)]).report
-    assert report["rows_valid"] == (classification(value) == band)
+    [row] = build(IndexTable(CONTRACT, 300), BATCH, [LandedBody("x", body, LANDED_AT)]).table.to_pylist()
+    assert (row["value"], row["classification"]) == (value, band)
+
+
+@pytest.mark.parametrize("year", [1980, 1985, 2026, 2107])
+def test_the_age_of_a_file_decides_nothing(year: int, read: Read) -> None:
+    index = read([entry("2026-02-13"), entry("2026-02-12")], landed_at=datetime(year, 1, 1, tzinfo=UTC), batch=FILE)
+    assert index.table["date"].to_pylist() == [date(2026, 2, 12), date(2026, 2, 13)]
+    assert set(index.table["ingested_at"].to_pylist()) == {datetime(2026, 2, 13, tzinfo=UTC)}, "its newest stamp"
+
+
+def test_of_two_files_the_one_known_last_has_the_day(read: Read) -> None:
+    newer, older = [entry("2026-02-02", "51"), entry("2026-02-03")], [entry("2026-02-02", "50")]
+    for bodies in ((newer, older), (older, newer)):
+        assert read(*bodies, batch=FILE).table["value"].to_pylist() == [51, 50]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +156,7 @@ def test_days_that_were_never_published_are_no_gaps(read: Read) -> None:
 
 def test_the_real_index_has_exactly_its_four_known_gaps(read: Read, captures: Path) -> None:
     [path] = (captures / "fng").glob("*.csv")
-    report = read(path.read_bytes(), landed_at=datetime(2026, 2, 14, tzinfo=UTC)).report
+    report = read(path.read_bytes(), batch=FILE).report
     assert (report["rows_valid"], report["rows_rejected"], report["days_missing"], report["days_never_published"]) == (
         2_931,
         0,

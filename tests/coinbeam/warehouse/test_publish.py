@@ -5,9 +5,9 @@ keep their history.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from coinbeam.batch.kinds import FEEDS, SNAPSHOTS, Batch, Feed
-from coinbeam.batch.tables import ASSETS, DATES, REJECTS
+from coinbeam.batch.kinds import FEEDS, HISTORY, SNAPSHOTS, Batch, Feed
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
@@ -69,7 +69,8 @@ def test_every_change_of_a_partitioned_table_names_its_partition(
     feed: Feed, contract: Contract, idle: Warehouse
 ) -> None:
     for parsed in statements(rendered(idle, contract, feed)):
-        if contract.partition_column and isinstance(parsed, exp.Merge | exp.Delete):
+        changes_it = parsed.this.name == contract.name and isinstance(parsed, exp.Merge | exp.Delete)
+        if contract.partition_column and changes_it:
             condition = parsed.args["on"] if isinstance(parsed, exp.Merge) else parsed.args["where"]
             equal = [e.expression for e in condition.find_all(exp.EQ) if e.this.name == contract.partition_column]
             between = [
@@ -86,14 +87,11 @@ def test_columns_are_named_wherever_rows_are_written(feed: Feed, contract: Contr
     for parsed in statements(sql):
         for insert in parsed.find_all(exp.Insert):
             named = insert.this.expressions if isinstance(insert.this, exp.Schema | exp.Tuple) else []
-            columns = (
-                load_contract(insert.this.this.name).columns
-                if isinstance(insert.this, exp.Schema)
-                else contract.columns
-            )
+            target = insert.this.this if isinstance(insert.this, exp.Schema) else parsed.this
+            columns = load_contract(target.name).columns
             found = [column.name for column in named]
             assert found == [column.name for column in columns if column.name in found]
-            assert {column.name for column in columns if column.required} <= set(found)
+            assert {column.name for column in columns if column.required} <= set(found), target.name
     assert "INSERT ROW" not in sql.upper()
 
 
@@ -222,11 +220,117 @@ def test_a_script_that_fails_anywhere_leaves_nothing_half_visible(position: int,
     }
     stage.fill("batch", **changed)
     parts = publish_script(stage.warehouse, snapshot_batch("batch"), {}).split(";\n")
-    assert len(parts) == 10, "BEGIN, eight statements, COMMIT"
+    assert len(parts) == 11, "BEGIN, nine statements, COMMIT"
     broken = ";\n".join([*parts[:position], "SELECT ERROR('the power went')", *parts[position:]])
     with pytest.raises(TerminalError, match="the power went"):
         stage.warehouse.query(broken)
     assert stage.everything() == before
+
+
+# Precedence.
+
+
+def day_row(asset: str, day: int, price: float, known: int, seconds: int = 0, **changes: Any) -> dict[str, Any]:
+    """A day of history: known on a day of February, observed so many seconds after its midnight."""
+    at = datetime(2026, 1, day, tzinfo=UTC)
+    return {
+        "asset_id": asset,
+        "quote_currency": "usd",
+        "date": f"{at:%Y-%m-%d}",
+        "price": price,
+        "observed_at": (at + timedelta(seconds=seconds)).isoformat(),
+        "ingested_at": datetime(2026, 2, known, tzinfo=UTC).isoformat(),
+        "source_id": "file",
+        **changes,
+    }
+
+
+OVERLAPPING = {
+    "old": [day_row("bitcoin", day, 1.0, 1) for day in (1, 2, 3)],
+    "corrected": [day_row("bitcoin", day, 2.0, 5) for day in (2, 3, 4)],
+    "hourly": [day_row("bitcoin", day, 3.0, 9, seconds=740) for day in (1, 4, 5)],
+    "api": [day_row("bitcoin", 3, 4.0, 5, source_id="coingecko"), day_row("ethereum", 3, 4.0, 5)],
+    "twin": [day_row("ethereum", 3, 5.0, 5), day_row("ethereum", 4, 5.0, 1)],
+}
+"""Five files by batch that overlap in every way: known later, a later stamp, another source, nothing but the name."""
+
+
+@pytest.mark.cloud
+def test_the_same_files_in_any_order_give_the_same_table(stage: Stage) -> None:
+    batches = {
+        name: Batch(HISTORY, name, "run", DAY, date(2026, 1, 1), date(2026, 1, 31), holds_all=False)
+        for name in OVERLAPPING
+    }
+    for name, rows in OVERLAPPING.items():
+        stage.fill(batches[name], HISTORY.staged, **{DAILY_FACT: [{**row, "batch_id": name} for row in rows]})
+    scripts = {name: statement(stage.warehouse, load_contract(DAILY_FACT), batch) for name, batch in batches.items()}
+    table = stage.warehouse.table(load_contract(DAILY_FACT))
+    orders = random.Random(7).sample(list(permutations(OVERLAPPING)), 8)
+    found = []
+    for order in [*orders, *(tuple(reversed(order)) for order in orders)]:  # every pair in both orders, more than once
+        stage.warehouse.query(f"DELETE FROM `{table}` WHERE date >= '2013-01-01'")
+        stage.warehouse.query("\n".join(scripts[name] for name in (*order, order[0])))  # the first one again
+        found.append(
+            stage.warehouse.rows(f"SELECT * FROM `{table}` WHERE date >= '2013-01-01' ORDER BY asset_id, date")
+        )
+    assert all(rows == found[0] for rows in found)
+    assert [(row["asset_id"], row["date"].day, row["batch_id"]) for row in found[0]] == [
+        ("bitcoin", 1, "old"),
+        ("bitcoin", 2, "corrected"),
+        ("bitcoin", 3, "api"),
+        ("bitcoin", 4, "corrected"),
+        ("bitcoin", 5, "hourly"),
+        ("ethereum", 3, "twin"),
+        ("ethereum", 4, "twin"),
+    ]
+
+
+@pytest.mark.cloud
+def test_a_file_takes_nothing_away_and_a_batch_of_pieces_only_its_own(stage: Stage) -> None:
+    table = stage.warehouse.table(load_contract(DAILY_FACT))
+    for holds_all, left in ((False, [1, 2, 3]), (True, [2, 3])):
+        batch = Batch(HISTORY, "b", "run", DAY, date(2026, 1, 1), date(2026, 1, 31), holds_all=holds_all)
+        for days in ((1, 2), (2, 3)):
+            rows = [day_row("bitcoin", day, 1.0, 1, batch_id="b") for day in days]
+            stage.fill(batch, HISTORY.staged, **{DAILY_FACT: rows})
+            stage.warehouse.query(statement(stage.warehouse, load_contract(DAILY_FACT), batch))
+        found = stage.warehouse.rows(f"SELECT date FROM `{table}` WHERE date >= '2013-01-01' ORDER BY date")
+        assert [row["date"].day for row in found] == left
+
+
+@pytest.mark.cloud
+def test_of_two_batches_of_one_instant_the_newer_knowledge_stays(stage: Stage) -> None:
+    newer = fact_row("bitcoin", batch="newer", current_price=2.0, ingested_at=(DAY + HOUR).isoformat())
+    stage.publish("newer", **{FACT: [newer]})
+    stage.publish(
+        "older", **{FACT: [fact_row("bitcoin", batch="older", current_price=1.0), fact_row("ethereum", batch="older")]}
+    )
+    assert [(row["asset_id"], row["batch_id"]) for row in stage.contents(FACT)] == [
+        ("bitcoin", "newer"),
+        ("ethereum", "older"),
+    ]
+
+
+@pytest.mark.cloud
+def test_an_asset_is_valid_from_its_first_known_instant_and_later_knowledge_fills_it(stage: Stage) -> None:
+    batch = Batch(HISTORY, "h", "run", DAY, date(2026, 1, 1), date(2026, 1, 31))
+    stage.publish("late", **{FACT: [fact_row("bitcoin", batch="late")], ASSETS: [asset_row("bitcoin", "late")]})
+    rows = [day_row(asset, 1, 1.0, 1, batch_id="h") for asset in ("bitcoin", "early")]
+    stage.fill(batch, HISTORY.staged, **{DAILY_FACT: rows})
+    stage.warehouse.query(statement(stage.warehouse, load_contract(DAILY_FACT), batch))
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    assert [(row["asset_id"], row["valid_from"], row["name"]) for row in stage.contents(ASSETS)] == [
+        ("bitcoin", first, "Bitcoin"),
+        ("early", first, None),
+    ]
+    stage.publish(
+        "list", DAY + HOUR, **{FACT: [fact_row("early", DAY + HOUR, "list")], ASSETS: [asset_row("bitcoin", "list")]}
+    )
+    stage.publish("replay", DAY - 30 * HOUR, **{FACT: [fact_row("bitcoin", DAY - 30 * HOUR, "replay")]})
+    assert [(row["asset_id"], row["valid_from"], row["name"], row["status"]) for row in stage.contents(ASSETS)] == [
+        ("bitcoin", DAY - 30 * HOUR, "Bitcoin", "active"),
+        ("early", first, "Early", "inferred"),
+    ]
 
 
 # Slowly changing dimension, type 2.
