@@ -60,7 +60,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
-    builder = SnapshotTable(MarketRules(load_contract(SNAPSHOT_FACT), launch.settings.quality.clock_skew_seconds))
+    quality, fact = launch.settings.quality, load_contract(SNAPSHOT_FACT)
+    builder = SnapshotTable(MarketRules(fact, quality.clock_skew_seconds, clock(), quality.observed_tolerance_hours))
 
     def stamp(batch: BatchManifest) -> str:
         return file_stamp(batch.snapshot_at, job.period)

@@ -186,6 +186,9 @@ class QualitySettings(_Section):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_listed_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     clock_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
+    observed_tolerance_hours: float = Field(
+        24.0, ge=0, description="How far from its instant the rows of a file may have been observed"
+    )
     check_days: int = Field(7, ge=1, le=400, description="Newest days of a table that `coinbeam quality check` reads")
 
 

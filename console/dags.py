@@ -70,10 +70,10 @@ class Source:
 
     @property
     def files(self) -> str | None:
-        """The glob, absolute; None when the source is a market."""
+        """The glob, absolute, a leading ``~`` being the home folder; None when the source is a market."""
         if not self.text or self.variables:
             return None
-        return self.text if "://" in self.text else str(Path.cwd() / self.text)
+        return self.text if "://" in self.text else str(Path.cwd() / Path(self.text).expanduser())
 
     def settings(self) -> Settings:
         """The settings with this source, in this process."""

@@ -58,10 +58,11 @@ class RunCommand:
     def conf(self, settings: Settings) -> dict[str, Any]:
         """Every field of the trigger form, given or from the settings."""
         chosen = {"replay_date": None, "source": self.source.files or "", "dry_run": self.dry_run}
-        return {**form_defaults(SnapshotForm, settings), **self.form, "snapshot_at": self.instant(settings), **chosen}
+        named = None if self.source.files and not self.snapshot_at else self.instant(settings)
+        return {**form_defaults(SnapshotForm, settings), **self.form, "snapshot_at": named, **chosen}
 
     def instant(self, settings: Settings) -> str:
-        """The instant of the snapshot."""
+        """The instant of the snapshot, or the present one."""
         given = self.snapshot_at
         return format_instant(parse_instant(given)) if given else present_instant(utc_now(), settings)
 

@@ -1,6 +1,7 @@
 """What a replay of history reads: landed pieces by their place, foreign files by command line and name."""
 
 import re
+from collections.abc import Mapping, Sequence
 
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.job.options import JobRequest
@@ -8,11 +9,26 @@ from beam_pipelines.job.replay import find_files, refuse_simulated
 from coinbeam.batch.options import HistoryOptions
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.history.pieces import landed_piece
-from coinbeam.settings import CURRENCY_FORM, Settings
+from coinbeam.settings import Settings
 from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
 
 _ASSET_FILE = re.compile(r"(?P<asset>[a-z0-9][a-z0-9-]*)(?:_.*)?\.json(?:\.gz)?")
-_EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>{CURRENCY_FORM})-max\.csv")
+_COPY = r"(?:[ _.-]*(?:\(\d+\)|copy(?: ?\d+)?))*"
+"""What systems add to the name of a second copy: ``btc-usd-max (1).csv``, ``btc-usd-max - Copy.csv``."""
+
+_EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>[a-z0-9]+)-max{_COPY}\.csv(?:\.gz)?", re.IGNORECASE)
+_WORD = re.compile(r"[a-z]+")
+_ENDPOINT_FILE = re.compile(r"(market|chart|range|ohlc|history|prices|data|response|export)([_.].*)?\.json(\.gz)?")
+"""Names that tell what kind of answer a file is, and not of which asset."""
+
+FIAT = frozenset(
+    re.findall(
+        r"\w+",
+        "usd aed ars aud bdt bhd brl cad chf clp cny czk dkk eur gbp gel hkd huf idr ils inr jpy "
+        "krw kwd lkr mmk mxn myr ngn nok nzd php pkr pln rub sar sek sgd thb twd uah vef vnd zar",
+    )
+)
+"""Fiat currencies that the source quotes and whose code is no other word; a coin's symbol may be a currency too."""
 
 
 def find_bodies(job: JobRequest, request: HistoryOptions, settings: Settings) -> list[PieceBody]:
@@ -25,7 +41,8 @@ def find_bodies(job: JobRequest, request: HistoryOptions, settings: Settings) ->
     """
     uris = find_files(job)
     foreign = sum(landed_piece(uri) is None for uri in uris)
-    bodies = [_landed(uri, job) or _foreign(uri, job, request, foreign) for uri in uris]
+    told = _told_assets(uris, job, request)
+    bodies = [_landed(uri, job) or _foreign(uri, job, request, told, foreign) for uri in uris]
     bodies = [chosen for body in bodies if (chosen := _chosen(body, request))]
     if not bodies:
         raise TerminalError(
@@ -46,27 +63,58 @@ def _landed(uri: str, job: JobRequest) -> PieceBody | None:
     return PieceBody(piece.asset_id, found.source_id, piece.first, piece.last, uri)
 
 
-def _foreign(uri: str, job: JobRequest, request: HistoryOptions, files: int) -> PieceBody:
+def _foreign(uri: str, job: JobRequest, request: HistoryOptions, told: Mapping[str, str], files: int) -> PieceBody:
     """A file that a user brought."""
     name = uri.rpartition("/")[2]
-    export = _EXPORT_FILE.fullmatch(name)
-    if export:
-        _refuse_currency(uri, export["currency"], job)
-    source = COINGECKO_EXPORT.id if name.endswith((".csv", ".csv.gz")) else FILES.id
-    return PieceBody(_asset_of(name, request, files), source, request.from_date, request.to_date, uri)
+    for currency in currencies_named(name):
+        _refuse_currency(uri, currency, job)
+    source = COINGECKO_EXPORT.id if name.lower().endswith((".csv", ".csv.gz")) else FILES.id
+    return PieceBody(_asset_of(uri, told, request, files), source, request.from_date, request.to_date, uri)
 
 
-def _asset_of(name: str, request: HistoryOptions, files: int) -> str:
+def currencies_named(name: str) -> list[str]:
+    """The quote currencies that the name of a file tells: that of an export, whatever copies of it are called, or any
+    fiat currency among its words.
+    """
+    if export := _EXPORT_FILE.fullmatch(name):
+        return [export["currency"].lower()]
+    return sorted(FIAT.intersection(_WORD.findall(name.lower())))
+
+
+def _told_assets(uris: Sequence[str], job: JobRequest, request: HistoryOptions) -> dict[str, str]:
+    """The assets that ``--asset_of`` tells, by file: it names a file, with as many of its folders as tell it apart.
+
+    Raises:
+        SettingsError: a name fits no file, or several.
+    """
+    told: dict[str, str] = {}
+    for name, asset in (request.asset_of or {}).items():
+        fitting = [uri for uri in uris if f"/{uri}".endswith(f"/{name}")]
+        if not fitting:
+            problem = f"--asset_of names {name}, but --source={job.glob} matches no such file."
+            raise SettingsError(problem, "Check its name.")
+        if len(fitting) > 1:
+            raise SettingsError(
+                f"--asset_of names {name}, and {len(fitting)} files are called so: {', '.join(fitting[:3])}.",
+                "Write the folder too, for example bitcoin/market_chart.json=bitcoin.",
+            )
+        told[fitting[0]] = asset
+    return told
+
+
+def _asset_of(uri: str, told: Mapping[str, str], request: HistoryOptions, files: int) -> str:
     """Which asset a foreign file holds: by the command line, else by a name that is an id. Symbols are not unique."""
-    if request.asset_of and name in request.asset_of:
-        return request.asset_of[name]
+    if uri in told:
+        return told[uri]
     if files == 1 and request.assets and len(request.assets) == 1:
         return request.assets[0]
-    named = _ASSET_FILE.fullmatch(name)
+    name = uri.rpartition("/")[2]
+    named = None if _ENDPOINT_FILE.fullmatch(name) else _ASSET_FILE.fullmatch(name)
     if named is None:
+        shown = "/".join(uri.split("/")[-2:]) if _ENDPOINT_FILE.fullmatch(name) else name
         raise SettingsError(
-            f"It is not known which asset {name} holds: its name is no CoinGecko id, and symbols are not unique.",
-            f"Say it with --asset_of={name}=ID (several ones separated by commas), for example "
+            f"It is not known which asset {shown} holds: its name is no CoinGecko id, and symbols are not unique.",
+            f"Say it with --asset_of={shown}=ID (several ones separated by commas), for example "
             "--asset_of=btc-usd-max.csv=bitcoin.",
         )
     return named["asset"]

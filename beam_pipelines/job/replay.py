@@ -9,6 +9,7 @@ from beam_pipelines.job.sources import SIMULATORS
 from beam_pipelines.landing.batch import LandedBatch
 from beam_pipelines.landing.files import list_files
 from beam_pipelines.landing.folder import landed_manifest
+from coinbeam.batch.jobs import MARKETS
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
@@ -53,6 +54,12 @@ def find_batches(job: JobRequest, foreign: Callable[[], BatchManifest]) -> list[
                 f"--snapshot_at is {format_instant(job.snapshot_at)}, but {manifest.batch_id} was landed for "
                 f"{format_instant(manifest.snapshot_at)}.",
                 "Leave --snapshot_at out: landed pages know their instant.",
+            )
+        elif job.batch and manifest.endpoint == MARKETS and job.quote_currency != manifest.quote_currency:
+            raise SettingsError(
+                f"{manifest.batch_id} was landed in {manifest.quote_currency}, but --quote_currency is "
+                f"{job.quote_currency}.",
+                f"Use --quote_currency={manifest.quote_currency} (--quote-currency of `coinbeam run`).",
             )
         else:
             found.append(LandedBatch(manifest, tuple(uris)))

@@ -6,8 +6,10 @@ everything here is ``UNCOMPRESSED``.
 
 import contextlib
 import uuid
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -20,9 +22,23 @@ _OPAQUE = "application/octet-stream"
 
 
 def list_files(pattern: str) -> list[str]:
-    """URIs that match a glob, sorted; an empty list when there are none, or no such folder."""
-    [matched] = FileSystems.match([pattern])
+    """URIs that match a glob, sorted; an empty list when there are none, or no such folder.
+
+    On this machine the glob may be relative or begin with ``~``, and a folder that is called ``[2024]`` is that folder.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of an escaped bracket, which Python's sets may mean one day
+        [matched] = FileSystems.match([pattern if "://" in pattern else _local_glob(pattern)])
     return sorted(str(metadata.path) for metadata in matched.metadata_list)
+
+
+def _local_glob(pattern: str) -> str:
+    """An absolute glob in which the brackets of folders and files that exist stand for themselves."""
+    real, escaped = Path("/"), Path("/")
+    for part in (Path.cwd() / Path(pattern).expanduser()).parts[1:]:
+        real = real / part
+        escaped = escaped / (part.replace("[", "[[]") if "[" in part and real.exists() else part)
+    return str(escaped)
 
 
 def read_bytes(uri: str) -> bytes:

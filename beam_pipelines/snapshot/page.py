@@ -1,20 +1,25 @@
 """One landed page as validated columns and rejects: a bad row costs only itself, an unreadable page only its rows."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from beam_pipelines.batch_files.json_bodies import BodyFault, plain
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.snapshot.bodies import Page, read_body
 from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics
 from beam_pipelines.snapshot.layout import Record, lay_out
-from beam_pipelines.snapshot.rules import ID_COLUMN, PRICE_COLUMN, MarketRules
+from beam_pipelines.snapshot.rules import ID_COLUMN, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
 from beam_pipelines.snapshot.specification import Accepted, Unpriced, validate_row
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
 from coinbeam.contracts.values import fault_of, is_unpriced
 from coinbeam.landing.layout import LandedBody
+from coinbeam.sources.registry import FILES
 
 
 @dataclass
@@ -40,17 +45,26 @@ def read_page(landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> P
     page, rejects = read_body(landed.body), RejectMaker(batch, rules.contract)
     if isinstance(page, BodyFault):
         return PageColumns(rejects=[rejects.body(landed, page.reason, batch.per_page)])
-    return _PageReader(page, landed, rejects, rules).read()
+    return _PageReader(page, landed, batch, rejects, rules).read()
+
+
+def _observed(columns: MarketColumns) -> npt.NDArray[np.int64]:
+    """Microseconds since the epoch at which each row was observed."""
+    return np.asarray(columns.arrays[OBSERVED_COLUMN].cast(pa.int64()))
 
 
 class _PageReader:
     """Sorts the rows of one page into accepted, unpriced and refused ones."""
 
-    def __init__(self, page: Page, landed: LandedBody, rejects: RejectMaker, rules: MarketRules) -> None:
+    def __init__(
+        self, page: Page, landed: LandedBody, batch: BatchManifest, rejects: RejectMaker, rules: MarketRules
+    ) -> None:
         self._page = page
         self._landed = landed
+        self._batch = batch
         self._rejects = rejects
-        self._landed_micros = to_micros(landed.landed_at)
+        self._is_foreign = batch.source_id == FILES.id
+        self._landed_micros = to_micros((self._is_foreign and rules.read_at) or landed.landed_at)
         self._rules = rules
         self._layout, self._records = lay_out(page.rows, rules)
         self._prices = read_prices(page.rows) if self._layout.has_sparkline else []
@@ -71,6 +85,11 @@ class _PageReader:
                 self._judge(numbers[position])
             numbers, records = self._remaining()
             columns, suspects = builder.build(records)
+        if self._is_foreign and records and self._refuse_other_times(columns, numbers):
+            numbers, records = self._remaining()
+            columns, _ = builder.build(records)
+        if self._is_foreign and records:
+            columns = replace(columns, landed_micros=int(_observed(columns).max()) // 1_000_000 * 1_000_000)
         self._result.rejects.sort(key=lambda reject: reject.row_number or 0)
         if records:
             self._result.columns = columns
@@ -79,6 +98,25 @@ class _PageReader:
                 unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)
                 self._result.counts["sparkline_unusable"] = unusable
         return self._result
+
+    def _refuse_other_times(self, columns: MarketColumns, numbers: list[int]) -> bool:
+        """Refuse what a file holds of another time than its batch; whether there was any.
+
+        A row that is older than the rest is a coin that the source has not updated; a page without any row of the time
+        is a page of another day.
+        """
+        instant = to_micros(self._batch.snapshot_at)
+        tolerance = int(self._rules.observed_tolerance_hours * 3_600_000_000)
+        observed = _observed(columns)
+        outside = observed > instant + tolerance
+        if observed[~outside].max(initial=0) < instant - tolerance:
+            outside[:] = True
+        for position in np.flatnonzero(outside).tolist():
+            row, asset_id = plain(self._page.rows[numbers[position]]), columns.arrays[ID_COLUMN][position].as_py()
+            fault = Refused("observed_outside_interval", OBSERVED_COLUMN, format_micros(int(observed[position])))
+            self._result.rejects.append(self._rejects.row(self._landed, numbers[position], row, fault, asset_id))
+            self._records[numbers[position]] = None
+        return bool(outside.any())
 
     def _remaining(self) -> tuple[list[int], list[Record]]:
         """Row numbers and records of the rows that are still in."""

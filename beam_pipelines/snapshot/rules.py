@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from coinbeam.contracts import Column, Contract
@@ -34,6 +35,9 @@ class MarketRules:
     Attributes:
         contract: of the fact table.
         clock_skew_seconds: how far ``last_updated`` may lie after the moment of landing.
+        read_at: when the job reads; the rows of a file that somebody brought are judged by it, since the age of a file
+            says nothing of its content. None is the moment of landing.
+        observed_tolerance_hours: how far from the instant of its batch such a file may have been observed.
 
     Raises:
         ContractError: a column is filled from the body in a type, or bound to a list of values, that the kernel does
@@ -42,6 +46,8 @@ class MarketRules:
 
     contract: Contract
     clock_skew_seconds: float
+    read_at: datetime | None = None
+    observed_tolerance_hours: float = 24.0
 
     def __post_init__(self) -> None:
         columns = self.contract.source_columns

@@ -22,7 +22,7 @@ IS_NEWER = (
     "OR (s.source_id = t.source_id AND s.batch_id >= t.batch_id))))"
 )
 """Whether a staged row ``s`` is preferred to the published row ``t`` of its key: known later, then by source (the API
-before a file), then by batch. The order is total, so that the same batches give the same rows in any order of publishes.
+before a file), then by batch. The order is total: the same batches give the same rows in any order of publishes.
 """
 
 

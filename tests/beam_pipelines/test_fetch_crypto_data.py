@@ -2,11 +2,12 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -312,11 +313,43 @@ def test_real_captures_have_no_reject_and_keep_every_double(
         source.parent.mkdir(exist_ok=True)
         source.write_bytes(json.dumps({"data": body}).encode() if wrapped else capture.read_bytes())
         output = tmp_path / capture.stem
-        report = fetch(make_settings(), output, f"--source={source}")
+        newest = max(row["last_updated"] for row in body)
+        day = newest[:10]
+        report = fetch(make_settings(), output, f"--source={source}", at=f"{day}T00:00:00Z")
         assert report["source_id"] == "file"
         assert report["rows_rejected"] == report["pages_rejected"] == 0, capture.name
-        prices = {row["asset_id"]: float(row["current_price"]) for row in rows(output / CSV)}
+        found = rows(output / f"crypto_{day}.csv")
+        assert {row["ingested_at"][:19].replace(" ", "T") for row in found} == {newest[:19]}, (
+            "known at its newest stamp"
+        )
+        prices = {row["asset_id"]: float(row["current_price"]) for row in found}
         assert prices == {row["id"]: float(row["current_price"]) for row in body if row["current_price"]}
+
+
+@pytest.mark.parametrize(
+    ("days", "refused"),
+    [
+        pytest.param(-200, True, id="of August onto today"),
+        pytest.param(200, True, id="onto half a year before"),
+        (0, False),
+        (1, True),
+    ],
+)
+def test_a_file_is_never_stamped_onto_another_time(
+    days: int, refused: bool, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    stamp = datetime.fromisoformat(AT) + timedelta(days=days, hours=1)
+    body = [
+        {"id": name, "symbol": name[:3], "name": name, "image": "https://x/y.png", "current_price": 1.5}
+        for name in "ab"
+    ]
+    for row in body:
+        row["last_updated"] = stamp.isoformat().replace("+00:00", "Z")
+    (tmp_path / "page.json").write_text(json.dumps(body))
+    os.utime(tmp_path / "page.json", (315_532_800, 315_532_800))  # 1980, as zip and npm leave it
+    report = fetch(make_settings(), tmp_path / "out", f"--source={tmp_path}/page.json")
+    assert report["rejects_by_reason"] == ({"observed_outside_interval": 2} if refused else {})
+    assert report["rows_valid"] == (0 if refused else 2)
 
 
 @pytest.mark.slow

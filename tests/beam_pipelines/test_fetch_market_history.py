@@ -276,6 +276,79 @@ def test_a_file_of_the_api_tells_its_asset_by_its_name(make_settings: Callable[.
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "btc-eur-max.csv",
+        "btc-eur-max (1).csv",
+        "btc-eur-max(2) copy.csv",
+        "BTC-EUR-max.csv",
+        "Btc-Eur-Max - Copy.CSV",
+        "btc-eur-max.csv.gz",
+        "btc-eth-max.csv",
+        "bitcoin_EUR_2020.csv",
+        "prices in gbp.csv",
+    ],
+)
+def test_prices_of_another_currency_are_refused_whatever_the_copy_is_called(
+    name: str, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(EXPORT.encode()) if name.endswith("gz") else EXPORT.encode())
+    with pytest.raises(SettingsError, match=r"holds prices in (eur|eth|gbp), but --quote_currency is usd"):
+        history(make_settings(), tmp_path / "out", f"--source={tmp_path}/*", "--assets=bitcoin")
+    currency = "eth" if "eth" in name else "gbp" if "gbp" in name else "eur"
+    report = history(
+        make_settings(),
+        tmp_path / "out",
+        f"--source={tmp_path}/{name}",
+        "--assets=bitcoin",
+        f"--quote_currency={currency}",
+    )
+    assert report["rows_valid"] == 2
+
+
+def two_charts(tmp_path: Path) -> None:
+    """Two answers that are called after their endpoint."""
+    for number, asset in enumerate(("bitcoin", "ethereum"), 1):
+        chart = {"prices": [[1767225600000, float(number)]], "market_caps": [], "total_volumes": []}
+        (tmp_path / asset).mkdir()
+        (tmp_path / asset / "market_chart.json").write_text(json.dumps(chart))
+
+
+def test_two_files_never_become_one_asset(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    two_charts(tmp_path)
+    source = f"--source={tmp_path}/*/market_chart.json"
+    with pytest.raises(SettingsError, match=r"which asset bitcoin/market_chart.json holds"):
+        history(make_settings(), tmp_path / "out", source)
+    with pytest.raises(SettingsError, match="2 files are called so"):
+        history(make_settings(), tmp_path / "out", source, "--asset_of=market_chart.json=bitcoin")
+    with pytest.raises(SettingsError, match=r"names nobody.csv"):
+        history(make_settings(), tmp_path / "out", source, "--asset_of=nobody.csv=bitcoin")
+    told = ",".join(f"{asset}/market_chart.json={asset}" for asset in ("bitcoin", "ethereum"))
+    history(make_settings(), tmp_path / "out", source, f"--asset_of={told}")
+    assert [(row["asset_id"], float(row["price"])) for row in rows(tmp_path / "out")] == [
+        ("bitcoin", 1.0),
+        ("ethereum", 2.0),
+    ]
+
+
+def test_a_folder_in_brackets_is_that_folder(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    (tmp_path / "exports [2024]").mkdir()
+    (tmp_path / "exports [2024]" / "btc-usd-max.csv").write_text(EXPORT)
+    report = history(make_settings(), tmp_path / "out", f"--source={tmp_path}/exports [2024]/*.csv", "--assets=bitcoin")
+    assert report["rows_valid"] == 2
+
+
+def test_a_relative_glob_and_one_of_the_home_folder_are_found(
+    make_settings: Callable[..., Settings], export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(export.parent)
+    monkeypatch.setenv("HOME", str(export.parent))
+    for source in ("*.csv", "~/*.csv"):
+        assert history(make_settings(), tmp_path / "out", f"--source={source}", "--assets=bitcoin")["rows_valid"] == 2
+
+
+@pytest.mark.parametrize(
     ("argv", "said"),
     [
         pytest.param([], "--asset_of=btc-usd-max.csv=ID", id="a symbol is no id"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from coinbeam.batch.jobs import MARKET_CHART, PIECES_FILE
 from coinbeam.batch.kinds import HISTORY
+from coinbeam.batch.options import parts
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
@@ -24,6 +25,7 @@ from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
 from coinbeam.feeds.history.plan import BackfillEstimate, BackfillPlan, HistoryPlan
 from coinbeam.feeds.history.request import BackfillRequest
+from coinbeam.feeds.known_assets import refuse_unknown
 from coinbeam.feeds.plan import DATAFLOW_MINUTES, Mode, dataflow_dollars, job_options
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.call_ledger import CallLedger
@@ -55,6 +57,8 @@ class BackfillPlanner:
             SettingsError: the request is wrong, or beyond the depth of the plan.
             TerminalError: no snapshot says which assets are the largest, or the budget allows no call.
         """
+        told = [pair.partition("=")[2].strip() for pair in parts(request.asset_of)]
+        refuse_unknown(self._warehouse, [*request.assets, *told], "Ids are those of CoinGecko: see crypto_asset_dim.")
         if request.files:
             return self._files_plan(request, run_id, runner)
         chosen = choose_source(self.settings)

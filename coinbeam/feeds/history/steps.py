@@ -4,13 +4,16 @@ from functools import cached_property
 from typing import Any
 
 from coinbeam.batch.jobs import PIECES_FILE
-from coinbeam.batch.kinds import HISTORY
+from coinbeam.batch.kinds import HISTORY, Batch
+from coinbeam.contracts import load_contract
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece, pieces_json
 from coinbeam.feeds.history.plan import HistoryPlan
 from coinbeam.feeds.history.planner import BackfillPlanner
+from coinbeam.feeds.known_assets import refuse_unknown
 from coinbeam.feeds.steps import BatchSteps
+from coinbeam.quality import Result
 
 
 class HistorySteps(BatchSteps[HistoryPlan]):
@@ -30,6 +33,14 @@ class HistorySteps(BatchSteps[HistoryPlan]):
 
     def _pieces(self, plan: HistoryPlan) -> list[HistoryPiece]:
         return (self.planner.written(plan.backfill_id) or {}).get(plan.batch_id, [])
+
+    def audit(self, batch: Batch) -> list[Result]:
+        """The audit of every batch; the assets of files must exist, since their names are a person's word."""
+        if not batch.holds_all:
+            staged = self.staging(batch).name(load_contract(batch.feed.fact))
+            ids = [row["asset_id"] for row in self.warehouse.rows(f"SELECT DISTINCT asset_id FROM `{staged}`")]
+            refuse_unknown(self.warehouse, ids, "Say which asset each file holds with --asset-of FILE=ID.")
+        return super().audit(batch)
 
     def record(self, plan: HistoryPlan, ending: Ending) -> dict[str, Any]:
         """Write what became of the pieces into their ledger, then the row of the batch."""

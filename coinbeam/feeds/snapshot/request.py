@@ -62,6 +62,9 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
         raise SettingsError("source names files, but the warehouse is not local.", remedy)
     if not re.fullmatch(CURRENCY_FORM, params["quote_currency"]):
         raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
+    if params["source"] and not named:
+        remedy = "Say it with --snapshot-at, for example --snapshot-at 2026-01-02T00:00:00Z (snapshot_at in the form)."
+        raise SettingsError("Nothing says which instant the files stand for.", remedy)
     moment, period = parse_instant(named) if named else scheduled, settings.market.period
     start = interval_start(moment, period)
     if named and not params["source"] and moment != start:  # a snapshot stands for an interval; files for any instant

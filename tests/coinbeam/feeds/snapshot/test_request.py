@@ -76,7 +76,8 @@ def test_the_form_names_the_universe_and_the_currency() -> None:
 
 
 def test_files_are_a_batch_of_their_own() -> None:
-    with_files = request_from(FORM | {"source": "captures/*.json"}, SCHEDULED, settings())
+    files = {"source": "captures/*.json", "snapshot_at": "2026-01-02T00:00:00Z"}
+    with_files = request_from(FORM | files, SCHEDULED, settings())
     assert with_files.files == "captures/*.json"
     assert with_files.batch_id != request_from(FORM, SCHEDULED, settings()).batch_id
 
@@ -88,6 +89,7 @@ def test_files_are_a_batch_of_their_own() -> None:
             {"replay_date": "2026-01-01", "snapshot_at": "2026-01-01"}, "replay_date and snapshot_at", id="two instants"
         ),
         pytest.param({"snapshot_at": "noon"}, "'noon'", id="no instant"),
+        pytest.param({"source": "captures/*.json"}, "which instant the files stand for", id="files without an instant"),
         pytest.param(
             {"snapshot_at": "2026-01-01T12:34:00Z"},
             "start of a daily interval.*2026-01-01T00:00:00Z",
