@@ -75,7 +75,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     job, history = launch.job, launch.settings.history
     request = read_history(launch.read(HistoryOptions), job, newest_closed_day(clock(), history))
     skew = launch.settings.quality.clock_skew_seconds
-    rules = HistoryRules(load_contract(DAILY_FACT), skew, history.settle_minutes, clock())
+    rules = HistoryRules(load_contract(DAILY_FACT), skew, history.settle_minutes, clock(), request.time_zone)
     write = write_landed(HistoryTable(rules), JOB, job.output, attrgetter("batch_id"))
     if job.glob:
         bodies = find_bodies(job, request, launch.settings)

@@ -231,6 +231,9 @@ def backfill(
     asset_of: Annotated[
         str | None, typer.Option(help="file=asset pairs of CSV exports, e.g. btc-usd-max.csv=bitcoin.")
     ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Zone of stamps in files that name none: UTC, or e.g. Europe/Berlin.")
+    ] = None,
     only_gaps: Annotated[bool, typer.Option("--only-gaps", help="Only days that have no row.")] = False,
     mode: Annotated[
         Literal["local", "cloud"], typer.Option(help="local: on this machine. cloud: trigger Composer.")
@@ -242,7 +245,8 @@ def backfill(
     from console.history import run_backfill
 
     form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency)
-    form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, only_gaps=only_gaps, dry_run=dry_run)
+    form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, time_zone=time_zone)
+    form |= _form(only_gaps=only_gaps, dry_run=dry_run)
     raise typer.Exit(run_backfill(form, Source(source), mode))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.feeds.forms import BackfillForm, form_defaults
@@ -36,6 +37,8 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     dags.start_services(settings)
     plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", form["runner"])
     say(describe(plan))
+    if source.files:
+        say(describe_files(source.files, form["time_zone"]))
     if form["dry_run"]:
         say("Dry run: nothing was changed. Add --no-dry-run to go on.")
         return 0
@@ -44,6 +47,23 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     advice = ". The same command goes on where it stopped."
     code = dags.run_and_report(settings, run, failure="The backfill did not end well.", advice=advice)
     return dags.refresh_marts(settings, source.variables) or code
+
+
+def describe_files(glob: str, time_zone: str | None) -> str:
+    """How many files a glob matches and how many points they hold; of a file that cannot be read, why."""
+    from beam_pipelines.batch_files.json_bodies import BodyFault  # Beam takes seconds to load; only files need it
+    from beam_pipelines.history.bodies import read_points
+    from beam_pipelines.landing.files import list_files, read_landed
+
+    zone, points, lines = ZoneInfo(time_zone) if time_zone else None, 0, []
+    files = list_files(glob)
+    for uri in files:
+        found = read_points(read_landed(uri, tolerant=True).body, zone)
+        if isinstance(found, BodyFault):
+            lines.append(f"          {uri}: {found.reason}")
+        else:
+            points += len(found.stamps)
+    return "\n".join([f"files     {len(files)} match, with {points:,} points", *lines])
 
 
 def run_fear_greed(source: dags.Source) -> int:

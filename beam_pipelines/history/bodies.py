@@ -3,19 +3,20 @@ by one.
 
 A chart holds three series, ``prices``, ``market_caps`` and ``total_volumes``, of ``[milliseconds, value]``. A point is
 an element of ``prices``; the other series are joined to it by stamp. An export holds
-``snapped_at,price,market_cap,total_volume``.
+``snapped_at,price,market_cap,total_volume``, or what others call these columns.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import simdjson
 
+from beam_pipelines.batch_files.csv_bodies import Rows, positions, read_number, read_rows
 from beam_pipelines.batch_files.json_bodies import OBJECTS, UNREADABLE, BodyFault, answer, parse_lazily, read_json
 from beam_pipelines.history.specification import RawPoint
 from coinbeam.contracts.instants import to_micros
@@ -23,13 +24,17 @@ from coinbeam.contracts.values import Doubles
 
 FIELDS = ("prices", "market_caps", "total_volumes")
 EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")
+EXPORT_COLUMNS = {
+    "snapped_at": ("snapped_at", "date", "datetime", "timestamp", "time", "day"),
+    "price": ("price", "close", "price_usd"),
+    "market_cap": ("market_cap", "marketcap", "market_caps"),
+    "total_volume": ("total_volume", "volume", "total_volumes"),
+}
+"""The columns of an export, and what others call them."""
 
-_LONGEST_HEADER = 256
 _UNSTRUCTURAL = bytes(set(range(256)) - set(b"[],"))
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_EXPORT_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_EPOCH_MS = re.compile(r"\d{12,13}", re.ASCII)
 _NONE = type(None)
 
 
@@ -59,18 +64,32 @@ class Points:
         return RawPoint(self.stamps[position].item(), tuple(None if value != value else value for value in values))
 
 
-def read_points(body: bytes) -> Points | BodyFault:
-    """The points in a body; never raises."""
-    if is_export(body):
-        lines = _LINE_END.split(body.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace"))
-        return _of_raw([_export_point(line.split(",")) for line in lines[1:] if line.strip()])
+def read_points(body: bytes, zone: tzinfo | None = None) -> Points | BodyFault:
+    """The points in a body; never raises.
+
+    Args:
+        zone: of the stamps of a CSV that name none; None leaves them texts, which are refused.
+    """
+    rows = read_rows(body)
+    if rows is not None:
+        return _read_export(rows, zone)
     return _read_buffers(body) or _read_document(body)
 
 
-def is_export(body: bytes) -> bool:
-    """Whether a body is a CSV export, by its header."""
-    line = body[:_LONGEST_HEADER].removeprefix(_BYTE_ORDER_MARK).split(b"\n", 1)[0]  # a chart is one long line
-    return tuple(cell.strip(b' "\r') for cell in line.split(b",")) == tuple(name.encode() for name in EXPORT_HEADER)
+def _read_export(rows: Rows, zone: tzinfo | None) -> Points | BodyFault:
+    """The points of a CSV by its header; columns beside stamp and price may be missing."""
+    places = positions(rows[0], EXPORT_COLUMNS)
+    if not {"snapped_at", "price"} <= places.keys():
+        return BodyFault("unknown_header")
+    width, series = len(rows[0]), [places.get(name) for name in EXPORT_HEADER[1:]]
+    points = []
+    for cells in rows[1:]:
+        if len(cells) != width:
+            points.append(RawPoint(None, (None, None, None), cells, is_point=False))
+            continue
+        values = tuple(None if place is None else read_number(cells[place]) for place in series)
+        points.append(RawPoint(_export_stamp(cells[places["snapped_at"]], zone), values))
+    return _of_raw(points)
 
 
 def is_chart(body: bytes) -> bool:
@@ -197,22 +216,20 @@ def _is_usual(point: RawPoint) -> bool:
         return False
 
 
-def _export_point(cells: list[str]) -> RawPoint:
-    if len(cells) != len(EXPORT_HEADER):
-        return RawPoint(None, (None, None, None), cells, is_point=False)
-    return RawPoint(_export_stamp(cells[0].strip()), tuple(_export_value(cell.strip()) for cell in cells[1:]))
-
-
-def _export_stamp(cell: str) -> int | str | None:
-    """Milliseconds since the epoch; a text that is no stamp stays a text, and is refused."""
-    if not _EXPORT_STAMP.fullmatch(cell):
-        return cell or None
+def _export_stamp(cell: str, zone: tzinfo | None) -> int | str | None:
+    """Milliseconds since the epoch; a text that is no stamp, or says no zone, stays a text, and is refused. A date is
+    the day of its 00:00 UTC.
+    """
+    if _EPOCH_MS.fullmatch(cell):
+        return int(cell)
+    text = cell.removesuffix(" UTC") + "+00:00" if cell.endswith(" UTC") else cell
     try:
-        return to_micros(datetime.strptime(cell, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)) // 1_000
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        return cell
-
-
-def _export_value(cell: str) -> float | str | None:
-    """A double; a text that is no number stays a text, and is refused. An empty cell is null."""
-    return float(cell) if _NUMBER.fullmatch(cell) else cell or None
+        return cell or None
+    if moment.tzinfo is None:
+        known = UTC if _DATE.fullmatch(cell) else zone
+        if known is None:
+            return cell
+        moment = moment.replace(tzinfo=known)
+    return to_micros(moment) // 1_000

@@ -1,7 +1,7 @@
 """What a point of history must keep, by the contract of the daily fact; made at launch, shipped to workers."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,7 @@ class HistoryRules:
         settle_minutes: how long after its stamp a point is settled; until then it is "now".
         read_at: when the job reads; what a file that somebody brought may hold is judged by it, since the age of a
             file says nothing of its content. None is the moment of landing.
+        zone: of the stamps of files that name none; None refuses them.
 
     Raises:
         ContractError: the contract has other series than the kernel fills, or another type for one.
@@ -50,6 +51,7 @@ class HistoryRules:
     clock_skew_seconds: float
     settle_minutes: float
     read_at: datetime | None = None
+    zone: tzinfo | None = None
 
     def __post_init__(self) -> None:
         filled = tuple(column.name for column in self.contract.source_columns)

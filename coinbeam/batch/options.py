@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -184,6 +185,11 @@ class PieceOptions(JobOptions):
         None,
         description="In a replay, which asset a file holds: NAME=ID, comma separated, e.g. "
         "btc-usd-max.csv=bitcoin,eth-usd-max.csv=ethereum.",
+    )
+    time_zone: ZoneInfo | None = Field(
+        None,
+        description="In a replay, the zone of stamps that name none: UTC, or an IANA name such as Europe/Berlin. "
+        "Default: such a stamp is refused.",
     )
 
 

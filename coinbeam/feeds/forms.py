@@ -95,6 +95,10 @@ class BackfillForm(Form):
         description="file=asset pairs, separated by commas, e.g. btc-usd-max.csv=bitcoin. Only for files that do not "
         "tell.",
     )
+    time_zone: str | None = Field(
+        title="Time zone of the files",
+        description="The zone of stamps that name none: UTC, or an IANA name such as Europe/Berlin.",
+    )
     runner: RunnerChoice
     calls_per_day: CallsPerDay = Field(
         title="Calls per day",

@@ -230,7 +230,8 @@ class BackfillPlanner:
         options = self._options(plan, request.files)
         options |= {} if request.is_whole else {"from_date": first_date, "to_date": last_date}
         options |= {"asset_of": request.asset_of} if request.asset_of else {}
-        options |= {"assets": ",".join(request.assets)} if request.assets and not request.asset_of else {}
+        options |= {"time_zone": request.time_zone} if request.time_zone else {}
+        options |= {"assets": ",".join(request.assets)} if request.assets else {}
         estimate = BackfillEstimate(
             rows=(request.last - request.first).days + 1,
             dollars=dataflow_dollars(self.settings, DATAFLOW_MINUTES),

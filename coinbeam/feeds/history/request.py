@@ -27,6 +27,7 @@ class BackfillRequest:
         only_gaps: ask only for days that have no row and that the source was never asked for.
         files: a glob of landed bodies, API bodies or CSV exports to read instead of asking; empty for none.
         asset_of: ``file=asset`` pairs for files whose names do not tell, separated by commas.
+        time_zone: of stamps that name none; empty refuses them.
     """
 
     assets: tuple[str, ...]
@@ -39,6 +40,7 @@ class BackfillRequest:
     is_whole: bool = False
     files: str = ""
     asset_of: str = ""
+    time_zone: str = ""
 
     def backfill_id(self, source: str) -> str:
         """The name of the backfill, the same for every run and budget of a request."""
@@ -60,6 +62,9 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
     first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
     if first > last:
         raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")
+    if params["source"] and params["only_gaps"]:
+        remedy = "Leave it out: files take nothing away, and days that they lack stay as they are."
+        raise SettingsError("only_gaps has no meaning for files.", remedy)
     assets = parts(params["assets"])
     return BackfillRequest(
         assets=assets,
@@ -72,6 +77,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
         is_whole=bool(params["source"]) and not (params["from_date"] or params["to_date"]),
         files=params["source"] or "",
         asset_of=params["asset_of"] or "",
+        time_zone=params.get("time_zone") or "",
     )
 
 

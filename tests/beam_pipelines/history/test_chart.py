@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -205,7 +207,9 @@ def test_an_export_has_its_empty_cells_as_null(read: Read, foreign: PieceBody) -
     ("line", "reason", "column"),
     [
         ("2013-04-28 00:00:00 UTC,1,2", "wrong_type", None),
-        ("2013-04-28T00:00:00Z,1,2,3", "wrong_type", "observed_at"),
+        ("2013-04-28 14:00:00,1,2,3", "stamp_without_zone", "observed_at"),
+        ("2013-04-28T14:00,1,2,3", "stamp_without_zone", "observed_at"),
+        ("28.04.2013,1,2,3", "wrong_type", "observed_at"),
         ("2013-02-31 00:00:00 UTC,1,2,3", "wrong_type", "observed_at"),
         (",1,2,3", "null_value", "observed_at"),
         ("2013-04-28 00:00:00 UTC,nan,2,3", "wrong_type", "price"),
@@ -246,3 +250,50 @@ def test_arrays_that_only_look_like_pairs_are_not_read_as_pairs() -> None:
 def test_a_contract_of_other_series_is_refused() -> None:
     with pytest.raises(ContractError, match="cannot fill"):
         HistoryRules(load_contract("crypto_market_snapshot_fact"), 300, 35)
+
+
+FORMS = {
+    "as the website writes it": "snapped_at,price,market_cap,total_volume\n2013-04-28 00:00:00 UTC,135.5,1500,\n",
+    "quoted": '"snapped_at","price","market_cap","total_volume"\r\n"2013-04-28 00:00:00 UTC","135.5","1500",""\r\n',
+    "lines that end in CR": "snapped_at,price,market_cap,total_volume\r2013-04-28 00:00:00 UTC,135.5,1500,\r",
+    "a byte order mark": "\ufeffsnapped_at,price,market_cap,total_volume\n2013-04-28 00:00:00 UTC,135.5,1500,\n",
+    "decimal commas": "snapped_at;price;market_cap;total_volume\n2013-04-28 00:00:00 UTC;135,5;1.500,0;\n",
+    "tabs": "snapped_at\tprice\tmarket_cap\ttotal_volume\n2013-04-28 00:00:00 UTC\t135.5\t1500\t\n",
+    "dates": "date,price,market_cap,total_volume\n2013-04-28,135.5,1500,\n",
+    "another order and names": "Volume,Market Cap,Close,Date\n,1500,135.5,2013-04-28\n",
+    "a quoted line break in a column of no interest": 'note,date,price,market_cap\n"a\nb",2013-04-28,135.5,1500\n',
+    "ISO 8601": "snapped_at,price,market_cap,total_volume\n2013-04-28T02:00:00+02:00,135.5,1500,\n",
+    "milliseconds": "timestamp,price,market_cap,total_volume\n1367107200000,135.5,1500,\n",
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
+def test_an_export_is_read_in_any_form_of_csv(text: str, read: Read, foreign: PieceBody) -> None:
+    chart = read(text.encode(), foreign)
+    assert (chart.rejects, chart.stamps.tolist()) == ([], [1367107200000])
+    assert chart.values[:2, 0].tolist() == [135.5, 1500.0]
+    assert np.isnan(chart.values[2, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("Open,High,Low\n1,2,3\n", "unknown_header", id="a CSV of something else"),
+        pytest.param("<html>a,b</html>", "not_json", id="HTML"),
+        pytest.param("Throttled", "not_json", id="words"),
+    ],
+)
+def test_what_is_not_read_says_what_it_is(text: str, reason: str, read: Read, foreign: PieceBody) -> None:
+    [reject] = read(text.encode(), foreign).rejects
+    assert (reject.level, reject.reason) == ("page", reason)
+
+
+def test_stamps_without_a_zone_are_read_in_the_one_that_is_told(
+    rules: HistoryRules, batch: BatchManifest, foreign: PieceBody
+) -> None:
+    body = b"date,price,market_cap,total_volume\n2013-04-28 02:00:00,1,2,3\n"
+    landed, told = (
+        LandedBody("x", body, datetime(2026, 1, 11, tzinfo=UTC)),
+        replace(rules, zone=ZoneInfo("Europe/Berlin")),
+    )
+    assert read_chart(landed, foreign, batch, told).stamps.tolist() == [1367107200000]

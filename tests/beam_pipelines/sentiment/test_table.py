@@ -177,3 +177,37 @@ def test_the_newest_real_entry_is_a_value_like_any_other(read: Read, captures: P
 def test_a_bad_line_of_a_csv_costs_only_itself(read: Read, line: str) -> None:
     index = read(f"date,fng\n{line}\n2018-02-02,15\n".encode())
     assert (index.report["rows_rejected"], index.report["rows_valid"]) == (1, 1)
+
+
+INDEX_FORMS = {
+    "a header": "date,fng\n2026-01-01,30\n2026-01-13,15\n",
+    "the API with format=csv": '{\n\t"name": "Fear and Greed Index",\n\t"data": [\nfng_value,fng_classification,date\n'
+    '13-01-2026,15,Extreme Fear\n01-01-2026,30,Fear\n\t],\n\t"metadata": {\n\t\t"error": null\n\t}\n}',
+    "the same, of the United States": '{"name": "x", "data": [\nfng_value,fng_classification,date\n'
+    '01-13-2026,15,Extreme Fear\n01-01-2026,30,Fear\n], "metadata": {"error": null}}',
+    "no header": "13-01-2026,15,Extreme Fear\n01-01-2026,30,Fear\n",
+    "quoted": '"Date","Value","Classification"\r\n"2026/01/01","30","Fear"\r\n"2026/01/13","15","Extreme Fear"\r\n',
+    "semicolons": "timestamp;value;value_classification\n1767225600;30;Fear\n1768262400;15;Extreme Fear\n",
+}
+
+
+@pytest.mark.parametrize("text", INDEX_FORMS.values(), ids=INDEX_FORMS)
+def test_the_index_is_read_in_any_form_of_csv(text: str, read: Read) -> None:
+    found = read(text.encode(), batch=FILE)
+    assert found.rejects == []
+    assert [(row["date"].day, row["value"], row["classification"]) for row in found.table.to_pylist()] == [
+        (1, 30, "Fear"),
+        (13, 15, "Extreme Fear"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("a,b\n1,2\n", "unknown_header", id="another header"),
+        pytest.param("date,fng\n01-02-2026,30\n03-04-2026,15\n", "ambiguous_date", id="day or month first"),
+    ],
+)
+def test_an_index_that_is_not_read_says_what_it_is(text: str, reason: str, read: Read) -> None:
+    [reject] = read(text.encode(), batch=FILE).rejects
+    assert (reject.level, reject.reason) == ("page", reason)
