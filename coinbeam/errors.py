@@ -1,5 +1,6 @@
 """One small hierarchy of errors: terminal ones need a person or a change, transient ones deserve another try."""
 
+import errno
 import importlib
 import re
 
@@ -32,6 +33,10 @@ class TransientError(CoinbeamError):
     """The same call may succeed later."""
 
 
+class DiskFullError(TransientError):
+    """There is no room to write; the same work goes on when there is."""
+
+
 class WriteConflictError(TransientError):
     """Another statement changed the same rows at the same moment; nothing was written."""
 
@@ -46,6 +51,27 @@ class ContractError(TerminalError):
 
 class PublishBlockedError(TerminalError):
     """The audit refused a batch; nothing was published."""
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SAYS_NO_ROOM = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|database or disk is full", re.IGNORECASE
+)
+
+
+def disk_full(error: BaseException) -> DiskFullError | None:
+    """The error of a full disk as one sentence, or None when an error is another one.
+
+    Libraries wrap it, and runners pass on its text only.
+    """
+    at: BaseException | None = error
+    while at is not None:
+        if (isinstance(at, OSError) and at.errno in _NO_ROOM) or _SAYS_NO_ROOM.search(str(at)):
+            file = f" at {at.filename}" if isinstance(at, OSError) and at.filename else ""
+            remedy = "Make room, and run the same command again: it goes on where it stopped."
+            return DiskFullError(f"The disk is full{file}.", remedy)
+        at = at.__cause__ or at.__context__
+    return None
 
 
 def raised_in(text: str) -> CoinbeamError | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import MutableMapping
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -448,6 +449,7 @@ def load_settings() -> Settings:
         SettingsError: a setting is wrong; the message names it and never shows a secret.
     """
     _refuse_unknown_variables()
+    exempt_loopback(os.environ)
     remedy = f"Mend it in {config_file().name} or by a COINBEAM_* variable."
     try:
         return Settings()
@@ -460,6 +462,20 @@ def load_settings() -> Settings:
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config_file().name} is not readable YAML: {error}.", "Mend the line it names.") from None
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def exempt_loopback(environment: MutableMapping[str, str]) -> None:
+    """Keep requests to this machine from the proxy that the variables name: no emulator answers there. Every process
+    reads its settings first, and its children inherit the exemption; requests to other hosts still go to the proxy.
+    """
+    if any(environment.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")):
+        given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+        hosts = [host.strip() for host in given.split(",") if host.strip()]
+        exempt = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts and "*" not in hosts)])
+        environment.update({"no_proxy": exempt, "NO_PROXY": exempt})
 
 
 def _refuse_unknown_variables() -> None:

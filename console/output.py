@@ -1,7 +1,9 @@
 """How results are shown: rich on a terminal, plain lines elsewhere, JSON and CSV for other programs."""
 
 import csv
+import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -23,23 +25,41 @@ class Format(StrEnum):
     JSON = "json"
 
 
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing: escapes, and marks that turn the direction of a line."""
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are written out: what a coin is called commands no terminal."""
+    return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def adapt_streams() -> None:
+    """Let a terminal of any character set show what it can, and the rest as escapes, rather than end in an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 console = Console(soft_wrap=True, highlight=False)
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def complain(text: str) -> None:
     """One error on the error stream."""
-    _errors.print(f"[bold red]error[/] {escape(text)}" if _errors.is_terminal else f"error: {escape(text)}")
+    shown = escape(visible(text))
+    _errors.print(f"[bold red]error[/] {shown}" if _errors.is_terminal else f"error: {shown}")
 
 
 def say(text: str) -> None:
     """A line for a person."""
-    console.print(escape(text))
+    console.print(escape(visible(text)))
 
 
 def heading(text: str) -> None:
     """A title above a block."""
-    console.print(f"\n[bold]{escape(text)}[/]" if console.is_terminal else f"\n{escape(text)}")
+    shown = escape(visible(text))
+    console.print(f"\n[bold]{shown}[/]" if console.is_terminal else f"\n{shown}")
 
 
 def show(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format = Format.TABLE) -> None:
@@ -54,14 +74,17 @@ def show(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format
 
 
 def _write_json(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else JSON's own escapes keep each character
     sys.stdout.write("[")
     for index, row in enumerate(rows):
-        text = json.dumps({name: plain(row[name]) for name in columns}, ensure_ascii=False, default=str)
+        text = json.dumps({name: plain(row[name]) for name in columns}, ensure_ascii=not is_unicode, default=str)
         sys.stdout.write((",\n " if index else "") + text)
     sys.stdout.write("]\n")
 
 
 def _write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # CSV has no escapes: in another character set names would be lost
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(row[name]) for name in columns] for row in rows)
@@ -69,7 +92,7 @@ def _write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
 
 def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     # One row is one line: a line break within a name would look like another row.
-    cells = [[_cell(row[name]).replace("\r", "\\r").replace("\n", "\\n") for name in columns] for row in rows]
+    cells = [[visible(_cell(row[name])).replace("\n", "\\n") for name in columns] for row in rows]
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for line in [list(columns), *cells]:

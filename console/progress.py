@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from console.output import visible
+
 _STARTED = re.compile(r"\[DAG TEST\] starting task_id=(?P<task>\S+)")
 _ENDED = re.compile(r"\[DAG TEST\] end task task_id=(?P<task>\S+)")
 _STATE = re.compile(r"new_state=(?P<state>\w+)")
@@ -48,7 +50,7 @@ class TaskProgress:
         elif state := _STATE.search(text):
             self._state = state["state"]
         elif _BANNER.match(text) or (self._task == "plan_batch" and _PLAN_LINE.match(text)):
-            self._console.print(escape(text))
+            self._console.print(escape(visible(text)))
 
     def _finish(self) -> None:
         seconds = self._timer() - self._since

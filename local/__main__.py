@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from coinbeam.errors import CoinbeamError, SettingsError
+from coinbeam.errors import CoinbeamError, SettingsError, disk_full
 from coinbeam.settings import Settings, load_settings
 from local import cloud
 
@@ -26,6 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except CoinbeamError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        full = disk_full(error)
+        if full is None:
+            raise
+        print(full, file=sys.stderr)
         return 1
 
 

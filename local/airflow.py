@@ -1,5 +1,6 @@
 """Airflow on one machine: its environment, its database, and one run of a DAG as a subprocess."""
 
+import fcntl
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from coinbeam.clock import format_instant, utc_now
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings
 from local import environment as emulators
@@ -153,9 +155,16 @@ def run_dag(
         Airflow's exit code.
 
     Raises:
-        TerminalError: it did not end in time; it was stopped.
+        TerminalError: the same instant runs already, or the run did not end in time and was stopped.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(run, log):
+        return _run_alone(settings, run, log, on_line, then)
+
+
+def _run_alone(
+    settings: Settings, run: DagRun, log: Path, on_line: Callable[[str], None], then: Sequence[DagRun]
+) -> int:
     arguments = command(
         "local.dag_runs", json.dumps([[one.dag_id, one.logical_date, dict(one.conf)] for one in (run, *then)])
     )
@@ -175,6 +184,27 @@ def run_dag(
             f"The run did not end within {RUN_TIMEOUT_SECONDS:g} s and was stopped.", f"Its log is {log}."
         )
     return code
+
+
+@contextmanager
+def _alone(run: DagRun, log: Path) -> Iterator[None]:
+    """Let one process at a time run a DAG for an instant: Airflow has one row for the two of them. The lock ends with
+    the process, however that ends.
+    """
+    name = re.sub(r"\W", "-", f"{run.dag_id}-{run.logical_date}")
+    with (log.parent / f".{name}.lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise TerminalError(
+                f"{run.dag_id} runs for {run.logical_date} already: {lock.read().strip() or 'it has just begun'}.",
+                "Wait for its end, or stop that process, and try again.",
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} since {format_instant(utc_now())}, log {log}")
+        lock.flush()
+        yield
 
 
 @contextmanager

@@ -209,10 +209,11 @@ def _stop(settings: Settings) -> bool:
 
 def _end_processes(settings: Settings) -> bool:
     last = state.read(state_file(settings))
-    if last is None:
+    strays = state.strays(cloud_dir(settings))
+    if last is None and not strays:
         return False
-    supervisor = last.supervisor.find()
-    children = {process.pid: process for process in last.orphans()}
+    supervisor = last.supervisor.find() if last else next(iter(strays), None)
+    children = {process.pid: process for process in [*(last.orphans() if last else []), *strays]}
     if supervisor:
         with suppress(psutil.NoSuchProcess):
             children |= {process.pid: process for process in supervisor.children(recursive=True)}

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from coinbeam.errors import SettingsError
-from coinbeam.settings import Settings
+from coinbeam.settings import ROOT, Settings
 
 HOST = "127.0.0.1"
 """Every local service listens on loopback only."""
@@ -28,6 +29,9 @@ Without credentials, Beam searches for them for half a minute. A service account
 the machine, Google's regional access boundary. A user's token that never expires is sent as it is, and the emulators
 ignore it.
 """
+
+
+_MEANS_MORE = re.compile(r"[%?#*\[\]{}'\"`$\\:;|<>&!\x00-\x1f\x7f]")
 
 
 def cloud_dir(settings: Settings) -> Path:
@@ -56,7 +60,24 @@ def environment(settings: Settings) -> dict[str, str]:
             f"The environment is {settings.environment}, but only the local one has emulators.",
             "Set COINBEAM_ENV=local.",
         )
+    for folder in (ROOT, settings.local.state_dir.resolve()):
+        refuse_folder(folder)
     return {**_google(settings), **_coinbeam(settings)}
+
+
+def refuse_folder(folder: Path) -> None:
+    """Refuse a folder whose name means something else in a database URL, a glob or a shell, before anything starts.
+
+    Raises:
+        SettingsError: it has such a character; the message names it.
+    """
+    found = _MEANS_MORE.search(str(folder))
+    if found:
+        raise SettingsError(
+            f"The folder {folder} has the character {found[0]!r} in its name, which addresses of local services cannot "
+            "hold.",
+            "Move the checkout, or set COINBEAM_LOCAL__STATE_DIR, to a folder without it.",
+        )
 
 
 def _google(settings: Settings) -> dict[str, str]:

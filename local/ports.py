@@ -25,7 +25,8 @@ def check_free(settings: Settings) -> None:
             if not _is_free(port):
                 variable = f"COINBEAM_LOCAL__PORTS__{name.upper()}"
                 message = f"Port {port} of the local {service.name} service is taken{_holder(port)}."
-                raise PortTakenError(message, f"Stop that program, or choose another port: {variable}={port + 1}")
+                own = "Stop it (a cloud of this folder: `coinbeam local down`)"
+                raise PortTakenError(message, f"{own}, or choose another port: {variable}={port + 1}")
 
 
 def _is_free(port: int) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,24 @@ class CloudState:
     def with_children(self, processes: Iterable[psutil.Process]) -> "CloudState":
         """The same state with the live ones of these processes as children."""
         return replace(self, children=tuple(_records(processes)))
+
+
+_SERVICES = ("local.supervisor", "local.emulators", "local.simulator")
+_STATE_DIR = "COINBEAM_LOCAL__STATE_DIR"
+
+
+def strays(cloud: Path) -> list[psutil.Process]:
+    """The processes of the local cloud of a state folder, the supervisor first, found without any record of them: it
+    may have been deleted while they ran.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            arguments = process.cmdline()
+            named = [name for name in _SERVICES if any(argument.startswith(name) for argument in arguments)]
+            if named and process.environ().get(_STATE_DIR) == str(cloud.parent) and is_alive(process):
+                found.append((_SERVICES.index(named[0]), process))
+    return [process for _, process in sorted(found, key=lambda one: one[0])]
 
 
 _RECORD = TypeAdapter(CloudState)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.files import write_atomically
 from coinbeam.batch.jobs import DONE, FAILED, MISUSE, REFUSED, JobSpec
-from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, raised_in, without_step
+from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, disk_full, raised_in, without_step
 
 
 def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence
         print_summary(run(given))
         gc.freeze()  # else Python's exit looks through all that Beam imported, for a third of a small job's time
     except Exception as error:
-        said = error if isinstance(error, CoinbeamError) else raised_in(str(error))
+        said = error if isinstance(error, CoinbeamError) else raised_in(str(error)) or disk_full(error)
         if said is None:
             raise
         line = f"{type(said).__name__}: {without_step(str(said))}"

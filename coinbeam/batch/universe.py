@@ -7,6 +7,9 @@ from coinbeam.batch.digest import digest
 from coinbeam.errors import SettingsError
 from coinbeam.settings import LARGEST_TOP, Universe
 
+LONGEST_CATEGORY = 100
+"""Characters of a category: it becomes part of names of folders and tables, whose length file systems bound."""
+
 _SLUG = re.compile("[a-z0-9][a-z0-9_-]*")  # a category becomes part of a batch id, and with it of paths and SQL
 
 
@@ -49,6 +52,9 @@ def universe_spec(
         raise SettingsError(f"The universe is {kind}, but {lacking} is empty.", "Give it, or choose another universe.")
     if spec.top_n is not None and not 0 < spec.top_n <= LARGEST_TOP:
         raise SettingsError(f"top_n is {spec.top_n}.", f"Give a number from 1 to {LARGEST_TOP}.")
+    if len(spec.category or "") > LONGEST_CATEGORY:
+        problem = f"category is {len(spec.category or '')} characters long: {(spec.category or '')[:40]}..."
+        raise SettingsError(problem, f"CoinGecko's ids of categories have at most {LONGEST_CATEGORY}.")
     if not _SLUG.fullmatch(spec.category or "any"):
         raise SettingsError(
             f"category is {spec.category!r}, which is no CoinGecko category id.", "Ids look like layer-1."
