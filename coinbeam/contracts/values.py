@@ -1,6 +1,7 @@
 """How one value of a source is judged by its column: the readable rules, and the bounds of whole blocks of doubles."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ Doubles = npt.NDArray[np.float64]
 INT64_RANGE = (-(2**63), 2**63 - 1)
 
 _LARGEST = float(np.finfo(np.float64).max)
+
+
+_NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029,\"/\\]|^\.+$")
+"""No id of the source holds a control character, a part of a path, or what separates ids in a list."""
 
 
 class Fault(ValueError):
@@ -87,6 +92,8 @@ def _text(value: Any, column: Column) -> str:
         raise Fault("invalid_text")
     if column.max_length is not None and len(value) > column.max_length:
         raise Fault("too_long")
+    if column.name == "asset_id" and _NOT_IN_IDS.search(value):
+        raise Fault("invalid_id")
     return value
 
 
