@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from coinbeam.feeds.forms import CURRENCIES, Form, form_defaults
+from coinbeam.feeds.forms import Form, currencies, form_defaults
 from coinbeam.settings import Settings
 
 _SCHEMA = ("type", "format", "minimum", "maximum", "enum")
@@ -15,7 +15,7 @@ def form_params(form: type[Form], settings: Settings) -> dict[str, Param]:
     """The fields of a form with their types, bounds, choices, and the defaults of the environment."""
     choices = {
         "runner": [settings.runner.value],
-        "quote_currency": sorted({*CURRENCIES, settings.market.quote_currency}),
+        "quote_currency": currencies(settings),
     }
     schema, defaults = form.model_json_schema(), form_defaults(form, settings)
     params = {}

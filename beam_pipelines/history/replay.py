@@ -8,6 +8,7 @@ from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.replay import find_files, refuse_simulated
 from coinbeam.batch.options import HistoryOptions
 from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.feeds.forms import FIAT
 from coinbeam.feeds.history.pieces import landed_piece
 from coinbeam.settings import Settings
 from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
@@ -20,15 +21,6 @@ _EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>[a-z0-9]+)-max{_COPY}\.
 _WORD = re.compile(r"[a-z]+")
 _ENDPOINT_FILE = re.compile(r"(market|chart|range|ohlc|history|prices|data|response|export)([_.].*)?\.json(\.gz)?")
 """Names that tell what kind of answer a file is, and not of which asset."""
-
-FIAT = frozenset(
-    re.findall(
-        r"\w+",
-        "usd aed ars aud bdt bhd brl cad chf clp cny czk dkk eur gbp gel hkd huf idr ils inr jpy "
-        "krw kwd lkr mmk mxn myr ngn nok nzd php pkr pln rub sar sek sgd thb twd uah vef vnd zar",
-    )
-)
-"""Fiat currencies that the source quotes and whose code is no other word; a coin's symbol may be a currency too."""
 
 
 def find_bodies(job: JobRequest, request: HistoryOptions, settings: Settings) -> list[PieceBody]:

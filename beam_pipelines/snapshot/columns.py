@@ -23,7 +23,7 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts import Column
 from coinbeam.contracts.arrow import arrow_schema
 from coinbeam.contracts.instants import parse_column
-from coinbeam.contracts.values import Doubles, fault_of
+from coinbeam.contracts.values import ID_COLUMN, Doubles, fault_of, is_id
 
 _NONE = type(None)
 
@@ -141,7 +141,8 @@ class ColumnBuilder:
         longest = sizes.reshape(len(found), -1).max(axis=1)
         has_nul = data is not None and b"\0" in data.to_pybytes()
         for (column, values), size in zip(found, longest, strict=True):
-            if has_nul or (column.max_length is not None and size > column.max_length):
+            is_hostile = column.name == ID_COLUMN and not is_id(" ".join(value or "" for value in values))
+            if has_nul or is_hostile or (column.max_length is not None and size > column.max_length):
                 self._suspect_faults([(column, values)])
         return self._sliced(found, texts)
 

@@ -12,12 +12,12 @@ from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.snapshot.bodies import Page, read_body
 from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics
 from beam_pipelines.snapshot.layout import Record, lay_out
-from beam_pipelines.snapshot.rules import ID_COLUMN, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
+from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
 from beam_pipelines.snapshot.specification import Accepted, Unpriced, validate_row
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.contracts.instants import format_micros, to_micros
-from coinbeam.contracts.values import fault_of, is_unpriced
+from coinbeam.contracts.values import ID_COLUMN, fault_of, is_unpriced
 from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.registry import FILES
 

@@ -9,7 +9,6 @@ from coinbeam.contracts import Column, Contract
 from coinbeam.contracts.values import Doubles, number_bounds
 from coinbeam.errors import ContractError
 
-ID_COLUMN = "asset_id"
 PRICE_COLUMN = "current_price"
 OBSERVED_COLUMN = "observed_at"
 INGESTED_COLUMN = "ingested_at"

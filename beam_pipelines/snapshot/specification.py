@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from beam_pipelines.batch_files.rejects import Refused
-from beam_pipelines.snapshot.rules import ID_COLUMN, OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
-from coinbeam.contracts.values import Fault, Value, convert, fault_of, is_unpriced
+from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
+from coinbeam.contracts.values import ID_COLUMN, Fault, Value, convert, fault_of, is_unpriced
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder
 from beam_pipelines.snapshot.columns import MarketColumns, to_table
 from beam_pipelines.snapshot.page import read_page
-from beam_pipelines.snapshot.rules import COMPUTED_COLUMNS, ID_COLUMN, OBSERVED_COLUMN, MarketRules
+from beam_pipelines.snapshot.rules import COMPUTED_COLUMNS, OBSERVED_COLUMN, MarketRules
 from coinbeam.batch.universe import top_n
+from coinbeam.contracts.values import ID_COLUMN
 
 
 class SnapshotTable(TableBuilder[str]):

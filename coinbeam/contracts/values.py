@@ -1,6 +1,7 @@
 """How one value of a source is judged by its column: the readable rules, and the bounds of whole blocks of doubles."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,13 @@ Doubles = npt.NDArray[np.float64]
 INT64_RANGE = (-(2**63), 2**63 - 1)
 
 _LARGEST = float(np.finfo(np.float64).max)
+
+
+ID_COLUMN = "asset_id"
+"""The column of every table that holds the source's id of an asset."""
+
+_NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029,\"/\\]|(?<!\S)\.+(?!\S)")
+"""No id of the source holds a control character, a part of a path, or what separates ids in a list."""
 
 
 class Fault(ValueError):
@@ -60,6 +68,11 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def is_id(text: str) -> bool:
+    """Whether the source can send a text as an id; of several, joined by blanks, whether it can send each."""
+    return not _NOT_IN_IDS.search(text)
+
+
 def is_storable(text: str) -> bool:
     """Whether BigQuery loads a text: it is Unicode and holds no NUL."""
     return "\0" not in text and is_unicode(text)
@@ -87,6 +100,8 @@ def _text(value: Any, column: Column) -> str:
         raise Fault("invalid_text")
     if column.max_length is not None and len(value) > column.max_length:
         raise Fault("too_long")
+    if column.name == ID_COLUMN and not is_id(value):
+        raise Fault("invalid_id")
     return value
 
 

@@ -3,15 +3,28 @@
 Airflow's form, and what the command line fills it with, are made from them.
 """
 
+import re
 from datetime import date
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coinbeam.errors import SettingsError
 from coinbeam.settings import CallsPerDay, Currency, Runner, Settings, TopN, Universe
 
-CURRENCIES = ("usd", "eur", "gbp", "jpy", "btc", "eth")
-"""The usual ones; a deployment adds its own."""
+FIAT = frozenset(
+    re.findall(
+        r"\w+",
+        "usd aed ars aud bdt bhd brl cad chf clp cny czk dkk eur gbp gel hkd huf idr ils inr jpy "
+        "krw kwd lkr mmk mxn myr ngn nok nzd php pkr pln rub sar sek sgd thb twd uah vef vnd zar",
+    )
+)
+"""Fiat currencies that the source quotes and whose code is no other word; a coin's symbol may be a currency too."""
+
+CURRENCIES = FIAT.union(
+    re.findall(r"\w+", "try btc eth ltc bch bnb eos xrp xlm link dot yfi sol xdr xag xau bits sats")
+)
+"""Every currency that the source quotes; a deployment may add its own."""
 
 MOST_BY_DEFAULT = 250
 """Assets of a backfill that names none: each takes calls of its own."""
@@ -116,6 +129,21 @@ class IndexForm(Form):
     source: str | None = Field(
         title="Files to read", description="A glob of landed bodies or CSV files (date,fng) to read instead of asking."
     )
+
+
+def check_currency(currency: str, settings: Settings) -> None:
+    """Refuse a quote currency that the forms do not offer, before anything starts.
+
+    Raises:
+        SettingsError: neither the source nor the deployment has it; the text lists those that there are.
+    """
+    if currency not in (known := currencies(settings)):
+        raise SettingsError(f"quote_currency is {currency!r}.", f"Give one of: {', '.join(known)}.")
+
+
+def currencies(settings: Settings) -> list[str]:
+    """The quote currencies that a run may have, sorted: those of the source, and the deployment's own."""
+    return sorted({*CURRENCIES, settings.market.quote_currency})
 
 
 def form_defaults(form: type[Form], settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from coinbeam.batch.options import parts
 from coinbeam.clock import parse_instant
 from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.forms import check_currency
 from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import Settings
 
@@ -62,6 +63,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
     first = _day("from_date", params["from_date"]) if params["from_date"] else default_first
     if first > last:
         raise SettingsError(f"from_date is {first} and to_date {last}.", "Exchange them.")
+    check_currency(params["quote_currency"], settings)
     if params["source"] and params["only_gaps"]:
         remedy = "Leave it out: files take nothing away, and days that they lack stay as they are."
         raise SettingsError("only_gaps has no meaning for files.", remedy)

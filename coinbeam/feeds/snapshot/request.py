@@ -1,6 +1,5 @@
 """What a person or the schedule asks of a snapshot: the fields of its form, checked."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,8 @@ from coinbeam.batch.options import parts
 from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.settings import CURRENCY_FORM, Period, Settings
+from coinbeam.feeds.forms import check_currency
+from coinbeam.settings import Period, Settings
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     if params["source"] and not settings.is_local:
         remedy = "Leave it empty, or set COINBEAM_ENV=local."
         raise SettingsError("source names files, but the warehouse is not local.", remedy)
-    if not re.fullmatch(CURRENCY_FORM, params["quote_currency"]):
-        raise SettingsError(f"quote_currency is {params['quote_currency']!r}.", "Give a lower-case code such as usd.")
+    check_currency(params["quote_currency"], settings)
     if params["source"] and not named:
         remedy = "Say it with --snapshot-at, for example --snapshot-at 2026-01-02T00:00:00Z (snapshot_at in the form)."
         raise SettingsError("Nothing says which instant the files stand for.", remedy)

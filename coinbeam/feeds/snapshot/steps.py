@@ -1,5 +1,7 @@
 """The plan of a snapshot, and what its jobs need; its other steps are those of every batch."""
 
+import csv
+import io
 from dataclasses import asdict
 
 from coinbeam.batch.identity import file_stamp
@@ -112,10 +114,11 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
                 f"SELECT asset_id, details_at FROM `{table}` "
                 "WHERE is_current AND details_at IS NOT NULL ORDER BY asset_id"
             )
-            lines = [f"{row['asset_id']},{format_instant(row['details_at'])}" for row in known]
-            self.bucket.write_text(
-                f"{batch_folder(plan.batch_id)}/{KNOWN_ASSETS_FILE}", "\n".join(["asset_id,details_at", *lines]) + "\n"
-            )
+            text = io.StringIO()
+            lines = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")  # an id may hold what CSV means
+            lines.writerow(("asset_id", "details_at"))
+            lines.writerows((row["asset_id"], format_instant(row["details_at"])) for row in known)
+            self.bucket.write_text(f"{batch_folder(plan.batch_id)}/{KNOWN_ASSETS_FILE}", text.getvalue())
         return changes
 
 

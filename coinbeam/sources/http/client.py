@@ -26,6 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 _FIRST_WAIT_SECONDS = 1.0
 _FIRST_THROTTLED_WAIT_SECONDS = 15.0  # the window is a minute: five tries in fifteen seconds would all fall into it
 _LONGEST_WAIT_SECONDS = 60.0
+_SHOWN_URL_LENGTH = 200
 
 Parameter = str | int | bool | Sequence[str] | None
 """A query parameter; ``None`` and empty sequences are left out, sequences are joined by commas."""
@@ -157,7 +158,7 @@ class HttpClient:
         last = self._retrying(url, tally)(self._attempt, url, tally)
         verdict, calls, throttled = last.verdict, tally.calls, tally.throttled
         if verdict.kind is not None:
-            said = f"GET {url}: {verdict.problem}{tally.gave_up}."
+            said = f"GET {_shown(url)}: {verdict.problem}{tally.gave_up}."
             raise verdict.kind(
                 said, verdict.remedy, verdict.status, verdict.code, verdict.retry_after, calls, throttled
             )
@@ -220,7 +221,7 @@ class HttpClient:
         def before_sleep(state: tenacity.RetryCallState) -> None:
             tally.waited_seconds += state.upcoming_sleep
             problem, following = _last(state).verdict.problem, f"{tally.calls + 1} of {self._settings.max_attempts}"
-            _LOGGER.warning("GET %s: %s; call %s in %.1f s", url, problem, following, state.upcoming_sleep)
+            _LOGGER.warning("GET %s: %s; call %s in %.1f s", _shown(url), problem, following, state.upcoming_sleep)
 
         return tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda attempt: attempt.verdict.retryable),
@@ -250,6 +251,11 @@ def _last(state: tenacity.RetryCallState) -> _Attempt:
         raise RuntimeError("asked for an outcome before the first attempt")
     attempt: _Attempt = state.outcome.result()
     return attempt
+
+
+def _shown(url: str) -> str:
+    """A URL as messages show it: 250 ids fill a screen and hide what went wrong."""
+    return url if len(url) <= _SHOWN_URL_LENGTH else f"{url[:_SHOWN_URL_LENGTH]}... ({len(url)} characters)"
 
 
 def _text(value: Parameter) -> str:

@@ -63,13 +63,19 @@ MEANINGS: dict[int, Meaning] = {
     402: (ApiTerminalError, "payment required: the plan does not cover this call, or is used up"),
     403: (ApiTerminalError, "access blocked"),
     404: (ApiTerminalError, "not found"),
+    407: (ApiTerminalError, "the proxy asks for a login"),
     408: (ApiTransientError, "request timed out"),
+    413: (ApiTerminalError, "request too large"),
+    414: (ApiTerminalError, "URL too long"),
     422: (ApiTerminalError, "a parameter is missing or wrong"),
     429: (ThrottledError, "rate limit exceeded"),
+    431: (ApiTerminalError, "request headers too large"),
+    451: (ApiTerminalError, "not available here for legal reasons"),
     500: (ApiTransientError, "internal server error"),
     502: (ApiTransientError, "bad gateway"),
     503: (ApiTransientError, "service unavailable"),
     504: (ApiTransientError, "gateway timeout"),
+    511: (ApiTerminalError, "this network asks for a login"),
     **dict.fromkeys((1006, 1007, 1008), (ApiTerminalError, "address banned by Cloudflare")),
     1009: (ApiTerminalError, "country banned by Cloudflare"),
     1010: (ApiTerminalError, "client banned by Cloudflare"),
@@ -78,6 +84,17 @@ MEANINGS: dict[int, Meaning] = {
     1020: (ApiTerminalError, "blocked by a Cloudflare firewall rule"),
 }
 """By HTTP status or Cloudflare code (1xxx), the same for every API. Source: Cloudflare's list of 1xxx errors."""
+
+_PORTAL = "Sign in to this network (a captive portal or a proxy answers in place of the API), or check the base_url."
+_SHORTER = "Lower per_page, or ask for fewer ids at once."
+REMEDIES: dict[int, str] = {
+    **dict.fromkeys((301, 302, 303, 307, 308, 511), _PORTAL),
+    407: "Give the login of the proxy in HTTPS_PROXY or HTTP_PROXY, or exempt the host with NO_PROXY.",
+    **dict.fromkeys((413, 414), _SHORTER),
+    431: "Check the length of the API key, and that no proxy adds headers.",
+    451: "Run from a network where the API may be reached.",
+}
+"""What to do about a status, the same for every API; the API's own remedy wins."""
 
 
 @dataclass(frozen=True)
@@ -126,5 +143,6 @@ class Api:
         unknown = (ApiTransientError, "server error") if server else (ApiTerminalError, "refused")
         kind, meaning = self.codes.get(number) or MEANINGS.get(number, unknown)
         family = 500 if server else 10_000 if number >= 10_000 else None
-        remedy = self.remedies.get(number) or (self.remedies.get(family) if family else None)
+        remedy = self.remedies.get(number) or REMEDIES.get(number)
+        remedy = remedy or (self.remedies.get(family) if family else None)
         return Refusal(kind, meaning, remedy or self.remedy)

@@ -17,7 +17,11 @@ _MARKUP_SCAN_LENGTH = 20_000
 _TAG = re.compile(r"<[^>]*>")
 _CLOUDFLARE_CODE = re.compile(r"\berror(?: code)?\s*:?\s*(1\d{3})\b", re.IGNORECASE)
 _THROTTLE_WORDS = re.compile(r"\bthrottled\b|\brate limit|\btoo many requests\b", re.IGNORECASE)
-_BLOCK_WORDS = re.compile(r"attention required! \| cloudflare|you have been blocked", re.IGNORECASE)
+_BLOCK_WORDS = re.compile(
+    r"attention required! \| cloudflare|you have been (?:blocked|banned)|\b(?:ip|address) (?:address )?"
+    r"(?:has been |is |was )?(?:banned|blocked)\b",
+    re.IGNORECASE,
+)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -134,7 +138,7 @@ def _refused_text(api: Api, status: int, text: str) -> Refused | None:
     markup = text.lstrip()[:1] == "<"
     if text.strip().lower() == "throttled" or (markup and _THROTTLE_WORDS.search(words)):
         return 429, None, excerpt(words, api)
-    if _BLOCK_WORDS.search(words):
+    if (markup or status >= 400) and _BLOCK_WORDS.search(words):
         return 1020, None, excerpt(words, api)
     if status < 400:
         return None

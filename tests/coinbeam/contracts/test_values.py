@@ -19,6 +19,16 @@ def test_an_exclusive_minimum_refuses_the_bound_and_nothing_above_it() -> None:
     assert (fault_of(0, price), fault_of(5e-324, price)) == ("below_minimum", None)
 
 
+@pytest.mark.parametrize("bad", ["a,b", 'a"b', "a\nb", "a\rb", "a\tb", "a/b", "a\\b", "..", "a\u2028b"])
+def test_an_id_that_the_source_cannot_send_is_refused(bad: str) -> None:
+    assert fault_of(bad, Column("asset_id", "STRING", "an id", "none")) == "invalid_id"
+
+
+@pytest.mark.parametrize("good", ["bitcoin", "1move token", "boringdao-[old]", "x.r2", "_", "币安人生"])
+def test_ids_that_the_source_has_sent_are_kept(good: str) -> None:
+    assert fault_of(good, Column("asset_id", "STRING", "an id", "none")) is None
+
+
 def test_bounds_of_a_block_are_the_largest_doubles_where_a_contract_names_none() -> None:
     smallest, largest = number_bounds([column("FLOAT64"), column("FLOAT64", minimum=0, maximum=1)])
     limit = np.finfo(np.float64).max

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from coinbeam.feeds.forms import BackfillForm, Form, IndexForm, SnapshotForm, form_defaults
+from coinbeam.errors import SettingsError
+from coinbeam.feeds.forms import BackfillForm, Form, IndexForm, SnapshotForm, check_currency, currencies, form_defaults
 from coinbeam.settings import LARGEST_TOP
 from tests.temporary import temporary_settings
 
@@ -34,3 +35,11 @@ def test_a_backfill_asks_for_no_more_assets_than_it_can_pay_and_shows_its_plan_f
     assert form_defaults(BackfillForm, wide)["dry_run"]
     assert form_defaults(SnapshotForm, wide)["top_n"] == 5_000
     assert not form_defaults(SnapshotForm, wide)["dry_run"]
+
+
+def test_every_front_door_has_one_list_of_currencies(tmp_path: Path) -> None:
+    settings = temporary_settings(tmp_path)
+    assert {"usd", "myr", "btc"} <= set(currencies(settings))
+    check_currency("myr", settings)
+    with pytest.raises(SettingsError, match="quote_currency is 'xyz'"):
+        check_currency("xyz", settings)

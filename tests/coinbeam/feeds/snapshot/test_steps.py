@@ -2,6 +2,8 @@
 jobs write them.
 """
 
+import csv
+import io
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -273,7 +275,7 @@ def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud
         assert csv_header(load_contract(name).file_columns).decode().strip() == ",".join(
             f'"{field.name}"' for field in table.schema
         )
-    assert steps.bucket.read_text(f"{plan.batch.folder}/known_assets.csv") == "asset_id,details_at\n"
+    assert steps.bucket.read_text(f"{plan.batch.folder}/known_assets.csv") == '"asset_id","details_at"\n'
     assert steps.prepare(plan) == [], "again changes nothing"
 
 
@@ -282,6 +284,7 @@ def test_the_list_of_known_assets_names_those_with_details(stage: Stage) -> None
     rows = [
         asset_row("b", details_at="2026-01-01T05:00:00Z"),
         asset_row("a", details_at="2025-12-31T00:00:00Z"),
+        asset_row('c,"d"', details_at="2025-12-31T00:00:00Z"),
         asset_row("without"),
     ]
     stage.publish("batch", **{ASSETS: rows})
@@ -289,7 +292,12 @@ def test_the_list_of_known_assets_names_those_with_details(stage: Stage) -> None
     plan = steps.plan(request(), RUN, "local")
     steps.prepare(plan)
     known = steps.bucket.read_text(f"{plan.batch.folder}/known_assets.csv")
-    assert known == "asset_id,details_at\na,2025-12-31T00:00:00Z\nb,2026-01-01T05:00:00Z\n"
+    assert list(csv.reader(io.StringIO(known))) == [
+        ["asset_id", "details_at"],
+        ["a", "2025-12-31T00:00:00Z"],
+        ["b", "2026-01-01T05:00:00Z"],
+        ['c,"d"', "2025-12-31T00:00:00Z"],
+    ]
 
 
 @pytest.mark.cloud

@@ -164,3 +164,35 @@ def test_an_excerpt_is_short_on_one_line_and_without_anything_like_a_key():
     text = excerpt("invalid key\r\n CG-abcDEF123 " + "x" * 10_000, API)
     assert text.startswith("invalid key CG-*** xxx")
     assert len(text) < 200
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (407, "NO_PROXY"),
+        (413, "per_page"),
+        (414, "per_page"),
+        (431, "headers"),
+        (451, "network"),
+        (511, "Sign in"),
+        (302, "captive portal"),
+    ],
+)
+def test_a_refusal_of_the_request_itself_names_its_own_remedy(status: int, says: str) -> None:
+    judged = verdict(b"<html>no</html>", status)
+    assert judged.kind is ApiTerminalError
+    assert says in judged.remedy
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"<html>Your IP address has been banned</html>", 403),
+        (b"<html>You have been banned</html>", 200),
+        (b"Your IP is blocked", 403),
+    ],
+)
+def test_a_ban_page_without_a_number_is_a_ban(body: bytes, status: int) -> None:
+    judged = verdict(body, status)
+    assert judged.kind is ApiTerminalError
+    assert "blocks this network" in judged.remedy
