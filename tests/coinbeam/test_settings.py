@@ -8,10 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from requests.utils import should_bypass_proxies
 
 from coinbeam import settings as module
 from coinbeam.errors import SettingsError
-from coinbeam.settings import ROOT, Environment, MarketSource, Settings, config_file, load_settings
+from coinbeam.settings import (
+    ROOT,
+    Environment,
+    MarketSource,
+    Settings,
+    config_file,
+    exempt_loopback,
+    load_settings,
+)
 
 KEY = "CG-sentinelSENTINEL1234567890"
 WEBHOOK = "https://hooks.example/services/T000/B000/sentinelsecret"
@@ -296,3 +305,34 @@ def test_a_wrong_deployment_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     deployed.write_text('{"release": "Not A Release"}')
     monkeypatch.setattr(module, "deployment_file", lambda: deployed)
     assert "release" in refusal()
+
+
+@pytest.mark.parametrize("proxy", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({}, "127.0.0.1,localhost,::1", id="no exemption"),
+        pytest.param({"NO_PROXY": "corp.example"}, "corp.example,127.0.0.1,localhost,::1", id="another host"),
+        pytest.param({"no_proxy": "localhost, x"}, "localhost,x,127.0.0.1,::1", id="a part of it"),
+        pytest.param({"no_proxy": "*"}, "*", id="everything"),
+    ],
+)
+def test_a_proxy_is_never_asked_for_this_machine(proxy: str, given: dict[str, str], expected: str) -> None:
+    environment = {proxy: "http://proxy.example:3128", **given}
+    exempt_loopback(environment)
+    assert (environment["no_proxy"], environment["NO_PROXY"]) == (expected, expected)
+
+
+def test_without_a_proxy_the_environment_stays_as_it_is() -> None:
+    environment = {"PATH": "/bin"}
+    exempt_loopback(environment)
+    assert environment == {"PATH": "/bin"}
+
+
+def test_reading_the_settings_exempts_this_process_and_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    load_settings()
+    assert should_bypass_proxies("http://127.0.0.1:9050/healthz", no_proxy=None)
+    assert not should_bypass_proxies("http://api.coingecko.com/", no_proxy=None)

@@ -155,3 +155,39 @@ def test_words_for_a_person_are_not_markup(capsys: pytest.CaptureFixture[str]) -
     say("rows [bold] 5")
     heading("A [title]")
     assert capsys.readouterr().out == "rows [bold] 5\n\nA [title]\n"
+
+
+HOSTILE = "\x1b[31mRed\x07\x9b2J [bold]coin[/] \u202eabc"
+
+
+def test_the_name_of_a_coin_commands_no_terminal(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    table = shown(["name"], [{"name": HOSTILE}], Format.TABLE)
+    say(HOSTILE)
+    complain(HOSTILE)
+    heading(HOSTILE)
+    written = capsys.readouterr()
+    for text in (table, written.out, written.err):
+        assert not set(text) & {"\x1b", "\x07", "\x9b", "\u202e"}
+        assert r"\x1b[31mRed" in text
+        assert "[bold]coin[/]" in text
+    assert json.loads(shown(["name"], [{"name": HOSTILE}], Format.JSON)) == [{"name": HOSTILE}], "data stay exact"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("form", list(Format))
+def test_a_terminal_of_any_character_set_shows_every_row(
+    encoding: str, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+    output.adapt_streams()
+    show(["name"], [{"name": "ツ Ünicode 🐶"}], form)
+    say("ツ Ünicode 🐶")
+    output.sys.stdout.flush()
+    written = raw.getvalue()
+    if form is Format.JSON:
+        text = written.decode(encoding)
+        assert json.loads(text[: text.index("]") + 1]) == [{"name": "ツ Ünicode 🐶"}]
+    if form is Format.CSV:
+        assert "ツ Ünicode 🐶" in written.decode("utf-8")
+    assert b"nicode" in written

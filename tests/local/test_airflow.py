@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -133,6 +134,19 @@ def test_a_run_hands_over_instant_form_and_variables(
     assert source == "simulator"
     assert home == str(orchestrator.airflow_home(settings))
     assert log.read_text() == lines[0] + "\n"
+
+
+def test_a_second_run_of_one_instant_says_that_the_first_is_running(
+    settings: Settings, stand_in: Callable[[str], None], tmp_path: Path
+) -> None:
+    stand_in("")
+    with orchestrator._alone(RUN, tmp_path / "first.log"):
+        said = rf"{SNAPSHOT_DAG} runs for {RUN.logical_date} already: process {os.getpid()} since .*first.log"
+        with pytest.raises(TerminalError, match=said):
+            run_dag(settings, RUN, tmp_path / "second.log", print)
+        other = replace(RUN, logical_date="2026-01-03T00:00:00Z")
+        assert run_dag(settings, other, tmp_path / "third.log", print) == 0
+    assert run_dag(settings, RUN, tmp_path / "second.log", print) == 0, "the lock ended with its holder"
 
 
 def test_runs_that_follow_are_handed_to_the_same_process(

@@ -225,6 +225,16 @@ def test_the_services_stop_with_their_supervisor_even_when_the_state_folder_is_g
     _wait_until(lambda: not record.is_running and not record.orphans())
 
 
+def test_down_finds_its_own_services_when_their_record_is_gone(settings: Settings, run: Command) -> None:
+    assert run("up").returncode == 0
+    record = _recorded(settings)
+    shutil.rmtree(settings.local.state_dir)
+    result = run("down")
+    assert (result.returncode, result.stdout) == (0, "The local cloud is stopped.\n")
+    assert not record.is_running
+    assert not record.orphans()
+
+
 def test_reset_says_what_it_deletes_and_needs_a_yes(settings: Settings, run: Command) -> None:
     for folder in data_dirs(settings):
         folder.mkdir(parents=True)

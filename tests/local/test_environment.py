@@ -103,3 +103,15 @@ def test_a_relative_state_folder_means_the_same_folder_in_a_child(
 def test_production_has_no_emulators(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="COINBEAM_ENV=local"):
         emulators.environment(_settings(tmp_path, environment=Environment.PRODUCTION, market={"source": "live"}))
+
+
+@pytest.mark.parametrize("name", ["100%41", "que?stion", "quo'te", "dol$lar`x", "a[1]", "a#b", 'a"b', "a;b"])
+def test_a_folder_whose_name_means_something_else_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="COINBEAM_LOCAL__STATE_DIR") as refused:
+        emulators.environment(_settings(tmp_path / name))
+    assert name in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["with space", "ünïcode 漢字", "a-b_c.d+e=f,g@h~i(1)"])
+def test_an_ordinary_odd_name_works(name: str, tmp_path: Path) -> None:
+    assert str(tmp_path / name) in emulators.environment(_settings(tmp_path / name))["GOOGLE_APPLICATION_CREDENTIALS"]

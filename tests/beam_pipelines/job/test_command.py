@@ -35,6 +35,13 @@ def fail(kind: type[Exception]) -> Any:
             SettingsError("--x is wrong.", "Mend it."), 2, "SettingsError: --x is wrong. Mend it.\n", id="misuse is 2"
         ),
         pytest.param(TerminalError("It broke."), 3, "TerminalError: It broke.\n", id="a failure that stays is 3"),
+        pytest.param(
+            OSError(28, "No space left on device", "/data/x"),
+            1,
+            "DiskFullError: The disk is full at /data/x. Make room, and run the same command again: it goes on where it "
+            "stopped.\n",
+            id="a full disk is one sentence",
+        ),
         pytest.param(TransientError("It shook."), 1, "TransientError: It shook.\n", id="a transient failure is 1"),
         pytest.param(
             RuntimeError(
