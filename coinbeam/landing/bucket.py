@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError, ServerError, TooManyRequests
@@ -88,6 +88,11 @@ class Bucket:
         """Names of the objects below a prefix, sorted."""
         with self._answering():
             return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix, **self._bounds))
+
+    def delete(self, path: str) -> None:
+        """Delete an object; one that is gone already is no error."""
+        with self._answering(), suppress(NotFound):
+            self._bucket.blob(path).delete(**self._bounds)
 
 
 def _connect(settings: Settings) -> Client:

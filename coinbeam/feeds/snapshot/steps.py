@@ -3,9 +3,10 @@
 import csv
 import io
 from dataclasses import asdict
+from fnmatch import fnmatch
 
 from coinbeam.batch.identity import file_stamp
-from coinbeam.batch.jobs import KNOWN_ASSETS_FILE, MARKETS
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM
 from coinbeam.batch.kinds import batch_folder
 from coinbeam.batch.tables import ASSETS
 from coinbeam.clock import format_instant
@@ -108,6 +109,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
     def prepare(self, plan: SnapshotPlan) -> list[str]:
         """Lay out the batch; for a fetch, write for its job which assets have details, and since when."""
         changes = super().prepare(plan)
+        self._clear_other_stamps(plan)
         if plan.mode == Mode.FETCH:
             table = self.warehouse.table(load_contract(ASSETS))
             known = self.warehouse.rows(
@@ -120,6 +122,20 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             lines.writerows((row["asset_id"], format_instant(row["details_at"])) for row in known)
             self.bucket.write_text(f"{batch_folder(plan.batch_id)}/{KNOWN_ASSETS_FILE}", text.getvalue())
         return changes
+
+    def _clear_other_stamps(self, plan: SnapshotPlan) -> None:
+        """Delete batch files that an earlier attempt wrote under the stamp of another period: a load by their pattern
+        would take both, and a reject would count twice.
+        """
+        kept = {*POPULATE_CRYPTO_ASSET_DIM.files.values(), *self._files(plan.stamp)}
+        for path in self.bucket.names(f"{plan.batch.folder}/"):
+            name = path.rpartition("/")[2]
+            if name not in kept and any(fnmatch(name, pattern) for pattern in self._files("*")):
+                self.bucket.delete(path)
+
+    def _files(self, stamp: str) -> list[str]:
+        """The batch files of the snapshot with a stamp."""
+        return [FETCH_CRYPTO_DATA.file(table, stamp) for table in FETCH_CRYPTO_DATA.files]
 
 
 def selection(request: SnapshotRequest) -> dict[str, str]:

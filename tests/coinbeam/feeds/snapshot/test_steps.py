@@ -280,6 +280,25 @@ def test_preparing_makes_tables_staging_and_the_list_of_known_assets(fresh_cloud
 
 
 @pytest.mark.cloud
+def test_files_of_another_period_are_gone_before_an_attempt_is_loaded(stage: Stage) -> None:
+    steps = ingestion(stage)
+    plan = steps.plan(request(), RUN, "local")
+    ours = (
+        "crypto_2026-01-02.csv",
+        "rejected_2026-01-02.ndjson",
+        "rejected_assets.ndjson",
+        "asset_dim.csv",
+        "report_x.json",
+    )
+    others = ("crypto_2026-01-02T0000.csv", "rejected_2026-01-02T0000.ndjson")
+    for name in (*ours, *others):
+        steps.bucket.write_text(f"{plan.batch.folder}/{name}", "x")
+    steps.prepare(plan)
+    left = {path.rpartition("/")[2] for path in steps.bucket.names(f"{plan.batch.folder}/")}
+    assert left == {*ours, "known_assets.csv"}
+
+
+@pytest.mark.cloud
 def test_the_list_of_known_assets_names_those_with_details(stage: Stage) -> None:
     rows = [
         asset_row("b", details_at="2026-01-01T05:00:00Z"),
