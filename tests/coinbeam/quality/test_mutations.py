@@ -92,6 +92,22 @@ def daily(asset: str = "a", on: date = TODAY, price: float = 100.0, **changes: A
     }
 
 
+def newest(asset: str, on: date) -> Row:
+    """The newest price of an asset, 2.0."""
+    stamp = datetime(on.year, on.month, on.day, tzinfo=UTC).isoformat()
+    return {
+        "asset_id": asset,
+        "quote_currency": "usd",
+        "price": 2.0,
+        "date": on,
+        "price_at": stamp,
+        "kind": "snapshot",
+        "observed_at": stamp,
+        "source_id": "coingecko",
+        "batch_id": "before",
+    }
+
+
 def wavering(asset: str = "a", last: float = 100.0, days: int = 32) -> list[Row]:
     """A month of prices that move by a hundredth up and down, and the last one: 30 log returns of about 0.01 before
     it.
@@ -287,6 +303,27 @@ RULES: dict[tuple[str, str], Mutation] = {
             ]
         },
     ),
+    (FACT, "price_magnitude"): Mutation(
+        [snapshot(), snapshot("unknown", current_price=900.0), snapshot("old", current_price=900.0)],
+        [snapshot(current_price=2.0), snapshot("euro", current_price=900.0), snapshot("cents", current_price=0.02)],
+        2,
+        ("cents", "euro"),
+        tables={
+            "latest_prices": [
+                *(newest(asset, TODAY) for asset in ("a", "euro", "cents")),
+                newest("old", day(-40)),
+                {**newest("unknown", TODAY), "quote_currency": "eur"},
+            ]
+        },
+    ),
+    (DAILY_FACT, "price_magnitude"): Mutation(
+        [daily(price=2.0), daily(on=day(-90), price=900.0)],
+        [daily(price=2.0), daily("euro", price=900.0), daily("cents", day(-3), 0.02)],
+        2,
+        ("cents 2025-12-30", "euro 2026-01-02"),
+        tables={"latest_prices": [newest(asset, TODAY) for asset in ("a", "euro", "cents")]},
+    ),
+    (DAILY_FACT, "observed_near_midnight"): one_row(daily, ("a 2026-01-02",), observed_at=at(minutes=61)),
     (FACT, "active_assets_without_a_row"): Mutation(
         [snapshot(f"a{n}") for n in range(9)],
         [snapshot(f"a{n}") for n in range(8)],
