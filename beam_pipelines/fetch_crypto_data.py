@@ -61,7 +61,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     launch = prepare(JOB, argv, settings, clock)
     job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
     quality, fact = launch.settings.quality, load_contract(SNAPSHOT_FACT)
-    builder = SnapshotTable(MarketRules(fact, quality.clock_skew_seconds, clock(), quality.observed_tolerance_hours))
+    rules = MarketRules(fact, quality.clock_skew_seconds, clock(), quality.observed_tolerance_hours)
+    builder = SnapshotTable(rules, market.universe.ids)
 
     def stamp(batch: BatchManifest) -> str:
         return file_stamp(batch.snapshot_at, job.period)

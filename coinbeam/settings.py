@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -187,6 +187,9 @@ class QualitySettings(_Section):
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_listed_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     clock_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
+    incomplete: Literal["error", "warning"] = Field(
+        "warning", description="What a top N with fewer than N assets is; error stops its publish"
+    )
     observed_tolerance_hours: float = Field(
         24.0, ge=0, description="How far from its instant the rows of a file may have been observed"
     )

@@ -109,6 +109,20 @@ class LandingFolder:
         self._refuse_late_call(stem)
         return self._land(stem, ask())
 
+    def revision(self, stem: str) -> int:
+        """Of the body that lies there; 0 when there is none."""
+        return stem_and_revision(self._newest[stem])[1] if stem in self._newest else 0
+
+    def again(self, stem: str, ask: Callable[[], ApiAnswer]) -> LandedBody:
+        """Ask again for a body that lies there, and land the answer as its newest revision.
+
+        Raises:
+            TerminalError: the interval is over; or as the client raises it.
+            TransientError: as the client raises it.
+        """
+        self._refuse_late_call(stem)
+        return self._land(stem, ask())
+
     def _kept(self, stem: str) -> LandedBody | None:
         uri = self._newest.get(stem)
         if uri is None:
@@ -120,8 +134,7 @@ class LandingFolder:
         return landed if self.readable(landed.body) else None
 
     def _land(self, stem: str, answer: ApiAnswer) -> LandedBody:
-        revision = stem_and_revision(self._newest[stem])[1] + 1 if stem in self._newest else 1
-        uri = f"{self.uri}/{object_name(stem, revision)}"
+        uri = f"{self.uri}/{object_name(stem, self.revision(stem) + 1)}"
         write_atomically(uri, pack(answer.body, answer.received_at))
         self._newest[stem] = uri
         self.stats.add(FetchStats(answer.calls, answer.retries, answer.throttled, len(answer.body), bodies_landed=1))

@@ -30,6 +30,7 @@ class PageColumns:
         columns: accepted rows in the order of the page; None when there are none.
         rejects: refused rows, or the refused page.
         unknown_fields: fields that the contract does not know.
+        answered: ids of all rows of the page, whatever became of them.
         counts: ``rows_read``, the elements of the page; ``rows_unpriced``, those without a price; and
             ``sparkline_unusable``, accepted rows whose sparkline is malformed, so that their statistics are null.
     """
@@ -37,6 +38,7 @@ class PageColumns:
     columns: MarketColumns | None = None
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: frozenset[str] = frozenset()
+    answered: frozenset[str] = frozenset()
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -73,6 +75,7 @@ class _PageReader:
 
     def read(self) -> PageColumns:
         """The columns of the page, vectorised; unusual rows are judged one by one and put back, or dropped."""
+        self._result.answered = self._ids()
         for position, record in enumerate(self._records):
             if record is None:
                 self._judge(position)
@@ -98,6 +101,11 @@ class _PageReader:
                 unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)
                 self._result.counts["sparkline_unusable"] = unusable
         return self._result
+
+    def _ids(self) -> frozenset[str]:
+        """The ids of the rows that have one."""
+        place = self._layout.fields.index(str(self._rules.contract.by_name[ID_COLUMN].source))
+        return frozenset(str(record[place]) for record in self._records if record is not None)
 
     def _refuse_other_times(self, columns: MarketColumns, numbers: list[int]) -> bool:
         """Refuse what a file holds of another time than its batch; whether there was any.

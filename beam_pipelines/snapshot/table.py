@@ -1,6 +1,7 @@
 """Pages of one snapshot merged into one batch file: each asset once, rejects beside it, and a report."""
 
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
@@ -18,20 +19,24 @@ class SnapshotTable(TableBuilder[str]):
     """Builds the batch file of a snapshot from its pages: each asset once, a top N cut to its N.
 
     Memory holds one page and the columns of the snapshot.
+
+    Args:
+        asked: the ids that the batch was asked for, when it was asked for ids.
     """
 
-    def __init__(self, rules: MarketRules) -> None:
+    def __init__(self, rules: MarketRules, asked: Collection[str] = ()) -> None:
         super().__init__(rules.contract, {column.name for column in rules.contract.source_columns} | COMPUTED_COLUMNS)
-        self._rules = rules
+        self._rules, self._asked = rules, frozenset(asked)
 
     def build(self, given: BatchInput[str], read: ReadBody, sink: BatchSink) -> Report:
         """Write one snapshot: ``rows_read`` is the sum of unpriced, duplicate, surplus, rejected and valid rows."""
-        columns, unknown, counts = list[MarketColumns](), set[str](), Counter[str]()
+        columns, unknown, counts, answered = list[MarketColumns](), set[str](), Counter[str](), set[str]()
         for uri in given.bodies:
             page = read_page(read(uri), given.batch, self._rules)
             sink.refuse(page.rejects)
             columns += [page.columns] if page.columns is not None else []
             unknown |= page.unknown_fields
+            answered |= page.answered
             counts.update(page.counts)
         distinct = newest_rows(to_table(columns, given.batch, self._rules))
         sink.rows(distinct.slice(0, top_n(given.batch.universe)))
@@ -48,6 +53,7 @@ class SnapshotTable(TableBuilder[str]):
             "sparkline_unusable": counts["sparkline_unusable"],
             "rejects_by_reason": sink.rejects_by_reason,
             "unknown_fields": sorted(unknown),
+            "ids_missing": sorted(self._asked - answered),
         }
 
 

@@ -1,8 +1,9 @@
 """The walk over the pages of the market.
 
 It is divided over a fixed number of shards: shard ``k`` of ``S`` asks for the pages ``k``, ``k + S``, ``k + 2S`` and so
-on until one is not full. Each shard has its share of the quota, so that the plan's bound holds on any runner with any
-number of workers.
+on until one is empty, and empty again when it is asked for a second time. A page that is not full ends nothing: the
+source may give fewer rows a page than it was asked for, or lose some of them once. Each shard has its share of the
+quota, so that the plan's bound holds on any runner with any number of workers.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from operator import attrgetter
 
+from beam_pipelines.batch_files.json_bodies import OBJECTS
 from beam_pipelines.landing.batch import LandedBatch
 from beam_pipelines.landing.fetch import Walk
 from beam_pipelines.landing.files import exists, read_bytes, write_atomically
@@ -32,15 +34,21 @@ GROWTH = 1.2
 """How much longer than the pages seen so far a walk of unknown length may be, when it is longer than expected."""
 
 
-def page_rows(body: bytes) -> int | None:
-    """How many rows a page has; None for a body that is no page."""
+CONFIRMED_END = 2
+"""Calls that end a walk of unknown length: an empty page, and the same page again."""
+
+
+def page_ids(body: bytes) -> list[str] | None:
+    """The ids of a page, one for each row; None for a body that is no page."""
     page = read_body(body)
-    return len(page.rows) if isinstance(page, Page) else None
+    if not isinstance(page, Page):
+        return None
+    return [str(row.get("id")) if isinstance(row, OBJECTS) else "" for row in page.rows]
 
 
 def is_page(body: bytes) -> bool:
     """Whether a body can be read as a page of rows."""
-    return page_rows(body) is not None
+    return page_ids(body) is not None
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,27 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
         """Walk the pages of one shard."""
         folder = LandingFolder(self.folder, is_page, self.deadline, clock, stats)
         malformed = MalformedRun("pages", "JSON")
-        for number in self.pages(part):
-            landed = folder.body(page_stem(number), partial(self.ask, client, number))
-            rows = page_rows(landed.body)
-            yield FetchedPage(number, landed.uri, rows is not None)
-            malformed.add(landed, rows is not None)
-            if self.last_page is None and rows is not None and rows < self.manifest.per_page:
+        size, silent = 0, list[str]()  # ids that were asked for and not answered
+        for number in itertools.count(part + 1, self.shards):
+            planned = self.ids_of(number)
+            wanted = planned or tuple(silent[: self.manifest.per_page])
+            if self.is_enough(number, size or self.manifest.per_page, wanted):
                 return
+            ask = partial(self.ask, client, number, wanted)
+            landed = folder.body(page_stem(number), ask)
+            found = page_ids(landed.body)
+            if found == [] and not wanted and folder.revision(page_stem(number)) < CONFIRMED_END:
+                landed = folder.again(page_stem(number), ask)
+                found = page_ids(landed.body)
+            yield FetchedPage(number, landed.uri, found is not None)
+            malformed.add(landed, found is not None)
+            if found == [] and not wanted:
+                return
+            size = max(size, len(found or ()))
+            answered = set(found or ())
+            if not planned and not answered.intersection(wanted):
+                answered = set(wanted)  # asked for twice in vain: no more
+            silent = [one for one in dict.fromkeys([*silent, *planned]) if one not in answered]
 
     def gather(self, bodies: list[FetchedPage]) -> LandedBatch[str]:
         """The pages by number; their folder is marked as complete."""
@@ -93,11 +115,25 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
         is_whole = not said["malformed"] and len(pages) == said["pages"]
         return LandedBatch(self.manifest, pages) if is_whole else None
 
-    def pages(self, shard: int) -> Iterator[int]:
-        """Numbers of the pages of a shard, which counts from 0; endless when only the API knows the last page."""
-        numbers = itertools.count(shard + 1, self.shards)
-        last = self.last_page
-        return numbers if last is None else itertools.takewhile(lambda number: number <= last, numbers)
+    def is_enough(self, number: int, size: int, wanted: Collection[str]) -> bool:
+        """Whether a page need not be asked for, where the selection decides it and not the API.
+
+        Args:
+            number: of the page.
+            size: rows of the largest page so far: what the source gives, whatever it was asked for.
+            wanted: the ids to ask for.
+        """
+        match self.universe.kind:
+            case Universe.TOP:
+                return (number - 1) * size >= (self.universe.top_n or 0)
+            case Universe.IDS:
+                return not wanted
+        return False
+
+    def ids_of(self, number: int) -> tuple[str, ...]:
+        """The ids that a page is planned to ask for; none beyond the last planned page."""
+        size = self.manifest.per_page
+        return self.universe.ids[(number - 1) * size : number * size]
 
     @property
     def last_page(self) -> int | None:
@@ -122,23 +158,21 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
         expected = self.last_page or max(
             market_pages(self.universe, self.manifest.per_page, assets), math.ceil(seen * GROWTH)
         )
-        beyond = int(self.last_page is None)  # only a page that is not full ends a walk of unknown length
+        beyond = CONFIRMED_END if self.last_page is None else int(self.universe.kind is Universe.IDS)
         open_pages = [
             sum(page_stem(number) not in landed for number in range(shard + 1, expected + 1, self.shards))
             for shard in range(self.shards)
         ]
         return self.shards * (max(open_pages) + beyond)
 
-    def ask(self, client: CoinGeckoClient, number: int) -> ApiAnswer:
+    def ask(self, client: CoinGeckoClient, number: int, ids: tuple[str, ...] = ()) -> ApiAnswer:
         """Ask for one page. ``id_asc`` is the one order under which pages do not shift while they are walked."""
         currency, size, universe = self.manifest.quote_currency, self.manifest.per_page, self.universe
         match universe.kind:
             case Universe.TOP:
                 return client.markets_page(currency, number, size, "market_cap_desc")
             case Universe.IDS:
-                return client.markets_page(
-                    currency, 1, size, "id_asc", ids=universe.ids[(number - 1) * size : number * size]
-                )
+                return client.markets_page(currency, 1, size, "id_asc", ids=ids)
         return client.markets_page(currency, number, size, "id_asc", category=universe.category)
 
 

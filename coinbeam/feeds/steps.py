@@ -11,7 +11,7 @@ from coinbeam.batch.jobs import JOBS, JobSpec
 from coinbeam.batch.kinds import CALENDAR, Batch
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.clock import Clock, format_instant, utc_now
-from coinbeam.contracts import Contract, Stage, load_contract
+from coinbeam.contracts import Contract, Rule, Stage, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.plan import BatchPlan
@@ -131,10 +131,15 @@ class BatchSteps(Generic[PlanT]):
                 reject_share(contract, staging.name(load_contract(REJECTS)), self.settings.quality.max_reject_share),
                 row_count(report["rows_valid"]),
                 batch_complete(report),
+                *self.walk_rules(batch, report),
             ]
         if contract.name == ASSETS:
             rules.append(listed_share(self.warehouse.table(contract), self.settings.quality.min_listed_share))
         return auditor.check(contract, table, rules)
+
+    def walk_rules(self, batch: Batch, report: Mapping[str, Any]) -> list[Rule]:  # noqa: ARG002 - of some feeds only
+        """Rules that hold what a walk brought against what it was asked for; a kind of batch may have some."""
+        return []
 
     def verify(self, batch: Batch) -> list[Result]:
         """Check the published tables as readers see them: the rows of the batch complete, every key found, and no rule

@@ -120,6 +120,40 @@ def batch_complete(report: Mapping[str, object]) -> Rule:
     )
 
 
+def ids_answered(missing: Sequence[str]) -> Rule:
+    """Every id that was asked for by name was answered; a renamed or misspelt one is named and not lost without a word.
+
+    Args:
+        missing: ids that no answer held, asked for twice.
+    """
+    named = f"UNNEST([{', '.join(map(literal, missing))}])" if missing else "UNNEST(CAST([] AS ARRAY<STRING>))"
+    return Rule(
+        name="ids_answered",
+        query=f"SELECT COUNT(*) FROM {named}",
+        severity=Severity.WARNING,
+        description=f"Every id that was asked for was answered; missing: {', '.join(missing) or 'none'}.",
+        sample=f"SELECT id FROM {named} AS id",
+    )
+
+
+def top_filled(expected: int, severity: Severity) -> Rule:
+    """A top N has N assets, but those without a price and those that were refused: a source that gives fewer rows than
+    it was asked for gives another market.
+
+    Args:
+        expected: N, less the rows that were left out for a reason.
+        severity: of a batch that has fewer.
+    """
+    return Rule(
+        name="top_filled",
+        query="SELECT COUNT(*) FROM {table}",
+        operator=">=",
+        threshold=expected,
+        severity=severity,
+        description=f"The batch has at least the {expected} assets of its top N that are priced and readable.",
+    )
+
+
 def listed_share(target: str, limit: float) -> Rule:
     """The coin list is whole: a cut list would mark thousands of assets inactive."""
     active = f"SELECT COUNT(*) FROM `{target}` WHERE is_current AND status = 'active'"

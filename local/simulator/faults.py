@@ -36,6 +36,12 @@ class Profile(StrEnum):
     """200 with the body of a 429."""
     HTML_PERSISTENT = "html_persistent"
     """Persistent: one page of /coins/markets is always HTML."""
+    SHORT_PAGE = "short_page"
+    """Persistent: one page of /coins/markets has two thirds of its rows; the next one goes on as if it were full."""
+    PAGE_CAP = "page_cap"
+    """Persistent: at most ``cap`` rows a page, whatever is asked for; the pages step by that."""
+    EMPTY_PAGE = "empty_page"
+    """One page of /coins/markets is empty, once."""
     CORRUPT_ROWS = "corrupt_rows"
     """Persistent: a handful of rows, one for every kind of corruption."""
     MANY_CORRUPT_ROWS = "many_corrupt_rows"
@@ -53,7 +59,8 @@ class FaultOrder(BaseModel):
         limit: at most so many faults (corrupt rows, for the profiles of rows); None for no limit.
         retry_after: seconds in the Retry-After of ``throttle``.
         delay_seconds: how long ``slow`` waits in the middle of a body.
-        page: the page that ``html_persistent`` spoils.
+        page: the page that ``html_persistent``, ``short_page`` and ``empty_page`` spoil.
+        cap: most rows of a page with ``page_cap``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +71,7 @@ class FaultOrder(BaseModel):
     retry_after: Annotated[int, Field(ge=0, le=3600)] = 1
     delay_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
     page: Annotated[int, Field(ge=1)] = 2
+    cap: Annotated[int, Field(ge=1, le=250)] = 100
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,22 @@ class FaultInjector:
             return -min(3, sum(text_hash(self.order.seed, "insert", str(n)) % 4 == 0 for n in range(2, page)) + 1)
         return text_hash(self.order.seed, "shift", str(page)) % 7 - 3
 
+    def page_size(self, asked: int) -> int:
+        """How many rows a page has when so many are asked for."""
+        if self.order.profile is not Profile.PAGE_CAP or asked <= self.order.cap:
+            return asked
+        self.sent[self.order.profile] += 1
+        return self.order.cap
+
+    def rows_kept(self, page: int, rows: int) -> int:
+        """How many rows of a page are sent."""
+        profile, is_spent = self.order.profile, self.sent[self.order.profile] >= (self.order.limit or 1)
+        if page != self.order.page or rows == 0 or (profile is Profile.EMPTY_PAGE and is_spent):
+            return rows
+        kept = {Profile.SHORT_PAGE: rows * 2 // 3, Profile.EMPTY_PAGE: 0}.get(profile, rows)
+        self.sent[profile] += int(kept < rows)
+        return kept
+
     def corrupt_kinds(self, ids: Sequence[str]) -> dict[str, str]:
         """Kind of corruption by id, given all coins that have a price: one without cannot show most corruptions."""
         if self.order.profile is Profile.CORRUPT_ROWS:
@@ -180,6 +204,8 @@ class FaultInjector:
     def _is_hit(self, path: str, query: Sequence[tuple[str, str]]) -> bool:
         match self.order.profile:
             case Profile.NONE | Profile.SHIFTING_PAGES | Profile.CORRUPT_ROWS | Profile.MANY_CORRUPT_ROWS:
+                return False
+            case Profile.SHORT_PAGE | Profile.PAGE_CAP | Profile.EMPTY_PAGE:
                 return False
             case Profile.DOWN:
                 return True

@@ -94,9 +94,11 @@ class SimulatedApi:
             raise ApiError(plain_error(404, "category not found"))
         wanted = (snapshot.at, query.order, query.ids, query.category)
         slots = self._orders.get(wanted, lambda: select(snapshot, query))
+        query = query.model_copy(update={"per_page": self.faults.page_size(query.per_page)})
         shift = self.faults.page_shift(query.order.startswith("id_"), query.page)
         rows = self._all_rows(snapshot, query.vs_currency, rate, query.precision)
-        page = complete(snapshot, rows, page_of(slots, query, shift), query, rate)
+        chosen = page_of(slots, query, shift)
+        page = complete(snapshot, rows, chosen[: self.faults.rows_kept(query.page, len(chosen))], query, rate)
         for row in page[: max(0, -shift)]:  # a row that a moved window repeats is seen later than the first time
             row["last_updated"] = snapshot.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self.faults.corrupt(page, self._corrupt_kinds(snapshot))

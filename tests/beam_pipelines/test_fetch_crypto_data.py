@@ -47,8 +47,10 @@ def test_the_whole_market_is_landed_and_written_once(settings: Settings, simulat
     assert report["rows_read"] == 600
     assert len(written) == report["rows_valid"] == 600 - report["rows_unpriced"]
     assert len({row["asset_id"] for row in written}) == len(written)
-    assert report["api_calls"] == report["bodies_landed"] == len(pages(tmp_path)) == markets_calls(simulator) == 3
-    assert report["metrics"]["api_calls"] == 3
+    assert report["api_calls"] == report["bodies_landed"] == len(pages(tmp_path)) == markets_calls(simulator) == 5, (
+        "three, an empty one, and its confirmation"
+    )
+    assert report["metrics"]["api_calls"] == 5
     assert (report["batch_id"], report["source_id"], report["mode"]) == (
         "20260102T0000Z-usd-all",
         "coingecko_simulator",
@@ -75,7 +77,7 @@ def test_a_second_run_spends_no_call_and_changes_no_file(settings: Settings, sim
         page.name: page.read_bytes() for page in pages(tmp_path)
     }
     assert after == before
-    assert (report["api_calls"], report["bodies_reused"], markets_calls(simulator)) == (0, 3, 3)
+    assert (report["api_calls"], report["bodies_reused"], markets_calls(simulator)) == (0, 4, 5)
 
 
 def test_a_replay_is_byte_identical(settings: Settings, tmp_path: Path) -> None:
@@ -155,8 +157,8 @@ def test_any_number_of_shards_gives_the_same_rows(settings: Settings, tmp_path: 
     assert [row["asset_id"] for row in rows(tmp_path / CSV)] == sorted(row["asset_id"] for row in rows(tmp_path / CSV))
 
 
-def test_a_full_last_page_costs_one_more_call(settings: Settings, tmp_path: Path) -> None:
-    assert fetch(settings, tmp_path, "--per_page=200")["api_calls"] == 4
+def test_a_full_last_page_costs_no_more_than_another(settings: Settings, tmp_path: Path) -> None:
+    assert fetch(settings, tmp_path, "--per_page=200")["api_calls"] == 5
 
 
 @pytest.mark.slow
@@ -171,9 +173,43 @@ def test_a_passing_fault_leaves_no_trace_but_its_calls(
     report = fetch(impatient, tmp_path)
     assert report["rows_read"] == 600
     assert report["rows_rejected"] == report["pages_rejected"] == 0
-    assert report["api_calls"] == markets_calls(simulator) == 3 + report["api_retries"]
+    assert report["api_calls"] == markets_calls(simulator) == 5 + report["api_retries"]
     assert report["api_throttled"] == (profile in {"throttle", "error_in_200"})
     assert report["api_retries"] == (profile != "slow")
+
+
+def test_a_page_that_is_empty_once_ends_nothing(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+    simulator.order(profile="empty_page", page=2)
+    report = fetch(settings, tmp_path)
+    assert (report["rows_read"], report["api_calls"]) == (600, 6)
+
+
+def test_a_short_page_in_the_middle_ends_nothing(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+    simulator.order(profile="short_page", page=2)
+    assert fetch(settings, tmp_path)["rows_read"] == 600 - 84, "what the page lacks, and nothing behind it"
+
+
+@pytest.mark.parametrize(
+    ("argv", "rows_read"),
+    [([], 600), (["--universe=top", "--top_n=250"], 300), (["--universe=category", "--category=layer-1"], None)],
+)
+def test_a_cap_on_pages_loses_nothing(
+    argv: list[str], rows_read: int | None, settings: Settings, simulator: Any, tmp_path: Path
+) -> None:
+    whole = {row["asset_id"] for row in rows_of_run(settings, tmp_path / "whole", argv)}
+    simulator.order(profile="page_cap", cap=100 if rows_read else 5)
+    assert {row["asset_id"] for row in rows_of_run(settings, tmp_path / "capped", argv)} == whole
+
+
+def rows_of_run(settings: Settings, output: Path, argv: list[str]) -> list[dict[str, str]]:
+    """The rows of the batch file of a run."""
+    fetch(settings, output, *argv)
+    return rows(output / CSV)
+
+
+def test_ids_that_are_not_answered_are_named(settings: Settings, tmp_path: Path) -> None:
+    report = fetch(settings, tmp_path, "--universe=ids", "--ids=bitcoin,typo,ethereum")
+    assert (report["ids_missing"], report["rows_valid"], report["api_calls"]) == (["typo"], 2, 2)
 
 
 def test_a_page_that_stays_html_is_landed_and_rejected_alone(
@@ -229,7 +265,7 @@ def test_an_attempt_after_a_failure_asks_only_for_what_is_missing(settings: Sett
     (pages(tmp_path)[0].parent / ".page-00002.json.gz.abc").write_bytes(b"half")
     (tmp_path / CSV).unlink()
     report = fetch(settings, tmp_path)
-    assert (report["api_calls"], report["bodies_reused"]) == (1, 2)
+    assert (report["api_calls"], report["bodies_reused"]) == (1, 3)
     assert rows(tmp_path / CSV)[0] == next(csv.DictReader(whole.decode().splitlines()))
 
 
@@ -255,7 +291,7 @@ def test_a_live_batch_never_goes_on_after_its_interval(
     pages(tmp_path)[0].unlink()
     with pytest.raises(Exception, match="was not landed before the interval"):
         fetch(live, tmp_path, "--source=live", "--call_ledger=off")
-    assert markets_calls(simulator) == 3
+    assert markets_calls(simulator) == 5
 
 
 def test_a_batch_never_mixes_real_and_simulated_prices(
@@ -421,4 +457,4 @@ def test_a_job_that_is_killed_goes_on_where_it_was(settings: Settings, simulator
     assert not (tmp_path / CSV).exists()
     report = fetch(settings, tmp_path, "--per_page=100")
     assert (report["bodies_reused"], report["rows_read"]) == (2, 600)
-    assert markets_calls(simulator) == 7
+    assert markets_calls(simulator) == 8

@@ -117,12 +117,12 @@ def estimate(
 def page_calls(settings: Settings, universe: UniverseSpec) -> int:
     """Calls for the pages of the market, without retries.
 
-    Each shard stops at its first short page, so a walk of unknown length may cost one empty page a shard; one machine
-    walks in one shard.
+    Each shard ends at an empty page that a second call confirms, which a walk of unknown length costs on top; named
+    ids that are not answered are asked for once more. One machine walks in one shard.
     """
     market = settings.market
     shards = 1 if settings.is_local else market.fetch_shards
-    extra = shards if universe.kind in {Universe.ALL, Universe.CATEGORY} else 0
+    extra = {Universe.TOP: 0, Universe.IDS: 1}.get(universe.kind, 2 * shards)
     return market_pages(universe, market.per_page) + extra
 
 

@@ -2,15 +2,18 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatch
+from typing import Any
 
-from coinbeam.batch.identity import file_stamp
+from coinbeam.batch.identity import file_stamp, parse_batch_id
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM
-from coinbeam.batch.kinds import batch_folder
+from coinbeam.batch.kinds import Batch, batch_folder
 from coinbeam.batch.tables import ASSETS
+from coinbeam.batch.universe import top_n
 from coinbeam.clock import format_instant
-from coinbeam.contracts import load_contract
+from coinbeam.contracts import Rule, Severity, load_contract
 from coinbeam.feeds.plan import Mode, job_options
 from coinbeam.feeds.snapshot.plan import (
     SnapshotPlan,
@@ -27,6 +30,7 @@ from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.feeds.steps import BatchSteps
 from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.ops.call_ledger import CallLedger
+from coinbeam.quality.rules import ids_answered, top_filled
 from coinbeam.settings import Universe
 from coinbeam.sources.choose import choose_source
 from coinbeam.sources.rate import quota
@@ -122,6 +126,14 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             lines.writerows((row["asset_id"], format_instant(row["details_at"])) for row in known)
             self.bucket.write_text(f"{batch_folder(plan.batch_id)}/{KNOWN_ASSETS_FILE}", text.getvalue())
         return changes
+
+    def walk_rules(self, batch: Batch, report: Mapping[str, Any]) -> list[Rule]:
+        """A top N has N assets, and every id that was asked for was answered."""
+        rules = [ids_answered(missing)] if (missing := report.get("ids_missing")) else []
+        if number := top_n(parse_batch_id(batch.batch_id).universe):
+            left_out = sum(int(report.get(name) or 0) for name in ("rows_unpriced", "rows_rejected", "rows_lost"))
+            rules.append(top_filled(max(0, number - left_out), Severity(self.settings.quality.incomplete)))
+        return rules
 
     def _clear_other_stamps(self, plan: SnapshotPlan) -> None:
         """Delete batch files that an earlier attempt wrote under the stamp of another period: a load by their pattern

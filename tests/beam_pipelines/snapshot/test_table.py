@@ -181,6 +181,7 @@ def test_the_counts_add_up(write: Write, good_row: Callable[..., Row]) -> None:
         "sparkline_unusable": 1,
         "rejects_by_reason": {"not_json": 1, "null_value": 1, "wrong_type": 1},
         "unknown_fields": ["new"],
+        "ids_missing": [],
     }
     assert len(rejects) == sum(report["rejects_by_reason"].values())
 

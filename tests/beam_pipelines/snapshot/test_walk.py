@@ -125,22 +125,62 @@ def test_the_transform_lands_every_page_and_counts(tmp_path: Path) -> None:
     with local_pipeline() as pipeline:
         fetched = pipeline | Fetch(plan(tmp_path, shards=2), Script(FIVE), lambda: NOW)
         names = fetched.inputs | beam.Map(lambda found: [uri.rpartition("/")[2] for uri in found.bodies])
-        assert_that(names, equal_to([[f"page-0000{n}.json.gz" for n in (1, 2, 3, 4)]]))
+        assert_that(
+            names,
+            equal_to(
+                [
+                    [
+                        "page-00001.json.gz",
+                        "page-00002.json.gz",
+                        "page-00003.json.gz",
+                        "page-00004.r2.json.gz",
+                        "page-00005.r2.json.gz",
+                    ]
+                ]
+            ),
+        )
         totals = fetched.stats | beam.Map(
             lambda stats: (stats.api_calls, stats.api_retries, stats.api_throttled, stats.bodies_landed)
         )
-        assert_that(totals, equal_to([(4, 2, 2, 2), (4, 2, 2, 2)]), label="stats")
+        assert_that(totals, equal_to([(8, 4, 4, 4), (6, 3, 3, 3)]), label="stats")
     landed = unpack((tmp_path / "page-00001.json.gz").read_bytes(), "u", NOW)
     assert (landed.body, landed.landed_at) == (FIVE[1], NOW)
 
 
 @pytest.mark.parametrize(
-    ("shard", "shards", "numbers"), [(0, 1, [1, 2, 3]), (0, 2, [1, 3]), (1, 2, [2, 4]), (2, 3, [3])]
+    ("shard", "shards", "numbers"), [(0, 1, [1, 2, 3, 4]), (0, 2, [1, 3, 5]), (1, 2, [2, 4]), (2, 3, [3, 6])]
 )
-def test_a_shard_walks_its_pages_until_one_is_not_full(
+def test_a_shard_walks_its_pages_until_one_is_empty_twice(
     tmp_path: Path, shard: int, shards: int, numbers: list[int]
 ) -> None:
     assert walk(plan(tmp_path, shards=shards), FIVE, shard) == numbers
+
+
+def test_a_short_page_in_the_middle_ends_nothing(tmp_path: Path) -> None:
+    assert walk(plan(tmp_path), {1: page("a", "b"), 2: page("c"), 3: page("d", "e")}) == [1, 2, 3, 4]
+
+
+def test_an_empty_page_that_passes_ends_nothing(tmp_path: Path) -> None:
+    answers = [page("a", "b"), b"[]", page("c", "d"), b"[]", b"[]"]
+
+    def client() -> Any:
+        made = ScriptedClient({})
+        made.markets_page = lambda *_, **__: ApiAnswer(answers.pop(0), "http://x", NOW)  # type: ignore[method-assign]
+        return made
+
+    outputs = [out for out in FetchFn(plan(tmp_path), client, lambda: NOW).process(0) if hasattr(out, "number")]
+    assert [(out.number, out.uri.rpartition("/")[2]) for out in outputs] == [
+        (1, "page-00001.json.gz"),
+        (2, "page-00002.r2.json.gz"),
+        (3, "page-00003.r2.json.gz"),
+    ]
+
+
+@pytest.mark.parametrize(("top", "numbers"), [(3, [1, 2, 3]), (2, [1, 2]), (6, [1, 2, 3, 4])])
+def test_a_top_n_steps_by_the_size_that_the_source_gives(tmp_path: Path, top: int, numbers: list[int]) -> None:
+    """Two rows are asked for, one comes."""
+    capped = {number: page(str(number)) for number in range(1, 4)}
+    assert walk(plan(tmp_path, UniverseSpec(Universe.TOP, top_n=top)), capped) == numbers
 
 
 def test_the_top_n_stops_where_it_must_even_on_full_pages(tmp_path: Path) -> None:
@@ -150,8 +190,26 @@ def test_the_top_n_stops_where_it_must_even_on_full_pages(tmp_path: Path) -> Non
 
 
 def test_ids_are_asked_for_in_groups_always_as_the_first_page(tmp_path: Path) -> None:
-    assert walk(plan(tmp_path, UniverseSpec(Universe.IDS, ids=("a", "b", "c"))), {}) == [1, 2]
+    chosen = plan(tmp_path, UniverseSpec(Universe.IDS, ids=("a", "b", "c")))
+    assert walk(chosen, {1: page("a", "b", "c")}) == [1, 2]
     assert [(asked["page"], asked["ids"]) for asked in ScriptedClient.asked] == [(1, ("a", "b")), (1, ("c",))]
+
+
+def test_ids_that_are_not_answered_are_asked_for_once_more(tmp_path: Path) -> None:
+    """Of three ids one is answered: by a cap of the source, or because the others do not exist."""
+    chosen = plan(tmp_path, UniverseSpec(Universe.IDS, ids=("a", "b", "typo")))
+    answers = [page("a"), b"[]", page("b"), b"[]"]
+
+    def client() -> Any:
+        made = ScriptedClient({})
+        made.markets_page = lambda *_, ids=(), **__: (  # type: ignore[method-assign]
+            ScriptedClient.asked.append({"ids": ids}) or ApiAnswer(answers.pop(0), "http://x", NOW)
+        )
+        return made
+
+    numbers = [out.number for out in FetchFn(chosen, client, lambda: NOW).process(0) if hasattr(out, "number")]
+    assert numbers == [1, 2, 3, 4]
+    assert [asked["ids"] for asked in ScriptedClient.asked] == [("a", "b"), ("typo",), ("b", "typo"), ("typo",)]
 
 
 def test_a_category_is_passed_on_and_the_order_is_stable(tmp_path: Path) -> None:
@@ -175,7 +233,7 @@ def test_the_pages_of_a_top_n_are_few_and_even(top: int, size: int) -> None:
 
 
 def test_a_malformed_page_is_landed_and_the_walk_goes_on(tmp_path: Path) -> None:
-    assert walk(plan(tmp_path), FIVE | {2: b"<html>"}) == [1, 2, 3]
+    assert walk(plan(tmp_path), FIVE | {2: b"<html>"}) == [1, 2, 3, 4]
     assert unpack((tmp_path / "page-00002.json.gz").read_bytes(), "u", NOW).body == b"<html>"
 
 
@@ -190,20 +248,21 @@ def test_a_landed_page_is_not_asked_for_again_but_a_malformed_or_cut_one_is(tmp_
     (tmp_path / "page-00002.json.gz").write_bytes(pack(b"<html>", NOW))
     (tmp_path / "page-00003.json.gz").write_bytes(pack(FIVE[3], NOW)[:-9])
     outputs = list(FetchFn(plan(tmp_path), Script(FIVE), lambda: NOW).process(0))
-    assert [asked["page"] for asked in ScriptedClient.asked] == [2, 3]
+    assert [asked["page"] for asked in ScriptedClient.asked] == [2, 3, 4, 4]
     assert [out.uri.rpartition("/")[2] for out in outputs[:3]] == [
         "page-00001.json.gz",
         "page-00002.r2.json.gz",
         "page-00003.r2.json.gz",
     ]
-    assert (outputs[3].value.bodies_reused, outputs[3].value.bodies_landed) == (1, 2)
+    assert (outputs[4].value.bodies_reused, outputs[4].value.bodies_landed) == (1, 4)
 
 
 def test_no_call_is_made_after_the_deadline_but_what_was_landed_counts(tmp_path: Path) -> None:
     for number, body in FIVE.items():
         (tmp_path / f"page-0000{number}.json.gz").write_bytes(pack(body, NOW))
+    (tmp_path / "page-00004.r2.json.gz").write_bytes(pack(b"[]", NOW))
     late = plan(tmp_path, deadline=NOW)
-    assert walk(late, {}) == [1, 2, 3]
+    assert walk(late, {}) == [1, 2, 3, 4]
     (tmp_path / "page-00002.json.gz").unlink()
     with pytest.raises(TerminalError, match="page-00002"):
         walk(late, FIVE)

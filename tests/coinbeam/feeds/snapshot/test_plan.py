@@ -111,14 +111,14 @@ def test_todays_prices_are_never_stamped_on_an_old_date(late: timedelta, has_lan
 @pytest.mark.parametrize(
     ("universe", "rows", "calls"),
     [
-        pytest.param(UniverseSpec(), 18_000, 72 + 1 + 1 + 50, id="the whole market is 72 pages and a short one"),
+        pytest.param(UniverseSpec(), 18_000, 72 + 2 + 1 + 50, id="the whole market is 72 pages and a confirmed end"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=251), 251, 2 + 1 + 50, id="251 assets are two pages"),
         pytest.param(UniverseSpec(Universe.TOP, top_n=250), 250, 1 + 1 + 50, id="250 assets are one"),
-        pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 2, 1 + 1 + 50, id="two ids are one page"),
+        pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 2, 1 + 1 + 1 + 50, id="two ids are one page"),
         pytest.param(
             UniverseSpec(Universe.CATEGORY, category="c"),
             18_000,
-            72 + 1 + 1 + 50,
+            72 + 2 + 1 + 50,
             id="a category may be the whole market",
         ),
     ],
@@ -133,9 +133,9 @@ def test_a_run_is_estimated_before_its_first_call(universe: UniverseSpec, rows: 
     assert made.dollars == 0, "a local run costs nothing"
 
 
-def test_in_the_cloud_every_shard_may_meet_a_short_page() -> None:
-    assert page_calls(production(), UniverseSpec()) == 72 + 4
-    assert page_calls(local(), UniverseSpec()) == 72 + 1
+def test_in_the_cloud_every_shard_confirms_its_end() -> None:
+    assert page_calls(production(), UniverseSpec()) == 72 + 8
+    assert page_calls(local(), UniverseSpec()) == 72 + 2
     assert asset_calls(local(max_details=7)) == 1 + 7
 
 
@@ -164,7 +164,7 @@ def test_a_replay_makes_no_call() -> None:
 
 
 def test_the_rate_of_the_simulator_replaces_that_of_the_plan() -> None:
-    assert estimate(local(), UniverseSpec(), 0, fetches=True, per_minute=6_000).minutes == 124 / 6_000
+    assert estimate(local(), UniverseSpec(), 0, fetches=True, per_minute=6_000).minutes == 125 / 6_000
 
 
 def test_a_cloud_run_costs_a_few_cents() -> None:
@@ -172,14 +172,14 @@ def test_a_cloud_run_costs_a_few_cents() -> None:
     assert 0.01 < made.dollars < 0.5
 
 
-@pytest.mark.parametrize(("left", "affordable"), [(124, True), (123, False), (0, False), (-5, False)])
+@pytest.mark.parametrize(("left", "affordable"), [(125, True), (124, False), (0, False), (-5, False)])
 def test_a_run_that_the_month_cannot_pay_is_refused(left: int, affordable: bool) -> None:
     plan = estimate(local(), UniverseSpec(), 10_000 - left, fetches=True)
     if affordable:
         check_affordable(plan, local())
         return
     with pytest.raises(
-        BudgetExceededError, match=rf"about 124 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"
+        BudgetExceededError, match=rf"about 125 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"
     ):
         check_affordable(plan, local())
 

@@ -18,7 +18,7 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.batch.universe import UniverseSpec
-from coinbeam.contracts import load_all, load_contract
+from coinbeam.contracts import Severity, load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
 from coinbeam.feeds.ending import Ending
@@ -30,8 +30,8 @@ from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
 from coinbeam.warehouse.staging import StagingTables
-from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
-from tests.temporary import LocalCloud
+from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
+from tests.temporary import LocalCloud, temporary_settings
 
 NOW = DAY + timedelta(hours=1)
 BATCH = "20260102T0000Z-usd-all"
@@ -380,6 +380,30 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
         stage.warehouse.exists(StagingTables(steps.settings, plan.batch).name(load_contract(name)))
         for name in SNAPSHOTS.staged
     )
+
+
+@pytest.mark.cloud
+def test_ids_that_were_not_answered_are_a_recorded_warning_that_names_them(stage: Stage) -> None:
+    steps = ingestion(stage)
+    plan = staged(stage, steps, REPORT | {"ids_missing": ["it's", "typo"]})
+    found = {result.rule.name: result for result in steps.audit(plan.batch)}["ids_answered"]
+    assert (found.status, found.value, found.sample) == (Status.WARNING, 2, ("it's", "typo"))
+    recorded = [row for row in stage.contents("quality_result") if row["rule"] == "ids_answered"]
+    assert [(row["status"], json.loads(row["failing_sample"])) for row in recorded] == [("warning", ["it's", "typo"])]
+
+
+@pytest.mark.parametrize(("setting", "severity"), [("warning", Severity.WARNING), ("error", Severity.ERROR)])
+def test_a_top_n_with_fewer_assets_is_what_the_setting_says(
+    setting: str, severity: Severity, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = temporary_settings(tmp_path_factory.mktemp("state"))
+    quality = settings.quality.model_copy(update={"incomplete": setting})
+    steps = SnapshotSteps(settings.model_copy(update={"quality": quality}), clock=lambda: NOW)
+    [rule] = steps.walk_rules(
+        snapshot_batch("20260102T0000Z-usd-top-250"), {"rows_unpriced": 3, "rows_rejected": 1, "ids_missing": []}
+    )
+    assert (rule.name, rule.operator, rule.threshold, rule.severity) == ("top_filled", ">=", 246, severity)
+    assert steps.walk_rules(snapshot_batch("20260102T0000Z-usd-all"), {}) == []
 
 
 @pytest.mark.cloud
