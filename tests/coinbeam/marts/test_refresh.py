@@ -362,16 +362,21 @@ def test_thresholds_come_from_the_settings(bench: Bench) -> None:
 def test_views_show_history_and_the_fate_of_rows(bench: Bench) -> None:
     bench.put(DAILY_FACT, "h", [day_row("bitcoin", START, 1.0, "h")])
     bench.put(
-        SNAPSHOT_FACT, "s", [snapshot_row("bitcoin", at(0), 2.0, "s"), snapshot_row("bitcoin", at(0, 1), 3.0, "s")]
+        SNAPSHOT_FACT,
+        "s",
+        [
+            snapshot_row("bitcoin", at(0), 2.0, "s", observed_at=at(0, 23).isoformat()),
+            snapshot_row("bitcoin", at(0, 1), 3.0, "s"),
+        ],
     )
     name = bench.warehouse.table(load_contract("price_history"))
     rows = bench.warehouse.rows(
-        f"SELECT price_at, kind, price FROM `{name}` WHERE date = DATE '{START}' ORDER BY price_at, kind"
+        f"SELECT price_at, kind, price, observed_at FROM `{name}` WHERE date = DATE '{START}' ORDER BY price_at, kind"
     )
     assert [tuple(row.values()) for row in rows] == [
-        (at(0), "daily", 1.0),
-        (at(0), "snapshot", 2.0),
-        (at(0, 1), "snapshot", 3.0),
+        (at(0), "daily", 1.0, at(0)),
+        (at(0), "snapshot", 2.0, at(0, 23)),
+        (at(0, 1), "snapshot", 3.0, at(0, 1)),
     ]
     contract = load_contract("ingestion_batch")
     sample = {
