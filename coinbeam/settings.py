@@ -475,8 +475,8 @@ def exempt_loopback(environment: MutableMapping[str, str]) -> None:
     reads its settings first, and its children inherit the exemption; requests to other hosts still go to the proxy.
     """
     if any(environment.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")):
-        given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-        hosts = [host.strip() for host in given.split(",") if host.strip()]
+        given = ",".join(environment.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+        hosts = list(dict.fromkeys(host.strip() for host in given.split(",") if host.strip()))
         exempt = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts and "*" not in hosts)])
         environment.update({"no_proxy": exempt, "NO_PROXY": exempt})
 

@@ -315,6 +315,7 @@ def test_a_wrong_deployment_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         pytest.param({"NO_PROXY": "corp.example"}, "corp.example,127.0.0.1,localhost,::1", id="another host"),
         pytest.param({"no_proxy": "localhost, x"}, "localhost,x,127.0.0.1,::1", id="a part of it"),
         pytest.param({"no_proxy": "*"}, "*", id="everything"),
+        pytest.param({"no_proxy": "a", "NO_PROXY": "b,a"}, "a,b,127.0.0.1,localhost,::1", id="both spellings"),
     ],
 )
 def test_a_proxy_is_never_asked_for_this_machine(proxy: str, given: dict[str, str], expected: str) -> None:
