@@ -54,6 +54,9 @@ def csv_block(table: pa.Table) -> bytes:
     Doubles are written in the shortest form that reads back to the same bits; a null is an unquoted empty field; texts
     and instants are quoted.
     """
+    if table.num_rows == 0:
+        return b""
+    table = table.combine_chunks()  # of a chunk without rows Arrow writes what happens to lie in memory
     columns = [instant_texts(column) if column.type == _INSTANT else column for column in table.columns]
     sink = io.BytesIO()
     pyarrow.csv.write_csv(

@@ -130,6 +130,15 @@ def test_a_table_of_several_chunks_is_written_like_one(values: list[dt.datetime]
     assert csv_block(pa.table({"x": chunked})).decode() == block("TIMESTAMP", values)
 
 
+@pytest.mark.parametrize("heights", [(0,), (0, 1), (1, 0), (0, 0, 2, 0, 1), (0, 0)])
+def test_chunks_without_rows_write_nothing(heights: tuple[int, ...]) -> None:
+    """Arrow wrote 16 KiB of memory, with older rows in it, for a first chunk without rows."""
+    row = pa.table({"x": ['a"b'], "y": [1]})
+    whole = pa.concat_tables([pa.concat_tables([row] * height) if height else row.slice(0, 0) for height in heights])
+    assert len(whole["x"].chunks) == sum(height or 1 for height in heights)
+    assert csv_block(whole) == b'"a""b",1\n' * sum(heights)
+
+
 def test_a_sliced_table_writes_its_own_rows_only() -> None:
     kind = pa.timestamp("us", tz="UTC")
     values = [dt.datetime(2026, 1, day, tzinfo=dt.UTC) for day in range(1, 9)]
