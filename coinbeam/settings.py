@@ -130,6 +130,18 @@ class MarketSettings(_Section):
     per_page: PageSize = LARGEST_PAGE
     fetch_shards: Shards = 4
     max_details: Details = 50
+    late_after_minutes: float = Field(
+        120.0,
+        ge=0,
+        le=1_440,
+        description="A snapshot that saw its prices later than so many minutes after midnight stands for no day of "
+        "market_daily",
+    )
+
+    @property
+    def late_after_seconds(self) -> int:
+        """``late_after_minutes`` in whole seconds, as the SQL takes it."""
+        return round(60 * self.late_after_minutes)
 
 
 class PlanLimits(_Section):
@@ -222,6 +234,9 @@ class SignalSettings(_Section):
     """Thresholds of the signals and movers in the marts. Signals describe; they advise nobody."""
 
     min_volatility: float = Field(0.0, ge=0, description="BUY only above this volatility_7d, in quote currency")
+    min_volatility_percentage: float = Field(
+        0.0, ge=0, description="BUY only above this volatility_7d in percent of sma_7d, whatever a coin costs"
+    )
     fear_below: int = Field(25, ge=0, le=100, description="Index below which `combined_signal` may be POTENTIAL_BUY")
     greed_above: int = Field(75, ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")
     movers: int = Field(5, ge=1, le=50, description="Assets named as gainers and as losers of a day")

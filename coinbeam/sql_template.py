@@ -26,3 +26,14 @@ def render(template: Path, **values: object) -> str:
         jinja2.TemplateError: the template is wrong, or uses a name without a value.
     """
     return _environment().from_string(template.read_text(encoding="utf-8")).render(**values).strip()
+
+
+def expression(macro: str, *values: object) -> str:
+    """What a macro of ``sql/macros.sql`` makes of its values, for statements that are made in Python.
+
+    Raises:
+        jinja2.TemplateError: the macro is wrong.
+        AttributeError: there is no such macro.
+    """
+    made: str = getattr(_environment().get_template("macros.sql").module, macro)(*values)
+    return made.strip()

@@ -17,6 +17,7 @@ from coinbeam.feeds.snapshot.request import present_instant, request_from
 from coinbeam.feeds.snapshot.steps import SnapshotSteps
 from coinbeam.ops.status import last_batches, open_rejects
 from coinbeam.settings import Settings, load_settings
+from coinbeam.sql_template import expression
 from coinbeam.warehouse.client import Warehouse
 from console.dags import Source, marts_run, run_in_composer, run_locally, start_local_cloud
 from console.output import complain, heading, say, show
@@ -137,6 +138,9 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     show(["reason", "records"], rejected) if rejected else say("none")
     heading("Checks")
     show(["stage", "status", "rules"], check_counts(warehouse, batch))
+    if late := late_note(warehouse, batch):
+        heading("Late for its day")
+        say(late)
     heading("Top ten by market capitalisation")
     names = ("market_cap_rank", "asset_id", "name", "current_price", "market_cap")
     show((*names, "price_change_percentage_24h", "volatility_7d"), top_ten(warehouse, batch))
@@ -152,7 +156,8 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
 NEXT_COMMANDS = (
     '.venv/bin/coinbeam query "SELECT * FROM crypto_data.crypto_market_snapshot_fact WHERE snapshot_date = '
     'CURRENT_DATE() LIMIT 5"',
-    '.venv/bin/coinbeam query "SELECT * FROM crypto_marts.market_overview WHERE date = CURRENT_DATE()"',
+    '.venv/bin/coinbeam query "SELECT market_cap_rank, name, price, price_at FROM crypto_marts.latest_prices WHERE '
+    "market_cap_rank <= 10 AND quote_currency = 'usd' ORDER BY market_cap_rank\"",
     ".venv/bin/coinbeam backfill --assets bitcoin,ethereum    # a year of daily history: shows the plan first",
     ".venv/bin/coinbeam fear-greed    # the Fear & Greed index",
     ".venv/bin/coinbeam status",
@@ -180,6 +185,24 @@ def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[st
         f"SELECT stage, status, COUNT(*) AS `rules` FROM `{warehouse.dataset('crypto_ops')}.quality_result` "
         f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' "
         f"AND run_id = '{batch['run_id']}' GROUP BY stage, status ORDER BY stage, status"
+    )
+
+
+def late_note(warehouse: Warehouse, batch: Mapping[str, Any]) -> str:
+    """What it means that prices were seen long after the midnight of their day; empty when they were not."""
+    market = warehouse.settings.market
+    stands = expression("stands_for_day", market.late_after_seconds)
+    [seen] = warehouse.rows(
+        f"SELECT COUNTIF(NOT {stands}) AS late, MAX(observed_at) AS newest "
+        f"FROM `{warehouse.dataset('crypto_data')}.crypto_market_snapshot_fact` "
+        f"WHERE snapshot_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}'"
+    )
+    if not seen["late"]:
+        return ""
+    return (
+        f"{seen['late']:,} prices were seen more than {market.late_after_minutes:g} minutes after midnight, the newest "
+        f"at {seen['newest']:%H:%M} UTC. They are the newest prices (latest_prices, price_history), but not those of "
+        "00:00: market_daily and market_overview take none of them. `coinbeam backfill` brings the day when it is over."
     )
 
 

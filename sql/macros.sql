@@ -1,7 +1,12 @@
 {#- What the marts share. Every range is a pair of date literals: only literals prune partitions. -#}
 
-{#- The observation that stands for each day of a range: of the daily history where it has the day, else the first snapshot of the day. -#}
-{% macro daily_market(range, daily_fact, snapshot_fact) %}
+{#- Whether a snapshot was seen so soon after midnight that it may stand for its day; a later one would look ahead. -#}
+{% macro stands_for_day(late_after_seconds) -%}
+TIMESTAMP_DIFF(observed_at, TIMESTAMP(snapshot_date), SECOND) <= {{ late_after_seconds }}
+{%- endmacro %}
+
+{#- The observation that stands for each day of a range: of the daily history where it has the day, else the first snapshot of the day, unless it is late. -#}
+{% macro daily_market(range, daily_fact, snapshot_fact, late_after_seconds) %}
 SELECT asset_id, quote_currency, date, price, market_cap, total_volume, 'history' AS price_source, observed_at, source_id, batch_id
 FROM {{ daily_fact }}
 WHERE date BETWEEN {{ range[0] }} AND {{ range[1] }}
@@ -12,7 +17,7 @@ FROM {{ snapshot_fact }} AS s
 INNER JOIN (
   SELECT asset_id, quote_currency, MIN(snapshot_at) AS snapshot_at
   FROM {{ snapshot_fact }}
-  WHERE snapshot_date BETWEEN {{ range[0] }} AND {{ range[1] }}
+  WHERE snapshot_date BETWEEN {{ range[0] }} AND {{ range[1] }} AND {{ stands_for_day(late_after_seconds) }}
   GROUP BY asset_id, quote_currency, snapshot_date
 ) AS f ON s.asset_id = f.asset_id AND s.quote_currency = f.quote_currency AND s.snapshot_at = f.snapshot_at
 LEFT JOIN (
@@ -22,12 +27,12 @@ WHERE s.snapshot_date BETWEEN {{ range[0] }} AND {{ range[1] }} AND h.asset_id I
 {% endmacro %}
 
 {#- The asset days of the ranges on which market_daily does not say what the facts say: new, revised or, where is_gone, retracted. -#}
-{% macro changed_days(ranges, daily_fact, snapshot_fact, market_daily) %}
+{% macro changed_days(ranges, daily_fact, snapshot_fact, market_daily, late_after_seconds) %}
 {% for range in ranges %}
 SELECT
   COALESCE(f.asset_id, m.asset_id) AS asset_id, COALESCE(f.quote_currency, m.quote_currency) AS quote_currency, COALESCE(f.date, m.date) AS date,
   f.asset_id IS NULL AS is_gone, f.price, f.market_cap, f.total_volume, f.price_source, f.observed_at, f.source_id, f.batch_id
-FROM ({{ daily_market(range, daily_fact, snapshot_fact) }}) AS f
+FROM ({{ daily_market(range, daily_fact, snapshot_fact, late_after_seconds) }}) AS f
 FULL OUTER JOIN (
   SELECT asset_id, quote_currency, date, price, market_cap, total_volume, price_source, observed_at, source_id, batch_id
   FROM {{ market_daily }}
@@ -48,6 +53,12 @@ WHERE f.asset_id IS NULL OR m.asset_id IS NULL OR f.price != m.price OR f.market
     Shifted by a member of the window the subtraction loses at most a factor n, and equal values give exactly 0. -#}
 {% macro sample_deviation(sum, squares, n) -%}
 SQRT(GREATEST({{ squares }} - {{ sum }} * {{ sum }} / {{ n }}, 0) / {{ n - 1 }})
+{%- endmacro %}
+
+{#- Whether an asset is another one in a wrapper: its price is that of the original, and its market cap counts coins a second time.
+    CoinGecko makes ids from names, and names such coins so. -#}
+{% macro is_wrapped(asset_id) -%}
+REGEXP_CONTAINS({{ asset_id }}, r'(^|-)(wrapped|bridged|peg|weth)(-|$)')
 {%- endmacro %}
 
 {#- The score of a class of the index; the classes and their scores stand in the contract of fear_greed_fact. -#}

@@ -65,6 +65,19 @@ class Touched(_Value):
         return [(first, min(first + timedelta(days=width - 1), self.last_date)) for first in firsts]
 
 
+class Latest(_Value):
+    """Where the newest prices are of the assets for which another one may be the newest now.
+
+    Attributes:
+        first: first day that is read; ``last`` the last one.
+        lost: assets of which no price may be left.
+    """
+
+    first: date
+    last: date
+    lost: int
+
+
 class MartPlan(_Value):
     """One refresh, before it is done; ``model_dump(mode="json")`` and ``model_validate`` carry it between tasks.
 
@@ -73,14 +86,14 @@ class MartPlan(_Value):
         market: dates that publishes of prices touched.
         sentiment: dates that publishes of the Fear & Greed index touched.
         touched: what is recomputed, or None when no day changed.
-        latest: first and last of the newest days of the assets whose latest price may have changed, or None.
+        latest: where the newest prices are, or None when none may have changed.
     """
 
     publications: tuple[Publication, ...]
     market: tuple[Range, ...]
     sentiment: tuple[Range, ...]
     touched: Touched | None
-    latest: Range | None
+    latest: Latest | None
     refreshed_at: AwareDatetime
 
     @property

@@ -14,9 +14,10 @@ from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal
+from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.contracts.model import SQL_ROOT
 from coinbeam.errors import TerminalError, WriteConflictError
-from coinbeam.marts.plan import LOOK_BACK_DAYS, MartPlan, Publication, Range, Touched, hull, joined
+from coinbeam.marts.plan import LOOK_BACK_DAYS, Latest, MartPlan, Publication, Range, Touched, hull, joined
 from coinbeam.marts.specs import MARTS, Scope
 from coinbeam.quality import Audit, Result, check_published, guards, refuse_if_blocked
 from coinbeam.settings import Settings
@@ -73,15 +74,18 @@ class Marts:
             refreshed_at=self._clock(),
         )
 
-    def _touched(self, market: Sequence[Range]) -> tuple[Touched | None, Range | None]:
+    def _touched(self, market: Sequence[Range]) -> tuple[Touched | None, Latest | None]:
         [whole] = _literals([hull(market)])
         [row] = self._warehouse.rows(self._render("plan.sql", ranges=_literals(market), hull=whole))
         names = ("first_date", "last_date", "last_changed", "look_back_from")
         touched = Touched(assets=row["assets"], **{name: row[name] for name in names}) if row["assets"] else None
-        days = [
-            row[name] for name in ("first_latest", "first_present_day", "last_present_day", "last_date") if row[name]
-        ]
-        return touched, (min(days), max(days)) if days else None
+        days = [row[name] for name in ("first_latest", "last_latest") if row[name]]
+        unknown = row["unknown"] or []
+        if unknown:
+            bounds = _bounds((FIRST_DATE, hull(market)[1]))
+            [found] = self._warehouse.rows(self._render("newest.sql", **bounds), assets=unknown)
+            days += [found["first_seen"] or hull(market)[0]]
+        return touched, Latest(first=min(days), last=max(*days, hull(market)[1]), lost=row["lost"]) if days else None
 
     def script(self, plan: MartPlan) -> str:
         """The refresh as one transaction with literal dates; its last statement answers with the rows by mart."""
@@ -112,11 +116,11 @@ class Marts:
         names = ("first_date", "last_date", "look_back_from")
         reach = {name: literal(getattr(touched, name)) for name in names} if touched else {}
         days = {"is_market": touched is not None, "sentiment_ranges": _literals(plan.sentiment)}
-        newest = {"first_latest": literal(latest[0]), "last_latest": literal(latest[1])} if latest else {}
+        newest = {"first_latest": literal(latest.first), "last_latest": literal(latest.last)} if latest else {}
         return {
             Scope.TOUCHED: [reach] if touched else [],
             Scope.SLICES: [{**reach, **_bounds(bounds)} for bounds in touched.slices] if touched else [],
-            Scope.LATEST: [{"ranges": _literals(plan.market), **newest}] if latest else [],
+            Scope.LATEST: [{"ranges": _literals(plan.market), "lost": latest.lost, **newest}] if latest else [],
             Scope.SENTIMENT: [_bounds(bounds) for bounds in plan.sentiment],
             Scope.DAYS: [{**days, **_bounds(plan.overview)}] if plan.overview else [],
         }
@@ -135,6 +139,7 @@ class Marts:
             columns=columns,
             look_back=LOOK_BACK_DAYS,
             bands=bands(),
+            late_after_seconds=self._settings.market.late_after_seconds,
             **signals,
             **values,
         )

@@ -15,7 +15,7 @@ class Scope(StrEnum):
     Attributes:
         TOUCHED: the touched assets, once: ``first_date``, ``last_date`` and ``look_back_from``.
         SLICES: the same, slice by slice of their dates.
-        LATEST: the dates whose newest price may have changed, ``first_latest`` to ``last_latest``.
+        LATEST: the dates that hold the newest prices, ``first_latest`` to ``last_latest``, and the ``lost``.
         SENTIMENT: each range of dates of the index.
         DAYS: the days that prices or the index may have changed, ``first_date`` to ``last_date``.
     """

@@ -165,6 +165,7 @@ def test_counts_of_assets_are_summed() -> None:
     overview = load_contract("market_overview")
     assert {c.name for c in overview.columns if aggregation(c) == "SUM"} == {
         "assets",
+        "covered_assets",
         "advancers",
         "decliners",
         "unchanged",

@@ -29,7 +29,7 @@ from coinbeam.warehouse.lease import PublishLease
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from console.app import app
-from console.run import check_counts, table_counts, top_ten
+from console.run import check_counts, late_note, table_counts, top_ten
 from local.environment import environment
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 from tests.coinbeam.marts.conftest import day_row, index_row
@@ -54,7 +54,7 @@ def do_everything_else(settings: Settings) -> None:
     stage = Stage(warehouse)
     ensure_schema(warehouse)
     publish_each_feed(stage)
-    refresh_marts(warehouse)
+    refresh_marts(stage)
     reserve_and_settle(warehouse)
     open_and_close_an_incident(warehouse)
     plan_a_backfill(settings, warehouse)
@@ -90,14 +90,22 @@ def publish_each_feed(stage: Stage) -> None:
         stage.warehouse.query(publish_script(stage.warehouse, batch, lease.seals()))
 
 
-def refresh_marts(warehouse: Warehouse) -> None:
-    """A refresh with all its parts, verified, and one that has no new day."""
+def refresh_marts(stage: Stage) -> None:
+    """A refresh with all its parts, verified, and two that have no new day."""
+    warehouse = stage.warehouse
     marts = Marts(warehouse, warehouse.settings, lambda: DAY)
     plan = marts.plan()
     assert plan is not None
     assert all((plan.touched, plan.latest, plan.sentiment, plan.market)), "every part of the script"
     marts.refresh()
     marts.verify(plan, "run")
+    late = fact_row("late", observed_at=(DAY + timedelta(hours=3)).isoformat())
+    for others in ([late], []):  # the second publish takes away all that was known of an asset
+        rows = {"crypto_market_snapshot_fact": [fact_row("bitcoin"), *others], "date_dim": [date_row(DAY)]}
+        stage.publish("batch", crypto_asset_dim=[asset_row("bitcoin"), asset_row("late")], **rows)
+        marts.refresh()
+        said = late_note(warehouse, {"snapshot_date": DAY.date(), "batch_id": "batch"})
+        assert said.startswith("1 prices were seen more than 120 minutes") is bool(others), said
 
 
 def reserve_and_settle(warehouse: Warehouse) -> None:

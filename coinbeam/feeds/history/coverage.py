@@ -8,6 +8,7 @@ from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import stretches
+from coinbeam.sql_template import expression
 from coinbeam.warehouse.client import Warehouse
 
 _DAY = timedelta(days=1)
@@ -38,7 +39,7 @@ class AssetCoverage:
 
     Attributes:
         history_days: days with a row of daily history.
-        snapshot_days: days without one that have a snapshot, which the marts take instead.
+        snapshot_days: days without one that have a snapshot early enough for the marts to take it instead.
         gaps: stretches without either, in order.
     """
 
@@ -68,7 +69,7 @@ class Coverage:
             assets: ids; all that have any daily history when empty.
         """
         history = self._days(DAILY_FACT, "date", assets, quote_currency, first, last)
-        snapshots = self._days(SNAPSHOT_FACT, "snapshot_date", assets or sorted(history), quote_currency, first, last)
+        snapshots = self._snapshot_days(assets or sorted(history), quote_currency, first, last)
         asked: dict[str, list[tuple[date, date]]] = {}  # the stretches that the source was asked for and answered
         for piece in PieceLedger(self._warehouse).settled(quote_currency):
             asked.setdefault(piece.asset_id, []).append((piece.first, piece.last))
@@ -77,8 +78,13 @@ class Coverage:
             for asset in (sorted(set(assets)) or sorted(history))
         ]
 
+    def _snapshot_days(self, assets: Sequence[str], currency: str, first: date, last: date) -> dict[str, set[date]]:
+        late_after = self._warehouse.settings.market.late_after_seconds
+        stands = expression("stands_for_day", late_after)
+        return self._days(SNAPSHOT_FACT, "snapshot_date", assets, currency, first, last, f"AND {stands}")
+
     def _days(
-        self, table: str, column: str, assets: Sequence[str], currency: str, first: date, last: date
+        self, table: str, column: str, assets: Sequence[str], currency: str, first: date, last: date, only: str = ""
     ) -> dict[str, set[date]]:
         name = self._warehouse.table(load_contract(table))
         if not self._warehouse.exists(name):
@@ -86,7 +92,7 @@ class Coverage:
         chosen = "AND asset_id IN UNNEST(@assets)" if assets else ""
         sql = (
             f"SELECT DISTINCT asset_id, {column} AS day FROM `{name}` "
-            f"WHERE {column} BETWEEN @first AND @last AND quote_currency = @currency {chosen}"
+            f"WHERE {column} BETWEEN @first AND @last AND quote_currency = @currency {chosen} {only}"
         )
         named = {"assets": list(assets)} if assets else {}
         found: dict[str, set[date]] = {}

@@ -153,7 +153,11 @@ sentiment AS (SELECT date, value, classification FROM {{ fear_greed_fact }} WHER
 signals AS (
   SELECT
     *,
-    CASE WHEN price < sma_7d AND volatility_7d > {{ min_volatility }} THEN 'BUY' WHEN price > sma_7d THEN 'SELL' ELSE 'WAIT' END AS signal,
+    CASE
+      WHEN price < sma_7d AND volatility_7d > {{ min_volatility }} AND 100 * (volatility_7d / sma_7d) > {{ min_volatility_percentage }} THEN 'BUY'
+      WHEN price > sma_7d THEN 'SELL'
+      ELSE 'WAIT'
+    END AS signal,
     CASE WHEN price > sma_30d THEN 'ABOVE' WHEN price < sma_30d THEN 'BELOW' WHEN price = sma_30d THEN 'AT' END AS ma30_signal
   FROM measured
   WHERE is_new
@@ -164,7 +168,7 @@ SELECT
   {% for n in (1, 7, 30) %}
   100 * (m.price - m.price_{{ n }}d_before) / m.price_{{ n }}d_before AS price_change_percentage_{{ n }}d,
   {% endfor %}
-  m.sma_7d, m.sma_30d, m.volatility_7d, m.volatility_30d, m.realized_volatility_7d, m.realized_volatility_30d, m.rsi_14d, m.average_volume_7d,
+  m.sma_7d, m.sma_30d, m.volatility_7d, m.volatility_30d, m.volatility_7d AS price_deviation_7d, m.volatility_30d AS price_deviation_30d, m.realized_volatility_7d, m.realized_volatility_30d, m.rsi_14d, m.average_volume_7d,
   m.drawdown AS drawdown_percentage, m.signal, m.ma30_signal, f.value AS fear_greed_value, f.classification AS fear_greed_classification,
   {{ sentiment_score("f.classification", bands) }} AS sentiment_score,
   {{ combined_signal("m.ma30_signal", "f.value", fear_below, greed_above) }} AS combined_signal,

@@ -1,4 +1,5 @@
 -- A changed price reaches the change of the next day and the 30-day average of the 29 days after it; a changed index its own day.
+{% from "macros.sql" import is_wrapped %}
 CREATE OR REPLACE TEMP TABLE marts_days AS
 {% if is_market %}
 SELECT DISTINCT d AS date
@@ -17,7 +18,7 @@ INSERT INTO {{ market_overview }} ({{ columns }})
 SELECT {{ columns }}
 FROM (
   WITH market AS (
-    SELECT m.date, m.quote_currency, m.asset_id, m.price, m.market_cap, m.total_volume, m.price_change_percentage_1d, m.sma_30d
+    SELECT m.date, m.quote_currency, m.asset_id, m.price, m.market_cap, m.total_volume, m.price_change_percentage_1d, m.sma_30d, m.price_source
     FROM {{ market_daily }} AS m
     INNER JOIN marts_days AS d ON m.date = d.date
     WHERE m.date BETWEEN {{ first_date }} AND {{ last_date }}
@@ -28,7 +29,9 @@ FROM (
       date, quote_currency, COUNT(*) AS assets, SUM(market_cap) AS total_market_cap, SUM(total_volume) AS total_volume,
       MAX(IF(asset_id = 'bitcoin' AND market_cap > 0, market_cap, NULL)) AS bitcoin, MAX(IF(asset_id = 'ethereum' AND market_cap > 0, market_cap, NULL)) AS ethereum,
       COUNTIF(price_change_percentage_1d > 0) AS advancers, COUNTIF(price_change_percentage_1d < 0) AS decliners,
-      COUNTIF(price_change_percentage_1d = 0) AS unchanged, 100 * (COUNTIF(price > sma_30d) / NULLIF(COUNT(sma_30d), 0)) AS above_sma_30d_percentage
+      COUNTIF(price_change_percentage_1d = 0) AS unchanged,
+      COUNTIF(market_cap > 0) AS covered_assets, SUM(IF({{ is_wrapped("asset_id") }}, market_cap, 0)) AS wrapped_market_cap, LOGICAL_AND(price_source = 'history') AS is_backfilled,
+      100 * (COUNTIF(price > sma_30d) / NULLIF(COUNT(sma_30d), 0)) AS above_sma_30d_percentage
     FROM market
     GROUP BY date, quote_currency
   ),
@@ -52,7 +55,7 @@ FROM (
     t.date, t.quote_currency, t.assets, t.total_market_cap, t.total_volume,
     100 * (t.bitcoin / NULLIF(t.total_market_cap, 0)) AS bitcoin_dominance_percentage,
     100 * (t.ethereum / NULLIF(t.total_market_cap, 0)) AS ethereum_dominance_percentage,
-    t.advancers, t.decliners, t.unchanged, t.above_sma_30d_percentage, g.named AS gainers, l.named AS losers,
+    t.advancers, t.decliners, t.unchanged, t.above_sma_30d_percentage, t.covered_assets, t.wrapped_market_cap, t.is_backfilled, g.named AS gainers, l.named AS losers,
     f.value AS fear_greed_value, f.classification AS fear_greed_classification
   FROM totals AS t
   LEFT JOIN gainers AS g ON t.date = g.date AND t.quote_currency = g.quote_currency

@@ -3,5 +3,5 @@ SELECT
 FROM {{ crypto_market_daily_fact }}
 UNION ALL
 SELECT
-  asset_id, quote_currency, snapshot_at, 'snapshot', snapshot_date, current_price, market_cap, total_volume, observed_at, source_id
+  asset_id, quote_currency, GREATEST(snapshot_at, observed_at), 'snapshot', snapshot_date, current_price, market_cap, total_volume, observed_at, source_id
 FROM {{ crypto_market_snapshot_fact }}

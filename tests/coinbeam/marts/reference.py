@@ -21,6 +21,7 @@ class Thresholds:
     """The settings that signals depend on."""
 
     min_volatility: float = 0.0
+    min_volatility_percentage: float = 0.0
     fear_below: int = 25
     greed_above: int = 75
     movers: int = 5
@@ -132,7 +133,7 @@ def _windows(
         full = [prices[d] for d in span] if all(d in prices for d in span) else None
         logs = [returns[d] for d in span] if all(d in returns for d in span) else None
         row[f"sma_{n}d"] = full and _mean(full)
-        row[f"volatility_{n}d"] = full and _deviation(full)
+        row[f"price_deviation_{n}d"] = row[f"volatility_{n}d"] = full and _deviation(full)
         row[f"realized_volatility_{n}d"] = logs and _deviation(logs) * Decimal(365).sqrt()
         row[f"largest_return_{n}d"] = logs and max(abs(x) for x in logs)
     volumes = [by_date.get(day - timedelta(k), {}).get("total_volume") for k in range(7)]
@@ -156,8 +157,11 @@ def _deviation(values: list[Decimal]) -> Decimal:
 def _signals(row: Row, index: tuple[int, str] | None, limits: Thresholds) -> Row:
     price, sma_7d, sma_30d = row["price"], row["sma_7d"], row["sma_30d"]
     signal = "WAIT"
-    if sma_7d is not None and price < sma_7d and row["volatility_7d"] > Decimal(limits.min_volatility):
-        signal = "BUY"
+    if sma_7d is not None and price < sma_7d:
+        volatility = row["volatility_7d"]
+        share = 100 * volatility / sma_7d
+        if volatility > Decimal(limits.min_volatility) and share > Decimal(limits.min_volatility_percentage):
+            signal = "BUY"
     elif sma_7d is not None and price > sma_7d:
         signal = "SELL"
     ma30 = None if sma_30d is None else "ABOVE" if price > sma_30d else "BELOW" if price < sma_30d else "AT"
@@ -251,6 +255,11 @@ def _overview(assets: Mapping[str, Row], limits: Thresholds) -> Row:
         "above_sma_30d_percentage": Decimal(100 * sum(r["ma30_signal"] == "ABOVE" for r in full)) / len(full)
         if full
         else None,
+        "covered_assets": sum(cap > 0 for cap in caps),
+        "wrapped_market_cap": sum(
+            (Decimal(row["market_cap"] or 0) for asset, row in assets.items() if "wrapped" in asset), Decimal(0)
+        ),
+        "is_backfilled": all(row["price_source"] == "history" for row in assets.values()),
         "gainers": sorted((a for a in moved if moved[a] > 0), key=lambda a: (-moved[a], a))[: limits.movers],
         "losers": sorted((a for a in moved if moved[a] < 0), key=lambda a: (moved[a], a))[: limits.movers],
         "fear_greed_value": some["fear_greed_value"],

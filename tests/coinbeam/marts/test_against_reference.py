@@ -53,6 +53,7 @@ def series() -> dict[str, list[float | None]]:
         "newborn": [None] * (DAYS - 1) + [2.0],
         "dead": [5.0 + n % 3 for n in range(16)] + [None] * (DAYS - 16),
         "every-other-day": [float(n + 1) if n % 2 else None for n in range(DAYS)],
+        "wrapped-bitcoin": list(walk(21, 60_100.0, 0.03)),
         "returned": [3.0 + n % 5 if n < 17 or n > 58 else None for n in range(DAYS)],
     }
     for number in range(6):

@@ -51,10 +51,11 @@ def publish(bench: Bench, step: int, source: random.Random) -> None:
         rows = [day_row(source.choice(ASSETS), START + timedelta(d), price(source), f"h{batch}") for d in days]
         bench.put(DAILY_FACT, f"h{batch}", list({(r["asset_id"], r["date"]): r for r in rows}.values()))
     elif kind < 5:
-        instant = at(batch * 4 + step % 3, source.choice([0, 0, 5, 23]))
+        instant = at(batch * 4 + step % 3, source.choice([0, 0, 0, 1, 23]))
         name = f"s{instant:%m%dT%H}"
         present = [asset for asset in ASSETS if source.random() < 0.8]
-        rows = [snapshot_row(asset, instant, price(source), name) for asset in present]
+        late = (instant + timedelta(hours=source.choice([0, 0, 0, 1, 12]))).isoformat()
+        rows = [snapshot_row(asset, instant, price(source), name, observed_at=late) for asset in present]
         if rows or (name, SNAPSHOT_FACT) in bench.queue:
             bench.put(SNAPSHOT_FACT, name, rows)
     else:
@@ -79,15 +80,33 @@ def copied(bench: Bench, cloud: LocalCloud) -> Bench:
     return other
 
 
+def newest_prices(bench: Bench) -> dict[tuple[str, str], tuple[float, str]]:
+    """Price and kind of the newest price of each asset, by a look at every row of the facts."""
+    names = bench.warehouse.names()
+    found: dict[tuple[str, str], tuple[tuple[Any, ...], float]] = {}
+    for kind, sql in (
+        ("snapshot", f"SELECT *, snapshot_date AS date, current_price AS price FROM {names[SNAPSHOT_FACT]}"),
+        ("daily", f"SELECT *, observed_at AS snapshot_at FROM {names[DAILY_FACT]}"),
+    ):
+        for row in bench.warehouse.rows(f"SELECT * FROM ({sql}) AS f WHERE date >= '2000-01-01'"):
+            known = max(row["snapshot_at"], row["observed_at"])
+            value = ((row["date"], known, kind, row["snapshot_at"]), row["price"])
+            key = (row["asset_id"], row["quote_currency"])
+            found[key] = max(found.get(key, value), value)
+    return {key: (price, order[2]) for key, (order, price) in found.items()}
+
+
 @pytest.mark.parametrize("seed", [1])
 def test_any_order_of_publishes_ends_as_one_refresh_of_everything(
     bench: Bench, local_cloud: LocalCloud, seed: int
 ) -> None:
     source = random.Random(seed)
-    for step in range(10):
+    for step in range(14):
         publish(bench, step, source)
         if source.random() < 0.5:
             bench.refresh()
+            latest = {key: (row["price"], row["kind"]) for key, row in bench.rows("latest_prices").items()}
+            assert latest == newest_prices(bench)
     bench.refresh()
     assert bench.marts.pending() == []
     other = copied(bench, local_cloud)
@@ -235,10 +254,10 @@ def test_the_first_snapshot_stands_for_a_day_that_history_lacks(bench: Bench) ->
         row = bench.rows("market_daily")["bitcoin", "usd", START]
         return row["price"], row["price_source"], row["batch_id"]
 
-    put(5, 5.0)
-    assert day() == (5.0, "snapshot", "s5")
-    put(7, 7.0)
-    assert day() == (5.0, "snapshot", "s5")
+    put(1, 5.0)
+    assert day() == (5.0, "snapshot", "s1")
+    put(2, 7.0)
+    assert day() == (5.0, "snapshot", "s1")
     put(0, 1.0)
     assert day() == (1.0, "snapshot", "s0")
     bench.put(DAILY_FACT, "h", [day_row("bitcoin", START, 2.0, "h")])
@@ -247,6 +266,70 @@ def test_the_first_snapshot_stands_for_a_day_that_history_lacks(bench: Bench) ->
     bench.put(DAILY_FACT, "h", [])
     bench.refresh()
     assert day() == (1.0, "snapshot", "s0")
+
+
+def test_a_late_snapshot_stands_for_no_day_and_is_the_newest_price(bench: Bench) -> None:
+    """A run at 23:57 gave market_daily the price of 23:56 as that of 00:00, and a change of 0.007 % that was 0.45 %."""
+
+    def put(day: int, observed: datetime, value: float, *assets: str) -> None:
+        rows = [snapshot_row(a, at(day), value, f"s{day}", observed_at=observed.isoformat()) for a in assets]
+        bench.put(SNAPSHOT_FACT, f"s{day}", rows)
+        bench.refresh()
+
+    def latest() -> dict[str, tuple[float, datetime]]:
+        return {key[0]: (row["price"], row["price_at"]) for key, row in bench.rows("latest_prices").items()}
+
+    put(0, at(0, 2), 1.0, "bitcoin")  # exactly at the tolerance
+    late = at(1, 23) + timedelta(minutes=56)
+    put(1, late, 2.0, "bitcoin", "newborn")
+    assert {(key[0], key[2]) for key in bench.rows("market_daily")} == {("bitcoin", START)}
+    assert {(key[0], row["last_date"]) for key, row in bench.rows("asset_stats").items()} == {("bitcoin", START)}
+    assert latest() == {"bitcoin": (2.0, late), "newborn": (2.0, late)}
+    put(4, at(4, 3), 3.0, "bitcoin", "newborn")
+    assert latest() == {"bitcoin": (3.0, at(4, 3)), "newborn": (3.0, at(4, 3))}
+    put(4, at(4, 5), 4.0, "bitcoin")  # run again: the source has taken the other asset off its list
+    assert latest() == {"bitcoin": (4.0, at(4, 5)), "newborn": (2.0, late)}
+    bench.put(SNAPSHOT_FACT, "s4", [])
+    bench.refresh()
+    assert latest() == {"bitcoin": (2.0, late), "newborn": (2.0, late)}
+    bench.put(DAILY_FACT, "h", [day_row("bitcoin", START + DAY, 9.0, "h")])
+    bench.refresh()
+    assert bench.rows("market_daily")["bitcoin", "usd", START + DAY]["price_change_percentage_1d"] == 800.0
+    assert latest()["bitcoin"] == (2.0, late)
+    bench.put(SNAPSHOT_FACT, "s1", [])
+    bench.refresh()
+    assert latest() == {"bitcoin": (9.0, at(1))}
+
+
+def test_how_late_a_snapshot_may_be_is_a_setting(bench: Bench) -> None:
+    market = bench.warehouse.settings.market.model_copy(update={"late_after_minutes": 0.5})
+    marts = Marts(bench.warehouse, bench.warehouse.settings.model_copy(update={"market": market}))
+    observed = {"early": at(0) - timedelta(hours=5), "in time": at(0) + timedelta(seconds=30), "late": at(0, 1)}
+    rows = [snapshot_row(asset, at(0), 1.0, "s", observed_at=seen.isoformat()) for asset, seen in observed.items()]
+    bench.put(SNAPSHOT_FACT, "s", rows)
+    marts.refresh()
+    assert {key[0] for key in bench.rows("market_daily")} == {"early", "in time"}
+    assert {key[0]: row["price_at"] for key, row in bench.rows("latest_prices").items()} == {
+        "early": at(0),
+        "in time": observed["in time"],
+        "late": observed["late"],
+    }
+
+
+def test_a_retraction_between_plan_and_refresh_loses_no_newest_price(bench: Bench) -> None:
+    for day in (0, 50):
+        rows = [snapshot_row("late", at(day), 1.0 + day, f"s{day}", observed_at=at(day, 9).isoformat())]
+        bench.put(SNAPSHOT_FACT, f"s{day}", rows)
+        bench.refresh()
+    bench.put(SNAPSHOT_FACT, "s50", [snapshot_row("late", at(50), 7.0, "s50", observed_at=at(50, 10).isoformat())])
+    marts = bench.marts
+    plan = marts.plan()
+    assert plan is not None
+    bench.put(SNAPSHOT_FACT, "s50", [])
+    with pytest.raises(WriteConflictError, match="between the plan"):
+        marts._run(plan)
+    bench.refresh()
+    assert bench.rows("latest_prices")["late", "usd"]["price"] == 1.0
 
 
 def test_a_snapshot_later_in_a_day_recomputes_no_day(bench: Bench) -> None:
@@ -359,6 +442,41 @@ def test_thresholds_come_from_the_settings(bench: Bench) -> None:
     assert overview["gainers"] is None
 
 
+def test_the_market_says_what_it_covers(bench: Bench) -> None:
+    ids = ["bitcoin", "wrapped-bitcoin", "arbitrum-bridged-wrapped-eeth", "weth", "unwrapped", "no-cap", "cap-of-0"]
+    caps = {"no-cap": None, "cap-of-0": 0.0}
+    days = (START, START + DAY)
+    rows = [day_row(asset, day, 1.0, "h", market_cap=caps.get(asset, 100.0)) for asset in ids for day in days]
+    bench.put(DAILY_FACT, "h", rows)
+    bench.put(SNAPSHOT_FACT, "s", [snapshot_row("died-since", at(1), 1.0, "s", market_cap=10.0)])
+    bench.refresh()
+    columns = ("assets", "covered_assets", "total_market_cap", "wrapped_market_cap", "is_backfilled")
+    found = {key[0]: [row[name] for name in columns] for key, row in bench.rows("market_overview").items()}
+    assert found == {START: [7, 5, 500.0, 300.0, True], START + DAY: [8, 6, 510.0, 300.0, False]}
+    wrapped = {key[0] for key, row in bench.rows("latest_prices").items() if row["is_wrapped"]}
+    assert wrapped == {"wrapped-bitcoin", "arbitrum-bridged-wrapped-eeth", "weth"}
+
+
+@pytest.mark.parametrize(("percentage", "signals"), [(1.9, {"BUY"}), (2.1, {"WAIT"})])
+def test_a_threshold_in_percent_treats_dear_and_cheap_coins_alike(
+    percentage: float, signals: set[str], bench: Bench
+) -> None:
+    """Seven prices whose deviation is 2 % of their mean, of a coin of a millionth and of one of a million."""
+    steps = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.0524]
+    rows = [
+        day_row(asset, START + n * DAY, unit * (1 + step), "b")
+        for asset, unit in {"cheap": 1e-6, "dear": 1e6}.items()
+        for n, step in enumerate(steps)
+    ]
+    bench.put(DAILY_FACT, "b", rows)
+    settings = bench.warehouse.settings
+    chosen = settings.signals.model_copy(update={"min_volatility_percentage": percentage})
+    Marts(bench.warehouse, settings.model_copy(update={"signals": chosen})).refresh()
+    last = {key[0]: row for key, row in bench.rows("market_daily").items() if key[2] == START + 6 * DAY}
+    assert {row["signal"] for row in last.values()} == signals
+    assert all(row["price_deviation_7d"] == row["volatility_7d"] for row in last.values())
+
+
 def test_views_show_history_and_the_fate_of_rows(bench: Bench) -> None:
     bench.put(DAILY_FACT, "h", [day_row("bitcoin", START, 1.0, "h")])
     bench.put(
@@ -375,8 +493,8 @@ def test_views_show_history_and_the_fate_of_rows(bench: Bench) -> None:
     )
     assert [tuple(row.values()) for row in rows] == [
         (at(0), "daily", 1.0, at(0)),
-        (at(0), "snapshot", 2.0, at(0, 23)),
         (at(0, 1), "snapshot", 3.0, at(0, 1)),
+        (at(0, 23), "snapshot", 2.0, at(0, 23)),
     ]
     contract = load_contract("ingestion_batch")
     sample = {

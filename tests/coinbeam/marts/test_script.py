@@ -18,6 +18,7 @@ from coinbeam.marts.plan import (
     MOST_SLICES,
     SLICE_DAYS,
     SLICE_ROWS,
+    Latest,
     MartPlan,
     Publication,
     Range,
@@ -56,7 +57,7 @@ def a_plan(touched: bool = True, market: bool = True, sentiment: bool = True, da
         market=((date(2020, 1, 1), date(2020, 2, 1)), (DAY, DAY)) if market else (),
         sentiment=((DAY, DAY),) if sentiment else (),
         touched=reach if touched and market else None,
-        latest=(DAY, DAY) if market else None,
+        latest=Latest(first=DAY, last=DAY, lost=0) if market else None,
         refreshed_at=NOW,
     )
 

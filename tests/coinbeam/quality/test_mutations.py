@@ -460,10 +460,13 @@ RULES: dict[tuple[str, str], Mutation] = {
         ("odd",),
     ),
     ("latest_prices", "date_matches_price_at"): Mutation(
-        [{"asset_id": "a", "date": TODAY, "price_at": at(hours=23)}],
-        [{"asset_id": "odd", "date": TODAY, "price_at": at(hours=24)}],
-        1,
-        ("odd",),
+        [{"asset_id": "a", "date": TODAY, "price_at": at(hours=hours)} for hours in (0, 23, 24)],
+        [
+            {"asset_id": "early", "date": TODAY, "price_at": at(hours=-1)},
+            {"asset_id": "odd", "date": TODAY, "price_at": at(hours=48)},
+        ],
+        2,
+        ("early", "odd"),
     ),
     ("market_daily", "high_not_below_price"): Mutation(
         [mart_day()], [mart_day(price=2.1), mart_day(asset_id="low", price=0.9)], 2, ("a 2026-01-02", "low 2026-01-02")
@@ -479,6 +482,12 @@ RULES: dict[tuple[str, str], Mutation] = {
         [mart_day(consecutive_days=3), mart_day(asset_id="many", days_tracked=3, consecutive_days=1)],
         2,
         ("a 2026-01-02", "many 2026-01-02"),
+    ),
+    ("market_overview", "covered_within_assets"): Mutation(
+        [{"date": TODAY, "assets": 6, "covered_assets": covered} for covered in (None, 0, 6)],
+        [{"date": TODAY, "assets": 6, "covered_assets": 7}],
+        1,
+        ("2026-01-02",),
     ),
     ("market_overview", "breadth_within_assets"): Mutation(
         [{"date": TODAY, "assets": 6, "advancers": 1, "decliners": 2, "unchanged": 3}],

@@ -52,8 +52,11 @@ def test_the_warehouse_is_read_by_asset_and_day(stage: Stage) -> None:
     stage.publish(
         "b",
         DAY,
-        crypto_market_snapshot_fact=[fact_row("bitcoin", DAY, "b")],
-        crypto_asset_dim=[asset_row("bitcoin", "b")],
+        crypto_market_snapshot_fact=[
+            fact_row("bitcoin", DAY, "b", observed_at=DAY.isoformat()),
+            fact_row("ethereum", DAY, "b", observed_at=(DAY + timedelta(hours=3)).isoformat()),  # stands for no day
+        ],
+        crypto_asset_dim=[asset_row("bitcoin", "b"), asset_row("ethereum", "b")],
         date_dim=[date_row(DAY)],
     )
     piece = {
