@@ -82,7 +82,7 @@ class BatchPlan(Carried):
 
 
 def run_identity(run_type: str, logical_date: datetime | None, run_id: str) -> str:
-    """How the records name a run: its type and logical instant, so that running the same instant again is the same run.
+    """How the records name a run: its type and logical instant. Runs of one instant differ in their start.
 
     Args:
         run_type: scheduled, manual, ...

@@ -203,8 +203,8 @@ class BatchSteps(Generic[PlanT]):
         return self.bucket.read_text(job.failure_path(batch.folder)) if job else None
 
     def record(self, plan: PlanT, ending: Ending) -> dict[str, Any]:
-        """Write the row of this run into ``ingestion_batch``, replacing an earlier one of the same run, and clean up
-        behind a publish.
+        """Write the row of this run into ``ingestion_batch``, replacing one that an earlier try of this task left, and
+        clean up behind a publish. A replay is a run of its own.
 
         Returns:
             The row.

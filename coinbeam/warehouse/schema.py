@@ -1,6 +1,7 @@
 """The schema of the warehouse: datasets, tables and views as the contracts say, and additive migrations of them.
 
-Everything else is refused by name: nothing but a new nullable column is changed without a person.
+Everything else is refused by name: without a person nothing is changed but a new nullable column, and a key that gets
+wider, which rows that were unique by the narrower one satisfy.
 """
 
 from collections.abc import Mapping
@@ -62,7 +63,8 @@ def _ensure_table(warehouse: Warehouse, contract: Contract) -> list[str]:
         return []
     for column in added:
         warehouse.query(add_column_ddl(contract, warehouse.dataset(contract.dataset), column))
-    if not added and _is_described(present, contract):
+    widened = _widen_key(warehouse, contract, name, present)
+    if not added and not widened and _is_described(present, contract):
         return []
     # The table is read again, since an ALTER gives it another etag, and an update of its former state would be
     # refused. Its own order of columns stays; those that the emulator's ALTER left out of the API's schema come last.
@@ -72,7 +74,16 @@ def _ensure_table(warehouse: Warehouse, contract: Contract) -> list[str]:
     present.description, present.labels = contract.description, {**present.labels, **labels(contract)}
     present.schema = schema(ordered)
     client.update_table(present, ["description", "labels", "schema"], **warehouse.bounds)
-    return [f"added column {name}.{column.name}" for column in added] or [f"described table {name}"]
+    return [*(f"added column {name}.{column.name}" for column in added), *widened] or [f"described table {name}"]
+
+
+def _widen_key(warehouse: Warehouse, contract: Contract, name: str, present: bigquery.Table) -> list[str]:
+    """Give a table the wider key of its contract; keys are not enforced, so that no row is looked at."""
+    if not set(_key(present)) < set(contract.primary_key) or not _key(present):
+        return []
+    warehouse.query(f"ALTER TABLE `{name}` DROP PRIMARY KEY")
+    warehouse.query(f"ALTER TABLE `{name}` ADD PRIMARY KEY ({', '.join(contract.primary_key)}) NOT ENFORCED")
+    return [f"widened key of {name}"]
 
 
 def _ensure_view(warehouse: Warehouse, contract: Contract) -> list[str]:
@@ -169,6 +180,8 @@ _PARTITION, _CLUSTERING, _FILTER, _KEY = "partition", "clustering", "required pa
 def refuse_other_layout(contract: Contract, name: str, present: bigquery.Table, *, tells_all: bool = True) -> None:
     """Refuse a table whose partition, clustering, partition filter or primary key is not that of its contract.
 
+    A key may be narrower, and is widened then; one that a newer release widened may be wider.
+
     Args:
         name: ``dataset.table``; ``present`` is what it is.
         tells_all: False for the emulator: what it does not report is not compared.
@@ -181,6 +194,9 @@ def refuse_other_layout(contract: Contract, name: str, present: bigquery.Table, 
         found |= {part: wanted[part] for part in (_CLUSTERING, _FILTER, _KEY) if not found[part]}
         if found[_PARTITION] == wanted[_PARTITION].replace("MONTH", "DAY"):  # so it reports a month made by DDL
             found[_PARTITION] = wanted[_PARTITION]
+    known, own = set(_key(present)), set(contract.primary_key)
+    if known and (known < own or (known > own and _is_newer(present, contract))):
+        found[_KEY] = wanted[_KEY]
     differing = [part for part in wanted if found[part] != wanted[part]]
     if not differing:
         return
@@ -198,14 +214,19 @@ def refuse_other_layout(contract: Contract, name: str, present: bigquery.Table, 
     )
 
 
+def _key(described: bigquery.Table) -> list[str]:
+    """The columns of the primary key, none where there is no key."""
+    key = described.table_constraints.primary_key if described.table_constraints else None
+    return list(key.columns) if key else []
+
+
 def _layout(described: bigquery.Table) -> dict[str, str]:
     """The properties of a table that no migration changes, in words; empty where there is none."""
     by_time, by_range = described.time_partitioning, described.range_partitioning
     partition = f"{by_time.type_} of {by_time.field or 'the load time'}" if by_time else ""
-    key = described.table_constraints.primary_key if described.table_constraints else None
     return {
         _PARTITION: partition or (f"ranges of {by_range.field}" if by_range else ""),
         _CLUSTERING: ", ".join(described.clustering_fields or ()),
         _FILTER: "TRUE" if described.require_partition_filter else "",
-        _KEY: ", ".join(key.columns) if key else "",
+        _KEY: ", ".join(_key(described)),
     }

@@ -65,6 +65,13 @@ VOLATILE = frozenset(
 """Columns that tell when we did something, or which run did, and so differ between two runs over the same market."""
 
 
+RUNS = frozenset({"ingestion_batch", "latest_ingestion_batch", "deduplication_stats"})
+"""Tables that tell of each run what it did."""
+
+COSTS = RUNS | {"api_call_budget"}
+"""Tables that tell what runs cost: one that found landed bodies did not pay for them."""
+
+
 def timeless(row: dict[str, Any]) -> dict[str, Any]:
     """A row without the age that a rule of freshness found: it grows between two runs."""
     return {
@@ -177,7 +184,7 @@ class Pipeline:
 
     def batches(self) -> list[dict[str, Any]]:
         return self.rows(
-            "SELECT * FROM `{ops}.ingestion_batch` WHERE snapshot_date >= '2000-01-01' ORDER BY batch_id, status"
+            "SELECT * FROM `{ops}.ingestion_batch` WHERE snapshot_date >= '2000-01-01' ORDER BY batch_id, started_at"
         )
 
     def rows(self, sql: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.marts.refresh import Marts
 from coinbeam.settings import ROOT
 from local.airflow import BACKFILL_DAG
+from tests.end_to_end.conftest import COSTS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
 
@@ -45,8 +46,7 @@ FORM: dict[str, Any] = {
 }
 SMALL_BATCHES = {"COINBEAM_HISTORY__CHUNK_PIECES": "2", "COINBEAM_RETRY__RETRIES": "0"}
 KILLS = 3
-OTHER_TOLD = frozenset({"ingestion_batch", "api_call_budget", "incident"})
-"""Tables that tell what a run cost, which a run that found pieces landed did not pay."""
+OTHER_TOLD = COSTS | {"incident"}
 
 
 @pytest.mark.skipif(not EXPORTS.is_dir(), reason="needs the captures in ../shared/captures/daily")

@@ -10,6 +10,7 @@ import pytest
 from coinbeam.clock import format_instant, utc_now
 from console.rejects import Replayed, replay_rejects
 from local.airflow import SNAPSHOT_DAG
+from tests.end_to_end.conftest import COSTS, RUNS
 from tests.temporary import COINS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
@@ -52,20 +53,29 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
     assert second.code == 0, second.log[-4000:]
     again = pipeline.tables()
     for name in tables:
-        if name != "ingestion_batch":
+        if name not in RUNS:
             assert again[name] == tables[name], name
-    assert len(again["ingestion_batch"]) == 1
-    assert pipeline.batches()[0]["api_calls"] == 0, "every page and the list were reused"
+    first, replayed = pipeline.batches()
+    assert first == batch, "the record of the fetch and of what it cost stays"
+    assert replayed["api_calls"] == 0, "every page and the list were reused"
+    [newest] = pipeline.warehouse.rows(
+        f"SELECT run_id, started_at, runs, api_calls FROM `{pipeline.settings.warehouse.ops_dataset}"
+        ".latest_ingestion_batch` WHERE snapshot_date >= '2000-01-01'"
+    )
+    assert newest == {name: replayed[name] for name in ("run_id", "started_at")} | {
+        "runs": 2,
+        "api_calls": batch["api_calls"],
+    }
 
     killed = pipeline.elsewhere()
     killed.kill(random.uniform(2, 10), SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "3"})
     assert killed.run().code == 0
-    assert [row["status"] for row in killed.batches()] == ["published"]
+    assert {row["status"] for row in killed.batches()} == {"published"}
     found = killed.tables()
     for name in tables:
         # The record and the ledger tell what the runs cost: pages landed before the kill cost nothing again, and a
         # killed attempt in full.
-        if name not in {"ingestion_batch", "api_call_budget"}:
+        if name not in COSTS:
             assert found[name] == tables[name], name
 
 
@@ -117,5 +127,6 @@ def test_the_ids_of_the_form_are_what_is_published(pipeline: Any) -> None:
         "of ids, too, by the landing folder that bears the name of the batch"
     )
     assert pipeline.simulator_stats()["total_calls"] == calls
-    (again,) = pipeline.batches()
+    first, again = pipeline.batches()
+    assert first == batch, "a replay takes nothing from the record of the fetch"
     assert (again["mode"], again["universe"], again["rows_published"]) == ("replay", batch["universe"], 3)

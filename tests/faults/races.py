@@ -31,7 +31,7 @@ from coinbeam.warehouse.client import Warehouse
 from local import cloud
 from local.airflow import airflow_environment, airflow_home, migrate_database
 from local.services import services
-from tests.end_to_end.conftest import Pipeline, Ran
+from tests.end_to_end.conftest import COSTS, Pipeline, Ran
 from tests.end_to_end.warm import WarmAirflow
 from tests.temporary import LocalCloud, fresh_resources, memory, temporary_cloud
 
@@ -40,7 +40,7 @@ TOP = 20
 """Rows of a snapshot: enough to see some missing, few enough to be quick."""
 
 QUICK = {"COINBEAM_MARKET__MAX_DETAILS": "0", "COINBEAM_RETRY__RETRIES": "0"}
-TOLD = frozenset({"ingestion_batch", "api_call_budget", "incident", "publish_lease"})
+TOLD = COSTS | {"incident", "publish_lease"}
 """Tables that tell how runs went and what they cost, which differs where one was cut short."""
 
 VICTIMS = ("tree", "job", "bigquery", "storage")

@@ -124,12 +124,13 @@ def reads(dataset: Resource) -> bool:
 
 def test_every_dataset_that_a_view_reads_lets_the_views_in(deployment: Deployment) -> None:
     views = [contract for contract in load_all().values() if contract.is_view]
-    names = {
-        name
+    read = {
+        (view.dataset, load_all()[name].dataset)
         for view in views
         for name in re.findall(r"{{ (\w+) }}", (view.folder / "view.sql").read_text(encoding="utf-8"))
+        if name in load_all()
     }
-    needed = {load_all()[name].dataset for name in names if name in load_all()} - {view.dataset for view in views}
+    needed = {dataset for own, dataset in read if dataset != own}
     open_to_views = {
         dataset.values["dataset_id"] for dataset in deployment.of("google_bigquery_dataset") if lets_views_in(dataset)
     }

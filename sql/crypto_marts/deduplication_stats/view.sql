@@ -1,5 +1,5 @@
 SELECT
-  batch_id, run_id, table_name, snapshot_at, snapshot_date, status, rows_read, rows_duplicate, rows_surplus, rows_unpriced, rows_rejected, rows_published,
+  batch_id, run_id, started_at, table_name, snapshot_at, snapshot_date, status, rows_read, rows_duplicate, rows_surplus, rows_unpriced, rows_rejected, rows_published,
   {% for name in ("duplicate", "surplus", "unpriced", "rejected", "published") %}
   100 * (rows_{{ name }} / NULLIF(rows_read, 0)) AS {{ name }}_percentage{{ "," if not loop.last }}
   {% endfor %}

@@ -514,11 +514,14 @@ def test_views_show_history_and_the_fate_of_rows(bench: Bench) -> None:
         "rows_rejected": 40,
         "rows_published": 100,
     }
-    merge_rows(bench.warehouse, contract, [{**row, **counts}, {**row, "run_id": "gap"}])
+    later = {**row, **counts, "started_at": "2026-01-03T00:00:00Z", "rows_published": 99}
+    merge_rows(bench.warehouse, contract, [{**row, **counts}, later, {**row, "run_id": "gap"}])
     found = bench.rows("deduplication_stats")
     shares = ("duplicate", "surplus", "unpriced", "rejected", "published")
-    assert [found["x", "x"][f"{share}_percentage"] for share in shares] == [5, 10, 15, 20, 50]
-    assert found["x", "gap"]["published_percentage"] is None
+    start = datetime(2026, 1, 2, tzinfo=UTC)
+    assert [found["x", "x", start][f"{share}_percentage"] for share in shares] == [5, 10, 15, 20, 50]
+    assert found["x", "x", start + DAY]["published_percentage"] == 49.5
+    assert found["x", "gap", start]["published_percentage"] is None
 
 
 def test_a_plan_survives_json(bench: Bench) -> None:

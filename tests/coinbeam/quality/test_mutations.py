@@ -149,6 +149,7 @@ def ran(number: int, rows: int = 10, table: str = FACT, **changes: Any) -> Row:
         "snapshot_at": then.isoformat(),
         "snapshot_date": then.date(),
         "status": "published",
+        "started_at": then.isoformat(),
         "rows_staged": rows,
         "table_name": table,
         **changes,

@@ -1,6 +1,7 @@
 """The schema on the emulator: created from nothing, migrated additively, and refused in any other case."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from google.cloud import bigquery
@@ -11,7 +12,7 @@ from coinbeam.errors import ContractError
 from coinbeam.settings import WarehouseSettings
 from coinbeam.warehouse import schema as module
 from coinbeam.warehouse.client import Warehouse
-from coinbeam.warehouse.schema import additive_columns, columns_for, ensure_schema, refuse_other_layout
+from coinbeam.warehouse.schema import _ensure_table, additive_columns, columns_for, ensure_schema, refuse_other_layout
 from tests.coinbeam.conftest import Stage
 from tests.temporary import LocalCloud
 
@@ -328,6 +329,59 @@ def test_a_table_laid_out_by_its_contract_is_accepted(contract: Contract, tells_
 def test_another_layout_is_refused_and_named_with_its_remedy(contract: Contract, changes, named: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ContractError, match=f"d.t has another layout than its contract: {named}"):
         refuse_other_layout(contract, "d.t", remade(contract, **changes))
+
+
+RECORD = load_contract("ingestion_batch")
+
+
+class Described:
+    """A warehouse that holds one table as BigQuery describes it, and keeps what it is asked: keys are no business of the
+    emulator.
+    """
+
+    def __init__(self, present: bigquery.Table) -> None:
+        self.settings = SimpleNamespace(is_local=False)
+        self.present, self.client, self.bounds = present, self, dict[str, object]()
+        self.statements: list[str] = []
+
+    def table(self, contract: Contract) -> str:
+        return f"d.{contract.name}"
+
+    def dataset(self, _: str) -> str:
+        return "d"
+
+    def full_name(self, name: str) -> str:
+        return f"project.{name}"
+
+    def get_table(self, _: str) -> bigquery.Table:
+        return self.present
+
+    def update_table(self, *_: object) -> None:
+        """Taken."""
+
+    def query(self, sql: str) -> None:
+        self.statements.append(sql)
+
+
+def test_a_key_that_gets_wider_is_widened_and_nothing_else_of_it() -> None:
+    warehouse = Described(remade(RECORD, table_constraints=keyed("batch_id", "run_id")))
+    assert _ensure_table(warehouse, RECORD) == ["widened key of d.ingestion_batch"]  # type: ignore[arg-type]
+    assert warehouse.statements == [
+        "ALTER TABLE `d.ingestion_batch` DROP PRIMARY KEY",
+        "ALTER TABLE `d.ingestion_batch` ADD PRIMARY KEY (batch_id, run_id, started_at) NOT ENFORCED",
+    ]
+    settled = Described(remade(RECORD))
+    assert _ensure_table(settled, RECORD) == []  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match="its primary key is batch_id, universe, in the contract"):
+        refuse_other_layout(RECORD, "d.t", remade(RECORD, table_constraints=keyed("batch_id", "universe")))
+
+
+def test_a_key_that_a_newer_release_widened_stands_in_the_way_of_no_roll_back() -> None:
+    wider = keyed(*RECORD.primary_key, "mode")
+    with pytest.raises(ContractError, match="primary key"):
+        refuse_other_layout(RECORD, "d.t", remade(RECORD, table_constraints=wider))
+    newer = remade(RECORD, table_constraints=wider, labels={"contract_version": "9-0-0"})
+    assert _ensure_table(Described(newer), RECORD) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
