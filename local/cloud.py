@@ -122,7 +122,12 @@ def _already_up(settings: Settings, say: Say) -> bool:
             f"The local cloud already runs on other ports: {last.ports}.",
             "Stop it with `coinbeam local down` or set those ports again.",
         )
-    _wait_until_healthy(settings, last.supervisor.find)
+    try:
+        _wait_until_healthy(settings, last.supervisor.find)
+    except LocalCloudError:
+        if last.supervisor.find():
+            raise
+        return False  # a service died, and the supervisor was about to end the others: that is the end of the last run
     create_resources(settings)
     _say_addresses(settings, say, "The local cloud is already up.")
     return True

@@ -39,7 +39,11 @@ POLL_SECONDS = 0.01
 TOP = 20
 """Rows of a snapshot: enough to see some missing, few enough to be quick."""
 
-QUICK = {"COINBEAM_MARKET__MAX_DETAILS": "0", "COINBEAM_RETRY__RETRIES": "0"}
+QUICK = {
+    "COINBEAM_MARKET__MAX_DETAILS": "0",
+    "COINBEAM_RETRY__RETRIES": "0",
+    "COINBEAM_WAREHOUSE__QUERY_TIMEOUT_SECONDS": "30",  # of a question that a killed emulator never answers
+}
 TOLD = COSTS | {"incident", "publish_lease"}
 """Tables that tell how runs went and what they cost, which differs where one was cut short."""
 
@@ -207,9 +211,9 @@ def kill(pipeline: Pipeline, victim: str, seconds: float, expected: Mapping[str,
             with ThreadPoolExecutor(1) as pool:
                 running = pool.submit(pipeline.run, QUICK, **form)
                 hit = _kill_later(pipeline, victim, seconds, running.done)
+                if victim in {"bigquery", "storage"}:
+                    _bring_back(pipeline)  # while the run goes on: it waits for its services, but not for ever
                 running.result()
-        if victim in {"bigquery", "storage"}:
-            _bring_back(pipeline)
         again = pipeline.run(QUICK, **form)
     found = pipeline.tables() if again.code == 0 else {}
     unequal = tuple(name for name in expected.keys() - TOLD if found.get(name) != expected[name])

@@ -133,6 +133,15 @@ def test_a_service_that_dies_ends_all_and_status_and_up_say_which(settings: Sett
     assert "ended with exit code" not in run("status").stdout
 
 
+def test_up_right_after_a_service_died_starts_again(settings: Settings, run: Command) -> None:
+    assert run("up").returncode == 0
+    _process(settings, "local.emulators.storage").kill()
+    again = run("up")  # the supervisor may still be ending the others
+    assert again.returncode == 0, again.stderr
+    assert "The last run failed. The service storage ended with exit code -9" in again.stdout
+    assert run("status").returncode == 0
+
+
 def test_a_service_that_cannot_start_fails_up_with_the_last_lines_of_its_log(settings: Settings, run: Command) -> None:
     warehouse, _ = data_dirs(settings)
     warehouse.mkdir(parents=True)
