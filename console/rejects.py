@@ -1,26 +1,34 @@
 """Refused records: listed, and replayed from landing after a fix."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 
-from coinbeam.batch.identity import BatchName, parse_batch_id
-from coinbeam.clock import format_instant
+from coinbeam.batch.identity import parse_batch_id
+from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.forms import IndexForm, form_defaults
+from coinbeam.feeds.sentiment import day_of_batch
 from coinbeam.feeds.snapshot.request import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
-from coinbeam.settings import load_settings
+from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 from console.dags import Source, refresh_marts, run_locally, start_local_cloud
+from console.history import backfill_form
 from console.output import Format, complain, say, show
 from console.run import RunCommand
-from local.airflow import DagRun, last_error
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, last_error
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""
 
-Replay = Callable[[BatchName], str | None]
-"""Replays a batch; returns why it failed, or None."""
+_OF_FILES = re.compile(r"backfill-[0-9a-f]+-\d{8}")
+"""A batch of history that was read from files: it is named by its last day, and not by a number of four digits."""
+
+Replay = Callable[[str], str | None]
+"""Replays a batch by its id; returns why it failed, or None."""
 
 
 def show_rejects(batch: str | None, reason: str | None, limit: int, form: Format) -> None:
@@ -74,12 +82,29 @@ def replay_rejects(
 
 
 def _replay(batch: str, replay: Replay) -> str:
-    """Replay a batch if it is one whose pages were landed; returns the outcome."""
-    try:
-        name = parse_batch_id(batch)
-    except SettingsError:
-        return "no snapshot: start the DAG of its kind again, which reuses what was landed"
-    return "its pages were files: run it again with --source=GLOB" if name.is_foreign else replay(name) or "replayed"
+    """Replay a batch whose bodies were landed; returns the outcome."""
+    if "-files-" in batch or _OF_FILES.fullmatch(batch):
+        return "its bodies were files: run it again with --source=GLOB"
+    return replay(batch) or "replayed"
+
+
+def replay_run(batch_id: str, settings: Settings) -> DagRun:
+    """The run that reads a landed batch of any kind again.
+
+    Raises:
+        SettingsError: the id is of no kind of batch.
+    """
+    if day := day_of_batch(batch_id):
+        at = format_instant(datetime.combine(day, time(), UTC))
+        return DagRun(at, form_defaults(IndexForm, settings), {}, FEAR_GREED_DAG)
+    if batch_id.startswith("backfill-"):
+        form = backfill_form(settings, {"replay_batch": batch_id, "dry_run": False})
+        return DagRun(format_instant(utc_now()), form, {}, BACKFILL_DAG)
+    name = parse_batch_id(batch_id)
+    at = format_instant(name.snapshot_at)
+    conf = RunCommand(Source(None), at, {"replay_batch": batch_id}, False).conf(settings)
+    request_from(conf, name.snapshot_at, settings)
+    return DagRun(at, conf)
 
 
 def replay_command(batch: str | None, reason: str | None) -> int:
@@ -91,12 +116,13 @@ def replay_command(batch: str | None, reason: str | None) -> int:
     settings = load_settings()
     start_local_cloud(settings)
 
-    def through_dag(name: BatchName) -> str | None:
-        at = format_instant(name.snapshot_at)
-        conf = RunCommand(Source(None), at, {"replay_batch": name.batch_id}, False).conf(settings)
-        request_from(conf, name.snapshot_at, settings)
-        say(f"Replaying {name.batch_id}")
-        code, log = run_locally(settings, DagRun(at, conf))
+    def through_dag(batch_id: str) -> str | None:
+        try:
+            run = replay_run(batch_id, settings)
+        except SettingsError as error:
+            return str(error)
+        say(f"Replaying {batch_id}")
+        code, log = run_locally(settings, run)
         if code == 0:
             return None
         fault = last_error(log) or "the run failed"

@@ -112,6 +112,11 @@ class BackfillForm(Form):
         title="Time zone of the files",
         description="The zone of stamps that name none: UTC, or an IANA name such as Europe/Berlin.",
     )
+    replay_batch: str | None = Field(
+        title="Replay batch",
+        description="A batch of an earlier backfill by its id, read again from landing; no call is made. It decides "
+        "assets and days.",
+    )
     runner: RunnerChoice
     calls_per_day: CallsPerDay = Field(
         title="Calls per day",

@@ -1,7 +1,8 @@
 """A batch of the Fear & Greed index. It comes whole every day, and one call brings it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import ClassVar
 
 from coinbeam.batch.digest import digest
@@ -30,6 +31,18 @@ class SentimentPlan(BatchPlan):
         return self.mode != Mode.REPLAY
 
 
+_NAME = "fear-greed-"
+
+
+def day_of_batch(batch_id: str) -> date | None:
+    """The day that a batch of the index stands for, by its id; None when it is none, or was read from files."""
+    if not batch_id.startswith(_NAME):
+        return None
+    with suppress(ValueError):
+        return datetime.strptime(batch_id.removeprefix(_NAME), "%Y%m%d").replace(tzinfo=UTC).date()
+    return None
+
+
 class SentimentSteps(BatchSteps[SentimentPlan]):
     """The steps of a batch of the index."""
 
@@ -41,7 +54,7 @@ class SentimentSteps(BatchSteps[SentimentPlan]):
             files: a glob of bodies to read instead of asking; empty for none.
         """
         instant = interval_start(scheduled, Period.DAILY)
-        name = f"fear-greed-{instant:%Y%m%d}" + (f"-files-{digest(files)}" if files else "")
+        name = f"{_NAME}{instant:%Y%m%d}" + (f"-files-{digest(files)}" if files else "")
         chosen = None if files else choose_source(self.settings)
         return SentimentPlan(
             batch_id=name,

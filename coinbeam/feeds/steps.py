@@ -194,7 +194,12 @@ class BatchSteps(Generic[PlanT]):
         path = job.report_path(batch.folder)
         report = self.bucket.read_json(path)
         if not report:
-            raise SettingsError(f"{self.bucket.uri(path)} is missing.", "The job did not finish; run the batch again.")
+            cause = (
+                f"{self.bucket.uri(path)} is missing: its job did not finish, or another run of the batch began since."
+            )
+            raise SettingsError(
+                cause, "See `coinbeam status`, and run the batch again unless the other run published it."
+            )
         return report
 
     def failure(self, batch: Batch, task: str) -> str | None:

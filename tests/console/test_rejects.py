@@ -2,11 +2,12 @@
 
 import pytest
 
-from coinbeam.batch.identity import BatchName
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.errors import SettingsError
-from console.rejects import Replayed, replay_rejects
-from tests.coinbeam.conftest import DAY, Stage, fact_row, reject_row
+from coinbeam.settings import load_settings
+from console.rejects import Replayed, replay_rejects, replay_run
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, SNAPSHOT_DAG
+from tests.coinbeam.conftest import Stage, fact_row, reject_row
 
 pytestmark = pytest.mark.cloud
 
@@ -15,7 +16,7 @@ FIRST, SECOND, FILES = (
     "20260102T0000Z-usd-ids-1a2b3c4d",
     "20260102T0000Z-usd-top-5-files-1a2b3c4d",
 )
-HISTORY = "daily-usd-0123456789ab"
+HISTORY_FILES, INDEX_FILES = "backfill-0123456789-20260102", "fear-greed-20260102-files-1a2b3c4d"
 
 
 class Repaired:
@@ -23,13 +24,13 @@ class Repaired:
 
     def __init__(self, stage: Stage, still_wrong: int = 0, fault: str | None = None) -> None:
         self.stage, self.still_wrong, self.fault = stage, still_wrong, fault
-        self.replayed: list[BatchName] = []
+        self.replayed: list[str] = []
 
-    def __call__(self, name: BatchName) -> str | None:
+    def __call__(self, batch_id: str) -> str | None:
         """Replay one batch."""
-        self.replayed.append(name)
+        self.replayed.append(batch_id)
         if self.fault is None:
-            refuse(self.stage, name.batch_id, self.still_wrong)
+            refuse(self.stage, batch_id, self.still_wrong)
         return self.fault
 
 
@@ -47,10 +48,7 @@ def test_every_batch_with_open_rejects_is_replayed_once(stage: Stage) -> None:
         Replayed(FIRST, 3, 0, "replayed"),
         Replayed(SECOND, 2, 0, "replayed"),
     ]
-    assert [(name.batch_id, name.snapshot_at, name.universe) for name in repaired.replayed] == [
-        (FIRST, DAY, "all"),
-        (SECOND, DAY, "ids-1a2b3c4d"),
-    ]
+    assert repaired.replayed == [FIRST, SECOND]
     with pytest.raises(SettingsError, match="No reject is open"):
         replay_rejects(stage.warehouse, repaired)
 
@@ -78,11 +76,22 @@ def test_only_what_is_selected_is_replayed(stage: Stage, batch: str | None, reas
     assert len(repaired.replayed) == 1
 
 
-@pytest.mark.parametrize(("batch", "said"), [(FILES, "--source=GLOB"), (HISTORY, "start the DAG of its kind again")])
-def test_what_cannot_be_replayed_from_landing_is_said(stage: Stage, batch: str, said: str) -> None:
+def test_each_kind_of_batch_is_replayed_by_its_own_dag() -> None:
+    settings = load_settings()
+    runs = [replay_run(batch, settings) for batch in (SECOND, "backfill-0123456789-0003", "fear-greed-20260102")]
+    assert [run.dag_id for run in runs] == [SNAPSHOT_DAG, BACKFILL_DAG, FEAR_GREED_DAG]
+    assert [run.conf.get("replay_batch") for run in runs[:2]] == [SECOND, "backfill-0123456789-0003"]
+    assert runs[1].conf["dry_run"] is False
+    assert runs[2].logical_date.startswith("2026-01-02T00:00:00")
+    with pytest.raises(SettingsError, match="names no snapshot"):
+        replay_run("marts", settings)
+
+
+@pytest.mark.parametrize("batch", [FILES, HISTORY_FILES, INDEX_FILES])
+def test_what_cannot_be_replayed_from_landing_is_said(stage: Stage, batch: str) -> None:
     refuse(stage, batch, 1)
     repaired = Repaired(stage)
     (one,) = replay_rejects(stage.warehouse, repaired)
     assert (one.before, one.after) == (1, 1)
-    assert said in one.outcome
+    assert "--source=GLOB" in one.outcome
     assert repaired.replayed == []

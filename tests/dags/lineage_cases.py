@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.openlineage.extractors.base import DefaultExtractor
 
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA
-from coinbeam.marts.plan import MartPlan, Publication, Touched
+from coinbeam.marts.plan import Latest, MartPlan, Publication, Touched
 from coinbeam.marts.refresh import Marts
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
@@ -70,7 +70,7 @@ def _refresh() -> str:
         market=((day, day),),
         sentiment=((day, day),),
         touched=touched,
-        latest=(day, day),
+        latest=Latest(first=day, last=day, lost=0),
         refreshed_at=at,
     )
     settings = load_settings()

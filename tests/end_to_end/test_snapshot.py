@@ -121,7 +121,7 @@ def test_the_ids_of_the_form_are_what_is_published(pipeline: Any) -> None:
     )
     calls = pipeline.simulator_stats()["total_calls"]
     replayed = replay_rejects(
-        pipeline.warehouse, lambda found: None if pipeline.run(replay_batch=found.batch_id).code == 0 else "failed"
+        pipeline.warehouse, lambda found: None if pipeline.run(replay_batch=found).code == 0 else "failed"
     )
     assert replayed == [Replayed(name, 1, 0, "replayed")], (
         "of ids, too, by the landing folder that bears the name of the batch"

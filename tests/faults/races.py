@@ -47,6 +47,9 @@ QUICK = {
 TOLD = COSTS | {"incident", "publish_lease"}
 """Tables that tell how runs went and what they cost, which differs where one was cut short."""
 
+SAYS_WHY = ("PublishBlockedError", "another run of the batch")
+"""What the run says that came second."""
+
 VICTIMS = ("tree", "job", "bigquery", "storage")
 
 
@@ -189,9 +192,18 @@ def _ended(
     codes = [one.code for one in ran]
     if 0 not in codes:
         unequal = (*unequal, "no run ended well")
-    unequal += tuple("a run without a word" for one in ran if one.code and "PublishBlockedError" not in one.log)
+    unequal += tuple(
+        f"a run failed otherwise: {_why(one)}"
+        for one in ran
+        if one.code and not any(words in one.log for words in SAYS_WHY)
+    )
     whole = reader.mixed(lambda seen: seen.rows == 0 or is_whole(seen))
     return Round(name, reader.polls, reader.fewer, whole, unequal, f"exit codes {codes}")
+
+
+def _why(ran: Ran) -> str:
+    """The errors in the log of a run, the last ones."""
+    return " | ".join([line.strip()[:300] for line in ran.log.splitlines() if "Error" in line][-6:])
 
 
 def _page(pipeline: Pipeline) -> list[dict[str, Any]]:

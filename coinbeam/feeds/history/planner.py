@@ -59,6 +59,8 @@ class BackfillPlanner:
         """
         told = [pair.partition("=")[2].strip() for pair in parts(request.asset_of)]
         refuse_unknown(self._warehouse, [*request.assets, *told], "Ids are those of CoinGecko: see crypto_asset_dim.")
+        if request.replay_batch:
+            return self._replay_plan(request.replay_batch, run_id, runner)
         if request.files:
             return self._files_plan(request, run_id, runner)
         chosen = choose_source(self.settings)
@@ -67,8 +69,7 @@ class BackfillPlanner:
         batches = self.written(backfill_id) or self._first_plan(request, backfill_id, source_id)
         settled = self._pieces.settled(request.quote_currency)
         left = {name: batch for name, batch in batches.items() if not settled.issuperset(batch)}
-        places = self._bucket.names(f"landing/{MARKET_CHART}/{request.quote_currency}-{source_id}/")
-        landed = {found.piece for found in map(landed_piece, places) if found}  # these cost no call
+        landed = self._landed(request.quote_currency, source_id)  # these cost no call
         costs = {name: sum(piece not in landed for piece in batch) for name, batch in left.items()}
         today = self._affordable(costs, request, source_id)
         calls, calls_today = sum(costs.values()), sum(costs[name] for name in today)
@@ -208,6 +209,46 @@ class BackfillPlanner:
         common = job_options(self.settings, plan.batch_id, plan.batch.instant, source)
         return common | {"quote_currency": plan.quote_currency}
 
+    def _landed(self, quote_currency: str, source_id: str) -> set[HistoryPiece]:
+        """The pieces that lie in landing."""
+        places = self._bucket.names(f"landing/{MARKET_CHART}/{quote_currency}-{source_id}/")
+        return {found.piece for found in map(landed_piece, places) if found}
+
+    def _replay_plan(self, batch_id: str, run_id: str, runner: str) -> BackfillPlan:
+        """One batch of an earlier backfill, from what it landed.
+
+        Raises:
+            SettingsError: nobody planned it, or not all of it is landed.
+        """
+        backfill_id = batch_id.rpartition("-")[0]
+        batch = (self.written(backfill_id) or {}).get(batch_id)
+        if not batch:
+            remedy = "See `coinbeam rejects`; files are read again with --source=GLOB."
+            raise SettingsError(f"{batch_id!r} is no batch of a backfill from a source.", remedy)
+        chosen, quote_currency = choose_source(self.settings), batch[0].quote_currency
+        source_id = COINGECKO.answering(chosen.kind)
+        if missing := set(batch) - self._landed(quote_currency, source_id):
+            problem = f"{len(missing)} of the {len(batch)} pieces of {batch_id} are not in the landing of {source_id}."
+            raise SettingsError(problem, "Run the backfill again, which asks for them; or choose the source it had.")
+        run = {"run_id": run_id, "universe": backfill_id, "source_id": source_id, "runner": runner}
+        estimate = BackfillEstimate(
+            pieces=len(batch),
+            rows=sum(piece.days for piece in batch),
+            dollars=dataflow_dollars(self.settings, DATAFLOW_MINUTES),
+            credits_left=self._calls.usage(source_id).left,
+        )
+        return BackfillPlan(
+            backfill_id=backfill_id,
+            batches=[self._arguments(batch_id, batch, chosen.kind, run)],
+            what=f"replay of {batch_id}",
+            first_date=str(min(piece.first for piece in batch)),
+            last_date=str(max(piece.last for piece in batch)),
+            quote_currency=quote_currency,
+            started_at=format_instant(self._clock()),
+            estimate=asdict(estimate),
+            banner=chosen.banner or "",
+        )
+
     def _files_plan(self, request: BackfillRequest, run_id: str, runner: str) -> BackfillPlan:
         """One batch of everything that files hold, between the days asked for."""
         if not self.settings.is_local and not request.files.startswith(self.settings.bucket_uri):
@@ -250,7 +291,7 @@ class BackfillPlanner:
 
     def write_plan(self, request: BackfillRequest) -> None:
         """Write a plan down for all later runs and enter its pieces into the ledger; a written plan never changes."""
-        if request.files:
+        if request.files or request.replay_batch:
             return
         source_id = COINGECKO.answering(choose_source(self.settings).kind)
         backfill_id = request.backfill_id(source_id)

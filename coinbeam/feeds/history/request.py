@@ -29,6 +29,7 @@ class BackfillRequest:
         files: a glob of landed bodies, API bodies or CSV exports to read instead of asking; empty for none.
         asset_of: ``file=asset`` pairs for files whose names do not tell, separated by commas.
         time_zone: of stamps that name none; empty refuses them.
+        replay_batch: a batch whose landed pieces are read again, whatever else is asked for; empty for none.
     """
 
     assets: tuple[str, ...]
@@ -42,6 +43,7 @@ class BackfillRequest:
     files: str = ""
     asset_of: str = ""
     time_zone: str = ""
+    replay_batch: str = ""
 
     def backfill_id(self, source: str) -> str:
         """The name of the backfill, the same for every run and budget of a request."""
@@ -80,6 +82,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
         files=params["source"] or "",
         asset_of=params["asset_of"] or "",
         time_zone=params.get("time_zone") or "",
+        replay_batch=params.get("replay_batch") or "",
     )
 
 

@@ -1,5 +1,6 @@
 """One HTTP exchange, bounded in time. Its failures are values: an exception of the HTTP stack would hold the key."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import urllib3
 from requests.auth import AuthBase
 
 import coinbeam
-from coinbeam.sources.http.errors import ApiTerminalError, UnreachableError
+from coinbeam.sources.http.errors import MEANINGS, REMEDIES, ApiTerminalError, UnreachableError
 from coinbeam.sources.http.responses import Verdict
 
 _CHUNK_BYTES = 256 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: (4\d\d)")  # how the standard library words a proxy that refuses
 
 
 class KeyHeader(AuthBase):
@@ -119,6 +121,11 @@ def _failure(error: Exception, url: str) -> Verdict:
     if isinstance(error, ValueError):  # requests' classes for a URL or a header that is not one
         remedy = "Check the configured URL of the API (base_url of the plan)."
         return Verdict(ApiTerminalError, f"the request is not valid ({type(error).__name__})", remedy)
+    if refused := _NO_TUNNEL.search(cause):
+        status = int(refused[1])
+        _, meaning = MEANINGS.get(status, (None, "no connection through it"))
+        remedy = REMEDIES[407] if status == 407 else f"Let the proxy of this network through to {host}."
+        return Verdict(ApiTerminalError, f"the proxy answers HTTP {status} for {host}: {meaning}", remedy)
     start, check = "Start the local cloud: coinbeam local up.", "Check the network and the proxy of this machine."
     return Verdict(UnreachableError, f"no answer from {host} ({cause})", start if is_loopback(url) else check)
 

@@ -122,6 +122,29 @@ def test_a_written_plan_is_that_of_every_later_run(stage: Stage) -> None:
     assert {row["status"] for row in stage.contents("history_piece")} == {"planned"}
 
 
+def test_a_batch_is_replayed_from_landing_without_a_call(stage: Stage) -> None:
+    made = steps(stage)
+    first, _ = batches(planned(made))
+    made.prepare(first)
+    replay = replace(REQUEST, replay_batch=first.batch_id, assets=(), calls_per_day=1)
+    with pytest.raises(SettingsError, match=f"2 of the 2 pieces of {first.batch_id} are not in the landing"):
+        made.planner.plan(replay, "run", "local")
+    pieces = read_pieces(made.bucket.read_text(f"{first.batch.folder}/pieces.json") or "")
+    for piece in pieces:
+        made.bucket.write_text(piece.uri("", SOURCE).lstrip("/"), "[]")
+    end(made, first)
+    plan = made.planner.plan(replay, "again", "local")
+    made.planner.write_plan(replay)
+    (again,) = batches(plan)
+    assert (again.batch_id, again.pieces, again.universe, again.run_id) == (first.batch_id, 2, first.universe, "again")
+    assert (plan.what, plan.estimate["calls"]) == (f"replay of {first.batch_id}", 0)
+    made.prepare(again)
+    end(made, again)
+    assert {row["status"] for row in stage.contents("history_piece")} == {"published", "planned"}
+    with pytest.raises(SettingsError, match="'backfill-1-0000' is no batch of a backfill"):
+        made.planner.plan(replace(replay, replay_batch="backfill-1-0000"), "run", "local")
+
+
 def test_settled_batches_are_not_asked_for_again_and_failed_ones_are(stage: Stage) -> None:
     made = steps(stage)
     first, second = batches(planned(made))

@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -148,6 +149,49 @@ def test_the_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert make_client(max_attempts=1).ping().well_formed
+
+
+@pytest.fixture
+def refusing_proxy():
+    """A proxy that opens no tunnel; yields its address and the status to set."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        status = 407
+
+        def do_CONNECT(self):
+            self.send_response(type(self).status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://someone:sesame@127.0.0.1:{server.server_port}", Proxy
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "says"),
+    [
+        (407, ApiTerminalError, "the proxy asks for a login.*NO_PROXY"),
+        (403, ApiTerminalError, "proxy answers HTTP 403 for api.example.com.*Let the proxy"),
+        (502, UnreachableError, "no answer from api.example.com"),
+    ],
+)
+def test_a_proxy_that_opens_no_tunnel_is_named(refusing_proxy, make_client, monkeypatch, status, kind, says):
+    url, proxy = refusing_proxy
+    proxy.status = status
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(kind, match=f"(?s){says}") as caught:
+        make_client(base_url="https://api.example.com/v3", max_attempts=1).ping()
+    assert "sesame" not in str(caught.value)
 
 
 TRANSIENT = {
