@@ -134,7 +134,7 @@ class MarketSettings(_Section):
         120.0,
         ge=0,
         le=1_440,
-        description="A snapshot that saw its prices later than so many minutes after midnight stands for no day of "
+        description="A snapshot that was taken later than so many minutes after midnight stands for no day of "
         "market_daily",
     )
 

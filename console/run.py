@@ -189,7 +189,7 @@ def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[st
 
 
 def late_note(warehouse: Warehouse, batch: Mapping[str, Any]) -> str:
-    """What it means that prices were seen long after the midnight of their day; empty when they were not."""
+    """What it means that prices were asked for long after the midnight of their day; empty when they were not."""
     market = warehouse.settings.market
     stands = expression("stands_for_day", market.late_after_seconds)
     [seen] = warehouse.rows(
@@ -200,9 +200,10 @@ def late_note(warehouse: Warehouse, batch: Mapping[str, Any]) -> str:
     if not seen["late"]:
         return ""
     return (
-        f"{seen['late']:,} prices were seen more than {market.late_after_minutes:g} minutes after midnight, the newest "
-        f"at {seen['newest']:%H:%M} UTC. They are the newest prices (latest_prices, price_history), but not those of "
-        "00:00: market_daily and market_overview take none of them. `coinbeam backfill` brings the day when it is over."
+        f"{seen['late']:,} prices were asked for more than {market.late_after_minutes:g} minutes after midnight, the "
+        f"newest at {seen['newest']:%H:%M} UTC. They are the newest prices (latest_prices, price_history), but not "
+        "those of 00:00: market_daily and market_overview take none of them. `coinbeam backfill` brings the day when "
+        "it is over."
     )
 
 

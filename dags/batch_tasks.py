@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Generic
 
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
@@ -21,7 +22,7 @@ from coinbeam.feeds.steps import BatchSteps, PlanT
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.staging import StagingTables
 from dags.lineage import script_lineage
-from dags.operations import RetryTransientErrors, alert_failure, alert_gap, resolve_incidents
+from dags.operations import RetryTransientErrors, alert_failure, alert_gap, alert_standing_fault, resolve_incidents
 
 settings = load_settings()
 
@@ -192,6 +193,8 @@ class BatchTasks(Generic[PlanT]):
         steps.record(plan, ending)
         if ending.status == Mode.GAP:
             alert_gap(instance, f"Coinbeam: gap at {plan.snapshot_at}", plan.reason)
+        if ending.status == "published":
+            alert_standing_fault(instance, partial(steps.standing_fault, plan))
         return ending.status
 
 

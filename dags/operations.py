@@ -1,6 +1,7 @@
 """How our DAGs fail: which errors deserve a retry, and who gets an alert."""
 
 import logging
+from collections.abc import Callable, Collection
 from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
@@ -15,6 +16,9 @@ from coinbeam.warehouse.client import REFUSES, Warehouse
 
 PUBLISH_TASK = "publish"
 """The task that a gap leaves without work; its next success ends the incident."""
+
+STANDING = "StandingFault"
+"""In place of a task and a class: what is wrong in batches whose tasks all succeed."""
 
 logger = logging.getLogger("coinbeam.dags")
 
@@ -67,6 +71,26 @@ def alert_gap(instance: Any, title: str, reason: str) -> None:
     tell(Failure(instance.dag_id, PUBLISH_TASK, GAP, title, reason, instance.run_id))
 
 
+def alert_standing_fault(instance: Any, find: Callable[[], str | None]) -> None:
+    """Alert once of a fault that published batches have had again and again, and once that it is over.
+
+    Args:
+        find: says it in words; empty when there is none, None when the run cannot tell.
+    """
+    try:
+        words = find()
+    except CoinbeamError as error:  # the batch is published and recorded: nothing of it failed
+        logger.warning("Whether %s lacks something for long could not be found out: %s", instance.dag_id, error)
+        return
+    if words is None:
+        return
+    if words:
+        title = f"Coinbeam: {instance.dag_id} publishes, but not all that is configured"
+        tell(Failure(instance.dag_id, STANDING, STANDING, title, words, instance.run_id))
+    else:
+        _close(instance.dag_id, {STANDING})
+
+
 def tell(failure: Failure, link: str = "") -> None:
     """Log a failure, and send it when it opens an incident.
 
@@ -100,14 +124,18 @@ def resolve_incidents(context: Any) -> None:
     instance = context["ti"]
     crumbs = instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)
     succeeded = {crumb["task_id"] for crumb in crumbs if crumb["state"] == "success"} | {instance.task_id}
-    succeeded -= {crumb["task_id"] for crumb in crumbs if crumb["state"] == "failed"}
+    _close(instance.dag_id, succeeded - {crumb["task_id"] for crumb in crumbs if crumb["state"] == "failed"})
+
+
+def _close(dag_id: str, tasks: Collection[str]) -> None:
+    """Close the incidents of tasks, and tell once that they are over."""
     try:
         settings = load_settings()
-        over = Incidents(Warehouse(settings)).resolve(instance.dag_id, succeeded)
+        over = Incidents(Warehouse(settings)).resolve(dag_id, tasks)
         if over:
-            send(Alert(f"Coinbeam: {instance.dag_id} recovered", recovery(over), is_over=True), settings.alerts)
+            send(Alert(f"Coinbeam: {dag_id} recovered", recovery(over), is_over=True), settings.alerts)
     except CoinbeamError as error:  # a record that cannot be kept fails no run that went well
-        logger.warning("Incidents of %s could not be closed: %s", instance.dag_id, error)
+        logger.warning("Incidents of %s could not be closed: %s", dag_id, error)
 
 
 def _words_of_job(task: Any, failed: str) -> str | None:

@@ -1,8 +1,9 @@
 {#- What the marts share. Every range is a pair of date literals: only literals prune partitions. -#}
 
-{#- Whether a snapshot was seen so soon after midnight that it may stand for its day; a later one would look ahead. -#}
+{#- Whether a snapshot was taken so soon after midnight that it may stand for its day; a later one would look ahead. Of a coin that nobody traded
+    since, the answer is old: when it came decides too, else a late snapshot would leave a market of such coins alone. -#}
 {% macro stands_for_day(late_after_seconds) -%}
-TIMESTAMP_DIFF(observed_at, TIMESTAMP(snapshot_date), SECOND) <= {{ late_after_seconds }}
+TIMESTAMP_DIFF(GREATEST(observed_at, ingested_at), TIMESTAMP(snapshot_date), SECOND) <= {{ late_after_seconds }}
 {%- endmacro %}
 
 {#- The observation that stands for each day of a range: of the daily history where it has the day, else the first snapshot of the day, unless it is late. -#}

@@ -162,6 +162,13 @@ class BatchSteps(Generic[PlanT]):
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results
 
+    def standing_fault(self, plan: PlanT) -> str | None:  # noqa: ARG002 - of some feeds only
+        """What has been wrong for several published batches and needs a person, in a sentence.
+
+        Empty when nothing is, and None when the run cannot tell.
+        """
+        return None
+
     def _visible(self, batch: Batch) -> str:
         """The rows of the fact that stand where the run staged a row, as a subquery: its own, or others that are
         preferred to them.

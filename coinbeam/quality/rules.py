@@ -120,6 +120,9 @@ def batch_complete(report: Mapping[str, object]) -> Rule:
     )
 
 
+IDS_ANSWERED = "ids_answered"
+
+
 def ids_answered(missing: Sequence[str]) -> Rule:
     """Every id that was asked for by name was answered; a renamed or misspelt one is named and not lost without a word.
 
@@ -128,7 +131,7 @@ def ids_answered(missing: Sequence[str]) -> Rule:
     """
     named = f"UNNEST([{', '.join(map(literal, missing))}])" if missing else "UNNEST(CAST([] AS ARRAY<STRING>))"
     return Rule(
-        name="ids_answered",
+        name=IDS_ANSWERED,
         query=f"SELECT COUNT(*) FROM {named}",
         severity=Severity.WARNING,
         description=f"Every id that was asked for was answered; missing: {', '.join(missing) or 'none'}.",

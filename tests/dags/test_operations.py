@@ -70,6 +70,12 @@ for run in ("g1", "g2"):
     operations.alert_gap(instance("record_batch", run), "Coinbeam: gap", "it is past")
     succeed(run, publish="skipped")
 succeed("r9", publish="success")
+for words in ("typo is missing", None, "typo is missing", "", ""):
+    operations.alert_standing_fault(instance("record_batch", "s"), lambda: words)
+    succeed("s", publish="success")
+def unknown():
+    raise operations.SettingsError("no.", "Mend it.")
+operations.alert_standing_fault(instance("record_batch", "s"), unknown)
 """,
         **fresh_cloud.env,
         COINBEAM_ALERTS__WEBHOOK_URL=webhook.url,
@@ -81,6 +87,8 @@ succeed("r9", publish="success")
         "Coinbeam: etl.fetch failed",
         "Coinbeam: etl.fetch failed",
         "Coinbeam: gap",
+        "Coinbeam: etl recovered",
+        "Coinbeam: etl publishes, but not all that is configured",
         "Coinbeam: etl recovered",
     ]
     assert "etl.audit: ValueError, open since" in webhook.told[1]["text"]

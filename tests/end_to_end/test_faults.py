@@ -45,7 +45,8 @@ def test_an_unreadable_page_blocks_the_publish_and_a_handful_of_bad_rows_does_no
     ran = pipeline.run(variables=FAST)
     assert ran.code == 0, "the malformed page is asked for again, the others are reused; " + ran.log[-4000:]
     assert len(pipeline.tables()["crypto_market_snapshot_fact"]) > 0.9 * COINS
-    (batch,) = pipeline.batches()
+    blocked, batch = pipeline.batches()
+    assert (blocked["status"], batch["status"]) == ("failed", "published"), "each run keeps its row"
     assert 0 < batch["rows_rejected"] <= 9, "a handful of bad rows cost only themselves"
     assert (
         batch["rows_published"]

@@ -105,7 +105,7 @@ def refresh_marts(stage: Stage) -> None:
         stage.publish("batch", crypto_asset_dim=[asset_row("bitcoin"), asset_row("late")], **rows)
         marts.refresh()
         said = late_note(warehouse, {"snapshot_date": DAY.date(), "batch_id": "batch"})
-        assert said.startswith("1 prices were seen more than 120 minutes") is bool(others), said
+        assert said.startswith("1 prices were asked for more than 120 minutes") is bool(others), said
 
 
 def reserve_and_settle(warehouse: Warehouse) -> None:

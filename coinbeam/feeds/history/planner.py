@@ -173,7 +173,7 @@ class BackfillPlanner:
         return max(1.0, math.floor(limit * self.settings.history.rate_share))
 
     def _arguments(
-        self, name: str, batch: Sequence[HistoryPiece], kind: str, run: Mapping[str, Any]
+        self, name: str, batch: Sequence[HistoryPiece], kind: str, run: Mapping[str, Any], mode: Mode = Mode.FETCH
     ) -> dict[str, dict[str, Any]]:
         """A batch and the options of its job."""
         rate = self._rate(run["source_id"])
@@ -188,7 +188,7 @@ class BackfillPlanner:
             first=min(piece.first for piece in batch),
             last=max(piece.last for piece in batch),
             quote_currency=batch[0].quote_currency,
-            mode=Mode.FETCH,
+            mode=mode,
             pieces=len(batch),
             **run,
         )
@@ -239,7 +239,7 @@ class BackfillPlanner:
         )
         return BackfillPlan(
             backfill_id=backfill_id,
-            batches=[self._arguments(batch_id, batch, chosen.kind, run)],
+            batches=[self._arguments(batch_id, batch, chosen.kind, run, Mode.REPLAY)],
             what=f"replay of {batch_id}",
             first_date=str(min(piece.first for piece in batch)),
             last_date=str(max(piece.last for piece in batch)),

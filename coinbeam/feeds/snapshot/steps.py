@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from fnmatch import fnmatch
 from typing import Any
 
@@ -12,7 +14,7 @@ from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, P
 from coinbeam.batch.kinds import Batch, batch_folder
 from coinbeam.batch.tables import ASSETS
 from coinbeam.batch.universe import top_n
-from coinbeam.clock import format_instant
+from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import Rule, Severity, load_contract
 from coinbeam.feeds.plan import Mode, job_options
 from coinbeam.feeds.snapshot.plan import (
@@ -30,11 +32,16 @@ from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.feeds.steps import BatchSteps
 from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.ops.call_ledger import CallLedger
-from coinbeam.quality.rules import ids_answered, top_filled
+from coinbeam.quality.rules import IDS_ANSWERED, ids_answered, top_filled
 from coinbeam.settings import Universe
 from coinbeam.sources.choose import choose_source
 from coinbeam.sources.rate import quota
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR, FILES
+
+MISSING_BATCHES = 3
+"""So many published batches without an answer for a configured id are no chance."""
+
+_LONG_AGO_DAYS = 60
 
 
 class SnapshotSteps(BatchSteps[SnapshotPlan]):
@@ -134,6 +141,35 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             left_out = sum(int(report.get(name) or 0) for name in ("rows_unpriced", "rows_rejected", "rows_lost"))
             rules.append(top_filled(max(0, number - left_out), Severity(self.settings.quality.incomplete)))
         return rules
+
+    def standing_fault(self, plan: SnapshotPlan) -> str | None:
+        """Configured ids that none of the newest batches of their selection was answered for."""
+        configured = set(self.settings.market.ids)
+        if plan.mode != Mode.FETCH or not configured or self.settings.market.universe is not Universe.IDS:
+            return None
+        names = self.warehouse.names()
+        day = parse_instant(plan.snapshot_at).date()
+        rows = self.warehouse.rows(
+            "SELECT b.batch_id, MAX_BY(q.failing_sample, q.checked_at) AS missing FROM ("
+            f"SELECT batch_id, started_at FROM {names['latest_ingestion_batch']} "
+            "WHERE snapshot_date BETWEEN @since AND @day AND status = 'published' AND universe = @universe "
+            f"AND quote_currency = @currency ORDER BY snapshot_at DESC LIMIT {MISSING_BATCHES}) AS b "
+            f"LEFT JOIN {names['quality_result']} AS q ON b.batch_id = q.batch_id AND q.rule = '{IDS_ANSWERED}' "
+            "AND q.checked_at >= b.started_at AND q.checked_date BETWEEN @since AND @day GROUP BY b.batch_id",
+            since=day - timedelta(days=_LONG_AGO_DAYS),
+            day=day,
+            universe=plan.universe,
+            currency=plan.quote_currency,
+        )
+        if len(rows) < MISSING_BATCHES:
+            return ""
+        always = configured.intersection(*(json.loads(row["missing"] or "[]") for row in rows))
+        if not always:
+            return ""
+        return (
+            f"The source has not answered for {', '.join(sorted(always))} in the newest {MISSING_BATCHES} batches. "
+            "Correct market.ids: an id is mistyped, or the asset was renamed or taken off the list."
+        )
 
     def _clear_other_stamps(self, plan: SnapshotPlan) -> None:
         """Delete batch files that an earlier attempt wrote under the stamp of another period: a load by their pattern

@@ -306,6 +306,8 @@ def test_how_late_a_snapshot_may_be_is_a_setting(bench: Bench) -> None:
     marts = Marts(bench.warehouse, bench.warehouse.settings.model_copy(update={"market": market}))
     observed = {"early": at(0) - timedelta(hours=5), "in time": at(0) + timedelta(seconds=30), "late": at(0, 1)}
     rows = [snapshot_row(asset, at(0), 1.0, "s", observed_at=seen.isoformat()) for asset, seen in observed.items()]
+    before = observed["early"].isoformat()  # nobody traded it since: its price is old, and was asked for late
+    rows.append(snapshot_row("idle", at(0), 1.0, "s", observed_at=before, ingested_at=at(0, 1).isoformat()))
     bench.put(SNAPSHOT_FACT, "s", rows)
     marts.refresh()
     assert {key[0] for key in bench.rows("market_daily")} == {"early", "in time"}
@@ -313,6 +315,7 @@ def test_how_late_a_snapshot_may_be_is_a_setting(bench: Bench) -> None:
         "early": at(0),
         "in time": observed["in time"],
         "late": observed["late"],
+        "idle": at(0),
     }
 
 

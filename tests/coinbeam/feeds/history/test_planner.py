@@ -136,7 +136,7 @@ def test_a_batch_is_replayed_from_landing_without_a_call(stage: Stage) -> None:
     plan = made.planner.plan(replay, "again", "local")
     made.planner.write_plan(replay)
     (again,) = batches(plan)
-    assert (again.batch_id, again.pieces, again.universe, again.run_id) == (first.batch_id, 2, first.universe, "again")
+    assert (again.batch_id, again.pieces, again.universe, again.mode) == (first.batch_id, 2, first.universe, "replay")
     assert (plan.what, plan.estimate["calls"]) == (f"replay of {first.batch_id}", 0)
     made.prepare(again)
     end(made, again)

@@ -392,6 +392,37 @@ def test_ids_that_were_not_answered_are_a_recorded_warning_that_names_them(stage
     assert [(row["status"], json.loads(row["failing_sample"])) for row in recorded] == [("warning", ["it's", "typo"])]
 
 
+@pytest.mark.cloud
+def test_configured_ids_that_three_batches_lack_are_a_standing_fault(stage: Stage) -> None:
+    market = stage.warehouse.settings.market.model_copy(update={"universe": Universe.IDS, "ids": ("bitcoin", "typo")})
+    settings = stage.warehouse.settings.model_copy(update={"market": market})
+
+    universe = UniverseSpec(Universe.IDS, ids=market.ids)
+
+    def day(number: int, missing: list[str]) -> str | None:
+        now, at = NOW + timedelta(days=number), DAY + timedelta(days=number)
+        steps = SnapshotSteps(settings, stage.warehouse, clock=lambda: now)
+        plan = steps.plan(request(at, universe), RUN, "local")
+        steps.prepare(plan)
+        steps.bucket.write_text(
+            f"{plan.batch.folder}/report_fetch_crypto_data.json", json.dumps(REPORT | {"ids_missing": missing})
+        )
+        staging = StagingTables(settings, plan.batch).name(load_contract(FACT))
+        rows = [fact_row(asset, at, plan.batch_id, ingested_at=at.isoformat()) for asset in ("bitcoin", "b")]
+        stage.warehouse.append(staging, "\n".join(map(json.dumps, rows)).encode())
+        steps.audit(plan.batch)
+        steps.record(plan, Ending("published", None, {}, FETCH_JOB))
+        return steps.standing_fault(plan)
+
+    assert day(0, ["typo", "other"]) == ""
+    assert day(1, ["typo"]) == ""
+    assert "typo in the newest 3 batches. Correct market.ids" in (day(2, ["typo"]) or "")
+    assert "typo" in (day(3, ["typo"]) or "")
+    assert day(4, []) == ""
+    other = SnapshotSteps(stage.warehouse.settings, stage.warehouse, clock=lambda: NOW)
+    assert other.standing_fault(other.plan(request(), RUN, "local")) is None, "nothing is configured"
+
+
 @pytest.mark.parametrize(("setting", "severity"), [("warning", Severity.WARNING), ("error", Severity.ERROR)])
 def test_a_top_n_with_fewer_assets_is_what_the_setting_says(
     setting: str, severity: Severity, tmp_path_factory: pytest.TempPathFactory
