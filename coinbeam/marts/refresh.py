@@ -8,6 +8,7 @@ rows, all in one transaction: a refresh that was cut short leaves everything as 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
@@ -18,7 +19,7 @@ from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.contracts.model import SQL_ROOT
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.marts.plan import LOOK_BACK_DAYS, Latest, MartPlan, Publication, Range, Touched, hull, joined
-from coinbeam.marts.specs import MARTS, Scope
+from coinbeam.marts.specs import MARTS, MartSpec, Scope
 from coinbeam.quality import Audit, Result, check_published, guards, refuse_if_blocked
 from coinbeam.settings import Settings
 from coinbeam.sources.alternative_me import bands
@@ -171,7 +172,8 @@ class Marts:
             PublishBlockedError: a rule of severity error is broken; readers see it already.
         """
         audit = Audit.of_dates(run_id, *plan.dates, self._clock())
-        results = check_published(self._warehouse, [load_contract(mart.name) for mart in MARTS], audit)
+        newest = {mart.name: _newest(plan, mart) for mart in MARTS}
+        results = check_published(self._warehouse, [load_contract(mart.name) for mart in MARTS], audit, newest)
         refuse_if_blocked(results, Stage.PUBLISHED)
         return results
 
@@ -184,6 +186,13 @@ class Marts:
                     "A publish came between the plan of the marts and their refresh.", "Try again."
                 ) from error
             raise
+
+
+def _newest(plan: MartPlan, mart: MartSpec) -> date | None:
+    """The last date of which a refresh brought prices into a mart; the index brings none, a late snapshot no day."""
+    if mart.reported is Scope.LATEST:
+        return plan.latest.last if plan.latest else None
+    return plan.touched.last_changed if plan.touched else None
 
 
 def _literals(ranges: Iterable[Range]) -> list[tuple[str, str]]:

@@ -78,7 +78,7 @@ class Audit:
         run_id: the run that asks.
         snapshot_at: instant of the batch, aware; its date is the partition of the results.
         now: instant of the check, aware.
-        is_news: whether the rows come from a source now, and so make a table fresh or not.
+        newest: last date of rows that come from a source now, and so make a table fresh or not; None without any.
     """
 
     batch_id: str
@@ -88,18 +88,19 @@ class Audit:
     first_date: date
     last_date: date
     now: datetime
-    is_news: bool = True
+    newest: date | None = None
 
     @classmethod
     def of_batch(cls, batch: Batch, stage: Stage, now: datetime) -> "Audit":
         """The audit of a batch at a stage."""
         dates = (batch.first_date, batch.last_date)
-        return cls(batch.batch_id, batch.run_id, batch.instant, stage, *dates, now, batch.holds_all)
+        newest = batch.last_date if batch.holds_all else None
+        return cls(batch.batch_id, batch.run_id, batch.instant, stage, *dates, now, newest)
 
     @classmethod
     def of_dates(cls, run_id: str, first_date: date, last_date: date, now: datetime) -> "Audit":
         """The audit of what readers see of some dates, whichever batches brought it."""
-        return cls(run_id, run_id, now, Stage.PUBLISHED, first_date, last_date, now)
+        return cls(run_id, run_id, now, Stage.PUBLISHED, first_date, last_date, now, last_date)
 
     @property
     def literals(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What readers see: each published table exists as its contract says, and its rows keep the rules of that stage."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 
 from coinbeam.contracts import Contract, Rule, Stage
@@ -13,16 +14,20 @@ _EPOCH = date(2010, 1, 1)
 """Older than any row; a filter that partitioned tables ask for."""
 
 
-def check_published(warehouse: Warehouse, contracts: Iterable[Contract], audit: Audit) -> list[Result]:
+def check_published(
+    warehouse: Warehouse, contracts: Iterable[Contract], audit: Audit, newest: Mapping[str, date | None] | None = None
+) -> list[Result]:
     """Run the rules of published tables and append the results.
 
     Args:
         audit: who asks; its dates limit the rows that are read. Tables without a partition are read whole.
+        newest: of each table, the last date of which it got rows; that of the audit when left out.
     """
     auditor = Auditor(warehouse, audit)
     results: list[Result] = []
     for contract in contracts:
-        rows, rules = rows_of_dates(warehouse, contract, audit), published_rules(contract, audit)
+        own = audit if newest is None else replace(audit, newest=newest[contract.name])
+        rows, rules = rows_of_dates(warehouse, contract, audit), published_rules(contract, own)
         results += check_table(warehouse, auditor, contract, rows, rules)
     auditor.record(results, audit.now)
     return results
@@ -79,7 +84,9 @@ def is_present(contract: Contract, audit: Audit) -> bool:
     answer is no stale source.
     """
     limit = contract.freshness_limit_hours
-    return limit is not None and audit.is_news and audit.last_date >= (audit.now - timedelta(hours=limit)).date()
+    return (
+        limit is not None and audit.newest is not None and audit.newest >= (audit.now - timedelta(hours=limit)).date()
+    )
 
 
 def rows_of_dates(warehouse: Warehouse, contract: Contract, audit: Audit) -> str:

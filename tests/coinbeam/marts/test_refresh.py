@@ -4,6 +4,7 @@ no trace.
 
 import json
 import random
+import re
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -299,6 +300,29 @@ def test_a_late_snapshot_stands_for_no_day_and_is_the_newest_price(bench: Bench)
     bench.put(SNAPSHOT_FACT, "s1", [])
     bench.refresh()
     assert latest() == {"bitcoin": (9.0, at(1))}
+
+
+def test_a_refresh_without_a_day_of_today_is_not_blamed_for_the_age_of_the_days(bench: Bench) -> None:
+    def stale(hours: int = 9) -> set[str]:
+        """The marts whose age fails the refresh of what waits."""
+        marts = Marts(bench.warehouse, bench.warehouse.settings, lambda: at(0, hours % 24) + hours // 24 * DAY)
+        plan = marts.plan()
+        assert plan is not None
+        bench.refresh()
+        try:
+            marts.verify(plan, "run")
+        except PublishBlockedError as error:
+            return set(re.findall(r"(\w+)\.freshness_limit", error.message))
+        return set()
+
+    bench.put(SNAPSHOT_FACT, "s", [snapshot_row("late", at(0), 1.0, "s", observed_at=at(0, 7).isoformat())])
+    assert stale() == set(), "the first run of a new warehouse, in the morning"
+    bench.put(FEAR_GREED_FACT, "f", [index_row(START, 40, "f")])
+    assert stale() == set(), "the index brings no prices"
+    bench.put(DAILY_FACT, "d", [day_row("old", START - 90 * DAY, 1.0, "d")])
+    assert stale() == set(), "nor is what is old to blame"
+    bench.put(SNAPSHOT_FACT, "t", [snapshot_row("early", at(0), 1.0, "t")])
+    assert stale(hours=84) == {"market_daily", "market_overview", "latest_prices"}, "what came too late is"
 
 
 def test_how_late_a_snapshot_may_be_is_a_setting(bench: Bench) -> None:
