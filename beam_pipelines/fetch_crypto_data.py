@@ -40,7 +40,7 @@ from beam_pipelines.landing.fetch import Fetch, Given
 from beam_pipelines.landing.folder import FetchStats, LandingFolder
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotTable
-from beam_pipelines.snapshot.walk import MarketWalk, is_page, page_size
+from beam_pipelines.snapshot.walk import MarketWalk, is_page, page_size, rows_a_page
 from coinbeam.batch.identity import file_stamp
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
 from coinbeam.batch.jobs import MARKETS
@@ -93,8 +93,9 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> tuple[CallOrder, Mar
     batch = launch.job.batch_id(universe)
     begun = begin(launch, batch, (MARKETS,), size, universe.label, market.fetch_shards)
     walk = MarketWalk(begun.manifest, begun.folders[0], universe, begun.clients.shards, begun.deadline)
-    landed, assets = LandingFolder(walk.folder, is_page).stems, expected_assets(launch.settings, begun.clients.source)
-    return CallOrder(batch, walk.calls_needed(landed, assets), begun.clients), walk
+    landed, assets = LandingFolder(walk.folder, is_page), expected_assets(launch.settings, begun.clients.source)
+    calls = walk.calls_needed(landed.stems, assets, rows_a_page(landed.uris))
+    return CallOrder(batch, calls, begun.clients), walk
 
 
 def head(launch: Launch, batches: Sequence[BatchManifest]) -> Report:

@@ -5,16 +5,23 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from coinbeam.clock import format_instant, utc_now
+from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.ops.status import last_batches
 from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
+from coinbeam.warehouse.client import Warehouse
 from console.composer import Composer
 from console.output import complain, console, say
 from console.progress import TaskProgress
 from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
+
+MOST_FAULTS = 5
+"""So many of the batches that ended last, of each kind, say what went wrong."""
 
 
 def start_services(settings: Settings) -> None:
@@ -94,17 +101,31 @@ def run_locally(settings: Settings, run: DagRun, *then: DagRun) -> tuple[int, Pa
 
 
 def run_and_report(settings: Settings, run: DagRun, *then: DagRun, failure: str, advice: str = "") -> int:
-    """Run as :func:`run_locally` does, and return the exit code; show the last error and where the log lies.
+    """Run as :func:`run_locally` does, and return the exit code; show what went wrong and where the log lies.
 
     Args:
-        failure: what to say when the log holds no error.
+        failure: what to say when neither the warehouse nor the log knows.
         advice: what to say after the name of the log.
     """
+    began = utc_now()
     code, log = run_locally(settings, run, *then)
     if code:
-        complain(last_error(log) or failure)
+        complain(fault(settings, log, began) or failure)
         say(f"Log: {log}{advice}")
     return code
+
+
+def fault(settings: Settings, log: Path, began: datetime) -> str | None:
+    """What went wrong in a run, in the words that its batches recorded, else those of the last error in its log.
+
+    Of a job that failed, Airflow's operator only knows the exit code; the record has the sentence of the job.
+    """
+    warehouse = Warehouse(settings)
+    if not warehouse.exists(warehouse.table(load_contract("ingestion_batch"))):
+        return last_error(log)
+    mine = [row for row in last_batches(warehouse, MOST_FAULTS) if row["finished_at"] >= began]
+    said = dict.fromkeys(row["error_message"] for row in mine if row["status"] == "failed" and row["error_message"])
+    return "\n".join(said) or last_error(log)
 
 
 def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:

@@ -50,13 +50,18 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
 
 
 def describe_files(glob: str, time_zone: str | None) -> str:
-    """How many files a glob matches and how many points they hold; of a file that cannot be read, why."""
+    """How many files a glob matches and how many points they hold; of a file that cannot be read, why.
+
+    Raises:
+        TerminalError: there is none.
+    """
     from beam_pipelines.batch_files.json_bodies import BodyFault  # Beam takes seconds to load; only files need it
     from beam_pipelines.history.bodies import read_points
-    from beam_pipelines.landing.files import list_files, read_landed
+    from beam_pipelines.job.replay import find_files
+    from beam_pipelines.landing.files import read_landed
 
     zone, points, lines = ZoneInfo(time_zone) if time_zone else None, 0, []
-    files = list_files(glob)
+    files = find_files(glob)
     for uri in files:
         found = read_points(read_landed(uri, tolerant=True).body, zone)
         if isinstance(found, BodyFault):

@@ -15,11 +15,11 @@ from coinbeam.feeds.snapshot.request import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
-from console.dags import Source, refresh_marts, run_locally, start_local_cloud
+from console.dags import Source, fault, refresh_marts, run_locally, start_local_cloud
 from console.history import backfill_form
 from console.output import Format, complain, say, show
 from console.run import RunCommand
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, last_error
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""
@@ -122,12 +122,13 @@ def replay_command(batch: str | None, reason: str | None) -> int:
         except SettingsError as error:
             return str(error)
         say(f"Replaying {batch_id}")
+        began = utc_now()
         code, log = run_locally(settings, run)
         if code == 0:
             return None
-        fault = last_error(log) or "the run failed"
-        complain(f"{fault} Log: {log}")
-        return fault
+        said = fault(settings, log, began) or "the run failed"
+        complain(f"{said} Log: {log}")
+        return said
 
     results = replay_rejects(Warehouse(settings), through_dag, batch, reason)
     if any(result.outcome == "replayed" for result in results):

@@ -138,6 +138,8 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     show(["reason", "records"], rejected) if rejected else say("none")
     heading("Checks")
     show(["stage", "status", "rules"], check_counts(warehouse, batch))
+    for check in open_checks(warehouse, batch):
+        say(f"{check['status']} {check['table_name']}.{check['rule']}: {check['message']} {check['failing_sample']}")
     if late := late_note(warehouse, batch):
         heading("Late for its day")
         say(late)
@@ -179,12 +181,26 @@ def table_counts(warehouse: Warehouse) -> list[dict[str, Any]]:
     return sorted(warehouse.rows(" UNION ALL ".join(parts)), key=lambda row: str(row["table"]))
 
 
+def open_checks(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rules of a run that did not pass, with what they found."""
+    return warehouse.rows(
+        f"SELECT status, table_name, rule, message, failing_sample FROM {_checks_of(warehouse, batch)} "
+        "AND status != 'passed' ORDER BY status, table_name, rule"
+    )
+
+
 def check_counts(warehouse: Warehouse, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How many rules of a run passed, failed, warned, by stage."""
     return warehouse.rows(
-        f"SELECT stage, status, COUNT(*) AS `rules` FROM `{warehouse.dataset('crypto_ops')}.quality_result` "
-        f"WHERE checked_date = DATE '{batch['snapshot_date']}' AND batch_id = '{batch['batch_id']}' "
-        f"AND run_id = '{batch['run_id']}' GROUP BY stage, status ORDER BY stage, status"
+        f"SELECT stage, status, COUNT(*) AS `rules` FROM {_checks_of(warehouse, batch)} "
+        "GROUP BY stage, status ORDER BY stage, status"
+    )
+
+
+def _checks_of(warehouse: Warehouse, batch: Mapping[str, Any]) -> str:
+    return (
+        f"`{warehouse.dataset('crypto_ops')}.quality_result` WHERE checked_date = DATE '{batch['snapshot_date']}' "
+        f"AND batch_id = '{batch['batch_id']}' AND run_id = '{batch['run_id']}'"
     )
 
 

@@ -31,7 +31,7 @@ def find_bodies(job: JobRequest, request: HistoryOptions, settings: Settings) ->
         SettingsError: it is not known which asset a file holds, prices are of another currency, or simulated ones would
             enter a shared warehouse or mix with real ones.
     """
-    uris = find_files(job)
+    uris = find_files(job.glob or "")
     foreign = sum(landed_piece(uri) is None for uri in uris)
     told = _told_assets(uris, job, request)
     bodies = [_landed(uri, job) or _foreign(uri, job, request, told, foreign) for uri in uris]
@@ -83,11 +83,11 @@ def _told_assets(uris: Sequence[str], job: JobRequest, request: HistoryOptions) 
     for name, asset in (request.asset_of or {}).items():
         fitting = [uri for uri in uris if f"/{uri}".endswith(f"/{name}")]
         if not fitting:
-            problem = f"--asset_of names {name}, but --source={job.glob} matches no such file."
+            problem = f"--asset-of names {name}, but --source={job.glob} matches no such file."
             raise SettingsError(problem, "Check its name.")
         if len(fitting) > 1:
             raise SettingsError(
-                f"--asset_of names {name}, and {len(fitting)} files are called so: {', '.join(fitting[:3])}.",
+                f"--asset-of names {name}, and {len(fitting)} files are called so: {', '.join(fitting[:3])}.",
                 "Write the folder too, for example bitcoin/market_chart.json=bitcoin.",
             )
         told[fitting[0]] = asset
@@ -105,9 +105,10 @@ def _asset_of(uri: str, told: Mapping[str, str], request: HistoryOptions, files:
     if named is None:
         shown = "/".join(uri.split("/")[-2:]) if _ENDPOINT_FILE.fullmatch(name) else name
         raise SettingsError(
-            f"It is not known which asset {shown} holds: its name is no CoinGecko id, and symbols are not unique.",
-            f"Say it with --asset_of={shown}=ID (several ones separated by commas), for example "
-            "--asset_of=btc-usd-max.csv=bitcoin.",
+            f"It is not known which asset {shown} holds: only ID.json and ID_....json tell it, since symbols are not "
+            "unique.",
+            f"Say it with --asset-of {shown}=ID (several ones separated by commas; --asset_of of the job), for example "
+            "--asset-of btc-usd-max.csv=bitcoin.",
         )
     return named["asset"]
 

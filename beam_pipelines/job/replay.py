@@ -19,16 +19,16 @@ from coinbeam.settings import Settings
 from coinbeam.sources.registry import COINGECKO, FILES
 
 
-def find_files(job: JobRequest) -> list[str]:
-    """The files that the glob matches, of each body its newest revision, sorted.
+def find_files(glob: str) -> list[str]:
+    """The files that a glob matches, of each body its newest revision, sorted.
 
     Raises:
         TerminalError: there is none.
     """
-    uris = newest_revisions(list_files(job.glob or ""))
+    uris = newest_revisions(list_files(glob))
     if not uris:
         raise TerminalError(
-            f"--source={job.glob} matches no file.",
+            f"--source={glob} matches no file.",
             "Quote the glob so that the shell leaves it alone, and check the path.",
         )
     return uris
@@ -42,7 +42,7 @@ def find_batches(job: JobRequest, foreign: Callable[[], BatchManifest]) -> list[
         SettingsError: the command line contradicts a manifest, or names one batch where there are several.
     """
     folders: dict[str, list[str]] = defaultdict(list)
-    for uri in find_files(job):
+    for uri in find_files(job.glob or ""):
         folders[uri.rpartition("/")[0]].append(uri)
     found, strange = list[LandedBatch[str]](), list[str]()
     for folder, uris in folders.items():

@@ -18,7 +18,7 @@ from operator import attrgetter
 from beam_pipelines.batch_files.json_bodies import OBJECTS
 from beam_pipelines.landing.batch import LandedBatch
 from beam_pipelines.landing.fetch import Walk
-from beam_pipelines.landing.files import exists, read_bytes, write_atomically
+from beam_pipelines.landing.files import exists, read_bytes, read_landed, write_atomically
 from beam_pipelines.landing.folder import FetchStats, LandingFolder, MalformedRun
 from beam_pipelines.snapshot.bodies import Page, read_body
 from coinbeam.batch.manifest import BatchManifest
@@ -44,6 +44,12 @@ def page_ids(body: bytes) -> list[str] | None:
     if not isinstance(page, Page):
         return None
     return [str(row.get("id")) if isinstance(row, OBJECTS) else "" for row in page.rows]
+
+
+def rows_a_page(uris: Sequence[str]) -> int:
+    """How many rows a source gives a page, by the first landed pages, of which one may be short; 0 when none is."""
+    bodies = (read_landed(uri, tolerant=True).body for uri in uris[:2])
+    return max((len(page_ids(body) or ()) for body in bodies), default=0)
 
 
 def is_page(body: bytes) -> bool:
@@ -135,17 +141,16 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
         size = self.manifest.per_page
         return self.universe.ids[(number - 1) * size : number * size]
 
-    @property
-    def last_page(self) -> int | None:
-        """The last page, where the selection decides it."""
+    def last_page(self, size: int) -> int | None:
+        """The last page, where the selection decides it, with so many rows a page."""
         match self.universe.kind:
             case Universe.TOP:
-                return math.ceil((self.universe.top_n or 0) / self.manifest.per_page)
+                return math.ceil((self.universe.top_n or 0) / size)
             case Universe.IDS:
                 return math.ceil(len(self.universe.ids) / self.manifest.per_page)
         return None
 
-    def calls_needed(self, landed: Collection[str], assets: int) -> int:
+    def calls_needed(self, landed: Collection[str], assets: int, size: int = 0) -> int:
         """Calls without retries: of the shard that has the most to ask for, times the shards, since all have the same
         share.
 
@@ -153,12 +158,13 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
             landed: names of the pages that need not be asked for.
             assets: how many the market is expected to have, where only the API knows the last page; landed pages may
                 show that it has more.
+            size: rows of the largest landed page: what the source gives, whatever it is asked for. 0 for none.
         """
+        size = size or self.manifest.per_page
         seen = max((int(stem.rpartition("-")[2]) for stem in landed), default=0)
-        expected = self.last_page or max(
-            market_pages(self.universe, self.manifest.per_page, assets), math.ceil(seen * GROWTH)
-        )
-        beyond = CONFIRMED_END if self.last_page is None else int(self.universe.kind is Universe.IDS)
+        last = self.last_page(size)
+        expected = last or max(market_pages(self.universe, size, assets), math.ceil(seen * GROWTH))
+        beyond = CONFIRMED_END if last is None else int(self.universe.kind is Universe.IDS)
         open_pages = [
             sum(page_stem(number) not in landed for number in range(shard + 1, expected + 1, self.shards))
             for shard in range(self.shards)

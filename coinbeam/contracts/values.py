@@ -22,8 +22,14 @@ _LARGEST = float(np.finfo(np.float64).max)
 ID_COLUMN = "asset_id"
 """The column of every table that holds the source's id of an asset."""
 
-_NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029,\"/\\]|(?<!\S)\.+(?!\S)")
-"""No id of the source holds a control character, a part of a path, or what separates ids in a list."""
+_INVISIBLE = (
+    r"\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f"
+)
+"""Unicode's control and format characters: two ids that differ by one of them look the same."""
+
+_NOT_IN_IDS = re.compile(rf"[{_INVISIBLE},\"/\\]|(?<!\S)\.+(?!\S)")
+"""No id of the source holds an invisible character, a part of a path, or what separates ids in a list."""
 
 
 class Fault(ValueError):

@@ -250,7 +250,9 @@ def refuse_if_blocked(results: Sequence[Result], stage: Stage = Stage.STAGING) -
         lines = "; ".join(
             f"{r.table}.{r.rule.name} = {r.value}, must be {r.threshold} {list(r.sample)}" for r in blocking
         )
-        raise PublishBlockedError(f"{len(blocking)} rule(s) refuse {_REFUSED[stage]}: {lines}.", _REMEDY[stage])
+        reasons = {sample for result in blocking for sample in result.sample}
+        remedies = [_REMEDY[stage], *(remedy for reason, remedy in _REMEDY_OF_REASON.items() if reason in reasons)]
+        raise PublishBlockedError(f"{len(blocking)} rule(s) refuse {_REFUSED[stage]}: {lines}.", " ".join(remedies))
 
 
 _REFUSED = {Stage.STAGING: "the batch", Stage.PUBLISHED: "what was published"}
@@ -263,3 +265,10 @@ _REMEDY = {
         "Readers see these rows. See `coinbeam quality`; mend the cause, and publish the batches of those dates again."
     ),
 }
+_REMEDY_OF_REASON = {
+    "stamp_without_zone": "`--time-zone` says in which zone the stamps of the files are (field time_zone).",
+    "observed_outside_interval": "`--snapshot-at` says when the files were taken (field snapshot_at).",
+    "unknown_header": "The first line has to name a column of stamps and one of values.",
+    "ambiguous_date": "Write the dates as YYYY-MM-DD.",
+}
+"""What else to do, by the reason of rejects."""

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.settings import PlanLimits, Settings, SimulatorSettings
 from coinbeam.sources.registry import COINGECKO_SIMULATOR
 
@@ -19,6 +19,10 @@ _ROUNDING_MARGIN = 1e-6  # a sum of rounded intervals must not fall short of the
 
 class BudgetExceededError(TerminalError):
     """A run needs more calls than the plan has left."""
+
+
+class CallsSpentError(TransientError):
+    """A walk is longer than what was reserved for it; another attempt reserves anew, and knows more."""
 
 
 def quota(settings: Settings, source_id: str | None) -> PlanLimits | SimulatorSettings:
@@ -38,11 +42,11 @@ class CallCap:
         """Count one call that is about to be made.
 
         Raises:
-            BudgetExceededError: it would be one too many; do not make it.
+            CallsSpentError: it would be one too many; do not make it.
         """
         with self._lock:
             if self.made >= self._limit:
-                raise BudgetExceededError(
+                raise CallsSpentError(
                     f"All {self._limit:,} calls that were reserved for this walk are made, retries included.",
                     "Run the job again: what was landed is not asked for again, and the rest is reserved anew.",
                 )

@@ -351,8 +351,8 @@ def test_a_relative_glob_and_one_of_the_home_folder_are_found(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        pytest.param([], "--asset_of=btc-usd-max.csv=ID", id="a symbol is no id"),
-        pytest.param(["--assets=bitcoin,ethereum"], "--asset_of=btc-usd-max.csv=ID", id="two assets for one file"),
+        pytest.param([], "--asset-of btc-usd-max.csv=ID", id="a symbol is no id"),
+        pytest.param(["--assets=bitcoin,ethereum"], "--asset-of btc-usd-max.csv=ID", id="two assets for one file"),
         pytest.param(["--asset_of=bitcoin"], "NAME=ID", id="a mapping without a name"),
         pytest.param(["--assets=bitcoin", "--quote_currency=eur"], "--quote_currency=usd", id="another currency"),
         pytest.param(["--assets=bitcoin", "--pieces=x.json"], "no meaning with --pieces", id="pieces in a replay"),

@@ -69,8 +69,9 @@ class Case(_Strict):
 
     Attributes:
         title: what happens, and what Coinbeam does.
-        commands, expect, simulator, environment: of a case of one step.
+        commands, expect: of a case of one step.
         steps: of a case of several.
+        simulator, environment: of every step that says nothing else.
     """
 
     title: str
@@ -87,11 +88,16 @@ class Case(_Strict):
         return self
 
     def in_steps(self) -> list[Step]:
-        """The steps; a case without is one."""
-        if self.steps or self.expect is None:
-            return self.steps
+        """The steps, each with what holds for all; a case without is one."""
+        alone = [Step(commands=self.commands, expect=self.expect)] if self.expect else []
         return [
-            Step(commands=self.commands, expect=self.expect, simulator=self.simulator, environment=self.environment)
+            step.model_copy(
+                update={
+                    "simulator": step.simulator or self.simulator,
+                    "environment": self.environment | step.environment,
+                }
+            )
+            for step in self.steps or alone
         ]
 
 

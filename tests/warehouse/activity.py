@@ -29,7 +29,7 @@ from coinbeam.warehouse.lease import PublishLease
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.schema import ensure_schema
 from console.app import app
-from console.run import check_counts, late_note, table_counts, top_ten
+from console.run import check_counts, late_note, open_checks, table_counts, top_ten
 from local.environment import environment
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
 from tests.coinbeam.marts.conftest import day_row, index_row
@@ -143,6 +143,7 @@ def read_as_commands_do(settings: Settings, warehouse: Warehouse) -> None:
     batch = {"snapshot_date": DAY.date(), "batch_id": "batch", "run_id": "run"}
     table_counts(warehouse)
     check_counts(warehouse, batch)
+    open_checks(warehouse, batch)
     top_ten(warehouse, batch)
 
 

@@ -151,7 +151,7 @@ class HttpClient:
         Raises:
             ApiTerminalError: refused for a reason that stays; the text says what to change.
             ApiTransientError: refused or unreachable until the patience ended.
-            BudgetExceededError: the cap of this client is reached; the call was not made.
+            CallsSpentError: the cap of this client is reached; the call was not made.
         """
         url = self._url(path, params or {})
         tally = _Tally()

@@ -25,7 +25,7 @@ from coinbeam.landing.layout import page_stem
 from coinbeam.ops.call_ledger import LEDGER, CallLedger
 from coinbeam.settings import Settings, Universe
 from coinbeam.sources.choose import RuntimeSource
-from coinbeam.sources.rate import BudgetExceededError
+from coinbeam.sources.rate import CallsSpentError
 from coinbeam.sources.registry import COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
@@ -77,6 +77,20 @@ def test_the_calls_of_a_walk_are_known_before_it(
     assert plan(universe, shards).calls_needed(landed, 18_000) == calls
 
 
+@pytest.mark.parametrize(
+    ("universe", "landed", "calls"),
+    [
+        pytest.param(UniverseSpec(), stems(1), 361, id="the whole market in pages of fifty, and its confirmed end"),
+        pytest.param(UniverseSpec(Universe.TOP, top_n=500), stems(1, 2), 8, id="a top N in pages of fifty"),
+        pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), stems(1), 1, id="ids are asked for as planned"),
+    ],
+)
+def test_a_source_that_gives_fewer_rows_a_page_needs_more_calls(
+    universe: UniverseSpec, landed: frozenset[str], calls: int
+) -> None:
+    assert plan(universe, 1).calls_needed(landed, 18_000, size=50) == calls
+
+
 @given(
     top_n=st.integers(1, 5_000),
     per_page=st.integers(1, 250),
@@ -85,7 +99,7 @@ def test_the_calls_of_a_walk_are_known_before_it(
 )
 def test_no_shard_needs_more_than_its_share(top_n: int, per_page: int, shards: int, missing: set[int]) -> None:
     walk = plan(UniverseSpec(Universe.TOP, top_n=top_n), shards, per_page)
-    last = walk.last_page or 0
+    last = walk.last_page(per_page) or 0
     landed = stems(*(number for number in range(1, last + 1) if number not in missing))
     calls = walk.calls_needed(landed, 18_000)
     assert calls % shards == 0
@@ -194,7 +208,7 @@ def test_retries_stop_at_the_bound_and_the_next_month_goes_on(
 ) -> None:
     """Two answers are refused, so that ten calls are needed, and the month has eight: the ninth is never made."""
     market.simulator.order(profile="server_error", limit=2)
-    assert market.run(NEEDED, PAGES) == REFUSED
+    assert market.run(NEEDED, PAGES) == FAILED
     assert "All 8 calls that were reserved" in capsys.readouterr().err
     assert market.calls == NEEDED == market.used()
     assert market.entries() == [(NEEDED, NEEDED)]
@@ -278,7 +292,7 @@ def test_the_shards_divide_what_was_reserved(market: Market) -> None:
         for client in (clients(), clients()):
             for _ in range(8):
                 client._cap.take()  # type: ignore[union-attr]
-            with pytest.raises(BudgetExceededError):
+            with pytest.raises(CallsSpentError):
                 client.ping()
         reported(launch, 16)
     assert market.entries() == [(16, 16)]

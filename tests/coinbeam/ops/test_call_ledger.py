@@ -16,7 +16,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, TransientError, WriteConflictError
 from coinbeam.ops.call_ledger import CONFLICT_ATTEMPTS, LEDGER, CallLedger
 from coinbeam.settings import Settings
-from coinbeam.sources.rate import BudgetExceededError, CallCap
+from coinbeam.sources.rate import BudgetExceededError, CallCap, CallsSpentError
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
@@ -296,7 +296,7 @@ def test_a_cap_counts_every_call_and_refuses_the_one_beyond_it() -> None:
     def take(_: int) -> bool:
         try:
             cap.take()
-        except BudgetExceededError:
+        except CallsSpentError:
             return False
         return True
 
