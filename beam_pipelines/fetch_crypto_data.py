@@ -31,8 +31,14 @@ from collections.abc import Sequence
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import Launch, begin, prepare
-from beam_pipelines.job.options import MarketRequest, read_market
-from beam_pipelines.job.replay import find_batches, foreign_snapshot, refuse_shared_file, refuse_unless_live
+from beam_pipelines.job.options import JobRequest, MarketRequest, read_market
+from beam_pipelines.job.replay import (
+    find_batches,
+    foreign_snapshot,
+    refuse_other_markets,
+    refuse_shared_file,
+    refuse_unless_live,
+)
 from beam_pipelines.job.report import Report
 from beam_pipelines.job.reservation import CallOrder, reserved
 from beam_pipelines.job.sources import expected_assets
@@ -69,7 +75,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
 
     write = write_landed(builder, JOB, job.output, stamp)
     if job.glob:
-        landed = find_batches(job, lambda: foreign_snapshot(job, MARKETS, market.per_page, market.universe))
+        landed = find_batches(job, lambda uris: foreign_market(uris, launch.job, market))
         batches = [one.batch for one in landed]
         refuse_unless_live(batches, launch.settings)
         files = [JOB.file(SNAPSHOT_FACT, stamp(batch)) for batch in batches]
@@ -81,6 +87,16 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         return launch.run(Given([whole], FetchStats(bodies_reused=len(whole.bodies))), write, report)
     with reserved(order, launch) as clients:
         return launch.run(Fetch(walk, clients, clock), write, report, clients.reservation)
+
+
+def foreign_market(uris: Sequence[str], job: JobRequest, market: MarketRequest) -> BatchManifest:
+    """The batch of pages that a user brought.
+
+    Raises:
+        SettingsError: nothing says which instant they stand for, or they are in another currency.
+    """
+    refuse_other_markets(uris, job)
+    return foreign_snapshot(job, MARKETS, market.per_page, market.universe)
 
 
 def prepare_fetch(launch: Launch, market: MarketRequest) -> tuple[CallOrder, MarketWalk]:

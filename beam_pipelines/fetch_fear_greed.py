@@ -61,7 +61,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     write = write_landed(builder, JOB, job.output)
     if job.glob:
         name = f"fear-greed-files-{digest(job.glob)}"
-        landed = find_batches(job, lambda: index_batch(job, name, FILES.id))
+        landed = find_batches(job, lambda _: index_batch(job, name, FILES.id))
         batches = [one.batch for one in landed]
         refuse_shared_file([JOB.file(FEAR_GREED_FACT)] * len(batches), batches)
         refuse_simulated([batch.source_id for batch in batches], launch.settings)

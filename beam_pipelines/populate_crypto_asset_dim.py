@@ -56,7 +56,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     contract, known = load_contract(ASSETS), load_known(options.known_assets)
     write = write_landed(AssetTable(contract, known), JOB, job.output)
     if job.glob:
-        landed = find_batches(job, lambda: foreign_snapshot(job, COINS_LIST, 1, universe))
+        landed = find_batches(job, lambda _: foreign_snapshot(job, COINS_LIST, 1, universe))
         batches = [one.batch for one in landed]
         refuse_unless_live(batches, launch.settings)
         refuse_shared_file([JOB.file(ASSETS)] * len(batches), batches)

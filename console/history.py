@@ -38,7 +38,7 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", form["runner"])
     say(describe(plan))
     if source.files:
-        say(describe_files(source.files, form["time_zone"]))
+        say(describe_files(source.files, form["time_zone"], form["quote_currency"]))
     if form["dry_run"]:
         say("Dry run: nothing was changed. Add --no-dry-run to go on.")
         return 0
@@ -49,7 +49,7 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     return dags.refresh_marts(settings, source.variables) or code
 
 
-def describe_files(glob: str, time_zone: str | None) -> str:
+def describe_files(glob: str, time_zone: str | None, currency: str) -> str:
     """How many files a glob matches and how many points they hold; of a file that cannot be read, why.
 
     Raises:
@@ -63,7 +63,7 @@ def describe_files(glob: str, time_zone: str | None) -> str:
     zone, points, lines = ZoneInfo(time_zone) if time_zone else None, 0, []
     files = find_files(glob)
     for uri in files:
-        found = read_points(read_landed(uri, tolerant=True).body, zone)
+        found = read_points(read_landed(uri, tolerant=True).body, zone, currency)
         if isinstance(found, BodyFault):
             lines.append(f"          {uri}: {found.reason}")
         else:

@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_CSV = (b"{", b"[", b"<")
@@ -11,8 +12,14 @@ _NOT_CSV = (b"{", b"[", b"<")
 
 _LONGEST_BLANK = 256
 _DELIMITERS = ",;\t"
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+", re.ASCII)
+_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_GROUPED = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+", re.ASCII) for mark in ",."}
+"""Digits in groups of three; with one mark alone they may be a fraction as well."""
+
+_FRACTION = {
+    mark: re.compile(rf"[+-]?(\d+|[1-9]\d{{0,2}}(\{other}\d{{3}})+)\{mark}\d+", re.ASCII)
+    for mark, other in (",.", ".,")
+}
 
 Rows = list[list[str]]
 
@@ -47,10 +54,33 @@ def positions(header: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict
     return {column: places[0] for column, places in found.items() if places}
 
 
-def read_number(cell: str) -> float | str | None:
-    """A double; a text that is no number stays a text, and is refused. An empty cell is null."""
-    if _NUMBER.fullmatch(cell):
-        return float(cell)
-    if _DECIMAL_COMMA.fullmatch(cell):
-        return float(cell.replace(".", "").replace(",", "."))
-    return cell or None
+def number_reader(cells: Collection[str]) -> Callable[[str], float | str | None]:
+    """What reads the numbers of a file: a double, or the text itself of what is no number, which is refused; None of an
+    empty cell.
+
+    ``61,168`` is a thousand times as much in one country as in another. The other cells of the file say which sign is
+    its decimal one; where they do not, such a cell is no number. A single point means a fraction unless they object.
+    """
+    if not any("," in cell for cell in cells):
+        return _read_plain
+    marks = {mark for mark in ",." if any(_is_fraction(cell, mark) for cell in cells)}
+    if len(marks) != 1:
+        return lambda cell: cell if "," in cell else _read_plain(cell)
+    [mark] = marks
+    return partial(_read_local, mark=mark)
+
+
+def _is_fraction(cell: str, mark: str) -> bool:
+    """Whether a cell can only be read with this decimal sign."""
+    return bool(_FRACTION[mark].fullmatch(cell)) and not _GROUPED[mark].fullmatch(cell)
+
+
+def _read_plain(cell: str) -> float | str | None:
+    return float(cell) if _PLAIN.fullmatch(cell) else cell or None
+
+
+def _read_local(cell: str, mark: str) -> float | str | None:
+    other = "." if mark == "," else ","
+    if _FRACTION[mark].fullmatch(cell) or _GROUPED[other].fullmatch(cell):
+        return float(cell.replace(other, "").replace(mark, "."))
+    return cell if other in cell else _read_plain(cell)

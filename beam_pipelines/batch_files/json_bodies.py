@@ -14,6 +14,9 @@ OBJECTS = (dict, simdjson.Object)
 UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
 """What the parsers raise: a RecursionError is a RuntimeError, and so is simdjson's on a large integer."""
 
+CURRENCY_FIELDS = ("vs_currency", "quote_currency", "currency")
+"""How those who keep answers call the currency of their prices."""
+
 _LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
 
 
@@ -82,6 +85,17 @@ def parse_lazily(body: bytes) -> Any:
 def _read_integer(digits: str) -> int | float:
     """An integer, or infinity for one far beyond the doubles."""
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def other_currency(document: Any, currency: str | None) -> BodyFault | None:
+    """The fault of an envelope around an answer that says another currency than was asked for; None where it does not.
+
+    The API's own bodies say none; those who keep them in an object of their own may.
+    """
+    said = document.get("data") if isinstance(document, OBJECTS) else None
+    levels = [level for level in (document, said) if isinstance(level, OBJECTS)]
+    told = {value.lower() for level in levels for name in CURRENCY_FIELDS if isinstance(value := level.get(name), str)}
+    return BodyFault("other_currency") if currency and told - {currency} else None
 
 
 def answer(document: Any, kinds: tuple[type[Any], ...], otherwise: str, field: str | None = None) -> Any:

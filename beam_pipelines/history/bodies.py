@@ -16,17 +16,27 @@ from typing import Any
 import numpy as np
 import simdjson
 
-from beam_pipelines.batch_files.csv_bodies import Rows, positions, read_number, read_rows
-from beam_pipelines.batch_files.json_bodies import OBJECTS, UNREADABLE, BodyFault, answer, parse_lazily, read_json
+from beam_pipelines.batch_files.csv_bodies import Rows, number_reader, positions, read_rows
+from beam_pipelines.batch_files.json_bodies import (
+    CURRENCY_FIELDS,
+    OBJECTS,
+    UNREADABLE,
+    BodyFault,
+    answer,
+    other_currency,
+    parse_lazily,
+    read_json,
+)
 from beam_pipelines.history.specification import RawPoint
 from coinbeam.contracts.instants import to_micros
 from coinbeam.contracts.values import Doubles
+from coinbeam.feeds.forms import CURRENCIES
 
 FIELDS = ("prices", "market_caps", "total_volumes")
 EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")
 EXPORT_COLUMNS = {
     "snapped_at": ("snapped_at", "date", "datetime", "timestamp", "time", "day"),
-    "price": ("price", "close", "price_usd"),
+    "price": ("price", "close"),
     "market_cap": ("market_cap", "marketcap", "market_caps"),
     "total_volume": ("total_volume", "volume", "total_volumes"),
 }
@@ -64,26 +74,35 @@ class Points:
         return RawPoint(self.stamps[position].item(), tuple(None if value != value else value for value in values))
 
 
-def read_points(body: bytes, zone: tzinfo | None = None) -> Points | BodyFault:
+def read_points(body: bytes, zone: tzinfo | None = None, currency: str | None = None) -> Points | BodyFault:
     """The points in a body; never raises.
 
     Args:
         zone: of the stamps of a CSV that name none; None leaves them texts, which are refused.
+        currency: what the body may not contradict: a column ``price_eur`` of a CSV, or an object around the series.
     """
     rows = read_rows(body)
     if rows is not None:
-        return _read_export(rows, zone)
-    return _read_buffers(body) or _read_document(body)
+        return _read_export(rows, zone, currency)
+    return _read_buffers(body, currency) or _read_document(body, currency)
 
 
-def _read_export(rows: Rows, zone: tzinfo | None) -> Points | BodyFault:
+def _read_export(rows: Rows, zone: tzinfo | None, currency: str | None) -> Points | BodyFault:
     """The points of a CSV by its header; columns beside stamp and price may be missing."""
-    places = positions(rows[0], EXPORT_COLUMNS)
+    header, lines = rows[0], rows[1:]
+    told = positions(header, {"currency": CURRENCY_FIELDS}).values()
+    said = {cells[place].lower() for cells in lines for place in told if len(cells) > place and cells[place]}
+    if currency and said & CURRENCIES - {currency}:
+        return BodyFault("other_currency")
+    places = positions(header, _columns_in(currency))
     if not {"snapped_at", "price"} <= places.keys():
-        return BodyFault("unknown_header")
+        is_other = any("price" in positions(header, _columns_in(code)) for code in CURRENCIES)
+        return BodyFault("other_currency" if is_other else "unknown_header")
     width, series = len(rows[0]), [places.get(name) for name in EXPORT_HEADER[1:]]
+    columns = [place for place in series if place is not None]
+    read_number = number_reader([cells[place] for cells in lines if len(cells) == width for place in columns])
     points = []
-    for cells in rows[1:]:
+    for cells in lines:
         if len(cells) != width:
             points.append(RawPoint(None, (None, None, None), cells, is_point=False))
             continue
@@ -92,12 +111,20 @@ def _read_export(rows: Rows, zone: tzinfo | None) -> Points | BodyFault:
     return _of_raw(points)
 
 
+def _columns_in(currency: str | None) -> dict[str, tuple[str, ...]]:
+    """The names of the columns of an export; those of values may end in its currency."""
+    return {
+        column: names if column == "snapped_at" or not currency else (*names, *(f"{name}_{currency}" for name in names))
+        for column, names in EXPORT_COLUMNS.items()
+    }
+
+
 def is_chart(body: bytes) -> bool:
     """Whether a body holds points at all, none included; a landed body that does not is asked for again."""
     return not isinstance(read_points(body), BodyFault)
 
 
-def _read_buffers(body: bytes) -> Points | None:
+def _read_buffers(body: bytes, currency: str | None) -> Points | None:
     """The points of a chart that is nothing but numbers at rising stamps, by simdjson's buffers; None for any other.
 
     A buffer reads through nested arrays in silence, so the brackets and commas of the body are compared with those
@@ -105,7 +132,7 @@ def _read_buffers(body: bytes) -> Points | None:
     """
     series: list[Any] | BodyFault | None = None
     try:
-        series = _series_of(parse_lazily(body))
+        series = _series_of(parse_lazily(body), currency)
         if isinstance(series, BodyFault) or any(type(array) is not simdjson.Array for array in series):
             return None
         count = len(series[0])
@@ -129,16 +156,16 @@ def _structure(count: int) -> bytes:
     return b",".join([b"[" + b",".join([b"[,]"] * count) + b"]"] * len(FIELDS))
 
 
-def _series_of(document: Any) -> list[Any] | BodyFault:
+def _series_of(document: Any, currency: str | None) -> list[Any] | BodyFault:
     """The three series of a parsed chart, bare or as ``data`` of an object."""
-    chart = answer(document, OBJECTS, "not_a_chart", "prices")
+    chart = other_currency(document, currency) or answer(document, OBJECTS, "not_a_chart", "prices")
     return chart if isinstance(chart, BodyFault) else [chart.get(name) for name in FIELDS]
 
 
-def _read_document(body: bytes) -> Points | BodyFault:
+def _read_document(body: bytes, currency: str | None) -> Points | BodyFault:
     """The points of a chart by the parsers that make Python values."""
     document = read_json(body)
-    series = document if isinstance(document, BodyFault) else _series_of(document.value)
+    series = document if isinstance(document, BodyFault) else _series_of(document.value, currency)
     if isinstance(series, BodyFault):
         return series
     arrays = [[] if array is None and name != "prices" else array for name, array in zip(FIELDS, series, strict=True)]

@@ -111,7 +111,7 @@ def missing_days(piece: PieceBody, days: Integers) -> list[date]:
 
 def read_chart(landed: LandedBody, piece: PieceBody, batch: BatchManifest, rules: HistoryRules) -> ChartColumns:
     """Read one landed body; never raises for what is in it."""
-    points, rejects = read_points(landed.body, rules.zone), RejectMaker(batch, rules.contract)
+    points, rejects = read_points(landed.body, rules.zone, batch.quote_currency), RejectMaker(batch, rules.contract)
     if isinstance(points, BodyFault):
         days = 1 if piece.first is None or piece.last is None else (piece.last - piece.first).days + 1
         return ChartColumns(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from beam_pipelines.history.chart import PieceBody
 from beam_pipelines.job.options import JobRequest
-from beam_pipelines.job.replay import find_files, refuse_simulated
+from beam_pipelines.job.replay import currencies_in, find_files, refuse_currency, refuse_simulated
 from coinbeam.batch.options import HistoryOptions
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.forms import FIAT
@@ -18,7 +18,6 @@ _COPY = r"(?:[ _.-]*(?:\(\d+\)|copy(?: ?\d+)?))*"
 """What systems add to the name of a second copy: ``btc-usd-max (1).csv``, ``btc-usd-max - Copy.csv``."""
 
 _EXPORT_FILE = re.compile(rf"(?P<symbol>.+)-(?P<currency>[a-z0-9]+)-max{_COPY}\.csv(?:\.gz)?", re.IGNORECASE)
-_WORD = re.compile(r"[a-z]+")
 _ENDPOINT_FILE = re.compile(r"(market|chart|range|ohlc|history|prices|data|response|export)([_.].*)?\.json(\.gz)?")
 """Names that tell what kind of answer a file is, and not of which asset."""
 
@@ -51,7 +50,7 @@ def _landed(uri: str, job: JobRequest) -> PieceBody | None:
     if found is None:
         return None
     piece = found.piece
-    _refuse_currency(uri, piece.quote_currency, job)
+    refuse_currency(uri, piece.quote_currency, job)
     return PieceBody(piece.asset_id, found.source_id, piece.first, piece.last, uri)
 
 
@@ -59,18 +58,18 @@ def _foreign(uri: str, job: JobRequest, request: HistoryOptions, told: Mapping[s
     """A file that a user brought."""
     name = uri.rpartition("/")[2]
     for currency in currencies_named(name):
-        _refuse_currency(uri, currency, job)
+        refuse_currency(uri, currency, job)
     source = COINGECKO_EXPORT.id if name.lower().endswith((".csv", ".csv.gz")) else FILES.id
     return PieceBody(_asset_of(uri, told, request, files), source, request.from_date, request.to_date, uri)
 
 
 def currencies_named(name: str) -> list[str]:
     """The quote currencies that the name of a file tells: that of an export, whatever copies of it are called, or any
-    fiat currency among its words.
+    fiat currency among its words. A coin among them may be the asset.
     """
     if export := _EXPORT_FILE.fullmatch(name):
         return [export["currency"].lower()]
-    return sorted(FIAT.intersection(_WORD.findall(name.lower())))
+    return sorted(currencies_in(name, FIAT))
 
 
 def _told_assets(uris: Sequence[str], job: JobRequest, request: HistoryOptions) -> dict[str, str]:
@@ -111,14 +110,6 @@ def _asset_of(uri: str, told: Mapping[str, str], request: HistoryOptions, files:
             "--asset-of btc-usd-max.csv=bitcoin.",
         )
     return named["asset"]
-
-
-def _refuse_currency(uri: str, currency: str, job: JobRequest) -> None:
-    if currency != job.quote_currency:
-        raise SettingsError(
-            f"{uri} holds prices in {currency}, but --quote_currency is {job.quote_currency}.",
-            f"Use --quote_currency={currency}, or narrow --source.",
-        )
 
 
 def _chosen(body: PieceBody, request: HistoryOptions) -> PieceBody | None:

@@ -1,5 +1,6 @@
 """What a replay reads: landed bodies by their manifests, files of others by the command line."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -14,9 +15,13 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import format_instant
 from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.feeds.forms import CURRENCIES, FIAT
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
 from coinbeam.sources.registry import COINGECKO, FILES
+
+_WORD = re.compile(r"[a-z]+")
+_VS_CURRENCY = re.compile(r"vs[ _-]?currenc(?:y|ies)[^a-z]*(?P<currency>[a-z]+)")
 
 
 def find_files(glob: str) -> list[str]:
@@ -34,7 +39,7 @@ def find_files(glob: str) -> list[str]:
     return uris
 
 
-def find_batches(job: JobRequest, foreign: Callable[[], BatchManifest]) -> list[LandedBatch[str]]:
+def find_batches(job: JobRequest, foreign: Callable[[Sequence[str]], BatchManifest]) -> list[LandedBatch[str]]:
     """The batches that the glob matches, sorted by identifier; ``foreign`` names that of files without a manifest.
 
     Raises:
@@ -64,7 +69,7 @@ def find_batches(job: JobRequest, foreign: Callable[[], BatchManifest]) -> list[
         else:
             found.append(LandedBatch(manifest, tuple(uris)))
     if strange:
-        found.append(LandedBatch(foreign(), tuple(strange)))
+        found.append(LandedBatch(foreign(strange), tuple(strange)))
     merged = _merged(found)
     if job.batch is None:
         return merged
@@ -106,6 +111,42 @@ def foreign_snapshot(job: JobRequest, endpoint: str, per_page: int, universe: Un
     return BatchManifest(
         job.batch_id(universe), endpoint, FILES.id, job.snapshot_at, job.quote_currency, per_page, universe.label
     )
+
+
+def currencies_in(name: str, codes: Collection[str]) -> set[str]:
+    """The currencies among the words of a file's name; where it repeats a request, as in ``vs_currency=eur``, that."""
+    if asked := _VS_CURRENCY.search(name.lower()):
+        return {asked["currency"]}
+    return set(codes).intersection(_WORD.findall(name.lower()))
+
+
+def refuse_other_markets(uris: Sequence[str], job: JobRequest) -> None:
+    """Refuse pages of a market in another currency, by the names of their files: the rows do not tell it.
+
+    One coin in a name is a currency; several are what the page is about.
+
+    Raises:
+        SettingsError: a file is in another currency.
+    """
+    for uri in uris:
+        named = currencies_in(uri.rpartition("/")[2], CURRENCIES)
+        told = named & FIAT or (named if len(named) == 1 else set())
+        if told and job.quote_currency not in told:
+            refuse_currency(uri, min(told), job)
+
+
+def refuse_currency(uri: str, currency: str, job: JobRequest) -> None:
+    """Refuse a file in a currency that was not asked for.
+
+    Raises:
+        SettingsError: it is another one.
+    """
+    if currency != job.quote_currency:
+        raise SettingsError(
+            f"{uri} holds prices in {currency}, but --quote_currency is {job.quote_currency}.",
+            f"Use --quote_currency={currency} (--quote-currency of `coinbeam`), narrow --source, or rename the file "
+            "if its name is wrong.",
+        )
 
 
 def refuse_unless_live(batches: Sequence[BatchManifest], settings: Settings) -> None:

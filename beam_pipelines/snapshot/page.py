@@ -44,7 +44,7 @@ class PageColumns:
 
 def read_page(landed: LandedBody, batch: BatchManifest, rules: MarketRules) -> PageColumns:
     """Read one landed body; never raises for what is in it."""
-    page, rejects = read_body(landed.body), RejectMaker(batch, rules.contract)
+    page, rejects = read_body(landed.body, batch.quote_currency), RejectMaker(batch, rules.contract)
     if isinstance(page, BodyFault):
         return PageColumns(rejects=[rejects.body(landed, page.reason, batch.per_page)])
     return _PageReader(page, landed, batch, rejects, rules).read()

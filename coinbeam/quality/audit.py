@@ -268,6 +268,7 @@ _REMEDY = {
 _REMEDY_OF_REASON = {
     "stamp_without_zone": "`--time-zone` says in which zone the stamps of the files are (field time_zone).",
     "observed_outside_interval": "`--snapshot-at` says when the files were taken (field snapshot_at).",
+    "other_currency": "`--quote-currency` says the currency of the files (field quote_currency).",
     "unknown_header": "The first line has to name a column of stamps and one of values.",
     "ambiguous_date": "Write the dates as YYYY-MM-DD.",
 }

@@ -1,6 +1,7 @@
 """The fetch job against the real simulator and real captures."""
 
 import csv
+import gzip
 import json
 import os
 import subprocess
@@ -386,6 +387,35 @@ def test_a_file_is_never_stamped_onto_another_time(
     report = fetch(make_settings(), tmp_path / "out", f"--source={tmp_path}/page.json")
     assert report["rejects_by_reason"] == ({"observed_outside_interval": 2} if refused else {})
     assert report["rows_valid"] == (0 if refused else 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "currency"),
+    [
+        ("markets_eur.json", "eur"),
+        ("Markets EUR (1).json", "eur"),
+        ("markets_eth.json", "eth"),
+        ("markets?vs_currency=eth&page=1", "eth"),
+        ("coins_markets_vs_currency-myr.json.gz", "myr"),
+        ("btc_eth_xrp.json", None),
+        ("markets_usd_of_eur_coins.json", None),
+        ("page-0001.json", None),
+    ],
+)
+def test_a_page_in_another_currency_is_refused_by_its_name(
+    name: str, currency: str | None, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    row = {"id": "a", "symbol": "a", "name": "a", "image": "https://x/y.png", "current_price": 1.5}
+    body = json.dumps([{**row, "last_updated": AT.replace("+00:00", "Z")}]).encode()
+    (tmp_path / name).write_bytes(gzip.compress(body) if name.endswith("gz") else body)
+    source = f"--source={tmp_path}/*"
+    if currency is None:
+        assert fetch(make_settings(), tmp_path / "out", source)["rows_valid"] == 1
+        return
+    with pytest.raises(SettingsError, match=f"holds prices in {currency}, but --quote_currency is usd"):
+        fetch(make_settings(), tmp_path / "out", source)
+    told = [f"--source={tmp_path}/{name.replace('?', '[?]')}", f"--quote_currency={currency}"]
+    assert fetch(make_settings(), tmp_path / "out", *told)["rows_valid"] == 1
 
 
 @pytest.mark.slow

@@ -288,6 +288,33 @@ def test_what_is_not_read_says_what_it_is(text: str, reason: str, read: Read, fo
     assert (reject.level, reject.reason) == ("page", reason)
 
 
+CHART = '{"prices":[[1367107200000,1.5]],"market_caps":[[1367107200000,1]],"total_volumes":[[1367107200000,1]]'
+
+
+@pytest.mark.parametrize(
+    ("text", "is_other"),
+    [
+        ("date,price_eur\n2013-04-28,1.5\n", True),
+        ("date,price_usd\n2013-04-28,1.5\n", False),
+        ("Date,Price (EUR),Price (USD)\n2013-04-28,2.5,1.5\n", False),
+        ("date,price,currency\n2013-04-28,1.5,EUR\n", True),
+        ("date,price,currency\n2013-04-28,1.5,USD\n", False),
+        ("date,price,currency\n2013-04-28,1.5,Bitcoin\n", False),
+        (CHART + ',"vs_currency":"eur"}', True),
+        (CHART + ',"vs_currency":"USD"}', False),
+        ('{"quote_currency":"ETH","data":' + CHART + "}}", True),
+        ('{"data":' + CHART + ',"currency":"eur"}}', True),
+        ('{"data":' + CHART + "}}", False),
+    ],
+)
+def test_a_body_that_says_another_currency_is_refused(
+    text: str, is_other: bool, read: Read, foreign: PieceBody
+) -> None:
+    chart = read(text.encode(), foreign)
+    assert [reject.reason for reject in chart.rejects] == ["other_currency"] * is_other
+    assert chart.values[0].tolist() == [] if is_other else [1.5]
+
+
 def test_stamps_without_a_zone_are_read_in_the_one_that_is_told(
     rules: HistoryRules, batch: BatchManifest, foreign: PieceBody
 ) -> None:

@@ -44,6 +44,7 @@ def read(land: Callable[..., LandedBody], batch: BatchManifest, rules: MarketRul
             id="an error object that only Python reads",
         ),
         pytest.param(b'{"data": {"id": "bitcoin"}}', "not_a_page", id="data that is no array"),
+        pytest.param(b'{"data": [], "vs_currency": "EUR"}', "other_currency", id="prices in another currency"),
         pytest.param(b"{}", "not_a_page", id="an empty object"),
         pytest.param(b"null", "not_a_page", id="null"),
         pytest.param(b"17", "not_a_page", id="a number"),
