@@ -21,6 +21,9 @@ _FRACTION = {
     for mark, other in (",.", ".,")
 }
 
+NAIVE_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?", re.ASCII)
+"""A moment that says no zone, and so is none."""
+
 Rows = list[list[str]]
 
 

@@ -11,17 +11,14 @@ leave a gap.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from beam_pipelines.batch_files.csv_bodies import NAIVE_STAMP
 from beam_pipelines.batch_files.rejects import Refused
 from beam_pipelines.history.rules import EARLIEST_MS, STAMP_COLUMN, HistoryRules
 from coinbeam.contracts.values import fault_of, is_unpriced
-
-NAIVE_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\Z", re.ASCII)
-"""A date and a time of nobody knows where."""
 
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
@@ -110,7 +107,7 @@ def stamp_fault(stamp: Any, window: Window) -> str | None:
     """The reason to refuse a stamp, or None."""
     if stamp is None:
         return "null_value"
-    if isinstance(stamp, str) and NAIVE_STAMP.match(stamp):
+    if isinstance(stamp, str) and NAIVE_STAMP.fullmatch(stamp):
         return "stamp_without_zone"
     if type(stamp) not in {int, float}:  # a bool is an int to isinstance
         return "wrong_type"

@@ -10,7 +10,10 @@ from beam_pipelines.batch_files.json_bodies import BodyFault, read_json
 
 COLUMNS = {
     "timestamp": ("timestamp", "date", "day", "time", "datetime"),
-    "value": ("value", "fng", "fng_value", "fear_greed", "fear_and_greed", "fear_greed_index", "index"),
+    "value": (
+        *("value", "fng", "fng_value", "fear_greed", "fear_and_greed"),
+        *("fear_greed_value", "fear_greed_index", "fear_and_greed_index", "index"),
+    ),
     "value_classification": (
         "value_classification",
         "classification",
@@ -44,7 +47,22 @@ def read_entries(body: bytes) -> list[Any] | BodyFault:
     if isinstance(metadata, Mapping) and metadata.get("error"):
         return BodyFault("error_body")
     data = document.get("data")
-    return data if isinstance(data, list) else BodyFault("error_body" if "error" in document else "not_an_index")
+    if not isinstance(data, list):
+        return BodyFault("error_body" if "error" in document else "not_an_index")
+    return _with_stamps(data)
+
+
+def _with_stamps(entries: list[Any]) -> list[Any] | BodyFault:
+    """Entries with seconds in place of dates, as the API writes them with ``date_format``."""
+    dated = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("timestamp"), str)]
+    if all(_SECONDS.fullmatch(entry["timestamp"]) for entry in dated):
+        return entries
+    read_day = _reader([entry["timestamp"] for entry in dated])
+    if isinstance(read_day, BodyFault):
+        return read_day
+    for entry in dated:
+        entry["timestamp"] = read_day(entry["timestamp"])
+    return entries
 
 
 def is_index(body: bytes) -> bool:
@@ -92,12 +110,14 @@ def _reader(days: Sequence[str]) -> Callable[[str], str] | BodyFault:
 
 
 def _midnight_by(order: Callable[[int, int, int], tuple[int, int, int]]) -> Callable[[str], str]:
-    """Reads a date as epoch seconds of its midnight, as the API writes them; another text stays as it is."""
+    """Reads a date as epoch seconds of its midnight, as the API writes them, and an ISO 8601 instant with its zone as
+    its own; another text stays as it is.
+    """
 
     def midnight(day: str) -> str:
         match = _DATE.fullmatch(day)
         if match is None:
-            return day
+            return _instant(day)
         try:
             year, month, date = order(int(match["a"]), int(match["b"]), int(match["c"]))
             return str(int(datetime(year, month, date, tzinfo=UTC).timestamp()))
@@ -105,3 +125,11 @@ def _midnight_by(order: Callable[[int, int, int], tuple[int, int, int]]) -> Call
             return day
 
     return midnight
+
+
+def _instant(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text.removesuffix(" UTC") + "+00:00" if text.endswith(" UTC") else text)
+    except ValueError:
+        return text
+    return text if moment.tzinfo is None else str(int(moment.timestamp()))

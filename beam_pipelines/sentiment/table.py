@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from beam_pipelines.batch_files.builder import BatchInput, BatchSink, ReadBody, Report, TableBuilder, assemble
+from beam_pipelines.batch_files.csv_bodies import NAIVE_STAMP
 from beam_pipelines.batch_files.json_bodies import BodyFault
 from beam_pipelines.batch_files.rejects import Refused, RejectMaker
 from beam_pipelines.sentiment.bodies import read_entries
@@ -17,7 +18,7 @@ from coinbeam.landing.layout import LandedBody
 from coinbeam.sources.alternative_me import FIRST_DAY, NEVER_PUBLISHED, classification
 from coinbeam.sources.registry import FILES
 
-_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,18}(\.0+)?", re.ASCII)
 _DAY = timedelta(days=1)
 _FIRST_SECOND = datetime.combine(FIRST_DAY, time(), UTC).timestamp()
 _Entries = list[tuple[Any, dict[str, Any] | Refused]]
@@ -115,15 +116,21 @@ def read_entry(entry: Any, contract: Contract, latest: datetime) -> dict[str, An
 
 
 def _integer(given: Any) -> Any:
-    """The integer that a text spells; anything else as it is."""
-    return int(given) if isinstance(given, str) and _INTEGER.fullmatch(given) else given
+    """The integer that a text spells, ``40.0`` as well; anything else as it is."""
+    return int(given.partition(".")[0]) if isinstance(given, str) and _INTEGER.fullmatch(given) else given
+
+
+def _fault_of_stamp(given: Any) -> str:
+    if isinstance(given, str) and NAIVE_STAMP.fullmatch(given):
+        return "stamp_without_zone"
+    return "null_value" if given is None else "wrong_type"
 
 
 def _stamp(given: Any, latest: datetime) -> datetime | Refused:
     """The midnight that a text of epoch seconds names."""
     seconds = _integer(given)
     if type(seconds) is not int:
-        return Refused("null_value" if given is None else "wrong_type", "observed_at", given)
+        return Refused(_fault_of_stamp(given), "observed_at", given)
     if seconds < _FIRST_SECOND:
         return Refused("below_minimum", "observed_at", given)
     if seconds > latest.timestamp():

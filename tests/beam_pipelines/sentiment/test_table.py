@@ -179,6 +179,12 @@ def test_a_bad_line_of_a_csv_costs_only_itself(read: Read, line: str) -> None:
     assert (index.report["rows_rejected"], index.report["rows_valid"]) == (1, 1)
 
 
+def test_a_stamp_without_a_zone_is_refused_by_that_name(read: Read) -> None:
+    index = read(b"date,fng\n2018-02-01 00:00:00,30\n2018-02-02 00:00:00 UTC,15\n")
+    assert [reject.reason for reject in index.rejects] == ["stamp_without_zone"]
+    assert index.report["rows_valid"] == 1
+
+
 INDEX_FORMS = {
     "a header": "date,fng\n2026-01-01,30\n2026-01-13,15\n",
     "the API with format=csv": '{\n\t"name": "Fear and Greed Index",\n\t"data": [\nfng_value,fng_classification,date\n'
@@ -187,6 +193,9 @@ INDEX_FORMS = {
     '01-13-2026,15,Extreme Fear\n01-01-2026,30,Fear\n], "metadata": {"error": null}}',
     "no header": "13-01-2026,15,Extreme Fear\n01-01-2026,30,Fear\n",
     "quoted": '"Date","Value","Classification"\r\n"2026/01/01","30","Fear"\r\n"2026/01/13","15","Extreme Fear"\r\n',
+    "ISO 8601": "timestamp,value\n2026-01-01T00:00:00Z,30.0\n2026-01-13 02:00:00+02:00,15.0\n",
+    "the API with date_format=us": '{"data": [{"value": "30", "value_classification": "Fear", "timestamp": "01-01-2026"}, '
+    '{"value": "15", "value_classification": "Extreme Fear", "timestamp": "01-13-2026"}], "metadata": {"error": null}}',
     "semicolons": "timestamp;value;value_classification\n1767225600;30;Fear\n1768262400;15;Extreme Fear\n",
 }
 
