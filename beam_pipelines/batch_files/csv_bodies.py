@@ -1,14 +1,17 @@
 """Read a body as CSV (RFC 4180): quoted cells, any line end, commas, semicolons or tabs, decimal points or commas."""
 
+import codecs
 import csv
 import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NOT_CSV = (b"{", b"[", b"<")
-"""How JSON and HTML begin."""
+from beam_pipelines.batch_files.json_bodies import ARCHIVES
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NOT_CSV = (b"{", b"[", b"<", *ARCHIVES)
+"""How JSON, HTML and archives begin."""
 
 _LONGEST_BLANK = 256
 _DELIMITERS = ",;\t"
@@ -31,10 +34,12 @@ def read_rows(body: bytes) -> Rows | None:
     """The rows of a body, header included, cells stripped, empty lines left out; None when it is no CSV, or of one
     column.
     """
-    start = body[:_LONGEST_BLANK].removeprefix(_BYTE_ORDER_MARK).lstrip()  # no copy of a body that may be large
+    if body.startswith(_UTF_16):  # as spreadsheets save "Unicode text"
+        return parse_rows(body.decode("utf-16", errors="replace"))
+    start = body[:_LONGEST_BLANK].removeprefix(codecs.BOM_UTF8).lstrip()  # no copy of a body that may be large
     if not start or start.startswith(_NOT_CSV):
         return None
-    return parse_rows(body.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", errors="replace"))
+    return parse_rows(body.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace"))
 
 
 def parse_rows(text: str) -> Rows | None:
@@ -51,10 +56,12 @@ def parse_rows(text: str) -> Rows | None:
 
 
 def positions(header: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Where a header has each column, by any of its names, in any case; a column that it has not is left out."""
+    """Where a header has each column, by any of its names, in any case; a column that it has not, or twice by one name,
+    is left out.
+    """
     cells = [re.sub(r"[^a-z0-9]+", "_", cell.lower()).strip("_") for cell in header]
-    found = {column: [cells.index(name) for name in known if name in cells] for column, known in names.items()}
-    return {column: places[0] for column, places in found.items() if places}
+    found = {column: next((name for name in known if name in cells), "") for column, known in names.items()}
+    return {column: cells.index(name) for column, name in found.items() if cells.count(name) == 1}
 
 
 def number_reader(cells: Collection[str]) -> Callable[[str], float | str | None]:

@@ -17,6 +17,9 @@ UNREADABLE = (ValueError, RuntimeError, OverflowError, MemoryError)
 CURRENCY_FIELDS = ("vs_currency", "quote_currency", "currency")
 """How those who keep answers call the currency of their prices."""
 
+ARCHIVES = {b"\x1f\x8b": "damaged_gzip", b"PK\x03\x04": "zip_archive"}
+"""How bodies begin that are packed, and why they are not read: whole gzip is unpacked before."""
+
 _LONGEST_INTEGER = 400  # digits; a double ends at 309, and Python refuses to read more than 4300
 
 
@@ -66,7 +69,7 @@ def read_json(body: bytes, *, lazy: bool = False) -> Document | BodyFault:
     try:
         return Document(json.loads(body, parse_int=_read_integer), may_hold_nan=True)
     except UNREADABLE:
-        return BodyFault("not_json")
+        return BodyFault(next((reason for magic, reason in ARCHIVES.items() if body.startswith(magic)), "not_json"))
 
 
 def parse_lazily(body: bytes) -> Any:

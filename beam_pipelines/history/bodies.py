@@ -36,14 +36,18 @@ FIELDS = ("prices", "market_caps", "total_volumes")
 EXPORT_HEADER = ("snapped_at", "price", "market_cap", "total_volume")
 EXPORT_COLUMNS = {
     "snapped_at": ("snapped_at", "date", "datetime", "timestamp", "time", "day"),
-    "price": ("price", "close"),
+    "price": ("price",),
     "market_cap": ("market_cap", "marketcap", "market_caps"),
     "total_volume": ("total_volume", "volume", "total_volumes"),
 }
 """The columns of an export, and what others call them."""
 
+_DAY_OF_TRADE = {name: (name,) for name in ("open", "high", "low")}
+"""Beside these a price is that of the end of its day, and would stand for a moment at which nobody knew it."""
+
 _UNSTRUCTURAL = bytes(set(range(256)) - set(b"[],"))
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_EPOCH_S = re.compile(r"\d{9,10}", re.ASCII)
 _EPOCH_MS = re.compile(r"\d{12,13}", re.ASCII)
 _NONE = type(None)
 
@@ -96,8 +100,9 @@ def _read_export(rows: Rows, zone: tzinfo | None, currency: str | None) -> Point
         return BodyFault("other_currency")
     places = positions(header, _columns_in(currency))
     if not {"snapped_at", "price"} <= places.keys():
-        is_other = any("price" in positions(header, _columns_in(code)) for code in CURRENCIES)
-        return BodyFault("other_currency" if is_other else "unknown_header")
+        return BodyFault(_fault_of_header(header))
+    if positions(header, _DAY_OF_TRADE).keys() == _DAY_OF_TRADE.keys():
+        return BodyFault("closing_prices")
     width, series = len(rows[0]), [places.get(name) for name in EXPORT_HEADER[1:]]
     columns = [place for place in series if place is not None]
     read_number = number_reader([cells[place] for cells in lines if len(cells) == width for place in columns])
@@ -109,6 +114,14 @@ def _read_export(rows: Rows, zone: tzinfo | None, currency: str | None) -> Point
         values = tuple(None if place is None else read_number(cells[place]) for place in series)
         points.append(RawPoint(_export_stamp(cells[places["snapped_at"]], zone), values))
     return _of_raw(points)
+
+
+def _fault_of_header(header: Sequence[str]) -> str:
+    """Why the columns of a CSV are not those of an export."""
+    if positions(header, {"close": ("close", "closing_price", "adj_close")}):
+        return "closing_prices"
+    others = positions(header, {code: (f"price_{code}",) for code in CURRENCIES})
+    return "other_currency" if others else "unknown_header"
 
 
 def _columns_in(currency: str | None) -> dict[str, tuple[str, ...]]:
@@ -249,7 +262,9 @@ def _export_stamp(cell: str, zone: tzinfo | None) -> int | str | None:
     """
     if _EPOCH_MS.fullmatch(cell):
         return int(cell)
-    text = cell.removesuffix(" UTC") + "+00:00" if cell.endswith(" UTC") else cell
+    if _EPOCH_S.fullmatch(cell):
+        return 1_000 * int(cell)
+    text = cell[: -len(" UTC")] + "+00:00" if cell.upper().endswith(" UTC") else cell
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -269,6 +269,9 @@ _REMEDY_OF_REASON = {
     "stamp_without_zone": "`--time-zone` says in which zone the stamps of the files are (field time_zone).",
     "observed_outside_interval": "`--snapshot-at` says when the files were taken (field snapshot_at).",
     "other_currency": "`--quote-currency` says the currency of the files (field quote_currency).",
+    "closing_prices": "The close of a day is the price of 00:00 of the next: bring it as `price` with that date.",
+    "damaged_gzip": "The file is cut or damaged: fetch it again.",
+    "zip_archive": "Unpack the files.",
     "unknown_header": "The first line has to name a column of stamps and one of values.",
     "ambiguous_date": "Write the dates as YYYY-MM-DD.",
 }

@@ -1,5 +1,6 @@
 """A body is read by the fastest parser that can, and its answer found where the APIs put it."""
 
+import gzip
 import math
 from typing import Any
 
@@ -46,3 +47,10 @@ def test_a_body_that_no_parser_reads_is_a_fault(body: bytes) -> None:
 )
 def test_an_answer_stands_bare_or_as_data(document: Any, kinds: Any, field: str | None, expected: Any) -> None:
     assert answer(document, kinds, "other", field) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"), [(gzip.compress(b"{}")[:-4], "damaged_gzip"), (b"PK\x03\x04", "zip_archive")]
+)
+def test_a_packed_body_is_called_what_it_is(body: bytes, reason: str) -> None:
+    assert read_json(body) == BodyFault(reason)

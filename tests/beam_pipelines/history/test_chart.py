@@ -260,7 +260,9 @@ FORMS = {
     "decimal commas": "snapped_at;price;market_cap;total_volume\n2013-04-28 00:00:00 UTC;135,5;1.500,0;\n",
     "tabs": "snapped_at\tprice\tmarket_cap\ttotal_volume\n2013-04-28 00:00:00 UTC\t135.5\t1500\t\n",
     "dates": "date,price,market_cap,total_volume\n2013-04-28,135.5,1500,\n",
-    "another order and names": "Volume,Market Cap,Close,Date\n,1500,135.5,2013-04-28\n",
+    "another order and names": "Volume,Market Cap,Price,Date\n,1500,135.5,2013-04-28\n",
+    "Unicode text of a spreadsheet": "snapped_at\tprice\tmarket_cap\ttotal_volume\n2013-04-28 00:00:00 utc\t135.5\t1500\t\n",
+    "seconds": "timestamp,price,market_cap,total_volume\n1367107200,135.5,1500,\n",
     "a quoted line break in a column of no interest": 'note,date,price,market_cap\n"a\nb",2013-04-28,135.5,1500\n',
     "ISO 8601": "snapped_at,price,market_cap,total_volume\n2013-04-28T02:00:00+02:00,135.5,1500,\n",
     "milliseconds": "timestamp,price,market_cap,total_volume\n1367107200000,135.5,1500,\n",
@@ -269,7 +271,7 @@ FORMS = {
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
 def test_an_export_is_read_in_any_form_of_csv(text: str, read: Read, foreign: PieceBody) -> None:
-    chart = read(text.encode(), foreign)
+    chart = read(text.encode("utf-16" if "\t" in text and " utc" in text else "utf-8"), foreign)
     assert (chart.rejects, chart.stamps.tolist()) == ([], [1367107200000])
     assert chart.values[:2, 0].tolist() == [135.5, 1500.0]
     assert np.isnan(chart.values[2, 0])
@@ -279,6 +281,10 @@ def test_an_export_is_read_in_any_form_of_csv(text: str, read: Read, foreign: Pi
     ("text", "reason"),
     [
         pytest.param("Open,High,Low\n1,2,3\n", "unknown_header", id="a CSV of something else"),
+        pytest.param("date,price,price\n2024-01-15,1.5,2.5\n", "unknown_header", id="two prices"),
+        pytest.param("date,close,market_cap\n2024-01-15,1.5,2.5\n", "closing_prices", id="closing prices"),
+        pytest.param("Date,Price,Open,High,Low\n2024-01-15,1,2,3,4\n", "closing_prices", id="a price that is a close"),
+        pytest.param("PK\x03\x04a,date,price\n", "zip_archive", id="a zip archive"),
         pytest.param("<html>a,b</html>", "not_json", id="HTML"),
         pytest.param("Throttled", "not_json", id="words"),
     ],
