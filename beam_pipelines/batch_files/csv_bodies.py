@@ -55,6 +55,12 @@ def parse_rows(text: str) -> Rows | None:
     return [[cell.strip() for cell in row] for row in found if any(cell.strip() for cell in row)]
 
 
+def is_table(body: bytes) -> bool:
+    """Whether a body is CSV by its look: a header and lines of its width."""
+    rows = read_rows(body) or []
+    return len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])}
+
+
 def positions(header: Sequence[str], names: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Where a header has each column, by any of its names, in any case; a column that it has not, or twice by one name,
     is left out.

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,20 @@ def read_json(body: bytes, *, lazy: bool = False) -> Document | BodyFault:
     try:
         return Document(json.loads(body, parse_int=_read_integer), may_hold_nan=True)
     except UNREADABLE:
-        return BodyFault(next((reason for magic, reason in ARCHIVES.items() if body.startswith(magic)), "not_json"))
+        return BodyFault(_form_of(body))
+
+
+def _form_of(body: bytes) -> str:
+    """What a body is that is no JSON, as far as that is known."""
+    for magic, reason in ARCHIVES.items():
+        if body.startswith(magic):
+            return reason
+    first, _, rest = body.lstrip().partition(b"\n")
+    if first.startswith(b"{") and rest.lstrip().startswith(b"{"):
+        with suppress(*UNREADABLE):
+            orjson.loads(first)
+            return "json_lines"
+    return "not_json"
 
 
 def parse_lazily(body: bytes) -> Any:

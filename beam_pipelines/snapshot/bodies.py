@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from beam_pipelines.batch_files.csv_bodies import is_table
 from beam_pipelines.batch_files.json_bodies import ARRAYS, BodyFault, answer, other_currency, read_json
 
 Row = Any
@@ -36,6 +37,6 @@ def read_body(body: bytes, currency: str | None = None) -> Page | BodyFault:
     """
     document = read_json(body, lazy=True)
     if isinstance(document, BodyFault):
-        return document
+        return BodyFault("csv_table") if is_table(body) else document
     rows = other_currency(document.value, currency) or answer(document.value, ARRAYS, "not_a_page")
     return rows if isinstance(rows, BodyFault) else Page(list(rows), body, document.may_hold_nan)

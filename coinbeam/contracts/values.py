@@ -28,8 +28,8 @@ _INVISIBLE = (
 )
 """Unicode's control and format characters: two ids that differ by one of them look the same."""
 
-_NOT_IN_IDS = re.compile(rf"[{_INVISIBLE},\"/\\]|(?<!\S)\.+(?!\S)")
-"""No id of the source holds an invisible character, a part of a path, or what separates ids in a list."""
+_NOT_IN_IDS = re.compile(rf"[{_INVISIBLE},\"/\\]|(?<!\S)\.+(?!\S)|^\s|\s\s|\s\Z")
+"""No id holds an invisible character, a part of a path, what separates ids in a list, or blanks around it."""
 
 
 class Fault(ValueError):

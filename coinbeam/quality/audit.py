@@ -271,6 +271,8 @@ _REMEDY_OF_REASON = {
     "other_currency": "`--quote-currency` says the currency of the files (field quote_currency).",
     "closing_prices": "The close of a day is the price of 00:00 of the next: bring it as `price` with that date.",
     "damaged_gzip": "The file is cut or damaged: fetch it again.",
+    "csv_table": "A snapshot is read from the JSON of /coins/markets; `coinbeam backfill` reads CSV.",
+    "json_lines": "Put the lines into one array, or one answer into each file.",
     "zip_archive": "Unpack the files.",
     "unknown_header": "The first line has to name a column of stamps and one of values.",
     "ambiguous_date": "Write the dates as YYYY-MM-DD.",

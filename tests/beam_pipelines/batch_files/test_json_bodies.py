@@ -50,7 +50,13 @@ def test_an_answer_stands_bare_or_as_data(document: Any, kinds: Any, field: str 
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"), [(gzip.compress(b"{}")[:-4], "damaged_gzip"), (b"PK\x03\x04", "zip_archive")]
+    ("body", "reason"),
+    [
+        (gzip.compress(b"{}")[:-4], "damaged_gzip"),
+        (b"PK\x03\x04", "zip_archive"),
+        (b'{"a":1}\n{"a":2}\n', "json_lines"),
+        (b'{"a"\n{"a":2}\n', "not_json"),
+    ],
 )
-def test_a_packed_body_is_called_what_it_is(body: bytes, reason: str) -> None:
+def test_a_body_in_another_form_is_called_what_it_is(body: bytes, reason: str) -> None:
     assert read_json(body) == BodyFault(reason)

@@ -27,7 +27,8 @@ def read(land: Callable[..., LandedBody], batch: BatchManifest, rules: MarketRul
     [
         pytest.param(b"", "not_json", id="an empty body"),
         pytest.param(b"<!DOCTYPE html><title>Just a moment...</title>", "not_json", id="an HTML page of the CDN"),
-        pytest.param(b"Throttled", "not_json", id="plain text"),
+        pytest.param(b"Throttled, come back\nlater", "not_json", id="plain text"),
+        pytest.param(b"id,current_price\nbitcoin,1.5\n", "csv_table", id="a CSV"),
         pytest.param(b"error code: 1015", "not_json", id="a text with an error code"),
         pytest.param(b'[{"id": "bitcoin", "symb', "not_json", id="a truncated page"),
         pytest.param(b"\xff\xfe\x00", "not_json", id="bytes that are no text"),

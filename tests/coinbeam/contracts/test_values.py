@@ -20,7 +20,25 @@ def test_an_exclusive_minimum_refuses_the_bound_and_nothing_above_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["a,b", 'a"b', "a\nb", "a\rb", "a\tb", "a/b", "a\\b", "..", "a\u2028b", "a\u202eb", "a\u200bb", "\ufeffa"]
+    "bad",
+    [
+        "a,b",
+        'a"b',
+        "a\nb",
+        "a\rb",
+        "a\tb",
+        "a/b",
+        "a\\b",
+        "..",
+        "a\u2028b",
+        "a\u202eb",
+        "a\u200bb",
+        "\ufeffa",
+        " a",
+        "a ",
+        " ",
+        "a\xa0",
+    ],
 )
 def test_an_id_that_the_source_cannot_send_is_refused(bad: str) -> None:
     assert fault_of(bad, Column("asset_id", "STRING", "an id", "none")) == "invalid_id"
