@@ -33,13 +33,24 @@ def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence
         gc.freeze()  # else Python's exit looks through all that Beam imported, for a third of a small job's time
     except Exception as error:
         said = error if isinstance(error, CoinbeamError) else raised_in(str(error)) or disk_full(error)
-        if said is None:
+        if said is None:  # nobody foresaw it: the traceback is for the log, its last line for the record of the run
+            write_failure(given, job, f"{type(error).__name__}: {_last_line(error)}")
             raise
         line = f"{type(said).__name__}: {without_step(str(said))}"
         print(line, file=sys.stderr, flush=True)
         write_failure(given, job, line)
         return exit_code(type(said))
     return DONE
+
+
+def _last_line(error: Exception) -> str:
+    """The words of an error, those of the worker where a runner passes on its traceback."""
+    lines = [line.strip() for line in without_step(str(error)).splitlines() if line.strip()]
+    return lines[-1][:LONGEST_FAILURE] if lines else ""
+
+
+LONGEST_FAILURE = 500
+"""Characters of an unforeseen error that the record of a run shows."""
 
 
 def write_failure(argv: Sequence[str], job: JobSpec, line: str) -> None:

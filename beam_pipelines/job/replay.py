@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from beam_pipelines.job.options import JobRequest
 from beam_pipelines.job.sources import SIMULATORS
@@ -31,6 +32,9 @@ def find_files(glob: str) -> list[str]:
         TerminalError: there is none.
     """
     uris = newest_revisions(list_files(glob))
+    if not uris and "://" not in glob and Path(glob).expanduser().is_dir():
+        remedy = f"Say which of its files, for example '{glob.rstrip('/')}/*'."
+        raise TerminalError(f"--source={glob} is a folder.", remedy)
     if not uris:
         raise TerminalError(
             f"--source={glob} matches no file.",

@@ -4,11 +4,13 @@ Airflow's form, and what the command line fills it with, are made from them.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coinbeam.contracts.values import is_id
 from coinbeam.errors import SettingsError
 from coinbeam.settings import CallsPerDay, Currency, Runner, Settings, TopN, Universe
 
@@ -134,6 +136,18 @@ class IndexForm(Form):
     source: str | None = Field(
         title="Files to read", description="A glob of landed bodies or CSV files (date,fng) to read instead of asking."
     )
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Refuse texts that no source sends as ids.
+
+    Raises:
+        SettingsError: one of them is none.
+    """
+    if strange := [one for one in ids if not is_id(one)]:
+        raise SettingsError(
+            f"{', '.join(map(repr, strange))} is no id of an asset.", "Ids of CoinGecko look like bitcoin."
+        )
 
 
 def check_currency(currency: str, settings: Settings) -> None:

@@ -391,6 +391,16 @@ def test_a_wrong_request_is_refused(
     assert calls(simulator) == 0
 
 
+def test_a_folder_in_place_of_files_is_named_and_one_beside_them_left_out(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "older").mkdir(parents=True)
+    (tmp_path / "in" / "btc-usd-max.csv").write_text(EXPORT)
+    with pytest.raises(TerminalError, match=r"in is a folder\. Say which of its files, for example '.*/in/\*'"):
+        history(make_settings(), tmp_path / "out", f"--source={tmp_path}/in", "--assets=bitcoin")
+    assert history(make_settings(), tmp_path / "out", f"--source={tmp_path}/in/*", "--assets=bitcoin")["rows_valid"]
+
+
 def test_a_glob_that_matches_nothing_says_so(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     with pytest.raises(TerminalError, match="matches no file"):
         history(make_settings(), tmp_path, f"--source={tmp_path}/nothing/*")

@@ -10,7 +10,7 @@ from coinbeam.batch.options import parts
 from coinbeam.clock import parse_instant
 from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.forms import check_currency
+from coinbeam.feeds.forms import check_currency, check_ids
 from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.settings import Settings
 
@@ -70,6 +70,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
         remedy = "Leave it out: files take nothing away, and days that they lack stay as they are."
         raise SettingsError("only_gaps has no meaning for files.", remedy)
     assets = parts(params["assets"])
+    check_ids([*assets, *(pair.rpartition("=")[2] for pair in parts(params.get("asset_of")))])
     return BackfillRequest(
         assets=assets,
         top_n=None if assets or params["source"] else int(params["top_n"]),

@@ -10,7 +10,7 @@ from coinbeam.batch.options import parts
 from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.forms import check_currency
+from coinbeam.feeds.forms import check_currency, check_ids
 from coinbeam.settings import Period, Settings
 
 
@@ -71,6 +71,7 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
         problem = f"{format_instant(moment)} is not the start of a {period} interval."
         raise SettingsError(problem, f"Write {format_instant(start)}{hourly}.")
     ids = parts(params["ids"])
+    check_ids(ids)
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return SnapshotRequest(moment if named else start, universe, params["quote_currency"], params["source"] or "")
 

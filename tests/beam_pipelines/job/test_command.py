@@ -65,10 +65,11 @@ def test_a_success_prints_the_plain_values(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "rows    1\n"
 
 
-def test_an_unexpected_error_keeps_its_traceback() -> None:
+def test_an_unexpected_error_keeps_its_traceback_and_leaves_its_words(tmp_path: Path) -> None:
     assert raised_in("ZeroDivisionError: division by zero") is None
     with pytest.raises(ZeroDivisionError):
-        execute(raising(ZeroDivisionError()), JOB, [])
+        execute(raising(ZeroDivisionError("a\nb")), JOB, [f"--output={tmp_path}"])
+    assert (tmp_path / "failure_fetch_crypto_data.txt").read_text() == "ZeroDivisionError: b"
 
 
 @pytest.mark.parametrize(("kind", "code"), [(TerminalError, 3), (TransientError, 1)])

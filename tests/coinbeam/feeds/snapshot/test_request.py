@@ -98,6 +98,7 @@ def test_files_are_a_batch_of_their_own() -> None:
         pytest.param({"universe": "moon"}, "'moon'", id="an unknown universe"),
         pytest.param({"universe": "top", "top_n": None}, "top_n", id="the largest without a number"),
         pytest.param({"universe": "ids", "ids": " , "}, "ids is empty", id="only commas for ids"),
+        pytest.param({"universe": "ids", "ids": "bitcoin,../x"}, r"'\.\./x' is no id", id="a path for an id"),
         pytest.param({"universe": "category"}, "category", id="no category"),
         pytest.param({"quote_currency": "USD"}, "quote_currency is 'USD'", id="an upper-case currency"),
         pytest.param({"quote_currency": "u'd"}, "quote_currency", id="a currency that would break out of SQL"),
