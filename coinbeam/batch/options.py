@@ -65,7 +65,7 @@ Instant = Annotated[datetime, BeforeValidator(_instant)]
 Day = Annotated[date, BeforeValidator(_day)]
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-FolderName = Annotated[str, Field(pattern=r"^[^/\\*?\[\]\s._][^/\\*?\[\]\s]*$")]
+FolderName = Annotated[str, Field(pattern=r"^[^/\\*?\[\]\s._][^/\\*?\[\]\s]*$", max_length=200)]
 """A name that stays one folder and one word of a glob."""
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -57,6 +57,13 @@ def test_a_good_answer_is_returned_byte_for_byte(api, make_client, fake_time):
     assert (answer.calls, answer.retries, answer.throttled, answer.bytes_received) == (1, 0, 0, len(PAGE))
 
 
+def test_a_message_shows_the_beginning_of_a_long_url(api, make_client):
+    api.play(api.Answer(status=414))
+    with pytest.raises(ApiTerminalError, match=r"ids=coin-0.*\.\.\. \(\d{4} characters\): HTTP 414.*per_page") as raised:
+        make_client().get("/coins/markets", {"ids": [f"coin-{number}" for number in range(250)]})
+    assert len(str(raised.value)) < 700
+
+
 def test_a_compressed_body_is_decoded(api, make_client):
     api.play(api.Answer(body=gzip.compress(PAGE), headers={"Content-Encoding": "gzip"}))
     assert make_client().get("/ping").body == PAGE
