@@ -265,9 +265,9 @@ def test_the_same_files_in_any_order_give_the_same_table(stage: Stage) -> None:
         stage.fill(batches[name], HISTORY.staged, **{DAILY_FACT: [{**row, "batch_id": name} for row in rows]})
     scripts = {name: statement(stage.warehouse, load_contract(DAILY_FACT), batch) for name, batch in batches.items()}
     table = stage.warehouse.table(load_contract(DAILY_FACT))
-    orders = random.Random(7).sample(list(permutations(OVERLAPPING)), 8)
+    orders = list(permutations(OVERLAPPING))
     found = []
-    for order in [*orders, *(tuple(reversed(order)) for order in orders)]:  # every pair in both orders, more than once
+    for order in orders:
         stage.warehouse.query(f"DELETE FROM `{table}` WHERE date >= '2013-01-01'")
         stage.warehouse.query("\n".join(scripts[name] for name in (*order, order[0])))  # the first one again
         found.append(
