@@ -30,7 +30,7 @@ InstantOption = Annotated[
 ]
 UniverseOption = Annotated[
     Literal["all", "top", "ids", "category"] | None,
-    typer.Option(help="Which assets. Default: the setting market.universe."),
+    typer.Option(help="Which assets. Default: as --ids, --top-n or --category say, else market.universe."),
 ]
 IdsOption = Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas.")]
 TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1, max=LARGEST_TOP)]
@@ -59,6 +59,25 @@ def _form(**fields: object) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _selection(universe: str | None, ids: str | None, top_n: int | None, category: str | None) -> dict[str, object]:
+    """The fields that select assets: an option that only one universe has chooses it, and none is ignored.
+
+    Raises:
+        SettingsError: two options contradict each other.
+    """
+    from coinbeam.errors import SettingsError
+
+    options = (("ids", "--ids", ids), ("top", "--top-n", top_n), ("category", "--category", category))
+    chosen = {kind: name for kind, name, value in options if value is not None}
+    if len(chosen) > 1:
+        raise SettingsError(f"{' and '.join(chosen.values())} choose different assets.", "Give one of them.")
+    for kind, name in chosen.items():
+        if universe not in {None, kind}:
+            raise SettingsError(f"{name} has no meaning with --universe {universe}.", f"Give {name} alone.")
+        universe = kind
+    return _form(universe=universe, ids=ids, top_n=top_n, category=category)
+
+
 @app.command()
 def run(
     mode: Annotated[
@@ -80,7 +99,7 @@ def run(
     from console.dags import Source
     from console.run import RunCommand
 
-    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
+    form = _selection(universe, ids, top_n, category) | _form(quote_currency=quote_currency)
     raise typer.Exit(RunCommand(Source(source), snapshot_at, form, dry_run).execute(mode))
 
 
@@ -99,7 +118,7 @@ def replay(
     from console.dags import Source
     from console.run import RunCommand
 
-    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
+    form = _selection(universe, ids, top_n, category) | _form(quote_currency=quote_currency)
     raise typer.Exit(RunCommand(Source(None), instant, form, False).execute("local"))
 
 
@@ -117,7 +136,7 @@ def plan(
     from console.dags import Source
     from console.run import RunCommand
 
-    form = _form(universe=universe, ids=ids, top_n=top_n, category=category, quote_currency=quote_currency)
+    form = _selection(universe, ids, top_n, category) | _form(quote_currency=quote_currency)
     RunCommand(Source(source), snapshot_at, form, True).plan()
 
 

@@ -77,6 +77,8 @@ def test_every_command_explains_itself(command: str, coinbeam: Coinbeam) -> None
         pytest.param(["run", "--mode", "moon"], "moon", id="an unknown mode"),
         pytest.param(["run", "--universe", "stars"], "stars", id="an unknown universe"),
         pytest.param(["run", "--universe", "ids"], "ids", id="the universe of ids without ids"),
+        pytest.param(["run", "--ids", "bitcoin", "--top-n", "5"], "--ids and --top-n choose", id="two selections"),
+        pytest.param(["run", "--universe", "all", "--ids", "bitcoin"], "--ids has no meaning", id="ids of everything"),
         pytest.param(["run", "--top-n", "0"], "--top-n", id="the largest none"),
         pytest.param(["run", "--quote-currency", "U$"], "quote_currency", id="a malformed currency"),
         pytest.param(["run", "--snapshot-at", "noon"], "noon", id="no instant"),
@@ -209,7 +211,7 @@ def test_the_status_of_a_warehouse_without_tables_says_what_to_do(coinbeam: Coin
 def test_a_plan_says_what_a_run_would_cost(coinbeam: Coinbeam, filled: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     assert filled
     monkeypatch.setenv("COINBEAM_MARKET__SOURCE", "simulator")
-    ended = coinbeam("plan", "--universe", "top", "--top-n", "100", "--source", "simulator")
+    ended = coinbeam("plan", "--top-n", "100", "--source", "simulator")
     assert ended.code == 0, ended.err
     assert "universe  top-100 in usd" in ended.out
     assert "calls     12 (10000 left this month)" in ended.out
