@@ -30,6 +30,10 @@ DATASETS = {
 REFUSES = "coinbeam refuses:"
 """How the error of a transaction begins that ended at one of our checks: it wrote nothing, and a retry cannot help."""
 
+_MISSING = re.compile(r"Not found: (?P<kind>Table|Dataset) (?:[\w-]+[:.])?(?P<name>[\w.$]*\w)")
+_APPENDED = re.compile(r"; reason: |\n\s*Location: |\n\s*Job ID: ")
+"""What Google's client puts after the words of an error."""
+
 _REFUSED = re.compile(rf"{REFUSES} (?P<what>[^;\n]+)")
 
 _CONFLICT = re.compile("could not serialize access|due to concurrent update|transaction conflict", re.IGNORECASE)
@@ -98,9 +102,11 @@ class Warehouse:
             if refused := _REFUSED.search(str(error.message)):
                 remedy = "Readers see what they saw before. Mend the cause, and run it again; see `coinbeam quality`."
                 raise PublishBlockedError(refused["what"], remedy) from error
-            raise TerminalError(
-                f"The query failed: {error.message}", "Mend the SQL, or look at `coinbeam status`."
-            ) from error
+            said = _APPENDED.split(str(error.message))[0].strip().removesuffix(".")
+            if missing := _MISSING.search(said):
+                remedy = "`coinbeam run` makes the tables: run it first, or correct the name."
+                raise TerminalError(f"There is no {missing['kind'].lower()} {missing['name']}.", remedy) from error
+            raise TerminalError(f"The query failed: {said}.", "Mend the SQL, or look at `coinbeam status`.") from error
         except GoogleAuthError as error:
             raise TerminalError(
                 f"The warehouse's credentials do not work: {type(error).__name__}.", unreachable

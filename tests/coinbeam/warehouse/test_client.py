@@ -40,6 +40,13 @@ def test_a_query_that_fails_says_why(sql: str, named: str, stage: Stage) -> None
     assert named in str(caught.value)
 
 
+@pytest.mark.cloud
+def test_a_table_that_is_not_there_yet_has_a_remedy_of_its_own(stage: Stage) -> None:
+    name = f"{stage.warehouse.dataset('crypto_data')}.not_yet"
+    with pytest.raises(TerminalError, match=rf"^There is no table {name}\. `coinbeam run` makes the tables"):
+        stage.warehouse.rows(f"SELECT * FROM `{name}`")
+
+
 PARAMETERS = {
     "a text": ("STRING", 'it\'s "1" -- ;'),
     "nothing": ("STRING", None),
