@@ -10,11 +10,18 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from coinbeam.clock import format_instant
+
+_BORDER = 3
+"""Characters that a table adds to each column."""
+
+_PROSE = 30
+"""Narrowest column of running text that still reads well."""
 
 
 class Format(StrEnum):
@@ -99,10 +106,49 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
             padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             sys.stdout.write(padded.rstrip() + "\n")
         return
-    table = Table(*(escape(name) for name in columns), header_style="bold")
+    prose = _prose_columns(columns, cells, console.width)
+    if prose is None:
+        _write_records(columns, cells)
+        return
+    table = Table(header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(escape(name), no_wrap=index not in prose, overflow="fold")
     for line in cells:
         table.add_row(*(escape(cell) for cell in line))
-    console.print(table)
+    console.print(table, soft_wrap=False)
+
+
+def _prose_columns(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> frozenset[int] | None:
+    """The columns whose cells are broken into lines so that a table fits a terminal; None when no table does.
+
+    Only texts of several words are broken. A number or an id that is cut would say something else.
+    """
+    found = list(zip(columns, *cells, strict=True))
+    widths = [max(map(cell_len, column)) for column in found]
+    room = width - _BORDER * len(columns) - 1
+    if sum(widths) <= room:
+        return frozenset()
+    prose = frozenset(
+        index for index, column in enumerate(found) if widths[index] > _PROSE and any(map(_is_prose, column[1:]))
+    )
+    left = room - sum(size for index, size in enumerate(widths) if index not in prose)
+    return prose if prose and left >= _PROSE * len(prose) else None
+
+
+def _is_prose(cell: str) -> bool:
+    """Whether a cell is a text that may be broken between its words."""
+    return cell.count(" ") > 2 and not cell.startswith(("{", "["))
+
+
+def _write_records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Each row as a block of one field a line, for rows that are wider than the terminal."""
+    width = max(map(cell_len, columns))
+    for number, line in enumerate(cells, start=1):
+        console.print(f"[dim]row {number} of {len(cells)}[/]")
+        for name, cell in zip(columns, line, strict=True):
+            console.print(f"  [bold]{escape(name):<{width}}[/]  {escape(cell)}")
+    if not cells:
+        say(f"no rows of {', '.join(columns)}")
 
 
 def plain(value: Any) -> Any:

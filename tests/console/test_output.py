@@ -106,6 +106,39 @@ def test_a_table_for_a_terminal_holds_every_cell_whole_and_takes_no_markup(monke
     assert "0.30000000000000004" in sink.getvalue()
 
 
+WIDE = {
+    "id": "rocket-pool-of-the-very-long-name-that-goes-on",
+    "price": 0.1 + 0.2,
+    "supply": 1943275123456.7891,
+    "at": "2026-01-02T03:04:05.000006Z",
+}
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_a_number_or_an_id_is_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    sink = io.StringIO()
+    made = Console(file=sink, force_terminal=True, soft_wrap=True, width=width, color_system=None)
+    monkeypatch.setattr(output, "console", made)
+    show(list(WIDE), [WIDE, WIDE | {"price": 1.5}], Format.TABLE)
+    text = sink.getvalue()
+    assert all(f"{value}" in text for value in WIDE.values())
+    assert ("row 2 of 2" in text) is (width < 160), "one field a line where a row does not fit"
+
+
+def test_a_long_text_is_broken_between_its_words_and_what_is_beside_it_stays_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sink = io.StringIO()
+    made = Console(file=sink, force_terminal=True, soft_wrap=True, width=80, color_system=None)
+    monkeypatch.setattr(output, "console", made)
+    words = "Nothing was published. See `coinbeam rejects` and mend the source or the rule of it."
+    show(["batch_id", "message"], [{"batch_id": "20260102T0000Z-usd-all", "message": words}], Format.TABLE)
+    lines = sink.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("20260102T0000Z-usd-all" in line for line in lines)
+    assert [word for word in words.split() if not any(word in line for line in lines)] == []
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=20))
 def test_every_double_is_shown_with_all_its_bits(shown: Shown, values: list[float]) -> None:

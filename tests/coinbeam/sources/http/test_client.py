@@ -59,7 +59,9 @@ def test_a_good_answer_is_returned_byte_for_byte(api, make_client, fake_time):
 
 def test_a_message_shows_the_beginning_of_a_long_url(api, make_client):
     api.play(api.Answer(status=414))
-    with pytest.raises(ApiTerminalError, match=r"ids=coin-0.*\.\.\. \(\d{4} characters\): HTTP 414.*per_page") as raised:
+    with pytest.raises(
+        ApiTerminalError, match=r"ids=coin-0.*\.\.\. \(\d{4} characters\): HTTP 414.*per_page"
+    ) as raised:
         make_client().get("/coins/markets", {"ids": [f"coin-{number}" for number in range(250)]})
     assert len(str(raised.value)) < 700
 
