@@ -100,6 +100,9 @@ def _write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
 def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     # One row is one line: a line break within a name would look like another row.
     cells = [[visible(_cell(row[name])).replace("\n", "\\n") for name in columns] for row in rows]
+    if not cells:
+        say(f"No rows of {', '.join(columns)}.")
+        return
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for line in [list(columns), *cells]:
@@ -147,8 +150,6 @@ def _write_records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> No
         console.print(f"[dim]row {number} of {len(cells)}[/]")
         for name, cell in zip(columns, line, strict=True):
             console.print(f"  [bold]{escape(name):<{width}}[/]  {escape(cell)}")
-    if not cells:
-        say(f"no rows of {', '.join(columns)}")
 
 
 def plain(value: Any) -> Any:
