@@ -46,6 +46,7 @@ class Status:
         return [
             Block("Freshness", _FRESHNESS_COLUMNS, self.freshness(), "No table promises freshness."),
             Block("Last batches", _BATCH_COLUMNS, self._of("ingestion_batch", last_batches), never),
+            Block("Waiting for the marts", _WAITING_COLUMNS, self._of("publication", _waiting), "Nothing."),
             Block("Open rejects", ("batch_id", "reason", "records"), self._of("rejected_record", open_rejects)),
             Block("Open incidents", _INCIDENT_COLUMNS, self.incidents()),
             Block("API quota", _QUOTA_COLUMNS, self.quota(), ""),
@@ -107,6 +108,7 @@ _BATCH_COLUMNS = (
 _FRESHNESS_COLUMNS = ("table", "newest", "age_hours", "stale_after_hours", "state")
 _INCIDENT_COLUMNS = ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message")
 _QUOTA_COLUMNS = ("source_id", "plan", "calls_per_month", "spent", "reserved", "used_this_month", "left", "today")
+_WAITING_COLUMNS = ("table_name", "publications", "first_date", "last_date", "waiting_since")
 _PIECE_STATES = ("planned", "published", "empty", "failed")
 
 
@@ -114,6 +116,16 @@ def _judge(contract: Contract, hours: float) -> str:
     if contract.freshness_limit_hours is not None and hours > contract.freshness_limit_hours:
         return "too old"
     return "stale" if contract.freshness_hours is not None and hours > contract.freshness_hours else "fresh"
+
+
+def _waiting(warehouse: Warehouse) -> list[Row]:
+    """Publishes that the marts have not seen: their DAG is paused, or has not run since."""
+    table = warehouse.table(load_contract("publication"))
+    return warehouse.rows(
+        "SELECT table_name, COUNT(*) AS publications, MIN(first_date) AS first_date, MAX(last_date) AS last_date, "
+        f"MIN(published_at) AS waiting_since FROM `{table}` WHERE refreshed_at IS NULL GROUP BY table_name "
+        "ORDER BY table_name"
+    )
 
 
 def _last_backfills(warehouse: Warehouse) -> list[Row]:

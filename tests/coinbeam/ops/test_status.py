@@ -7,6 +7,7 @@ import pytest
 
 from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_all, load_contract
+from coinbeam.marts.refresh import Marts
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.ops.status import Status, last_batches, open_rejects
@@ -68,6 +69,17 @@ def test_every_kind_of_batch_shows_its_last_runs(stage: Stage) -> None:
     assert batches == ["history", "snapshot-6", "snapshot-5", "snapshot-4"], (
         "an older row of another kind is not crowded out"
     )
+
+
+def test_publishes_that_the_marts_have_not_seen_are_waiting(stage: Stage) -> None:
+    def waiting() -> list[tuple[Any, ...]]:
+        (block,) = (block for block in status(stage).blocks() if block.title == "Waiting for the marts")
+        return [(row["table_name"], row["publications"], row["first_date"]) for row in block.rows]
+
+    stage.publish("batch", **{SNAPSHOT_FACT: [fact_row("bitcoin")]})
+    assert waiting() == [(SNAPSHOT_FACT, 1, DAY.date())]
+    Marts(stage.warehouse, stage.warehouse.settings, lambda: DAY).refresh()
+    assert waiting() == []
 
 
 def test_rejects_are_counted_by_batch_and_reason(stage: Stage) -> None:
