@@ -47,7 +47,7 @@ QUICK = {
 TOLD = COSTS | {"incident", "publish_lease"}
 """Tables that tell how runs went and what they cost, which differs where one was cut short."""
 
-SAYS_WHY = ("PublishBlockedError", "another run of the batch")
+SAYS_WHY = ("PublishBlockedError", "another run of the batch", "another run audited the batch")
 """What the run says that came second."""
 
 VICTIMS = ("tree", "job", "bigquery", "storage")
