@@ -109,10 +109,11 @@ def other_currency(document: Any, currency: str | None) -> BodyFault | None:
 
     The API's own bodies say none; those who keep them in an object of their own may.
     """
-    said = document.get("data") if isinstance(document, OBJECTS) else None
-    levels = [level for level in (document, said) if isinstance(level, OBJECTS)]
+    if currency is None or not isinstance(document, OBJECTS):
+        return None
+    levels = [level for level in (document, document.get("data")) if isinstance(level, OBJECTS)]
     told = {value.lower() for level in levels for name in CURRENCY_FIELDS if isinstance(value := level.get(name), str)}
-    return BodyFault("other_currency") if currency and told - {currency} else None
+    return BodyFault("other_currency") if told - {currency} else None
 
 
 def answer(document: Any, kinds: tuple[type[Any], ...], otherwise: str, field: str | None = None) -> Any:

@@ -88,7 +88,8 @@ def read_points(body: bytes, zone: tzinfo | None = None, currency: str | None = 
     rows = read_rows(body)
     if rows is not None:
         return _read_export(rows, zone, currency)
-    return _read_buffers(body, currency) or _read_document(body, currency)
+    told = currency if b"currency" in body else None  # a search for one word costs less than a look at each level
+    return _read_buffers(body, told) or _read_document(body, told)
 
 
 def _read_export(rows: Rows, zone: tzinfo | None, currency: str | None) -> Points | BodyFault:
