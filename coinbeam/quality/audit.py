@@ -4,10 +4,11 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, cast
 
 from coinbeam.batch.digest import digest
@@ -21,6 +22,8 @@ from coinbeam.warehouse.client import REFUSES, Warehouse
 SAMPLE_SIZE = 10
 """How many failing keys a result names."""
 
+_COUNTED = re.compile(r"SELECT\s+COUNTIF\((.+)\)\s+FROM\s+\{table\}", re.IGNORECASE | re.DOTALL)
+_NESTED = re.compile(r"\b(COUNTIF|SELECT)\b", re.IGNORECASE)
 _ONE_SCAN = re.compile(r"SELECT\s+((?:(?!\bSELECT\b|\{table\}).)+?)\s+FROM\s+\{table\}", re.IGNORECASE | re.DOTALL)
 """A rule that looks once at the table and nowhere else: all such rules of a table are answered by one scan."""
 
@@ -143,14 +146,23 @@ class Auditor:
             table: as for `check`; the transaction's own view of it.
         """
         binding = [rule for rule in rules if rule.severity is Severity.ERROR]
-        queries = list(dict.fromkeys(rule.query for rule in binding))
-        verdicts = []
-        for rule in binding:
+        of_rows = {rule.name: found for rule in binding if (found := _row_condition(rule))}
+        scans, verdicts = [], []
+        if of_rows:  # without their number: counting by rule would be most of the statement, and of its cost
+            cases = " ".join(f"WHEN {condition} THEN {literal(name)}" for name, condition in of_rows.items())
+            scans.append(self._on(table, f"(SELECT MAX(CASE {cases} END) AS name FROM {{table}}) AS broken"))
+            said = f"{literal(f'{REFUSES} {contract.name}.')}, broken.name, ' is broken, and nothing was published.'"
+            verdicts.append(f"IF(broken.name IS NULL, TRUE, ERROR(CONCAT({said}))) AS rows_are_sound")
+        counted = [rule for rule in binding if rule.name not in of_rows]
+        queries = list(dict.fromkeys(rule.query for rule in counted))
+        if queries:
+            scans.append(f"({self._on(table, _together(queries))}) AS found")
+        for rule in counted:
             number, named = f"r{queries.index(rule.query)}", literal(f"{REFUSES} {contract.name}.{rule.name} = ")
             bound = literal(f", must be {rule.operator} {rule.threshold:.15g}, and nothing was published.")
             refused = f"ERROR(CONCAT({named}, CAST({number} AS STRING), {bound}))"
             verdicts.append(f"IF({number} {rule.operator} {rule.threshold!r}, TRUE, {refused}) AS {rule.name}")
-        return f"SELECT {', '.join(verdicts)} FROM ({self._on(table, _together(queries))}) AS found;"
+        return f"SELECT {', '.join(verdicts)} FROM {' CROSS JOIN '.join(scans)};"
 
     def _values(self, table: str, rules: Sequence[Rule]) -> list[float | TerminalError | None]:
         queries = list(dict.fromkeys(rule.query for rule in rules))  # one for rules that differ only in their bound
@@ -226,6 +238,18 @@ class Auditor:
             "message": result.message,
             "failing_sample": json.dumps(result.sample, ensure_ascii=False) if result.sample else None,
         }
+
+
+def _row_condition(rule: Rule) -> str | None:
+    """What no row may be, of a rule that counts such rows and allows none; None for any other rule."""
+    found = _COUNTED.fullmatch(rule.query) if (rule.operator, rule.threshold) == ("=", 0) else None
+    is_one = found is not None and not _NESTED.search(found[1]) and min(_depths(found[1])) >= 0
+    return found[1] if found is not None and is_one else None
+
+
+def _depths(text: str) -> Iterator[int]:
+    """How many parentheses are open, after each character."""
+    return accumulate((char == "(") - (char == ")") for char in text)
 
 
 def _together(queries: Sequence[str]) -> str:

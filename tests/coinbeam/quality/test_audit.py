@@ -218,6 +218,29 @@ def test_a_rule_that_cannot_run_blocks_whatever_its_severity_and_spares_the_othe
 
 
 @pytest.mark.cloud
+@pytest.mark.parametrize(
+    ("query", "refused"),
+    [
+        pytest.param("SELECT COUNTIF(x > 2) FROM {table}", None, id="no row is so"),
+        pytest.param("SELECT COUNTIF(x > NULL) FROM {table}", None, id="of no row it is known"),
+        pytest.param("SELECT COUNTIF((x > 1) AND (x < 3)) FROM {table}", "own is broken", id="a row is so"),
+        pytest.param("SELECT COUNTIF(x > 5) + COUNTIF(x > 1) FROM {table}", "own = 1", id="two counts"),
+        pytest.param("SELECT COUNTIF(x IN (SELECT 2)) FROM {table}", "own = 1", id="a look elsewhere"),
+        pytest.param("SELECT COUNT(*) - 2 FROM {table}", None, id="another number, that is right"),
+        pytest.param("SELECT COUNT(*) FROM {table}", "own = 2", id="another number"),
+    ],
+)
+def test_a_guard_ends_the_transaction_where_a_rule_is_broken(query: str, refused: str | None, stage: Stage) -> None:
+    rules = [own_rule(query, severity=Severity.ERROR), own_rule("SELECT COUNT(*) FROM {table}"), row_count(2)]
+    guard = auditor(stage).guard(load_contract(FACT), "(SELECT 1 AS x UNION ALL SELECT 2)", rules)
+    if refused is None:
+        stage.warehouse.query(guard)
+        return
+    with pytest.raises(PublishBlockedError, match=f"{FACT}.{refused}.*and nothing was published"):
+        stage.warehouse.query(guard)
+
+
+@pytest.mark.cloud
 def test_braces_of_a_rule_are_its_own(stage: Stage) -> None:
     odd = "NOT REGEXP_CONTAINS(x, r'^a{2}$')"
     rule = own_rule(f"SELECT COUNTIF({odd}) FROM {{table}}", f"SELECT x FROM {{table}} WHERE {odd}")
