@@ -79,7 +79,9 @@ def test_csv_is_read_back_by_a_strict_reader(shown: Shown) -> None:
     ]
 
 
-@pytest.mark.parametrize(("form", "expected"), [(Format.JSON, "[]\n"), (Format.CSV, "a,b\n"), (Format.TABLE, "No rows of a, b.\n")])
+@pytest.mark.parametrize(
+    ("form", "expected"), [(Format.JSON, "[]\n"), (Format.CSV, "a,b\n"), (Format.TABLE, "No rows of a, b.\n")]
+)
 def test_no_rows_are_shown_as_no_rows(form: Format, expected: str, shown: Shown) -> None:
     assert shown(["a", "b"], [], form) == expected
 
