@@ -75,7 +75,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
 
     write = write_landed(builder, JOB, job.output, stamp)
     if job.glob:
-        landed = find_batches(job, lambda uris: foreign_market(uris, launch.job, market))
+        landed = find_batches(job, lambda uris: foreign_market(uris, job, market))
         batches = [one.batch for one in landed]
         refuse_unless_live(batches, launch.settings)
         files = [JOB.file(SNAPSHOT_FACT, stamp(batch)) for batch in batches]

@@ -20,9 +20,6 @@ from console.output import complain, console, say
 from console.progress import TaskProgress
 from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
 
-MOST_FAULTS = 5
-"""So many of the batches that ended last, of each kind, say what went wrong."""
-
 
 def start_services(settings: Settings) -> None:
     """Start the emulators.
@@ -120,12 +117,17 @@ def fault(settings: Settings, log: Path, began: datetime) -> str | None:
 
     Of a job that failed, Airflow's operator only knows the exit code; the record has the sentence of the job.
     """
+    failed = [batch for batch in batches_since(settings, began) if batch["status"] == "failed"]
+    said = dict.fromkeys(batch["error_message"] for batch in failed if batch["error_message"])
+    return "\n".join(said) or last_error(log)
+
+
+def batches_since(settings: Settings, began: datetime) -> list[dict[str, Any]]:
+    """What batches that ended since a moment recorded, the newest first; none where nothing was ever recorded."""
     warehouse = Warehouse(settings)
     if not warehouse.exists(warehouse.table(load_contract("ingestion_batch"))):
-        return last_error(log)
-    mine = [row for row in last_batches(warehouse, MOST_FAULTS) if row["finished_at"] >= began]
-    said = dict.fromkeys(row["error_message"] for row in mine if row["status"] == "failed" and row["error_message"])
-    return "\n".join(said) or last_error(log)
+        return []
+    return [batch for batch in last_batches(warehouse) if batch["finished_at"] >= began]
 
 
 def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:

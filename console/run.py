@@ -10,16 +10,16 @@ from datetime import datetime
 from typing import Any
 
 from coinbeam.clock import format_instant, parse_instant, utc_now
-from coinbeam.contracts import load_all, load_contract
+from coinbeam.contracts import load_all
 from coinbeam.feeds.forms import SnapshotForm, form_defaults
 from coinbeam.feeds.snapshot.plan import describe
 from coinbeam.feeds.snapshot.request import present_instant, request_from
 from coinbeam.feeds.snapshot.steps import SnapshotSteps
-from coinbeam.ops.status import last_batches, open_rejects
+from coinbeam.ops.status import open_rejects
 from coinbeam.settings import Settings, load_settings
 from coinbeam.sql_template import expression
 from coinbeam.warehouse.client import Warehouse
-from console.dags import Source, marts_run, run_in_composer, run_locally, start_local_cloud
+from console.dags import Source, batches_since, marts_run, run_in_composer, run_locally, start_local_cloud
 from console.output import complain, heading, say, show
 from local import environment as emulators
 from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
@@ -97,11 +97,7 @@ class RunCommand:
     def _recorded(self, settings: Settings, began: datetime) -> dict[str, Any] | None:
         """The record that this very run left, not one of an earlier run of the batch."""
         batch_id = request_from(self.conf(settings), began, settings).batch_id
-        warehouse = Warehouse(settings)
-        if not warehouse.exists(warehouse.table(load_contract("ingestion_batch"))):
-            return None
-        mine = (row for row in last_batches(warehouse) if row["batch_id"] == batch_id and row["finished_at"] >= began)
-        return next(mine, None)
+        return next((batch for batch in batches_since(settings, began) if batch["batch_id"] == batch_id), None)
 
 
 def open_ui() -> int:

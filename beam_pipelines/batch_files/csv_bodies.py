@@ -5,6 +5,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from beam_pipelines.batch_files.json_bodies import ARCHIVES
@@ -53,6 +54,14 @@ def parse_rows(text: str) -> Rows | None:
     except csv.Error:
         return None
     return [[cell.strip() for cell in row] for row in found if any(cell.strip() for cell in row)]
+
+
+def read_moment(text: str) -> datetime | None:
+    """The ISO 8601 moment of a cell, ``2024-03-01 00:00:00 UTC`` as well; naive without a zone, None of no moment."""
+    try:
+        return datetime.fromisoformat(text.removesuffix(" UTC") + "+00:00" if text.endswith(" UTC") else text)
+    except ValueError:
+        return None
 
 
 def is_table(body: bytes) -> bool:

@@ -9,14 +9,14 @@ an element of ``prices``; the other series are joined to it by stamp. An export 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import simdjson
 
-from beam_pipelines.batch_files.csv_bodies import Rows, number_reader, positions, read_rows
+from beam_pipelines.batch_files.csv_bodies import Rows, number_reader, positions, read_moment, read_rows
 from beam_pipelines.batch_files.json_bodies import (
     CURRENCY_FIELDS,
     OBJECTS,
@@ -49,6 +49,7 @@ _UNSTRUCTURAL = bytes(set(range(256)) - set(b"[],"))
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _EPOCH_S = re.compile(r"\d{9,10}", re.ASCII)
 _EPOCH_MS = re.compile(r"\d{12,13}", re.ASCII)
+_UTC = re.compile(r" utc\Z", re.IGNORECASE | re.ASCII)
 _NONE = type(None)
 
 
@@ -104,7 +105,7 @@ def _read_export(rows: Rows, zone: tzinfo | None, currency: str | None) -> Point
         return BodyFault(_fault_of_header(header))
     if positions(header, _DAY_OF_TRADE).keys() == _DAY_OF_TRADE.keys():
         return BodyFault("closing_prices")
-    width, series = len(rows[0]), [places.get(name) for name in EXPORT_HEADER[1:]]
+    width, series = len(header), [places.get(name) for name in EXPORT_HEADER[1:]]
     columns = [place for place in series if place is not None]
     read_number = number_reader([cells[place] for cells in lines if len(cells) == width for place in columns])
     points = []
@@ -265,10 +266,8 @@ def _export_stamp(cell: str, zone: tzinfo | None) -> int | str | None:
         return int(cell)
     if _EPOCH_S.fullmatch(cell):
         return 1_000 * int(cell)
-    text = cell[: -len(" UTC")] + "+00:00" if cell.upper().endswith(" UTC") else cell
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    moment = read_moment(_UTC.sub(" UTC", cell))
+    if moment is None:
         return cell or None
     if moment.tzinfo is None:
         known = UTC if _DATE.fullmatch(cell) else zone

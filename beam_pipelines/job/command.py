@@ -11,6 +11,9 @@ from beam_pipelines.landing.files import write_atomically
 from coinbeam.batch.jobs import DONE, FAILED, MISUSE, REFUSED, JobSpec
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, disk_full, raised_in, without_step
 
+LONGEST_FAILURE = 500
+"""Characters of an unforeseen error that the record of a run shows."""
+
 
 def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence[str] | None = None) -> int:
     """Run a job.
@@ -47,10 +50,6 @@ def _last_line(error: Exception) -> str:
     """The words of an error, those of the worker where a runner passes on its traceback."""
     lines = [line.strip() for line in without_step(str(error)).splitlines() if line.strip()]
     return lines[-1][:LONGEST_FAILURE] if lines else ""
-
-
-LONGEST_FAILURE = 500
-"""Characters of an unforeseen error that the record of a run shows."""
 
 
 def write_failure(argv: Sequence[str], job: JobSpec, line: str) -> None:

@@ -26,13 +26,13 @@ _VS_CURRENCY = re.compile(r"vs[ _-]?currenc(?:y|ies)[^a-z]*(?P<currency>[a-z]+)"
 
 
 def find_files(glob: str) -> list[str]:
-    """The files that a glob matches, of each body its newest revision, sorted.
+    """The files that a glob matches, of each body its newest revision, sorted; folders beside them are left out.
 
     Raises:
         TerminalError: there is none.
     """
-    uris = newest_revisions(list_files(glob))
-    if not uris and "://" not in glob and Path(glob).expanduser().is_dir():
+    uris = newest_revisions([uri for uri in list_files(glob) if not _is_folder(uri)])
+    if not uris and _is_folder(glob):
         remedy = f"Say which of its files, for example '{glob.rstrip('/')}/*'."
         raise TerminalError(f"--source={glob} is a folder.", remedy)
     if not uris:
@@ -41,6 +41,11 @@ def find_files(glob: str) -> list[str]:
             "Quote the glob so that the shell leaves it alone, and check the path.",
         )
     return uris
+
+
+def _is_folder(path: str) -> bool:
+    """Whether a path is a folder of this machine; object storage has none."""
+    return "://" not in path and Path(path).expanduser().is_dir()
 
 
 def find_batches(job: JobRequest, foreign: Callable[[Sequence[str]], BatchManifest]) -> list[LandedBatch[str]]:

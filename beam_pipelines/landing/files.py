@@ -22,15 +22,14 @@ _OPAQUE = "application/octet-stream"
 
 
 def list_files(pattern: str) -> list[str]:
-    """URIs of the files that match a glob, sorted; an empty list when there are none, or no such folder.
+    """URIs that match a glob, sorted; an empty list when there are none, or no such folder.
 
     On this machine the glob may be relative or begin with ``~``, and a folder that is called ``[2024]`` is that folder.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of an escaped bracket, which Python's sets may mean one day
         [matched] = FileSystems.match([pattern if "://" in pattern else _local_glob(pattern)])
-    found = (str(metadata.path) for metadata in matched.metadata_list)
-    return sorted(path for path in found if "://" in path or not Path(path).is_dir())
+    return sorted(str(metadata.path) for metadata in matched.metadata_list)
 
 
 def _local_glob(pattern: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from beam_pipelines.batch_files.csv_bodies import Rows, parse_rows, positions, read_rows
+from beam_pipelines.batch_files.csv_bodies import Rows, parse_rows, positions, read_moment, read_rows
 from beam_pipelines.batch_files.json_bodies import BodyFault, read_json
 
 COLUMNS = {
@@ -128,8 +128,5 @@ def _midnight_by(order: Callable[[int, int, int], tuple[int, int, int]]) -> Call
 
 
 def _instant(text: str) -> str:
-    try:
-        moment = datetime.fromisoformat(text.removesuffix(" UTC") + "+00:00" if text.endswith(" UTC") else text)
-    except ValueError:
-        return text
-    return text if moment.tzinfo is None else str(int(moment.timestamp()))
+    moment = read_moment(text)
+    return text if moment is None or moment.tzinfo is None else str(int(moment.timestamp()))

@@ -4,7 +4,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -22,10 +22,10 @@ from coinbeam.warehouse.client import REFUSES, Warehouse
 SAMPLE_SIZE = 10
 """How many failing keys a result names."""
 
-_COUNTED = re.compile(r"SELECT\s+COUNTIF\((.+)\)\s+FROM\s+\{table\}", re.IGNORECASE | re.DOTALL)
-_NESTED = re.compile(r"\b(COUNTIF|SELECT)\b", re.IGNORECASE)
 _ONE_SCAN = re.compile(r"SELECT\s+((?:(?!\bSELECT\b|\{table\}).)+?)\s+FROM\s+\{table\}", re.IGNORECASE | re.DOTALL)
 """A rule that looks once at the table and nowhere else: all such rules of a table are answered by one scan."""
+
+_COUNTIF = re.compile(r"COUNTIF\((.+)\)", re.IGNORECASE | re.DOTALL)
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "=": operator.eq,
@@ -242,14 +242,12 @@ class Auditor:
 
 def _row_condition(rule: Rule) -> str | None:
     """What no row may be, of a rule that counts such rows and allows none; None for any other rule."""
-    found = _COUNTED.fullmatch(rule.query) if (rule.operator, rule.threshold) == ("=", 0) else None
-    is_one = found is not None and not _NESTED.search(found[1]) and min(_depths(found[1])) >= 0
-    return found[1] if found is not None and is_one else None
-
-
-def _depths(text: str) -> Iterator[int]:
-    """How many parentheses are open, after each character."""
-    return accumulate((char == "(") - (char == ")") for char in text)
+    scan = _ONE_SCAN.fullmatch(rule.query) if (rule.operator, rule.threshold) == ("=", 0) else None
+    counted = _COUNTIF.fullmatch(scan[1]) if scan else None
+    if counted is None:
+        return None
+    open_parentheses = accumulate((char == "(") - (char == ")") for char in counted[1])
+    return counted[1] if min(open_parentheses) >= 0 else None  # below: two terms, COUNTIF(a) + COUNTIF(b)
 
 
 def _together(queries: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 
 from coinbeam.batch.jobs import MARKET_CHART, PIECES_FILE
 from coinbeam.batch.kinds import HISTORY
-from coinbeam.batch.options import parts
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_contract
@@ -57,8 +56,8 @@ class BackfillPlanner:
             SettingsError: the request is wrong, or beyond the depth of the plan.
             TerminalError: no snapshot says which assets are the largest, or the budget allows no call.
         """
-        told = [pair.partition("=")[2].strip() for pair in parts(request.asset_of)]
-        refuse_unknown(self._warehouse, [*request.assets, *told], "Ids are those of CoinGecko: see crypto_asset_dim.")
+        named = [*request.assets, *request.told_assets]
+        refuse_unknown(self._warehouse, named, "Ids are those of CoinGecko: see crypto_asset_dim.")
         if request.replay_batch:
             return self._replay_plan(request.replay_batch, run_id, runner)
         if request.files:

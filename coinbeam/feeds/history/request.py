@@ -45,6 +45,11 @@ class BackfillRequest:
     time_zone: str = ""
     replay_batch: str = ""
 
+    @property
+    def told_assets(self) -> tuple[str, ...]:
+        """The ids that ``asset_of`` tells; a name of a file may itself hold an equals sign."""
+        return tuple(pair.rpartition("=")[2] for pair in parts(self.asset_of))
+
     def backfill_id(self, source: str) -> str:
         """The name of the backfill, the same for every run and budget of a request."""
         chosen = sorted(self.assets) if self.assets else [f"top-{self.top_n}"]
@@ -70,8 +75,7 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
         remedy = "Leave it out: files take nothing away, and days that they lack stay as they are."
         raise SettingsError("only_gaps has no meaning for files.", remedy)
     assets = parts(params["assets"])
-    check_ids([*assets, *(pair.rpartition("=")[2] for pair in parts(params.get("asset_of")))])
-    return BackfillRequest(
+    request = BackfillRequest(
         assets=assets,
         top_n=None if assets or params["source"] else int(params["top_n"]),
         quote_currency=params["quote_currency"],
@@ -85,6 +89,8 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
         time_zone=params.get("time_zone") or "",
         replay_batch=params.get("replay_batch") or "",
     )
+    check_ids([*request.assets, *request.told_assets])
+    return request
 
 
 def _day(name: str, text: str) -> date:

@@ -120,3 +120,8 @@ def test_the_plan_in_words_says_what_a_person_asks() -> None:
         "$0.25",
     ):
         assert words in text
+
+
+def test_a_name_of_a_file_may_hold_an_equals_sign(settings: Settings) -> None:
+    names = "market_chart?vs_currency=usd=bitcoin, eth.csv=ethereum"
+    assert asked(settings, source="x/*", asset_of=names).told_assets == ("bitcoin", "ethereum")
