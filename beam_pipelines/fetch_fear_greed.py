@@ -32,7 +32,7 @@ from beam_pipelines.job.replay import find_batches, refuse_shared_file, refuse_s
 from beam_pipelines.job.report import Report
 from beam_pipelines.job.sources import wanted_source
 from beam_pipelines.landing.fetch import Fetch, Given
-from beam_pipelines.landing.folder import FetchStats, begin_batch, landed_manifest
+from beam_pipelines.landing.folder import FetchStats, begin_batch, begun_batches
 from beam_pipelines.sentiment.table import IndexTable
 from beam_pipelines.sentiment.walk import IndexWalk
 from coinbeam.batch.digest import digest
@@ -45,7 +45,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.landing.layout import folder
 from coinbeam.settings import Settings
 from coinbeam.sources.alternative_me import FearGreedClient
-from coinbeam.sources.choose import RuntimeSource
+from coinbeam.sources.choose import RuntimeSource, refuse_without_network
 from coinbeam.sources.registry import ALTERNATIVE_ME, FILES
 
 
@@ -68,6 +68,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         return launch.run(Given(landed, FetchStats()), write, launch.head(*batches))
     walk, source = prepare_fetch(launch)
     url = source.beside("/fng/", launch.settings.history.fear_greed_url)
+    if source.kind == "live":
+        refuse_without_network(launch.settings, url)
     client = partial(FearGreedClient, without_key(launch.settings.coingecko), url)
     return launch.run(Fetch(walk, client, clock), write, launch.head(walk.manifest))
 
@@ -80,9 +82,10 @@ def prepare_fetch(launch: Launch) -> tuple[IndexWalk, RuntimeSource]:
     """
     job = launch.job
     name = job.batch or f"{job.snapshot_at:%Y%m%dT%H%MZ}-fear-greed"
-    where = folder(job.landing, FEAR_GREED, name)
-    source = wanted_source(job, landed_manifest(where), launch.settings)
+    begun = begun_batches(job.landing, FEAR_GREED, name, ALTERNATIVE_ME)
+    source = wanted_source(job, begun, launch.settings)
     batch = index_batch(job, name, ALTERNATIVE_ME.answering(source.kind))
+    where = folder(job.landing, FEAR_GREED, name, batch.source_id)
     begin_batch(where, batch)
     return IndexWalk(batch, where), source
 

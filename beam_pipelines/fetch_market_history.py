@@ -96,7 +96,7 @@ def prepare_fetch(launch: Launch, request: HistoryOptions) -> tuple[CallOrder, H
     """
     job, settings, now = launch.job, launch.settings, launch.clock()
     wanted = planned_pieces(request, job, settings)
-    source = resolve_source(job, None, settings)
+    source = resolve_source(job, (), settings)
     refuse_open_days(wanted, newest_closed_day(now, settings.history))
     clients = make_clients(job, source, settings, launch.options, request.fetch_shards)
     names = [(piece.asset_id, piece.name) for piece in wanted]

@@ -11,7 +11,6 @@ from coinbeam.settings import CoinGeckoSettings
 MASK = "***"
 """What is shown in place of a key."""
 
-_LOGGER = logging.getLogger(__name__)
 _ACCESS_TIMEOUT_SECONDS = 30.0
 
 SecretReader = Callable[[str], bytes]
@@ -24,23 +23,16 @@ def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None
     The environment wins over Secret Manager, which ``read_secret`` replaces in tests.
 
     Raises:
-        SettingsError: the plan needs a key and there is none, or it cannot be a key, or the secret cannot be read.
+        SettingsError: plan and key do not fit, or it cannot be a key, or the secret cannot be read.
         TransientError: Secret Manager did not answer.
     """
-    direct = settings.api_key.get_secret_value().strip() if settings.api_key else ""
+    check_key(settings)
     if settings.limits.key_header is None:
-        if direct:
-            unused = "COINGECKO_API_KEY is set but not used: coingecko.plan is %r, which sends no key."
-            _LOGGER.warning(unused, settings.plan)
-            guard_logs(direct)
         return None
+    direct = _direct(settings)
     key = direct or _from_secret_manager(settings.api_key_secret, read_secret or read_secret_version)
     if not key:
-        raise SettingsError(
-            f"coingecko.plan is {settings.plan!r}, which needs an API key, and there is none.",
-            "Set COINGECKO_API_KEY, or coingecko.api_key_secret to a Secret Manager version, or coingecko.plan to "
-            "keyless.",
-        )
+        raise _keyless(settings)
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise SettingsError(
             "The CoinGecko API key holds a character that no key has (not shown).",
@@ -49,6 +41,36 @@ def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None
         )
     guard_logs(key)
     return key
+
+
+def check_key(settings: CoinGeckoSettings) -> None:
+    """Hold the plan against the key, without reading Secret Manager.
+
+    Raises:
+        SettingsError: the plan needs a key and none is named, or a key is set that the plan would never send.
+    """
+    direct = _direct(settings)
+    if direct:
+        guard_logs(direct)
+    if settings.limits.key_header is None and direct:
+        with_key = ", ".join(sorted(name for name, limits in settings.plans.items() if limits.key_header))
+        raise SettingsError(
+            f"COINGECKO_API_KEY is set, but coingecko.plan is {settings.plan!r}, which sends no key.",
+            f"Set COINBEAM_COINGECKO__PLAN to the plan of the key ({with_key}), or unset COINGECKO_API_KEY.",
+        )
+    if settings.limits.key_header is not None and not (direct or settings.api_key_secret):
+        raise _keyless(settings)
+
+
+def _direct(settings: CoinGeckoSettings) -> str:
+    return settings.api_key.get_secret_value().strip() if settings.api_key else ""
+
+
+def _keyless(settings: CoinGeckoSettings) -> SettingsError:
+    return SettingsError(
+        f"coingecko.plan is {settings.plan!r}, which needs an API key, and there is none.",
+        "Set COINGECKO_API_KEY, or coingecko.api_key_secret to a Secret Manager version, or coingecko.plan to keyless.",
+    )
 
 
 def _from_secret_manager(name: str | None, read: SecretReader) -> str:

@@ -35,6 +35,10 @@ UniverseOption = Annotated[
 IdsOption = Annotated[str | None, typer.Option(help="CoinGecko ids, separated by commas.")]
 TopOption = Annotated[int | None, typer.Option(help="How many assets by market cap.", min=1, max=LARGEST_TOP)]
 CategoryOption = Annotated[str | None, typer.Option(help="CoinGecko category id.")]
+RefetchOption = Annotated[
+    bool,
+    typer.Option("--refetch", help="Put what was landed aside and ask the source again, after it answered wrongly."),
+]
 CurrencyOption = Annotated[str | None, typer.Option(help="Currency of all prices.")]
 ToOption = Annotated[str | None, typer.Option("--to", help="Last day, included. Default: the newest closed day.")]
 
@@ -93,13 +97,14 @@ def run(
     top_n: TopOption = None,
     category: CategoryOption = None,
     quote_currency: CurrencyOption = None,
+    refetch: RefetchOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Run the DAG for one snapshot, to its end, and show what is in the warehouse."""
     from console.dags import Source
     from console.run import RunCommand
 
-    form = _selection(universe, ids, top_n, category) | _form(quote_currency=quote_currency)
+    form = _selection(universe, ids, top_n, category) | _form(quote_currency=quote_currency, refetch=refetch)
     raise typer.Exit(RunCommand(Source(source), snapshot_at, form, dry_run).execute(mode))
 
 
@@ -119,7 +124,7 @@ def replay(
     from console.run import RunCommand
 
     form = _selection(universe, ids, top_n, category) | _form(quote_currency=quote_currency)
-    raise typer.Exit(RunCommand(Source(None), instant, form, False).execute("local"))
+    raise typer.Exit(RunCommand(Source(None), instant, form, dry_run=False, replays=True).execute("local"))
 
 
 @app.command()
@@ -254,6 +259,7 @@ def backfill(
         str | None, typer.Option(help="Zone of stamps in files that name none: UTC, or e.g. Europe/Berlin.")
     ] = None,
     only_gaps: Annotated[bool, typer.Option("--only-gaps", help="Only days that have no row.")] = False,
+    refetch: RefetchOption = False,
     mode: Annotated[
         Literal["local", "cloud"], typer.Option(help="local: on this machine. cloud: trigger Composer.")
     ] = "local",
@@ -265,7 +271,7 @@ def backfill(
 
     form = _form(assets=assets, top_n=top_n, from_date=from_date, to_date=to_date, quote_currency=quote_currency)
     form |= _form(calls_per_day=calls_per_day, asset_of=asset_of, time_zone=time_zone)
-    form |= _form(only_gaps=only_gaps, dry_run=dry_run)
+    form |= _form(only_gaps=only_gaps, refetch=refetch, dry_run=dry_run)
     raise typer.Exit(run_backfill(form, Source(source), mode))
 
 
@@ -304,12 +310,13 @@ def fear_greed(
     source: Annotated[
         str | None, typer.Option(help="live, simulator, auto, or a glob of landed bodies or CSV files (date,fng).")
     ] = None,
+    refetch: RefetchOption = False,
 ) -> None:
     """Bring the Fear & Greed index up to date and refresh the marts."""
     from console.dags import Source
     from console.history import run_fear_greed
 
-    raise typer.Exit(run_fear_greed(Source(source)))
+    raise typer.Exit(run_fear_greed(Source(source), refetch=refetch))
 
 
 @app.command("looker-link")
@@ -347,7 +354,7 @@ def looker_fields(
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    help="The cloud on this machine: up, down, status, reset.",
+    help="The cloud on this machine: up, down, status, reset, live.",
 )
 def local(context: typer.Context) -> None:
     """Hand over to the supervisor of the local cloud, which is a program of its own."""

@@ -13,7 +13,9 @@ from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.ops.status import last_batches
+from coinbeam.secrets import check_key
 from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
+from coinbeam.sources.choose import refuse_without_network
 from coinbeam.warehouse.client import Warehouse
 from console.composer import Composer
 from console.output import complain, console, say
@@ -79,11 +81,23 @@ class Source:
             return None
         return self.text if "://" in self.text else str(Path.cwd() / Path(self.text).expanduser())
 
-    def settings(self) -> Settings:
-        """The settings with this source, in this process."""
+    def settings(self, *, will_ask: bool = True) -> Settings:
+        """The settings with this source, in this process.
+
+        Args:
+            will_ask: a market is going to be asked.
+
+        Raises:
+            SettingsError: a setting is wrong, or plan and key do not fit.
+            UnreachableError: live prices are asked for, and there is no network; nothing was started.
+        """
         os.environ.update(self.variables)
         load_settings.cache_clear()
-        return load_settings()
+        settings = load_settings()
+        if will_ask and settings.market.source is MarketSource.LIVE and not self.files:
+            check_key(settings.coingecko)
+            refuse_without_network(settings)
+        return settings
 
 
 def run_locally(settings: Settings, run: DagRun, *then: DagRun) -> tuple[int, Path]:

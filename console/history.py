@@ -12,7 +12,10 @@ from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.feeds.history.plan import describe
 from coinbeam.feeds.history.request import request_from
 from coinbeam.feeds.history.steps import HistorySteps
+from coinbeam.feeds.known_assets import refuse_unknown
+from coinbeam.feeds.market import choose_market
 from coinbeam.settings import Settings, load_settings
+from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 from console import dags
 from console.output import Format, heading, say, show
@@ -35,7 +38,7 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     if mode == "cloud":
         return dags.run_in_composer(settings, BACKFILL_DAG, form)
     dags.start_services(settings)
-    plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", form["runner"])
+    plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", settings.runner.value)
     say(describe(plan))
     if source.files:
         say(describe_files(source.files, form["time_zone"], form["quote_currency"]))
@@ -71,11 +74,11 @@ def describe_files(glob: str, time_zone: str | None, currency: str) -> str:
     return "\n".join([f"files     {len(files)} match, with {points:,} points", *lines])
 
 
-def run_fear_greed(source: dags.Source) -> int:
+def run_fear_greed(source: dags.Source, *, refetch: bool = False) -> int:
     """Run the DAG of the Fear & Greed index on this machine and refresh the marts; 0 when both ended well."""
     settings = source.settings()
     dags.start_local_cloud(settings)
-    form = {"runner": settings.runner.value, "source": source.files}
+    form = {"source": source.files, "refetch": refetch}
     run = DagRun(format_instant(utc_now()), form, source.variables, FEAR_GREED_DAG)
     return dags.run_and_report(settings, run, dags.marts_run(), failure="The index was not published.")
 
@@ -89,7 +92,10 @@ def show_gaps(
     """
     settings = load_settings()
     between = gap_range(settings, first, last)
-    found = Coverage(Warehouse(settings)).read(assets, quote_currency or settings.market.quote_currency, *between)
+    warehouse, currency = Warehouse(settings), quote_currency or settings.market.quote_currency
+    source_id = _asked(warehouse)
+    refuse_unknown(warehouse, assets, "Ids are those of CoinGecko: see crypto_asset_dim.", source_id)
+    found = Coverage(warehouse).read(assets, currency, *between, source_id)
     names = ("asset_id", "first", "last", "days", "source_was_asked")
     gaps = [(one.asset_id, gap.first, gap.last, gap.days, gap.is_known) for one in found for gap in one.gaps]
     rows = [dict(zip(names, gap, strict=True)) for gap in gaps]
@@ -116,4 +122,10 @@ def covered_assets(quote_currency: str | None) -> list[str]:
     """The assets that have any daily history in the days that a backfill asks for by default."""
     settings = load_settings()
     currency, between = quote_currency or settings.market.quote_currency, gap_range(settings, None, None)
-    return [one.asset_id for one in Coverage(Warehouse(settings)).read((), currency, *between)]
+    warehouse = Warehouse(settings)
+    return [one.asset_id for one in Coverage(warehouse).read((), currency, *between, _asked(warehouse))]
+
+
+def _asked(warehouse: Warehouse) -> str:
+    """The source that a backfill would ask: what another one has fills none of its gaps."""
+    return COINGECKO.answering(choose_market(warehouse.settings, warehouse).kind)

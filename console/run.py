@@ -19,7 +19,15 @@ from coinbeam.ops.status import open_rejects
 from coinbeam.settings import Settings, load_settings
 from coinbeam.sql_template import expression
 from coinbeam.warehouse.client import Warehouse
-from console.dags import Source, batches_since, marts_run, run_in_composer, run_locally, start_local_cloud
+from console.dags import (
+    Source,
+    batches_since,
+    marts_run,
+    run_in_composer,
+    run_locally,
+    start_local_cloud,
+    start_services,
+)
 from console.output import complain, heading, say, show
 from local import environment as emulators
 from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
@@ -33,12 +41,14 @@ class RunCommand:
         snapshot_at: ISO 8601 text, or None for the present interval.
         form: fields of the trigger form that were given.
         dry_run: show the plan and stop.
+        replays: read what was landed for the instant, and ask nobody.
     """
 
     source: Source
     snapshot_at: str | None
     form: Mapping[str, Any]
     dry_run: bool
+    replays: bool = False
 
     def execute(self, mode: str) -> int:
         """Run ``local``, in the ``cloud``, or ``all``: one after the other.
@@ -49,18 +59,25 @@ class RunCommand:
         Raises:
             SettingsError: an option is wrong.
         """
-        settings = load_settings()
-        request_from(self.conf(settings), utc_now(), settings)  # a wrong option fails here, before anything is started
+        will_ask = mode != "cloud" and not self.replays
+        settings = self.source.settings(will_ask=will_ask)
+        request = request_from(self.conf(settings), utc_now(), settings)  # a wrong option fails before anything starts
+        if self.replays:
+            start_services(settings)
+            SnapshotSteps(settings).plan(request, "replay", settings.runner.value)  # so does what was never landed
         code = 0 if mode == "cloud" else self._run_local(settings)
         if code or mode == "local":
             return code
-        return run_in_composer(settings, SNAPSHOT_DAG, self.conf(settings) | {"runner": "dataflow"})
+        return run_in_composer(settings, SNAPSHOT_DAG, self.conf(settings))
 
     def conf(self, settings: Settings) -> dict[str, Any]:
         """Every field of the trigger form, given or from the settings."""
         chosen = {"replay_date": None, "source": self.source.files or "", "dry_run": self.dry_run}
         named = None if self.source.files and not self.snapshot_at else self.instant(settings)
-        return {**form_defaults(SnapshotForm, settings), **self.form, "snapshot_at": named, **chosen}
+        conf = {**form_defaults(SnapshotForm, settings), **self.form, "snapshot_at": named, **chosen}
+        if self.replays:
+            conf["replay_batch"] = request_from(conf, utc_now(), settings).batch_id
+        return conf
 
     def instant(self, settings: Settings) -> str:
         """The instant of the snapshot, or the present one."""

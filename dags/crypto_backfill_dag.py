@@ -58,7 +58,7 @@ def asked(steps: HistorySteps) -> BackfillRequest:
 def plan_backfill() -> dict[str, Any]:
     """Decide what the run does."""
     params, steps = get_current_context()["params"], HistorySteps(load_settings())
-    plan = steps.planner.plan(asked(steps), this_run(), params["runner"])
+    plan = steps.planner.plan(asked(steps), this_run(), steps.settings.runner.value)
     show_plan(describe(plan), params["dry_run"])
     return plan.to_dict()
 

@@ -58,7 +58,7 @@ def plan_batch() -> dict[str, Any]:
     context, steps = get_current_context(), SnapshotSteps(load_settings())
     run, params = context["dag_run"], context["params"]
     request = request_from(params, run.logical_date or run.run_after, steps.settings)
-    plan = steps.plan(request, this_run(), params["runner"])
+    plan = steps.plan(request, this_run(), steps.settings.runner.value)
     show_plan(describe(plan), params["dry_run"])
     return plan.to_dict()
 

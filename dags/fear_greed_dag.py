@@ -40,7 +40,8 @@ def plan_index() -> dict[str, Any]:
     context = get_current_context()
     run, params = context["dag_run"], context["params"]
     steps = SentimentSteps(load_settings())
-    plan = steps.plan(run.logical_date or run.run_after, this_run(), params["runner"], params["source"] or "")
+    asked = {"files": params["source"] or "", "refetch": params["refetch"]}
+    plan = steps.plan(run.logical_date or run.run_after, this_run(), steps.settings.runner.value, **asked)
     print(plan.banner or f"{plan.batch_id}: the index is read from {plan.options['source']}")
     return plan.to_dict()
 

@@ -13,10 +13,7 @@ _SCHEMA = ("type", "format", "minimum", "maximum", "enum")
 
 def form_params(form: type[Form], settings: Settings) -> dict[str, Param]:
     """The fields of a form with their types, bounds, choices, and the defaults of the environment."""
-    choices = {
-        "runner": [settings.runner.value],
-        "quote_currency": currencies(settings),
-    }
+    choices = {"quote_currency": currencies(settings)}
     schema, defaults = form.model_json_schema(), form_defaults(form, settings)
     params = {}
     for name, field in schema["properties"].items():

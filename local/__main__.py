@@ -1,4 +1,4 @@
-"""``python -m local up|down|status|reset``: the local cloud. Exit codes: 0 done, 1 failed, 2 misuse."""
+"""``python -m local up|down|status|reset|live``: the local cloud. Exit codes: 0 done, 1 failed, 2 misuse."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ _COMMANDS = {
     "down": "stop the services; the data stay",
     "status": "show which services answer, and why one died",
     "reset": "stop the services and delete their data",
+    "live": "move from simulated to real prices: put the warehouse aside, keep what was really landed, and start anew",
 }
 
 
@@ -56,6 +57,10 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
             return _status(settings)
         case "reset":
             return 0 if cloud.reset(settings, print, lambda question: args.yes or _ask(question)) else 1
+        case "live":
+            from local.live import go_live  # the Google clients take most of a second, which `up` need not wait for
+
+            go_live(settings, print)
     return 0
 
 

@@ -14,7 +14,7 @@ from beam_pipelines.job.options import JobRequest, beam_options, read_job, read_
 from beam_pipelines.job.report import Report, WriteReport, final_report, forget
 from beam_pipelines.job.sources import refuse_other_times, resolve_source, source_id
 from beam_pipelines.landing.fetch import Landed
-from beam_pipelines.landing.folder import begin_batch, landed_manifest
+from beam_pipelines.landing.folder import begin_batch, begun_batches
 from coinbeam.batch.identity import INTERVAL
 from coinbeam.batch.jobs import JobSpec
 from coinbeam.batch.manifest import BatchManifest
@@ -23,6 +23,7 @@ from coinbeam.clock import Clock, format_instant
 from coinbeam.landing.layout import folder
 from coinbeam.ops.call_ledger import Reservation
 from coinbeam.settings import Settings, load_settings
+from coinbeam.sources.registry import COINGECKO
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,14 @@ def begin(
         SettingsError: a setting is wrong, or contradicts an earlier attempt of the batch.
     """
     job = launch.job
-    folders = tuple(folder(job.landing, endpoint, batch) for endpoint in endpoints)
-    begun = landed_manifest(folders[0])
+    begun = begun_batches(job.landing, endpoints[0], batch, COINGECKO)
     source = resolve_source(job, begun, launch.settings)
-    refuse_other_times(job, source, begun, launch.clock())
+    answering = source_id(source)
+    refuse_other_times(job, source, begun.get(answering), launch.clock())
+    folders = tuple(folder(job.landing, endpoint, batch, answering) for endpoint in endpoints)
     clients = make_clients(job, source, launch.settings, launch.options, shards)
     manifests = [
-        BatchManifest(batch, endpoint, source_id(source), job.snapshot_at, job.quote_currency, per_page, universe)
+        BatchManifest(batch, endpoint, answering, job.snapshot_at, job.quote_currency, per_page, universe)
         for endpoint in endpoints
     ]
     for uri, manifest in zip(folders, manifests, strict=True):

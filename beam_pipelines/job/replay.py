@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from beam_pipelines.job.options import JobRequest
-from beam_pipelines.job.sources import SIMULATORS
 from beam_pipelines.landing.batch import LandedBatch
 from beam_pipelines.landing.files import list_files
 from beam_pipelines.landing.folder import landed_manifest
@@ -19,7 +18,7 @@ from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.forms import CURRENCIES, FIAT
 from coinbeam.landing.layout import newest_revisions
 from coinbeam.settings import Settings
-from coinbeam.sources.registry import COINGECKO, FILES
+from coinbeam.sources.registry import COINGECKO, FILES, SIMULATED
 
 _WORD = re.compile(r"[a-z]+")
 _VS_CURRENCY = re.compile(r"vs[ _-]?currenc(?:y|ies)[^a-z]*(?P<currency>[a-z]+)")
@@ -181,7 +180,7 @@ def refuse_simulated(source_ids: Collection[str], settings: Settings) -> None:
     Raises:
         SettingsError: a source is a simulator.
     """
-    simulated = SIMULATORS.intersection(source_ids)
+    simulated = SIMULATED.intersection(source_ids)
     if simulated and len(simulated) < len(set(source_ids)):
         raise SettingsError(
             "--source matches simulated and real values.", "Narrow the glob: one batch never mixes them."

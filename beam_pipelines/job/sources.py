@@ -1,6 +1,7 @@
 """Decide at launch whom a job asks, and how much of the plan it may use."""
 
 import logging
+from collections.abc import Collection
 from datetime import datetime
 
 from beam_pipelines.job.options import JobRequest
@@ -11,14 +12,12 @@ from coinbeam.errors import SettingsError
 from coinbeam.feeds.snapshot.plan import ASSETS_IN_MARKET
 from coinbeam.settings import MarketSource, Settings
 from coinbeam.sources.choose import RuntimeSource, choose_source
-from coinbeam.sources.registry import ALTERNATIVE_ME_SIMULATOR, COINGECKO, COINGECKO_SIMULATOR
+from coinbeam.sources.registry import COINGECKO, SIMULATED
 
 _LOGGER = logging.getLogger(__name__)
 
-SIMULATORS = frozenset({COINGECKO_SIMULATOR.id, ALTERNATIVE_ME_SIMULATOR.id})
 
-
-def resolve_source(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
+def resolve_source(job: JobRequest, begun: Collection[str], settings: Settings) -> RuntimeSource:
     """Whom to ask, with a warning where it is the simulator for want of a key.
 
     Raises:
@@ -30,16 +29,16 @@ def resolve_source(job: JobRequest, begun: BatchManifest | None, settings: Setti
     return chosen
 
 
-def wanted_source(job: JobRequest, begun: BatchManifest | None, settings: Settings) -> RuntimeSource:
-    """Whom to ask. With ``auto`` a batch that was begun stays with its source: one batch never mixes real and simulated
-    values.
+def wanted_source(job: JobRequest, begun: Collection[str], settings: Settings) -> RuntimeSource:
+    """Whom to ask. With ``auto`` a batch that was begun, by the ids of those who answered, stays with its source, the
+    real one first: one batch never mixes real and simulated values.
 
     Raises:
-        SettingsError: a simulated source outside the local environment, or the plan needs a key and there is none.
+        SettingsError: a simulated source outside the local environment, or plan and key do not fit.
     """
     wanted = job.source or settings.market.source
-    if wanted is MarketSource.AUTO and begun is not None:
-        wanted = MarketSource.SIMULATOR if begun.source_id in SIMULATORS else MarketSource.LIVE
+    if wanted is MarketSource.AUTO and begun:
+        wanted = MarketSource.SIMULATOR if SIMULATED.issuperset(begun) else MarketSource.LIVE
     return choose_source(settings, wanted)
 
 

@@ -14,6 +14,7 @@ from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.landing.layout import (
     MANIFEST_NAME,
     LandedBody,
+    folder,
     newest_revisions,
     object_name,
     pack,
@@ -22,6 +23,7 @@ from coinbeam.landing.layout import (
 )
 from coinbeam.sources.http.client import ApiAnswer
 from coinbeam.sources.http.errors import ApiError
+from coinbeam.sources.registry import Source
 
 METRICS_NAMESPACE = "fetching"
 
@@ -177,14 +179,14 @@ class MalformedRun:
             )
 
 
-def begin_batch(folder: str, manifest: BatchManifest) -> None:
+def begin_batch(place: str, manifest: BatchManifest) -> None:
     """Write the manifest before the first call, once; a later attempt must agree with it.
 
     Raises:
         SettingsError: an earlier attempt of the batch asked for something else, or asked another source.
     """
-    uri = f"{folder}/{MANIFEST_NAME}"
-    begun = landed_manifest(folder)
+    uri = f"{place}/{MANIFEST_NAME}"
+    begun = landed_manifest(place)
     if begun is None:
         write_atomically(uri, (json.dumps(manifest.to_dict(), indent=2) + "\n").encode())
         return
@@ -193,11 +195,18 @@ def begin_batch(folder: str, manifest: BatchManifest) -> None:
         said = ", ".join(f"{name} {begun.to_dict()[name]!r} (now {manifest.to_dict()[name]!r})" for name in differing)
         raise SettingsError(
             f"Batch {manifest.batch_id} was begun with {said}.",
-            f"Run it with the same settings, or delete {folder} to begin anew.",
+            f"Run it with the same settings, or begin anew: `coinbeam run --refetch` puts {place} aside.",
         )
 
 
-def landed_manifest(folder: str) -> BatchManifest | None:
+def begun_batches(root: str, endpoint: str, batch: str, source: Source) -> dict[str, BatchManifest]:
+    """The manifests that earlier attempts of a batch left, by who answered: a source, or the simulator for it."""
+    ids = [source.id, *filter(None, [source.twin])]
+    found = {one: landed_manifest(folder(root, endpoint, batch, one)) for one in ids}
+    return {one: manifest for one, manifest in found.items() if manifest is not None}
+
+
+def landed_manifest(place: str) -> BatchManifest | None:
     """The manifest of a landing folder, or None where there is none."""
-    uri = f"{folder}/{MANIFEST_NAME}"
+    uri = f"{place}/{MANIFEST_NAME}"
     return read_manifest(read_bytes(uri)) if exists(uri) else None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coinbeam.contracts.values import is_id
 from coinbeam.errors import SettingsError
-from coinbeam.settings import CallsPerDay, Currency, Runner, Settings, TopN, Universe
+from coinbeam.settings import CallsPerDay, Currency, Settings, TopN, Universe
 
 FIAT = frozenset(
     re.findall(
@@ -32,16 +32,18 @@ MOST_BY_DEFAULT = 250
 """Assets of a backfill that names none: each takes calls of its own."""
 
 
-RunnerChoice = Annotated[
-    Runner,
-    Field(
-        title="Beam runner",
-        description="local: in a process of the worker. dataflow: on Google Cloud, by Flex Templates. The setting "
-        "`runner` decides.",
-    ),
-]
 QuoteCurrency = Annotated[
     Currency, Field(title="Quote currency", description="Currency of all prices, a lower-case code.")
+]
+
+
+Refetch = Annotated[
+    bool,
+    Field(
+        title="Fetch again",
+        description="Put what was landed aside, below archive/, and ask the source once more: for a source that "
+        "answered wrongly and is healed.",
+    ),
 ]
 
 
@@ -65,7 +67,6 @@ class SnapshotForm(Form):
         title="Category", description="CoinGecko category id. Only for the universe 'category'."
     )
     quote_currency: QuoteCurrency
-    runner: RunnerChoice
     replay_date: date | None = Field(
         title="Replay date", description="A past day whose landed pages are read again. Empty: the present interval."
     )
@@ -81,6 +82,7 @@ class SnapshotForm(Form):
         title="Files to replay",
         description="A glob of API bodies to read instead of the API. Only into a local warehouse.",
     )
+    refetch: Refetch
     dry_run: bool = Field(
         title="Dry run", description="Show the plan (calls, minutes, rows, dollars) and stop. Nothing is changed."
     )
@@ -119,11 +121,11 @@ class BackfillForm(Form):
         description="A batch of an earlier backfill by its id, read again from landing; no call is made. It decides "
         "assets and days.",
     )
-    runner: RunnerChoice
     calls_per_day: CallsPerDay = Field(
         title="Calls per day",
         description="Most calls that backfills spend on one UTC day. The month's plan is a bound of its own.",
     )
+    refetch: Refetch
     dry_run: bool = Field(
         title="Dry run", description="Show the plan (calls, days of quota, minutes, rows, dollars) and stop."
     )
@@ -132,10 +134,10 @@ class BackfillForm(Form):
 class IndexForm(Form):
     """What may be asked of the Fear & Greed index."""
 
-    runner: RunnerChoice
     source: str | None = Field(
         title="Files to read", description="A glob of landed bodies or CSV files (date,fng) to read instead of asking."
     )
+    refetch: Refetch
 
 
 def check_ids(ids: Iterable[str]) -> None:
@@ -169,13 +171,13 @@ def form_defaults(form: type[Form], settings: Settings) -> dict[str, Any]:
     """What each field of a form is when nobody fills it: what the settings say, or empty."""
     market = settings.market
     said = {
-        "runner": settings.runner.value,
         "universe": market.universe.value,
         "ids": ",".join(market.ids) or None,
         "top_n": min(market.top_n, MOST_BY_DEFAULT) if form is BackfillForm else market.top_n,
         "category": market.category,
         "quote_currency": market.quote_currency,
         "only_gaps": False,
+        "refetch": False,
         "calls_per_day": settings.history.calls_per_day,
         "dry_run": form is BackfillForm,  # years of calls are looked at first
     }

@@ -51,6 +51,7 @@ class BatchPlan(Carried):
         source_id: key of ``source_dim``; None for a gap, and for files and landed pages, which know it themselves.
         started_at: ISO 8601 instant of the plan.
         banner: what a person must not overlook, or empty.
+        refetch: what earlier runs landed for the batch is put aside, and the source is asked again.
     """
 
     feed: ClassVar[Feed]
@@ -67,6 +68,7 @@ class BatchPlan(Carried):
     started_at: str
     reason: str = ""
     banner: str = ""
+    refetch: bool = False
 
     @property
     def holds_all(self) -> bool:

@@ -9,11 +9,12 @@ from coinbeam.batch.digest import digest
 from coinbeam.batch.identity import interval_start
 from coinbeam.batch.kinds import SENTIMENT, Feed
 from coinbeam.clock import format_instant
+from coinbeam.errors import SettingsError
+from coinbeam.feeds.market import choose_market
 from coinbeam.feeds.plan import BatchPlan, Mode, job_options
 from coinbeam.feeds.steps import BatchSteps
 from coinbeam.settings import Period
 from coinbeam.sources.alternative_me import FIRST_DAY
-from coinbeam.sources.choose import choose_source
 from coinbeam.sources.registry import ALTERNATIVE_ME
 
 
@@ -46,16 +47,24 @@ def day_of_batch(batch_id: str) -> date | None:
 class SentimentSteps(BatchSteps[SentimentPlan]):
     """The steps of a batch of the index."""
 
-    def plan(self, scheduled: datetime, run_id: str, runner: str, files: str = "") -> SentimentPlan:
+    def plan(
+        self, scheduled: datetime, run_id: str, runner: str, files: str = "", *, refetch: bool = False
+    ) -> SentimentPlan:
         """Decide which source the run asks.
 
         Args:
             scheduled: logical instant of the run; its UTC day names the batch.
             files: a glob of bodies to read instead of asking; empty for none.
+            refetch: put aside what was landed on that day and ask again.
+
+        Raises:
+            SettingsError: files cannot be fetched again; or as `choose_market`.
         """
+        if files and refetch:
+            raise SettingsError("Files are read, so nothing can be fetched again.", "Leave --refetch out.")
         instant = interval_start(scheduled, Period.DAILY)
         name = f"{_NAME}{instant:%Y%m%d}" + (f"-files-{digest(files)}" if files else "")
-        chosen = None if files else choose_source(self.settings)
+        chosen = None if files else choose_market(self.settings, self.warehouse)
         return SentimentPlan(
             batch_id=name,
             run_id=run_id,
@@ -69,4 +78,5 @@ class SentimentSteps(BatchSteps[SentimentPlan]):
             started_at=format_instant(self.clock()),
             options=job_options(self.settings, name, instant, chosen.kind if chosen else files),
             banner=(chosen and chosen.banner) or "",
+            refetch=refetch,
         )

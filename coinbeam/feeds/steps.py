@@ -10,12 +10,13 @@ from coinbeam import __version__
 from coinbeam.batch.jobs import JOBS, JobSpec
 from coinbeam.batch.kinds import CALENDAR, Batch
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS
-from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.clock import Clock, format_instant, parse_instant, utc_now
 from coinbeam.contracts import Contract, Rule, Stage, load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.plan import BatchPlan
-from coinbeam.landing.bucket import Bucket
+from coinbeam.landing.bucket import ARCHIVE, Bucket
+from coinbeam.landing.layout import folder
 from coinbeam.quality import Audit, Auditor, Result, guards, refuse_if_blocked
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.quality.rules import batch_complete, listed_share, reject_share, row_count, rules_of
@@ -54,9 +55,23 @@ class BatchSteps(Generic[PlanT]):
         """Make what the jobs and loads of a batch need. A kind of batch may write more beside its files.
 
         Returns:
-            The changes made to the schema, one line each.
+            The changes made to the schema, and of what was put aside, one line each.
         """
-        return self.lay_out(plan.batch)
+        changes = self.lay_out(plan.batch)
+        if plan.refetch:
+            # Not what this run landed itself: a task that is cleared must not ask for that again.
+            moved = [self.bucket.archive(place, parse_instant(plan.started_at)) for place in self.landed_places(plan)]
+            changes.append(f"{sum(moved)} landed objects were put aside below {self.bucket.uri(ARCHIVE)}")
+        return changes
+
+    def landed_places(self, plan: PlanT) -> list[str]:
+        """The beginnings of the names of all objects that the batch lands, within the bucket."""
+        return self.places_of(plan, plan.feed.job)
+
+    def places_of(self, plan: PlanT, job: JobSpec) -> list[str]:
+        """Those of one job."""
+        endpoints, source = job.endpoints.values(), plan.source_id or ""
+        return [f"{folder('', endpoint, plan.batch_id, source).lstrip('/')}/" for endpoint in endpoints]
 
     def lay_out(self, batch: Batch) -> list[str]:
         """Bring the schema up to the contracts and lay out the empty staging tables of this run.

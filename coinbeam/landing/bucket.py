@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError, ServerError, TooManyRequests
@@ -11,10 +12,15 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from coinbeam.clock import format_instant
 from coinbeam.errors import TerminalError, TransientError
 from coinbeam.settings import Settings
 
 TIMEOUT_SECONDS = 60.0
+
+ARCHIVE = "archive"
+"""Where what is no longer current is put aside; nothing is ever read from there or deleted."""
+
 _REWRITE = "Run the batch again; it is written anew."
 
 
@@ -88,6 +94,23 @@ class Bucket:
         """Names of the objects below a prefix, sorted."""
         with self._answering():
             return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix, **self._bounds))
+
+    def archive(self, prefix: str, before: datetime) -> int:
+        """Move the objects below a prefix that are older than an instant below ``archive/<that instant>/``.
+
+        Returns:
+            How many were moved.
+        """
+        moved = 0
+        with self._answering():
+            for blob in list(self._bucket.list_blobs(prefix=prefix, **self._bounds)):
+                if blob.time_created is None or blob.time_created < before:
+                    aside = f"{ARCHIVE}/{format_instant(before).replace(':', '')}/{blob.name}"
+                    self._bucket.copy_blob(blob, self._bucket, aside, **self._bounds)
+                    with suppress(NotFound):
+                        blob.delete(**self._bounds)
+                    moved += 1
+        return moved
 
     def delete(self, path: str) -> None:
         """Delete an object; one that is gone already is no error."""

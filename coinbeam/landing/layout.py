@@ -1,6 +1,7 @@
 """Landing: the exact bytes of every API answer, compressed, immutable, under a name that tells what they are.
 
-``landing/<endpoint>/<batch_id>/_manifest.json`` says once what the folder holds. ``page-00001.json.gz`` is the first
+``landing/<endpoint>/<batch_id>/_manifest.json`` says once what the folder holds; the folder of simulated answers ends
+in the id of their source, so that they are never taken for real ones. ``page-00001.json.gz`` is the first
 page; a page that was malformed and asked for again by a later run is a new revision, ``page-00001.r2.json.gz``, and the
 newest revision counts. The moment of landing is the MTIME field of the gzip header (RFC 1952), so that one object
 carries it atomically with the bytes.
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.sources.registry import SIMULATED
 
 MANIFEST_NAME = "_manifest.json"
 
@@ -43,9 +45,10 @@ class LandedBody:
     landed_at: datetime
 
 
-def folder(root: str, endpoint: str, batch_id: str) -> str:
-    """The landing folder of one endpoint of one batch, without a trailing slash."""
-    return f"{root.rstrip('/')}/landing/{endpoint}/{batch_id}"
+def folder(root: str, endpoint: str, batch_id: str, source_id: str = "") -> str:
+    """The landing folder of one endpoint of one batch, without a trailing slash; the one of a simulator is its own."""
+    name = f"{batch_id}-{source_id}" if source_id in SIMULATED else batch_id
+    return f"{root.rstrip('/')}/landing/{endpoint}/{name}"
 
 
 def object_name(stem: str, revision: int = 1) -> str:

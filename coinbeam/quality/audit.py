@@ -280,8 +280,9 @@ def refuse_if_blocked(results: Sequence[Result], stage: Stage = Stage.STAGING) -
 _REFUSED = {Stage.STAGING: "the batch", Stage.PUBLISHED: "what was published"}
 _REMEDY = {
     Stage.STAGING: (
-        "Nothing was published. See `coinbeam rejects` and `coinbeam quality`; mend the source or the rule, and run "
-        "the batch again."
+        "Nothing was published. See `coinbeam rejects` and `coinbeam quality`. When the source is healed, --refetch "
+        "asks it again (of `coinbeam run`, `backfill` or `fear-greed`; in the form: Fetch again); after a mended rule "
+        "`coinbeam rejects replay` reads what was landed."
     ),
     Stage.PUBLISHED: (
         "Readers see these rows. See `coinbeam quality`; mend the cause, and publish the batches of those dates again."
@@ -292,7 +293,7 @@ _REMEDY_OF_REASON = {
     "observed_outside_interval": "`--snapshot-at` says when the files were taken (field snapshot_at).",
     "other_currency": "`--quote-currency` says the currency of the files (field quote_currency).",
     "closing_prices": "The close of a day is the price of 00:00 of the next: bring it as `price` with that date.",
-    "damaged_gzip": "The file is cut or damaged: fetch it again.",
+    "damaged_gzip": "The file is cut or damaged: --refetch asks for a landed one again, others are brought again.",
     "csv_table": "A snapshot is read from the JSON of /coins/markets; `coinbeam backfill` reads CSV.",
     "json_lines": "Put the lines into one array, or one answer into each file.",
     "zip_archive": "Unpack the files.",

@@ -10,26 +10,30 @@ from urllib.parse import urljoin
 from pydantic import HttpUrl
 
 from coinbeam.errors import SettingsError
-from coinbeam.secrets import api_key
+from coinbeam.secrets import api_key, check_key
 from coinbeam.settings import MarketSource, Settings
 from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiError, ThrottledError
+from coinbeam.sources.http.transport import refuse_unreachable
 from coinbeam.sources.rate import RateLimiter
 
 _LOGGER = logging.getLogger(__name__)
-_BANNER_WIDTH = 88
+_BANNER_WIDTH = 79
+_CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class RuntimeSource:
     """A market source after ``auto`` was decided: what answers, and where, up to and including ``/api/v3``.
 
-    The banner is several lines to show to the user, when ``auto`` fell back to the simulator.
+    The banner is several lines that a person must not overlook; ``reason`` says why the live API is not usable, when
+    ``auto`` fell back to the simulator.
     """
 
     kind: Literal["live", "simulator"]
     base_url: str
     banner: str | None = None
+    reason: str | None = None
 
     def beside(self, path: str, url: HttpUrl) -> str:
         """Where another API is asked: at its own URL, or beside a simulated market at a path of the simulator."""
@@ -44,7 +48,7 @@ def choose_source(settings: Settings, wanted: MarketSource | None = None, probe:
     """Decide where prices come from: as wanted, by a flag or a parameter, else as ``market.source`` says.
 
     Raises:
-        SettingsError: anything but live outside the local environment, or the plan needs a key and there is none.
+        SettingsError: anything but live outside the local environment, or plan and key do not fit.
     """
     wanted = wanted or settings.market.source
     if wanted is not MarketSource.LIVE and not settings.is_local:
@@ -53,16 +57,28 @@ def choose_source(settings: Settings, wanted: MarketSource | None = None, probe:
             "Set market.source to live: a simulated row must never reach a shared warehouse.",
         )
     live = RuntimeSource("live", str(settings.coingecko.limits.base_url).rstrip("/"))
-    if wanted is MarketSource.LIVE:
-        return live
     if wanted is MarketSource.SIMULATOR:
         return RuntimeSource("simulator", settings.simulator_url)
+    check_key(settings.coingecko)
+    if wanted is MarketSource.LIVE:
+        return live
     reason = (probe or probe_live)(settings, live)
     if reason is None:
         return live
-    chosen = RuntimeSource("simulator", settings.simulator_url, _banner(live.base_url, reason))
+    chosen = RuntimeSource("simulator", settings.simulator_url, _fallen_back(live.base_url, reason), reason)
     _LOGGER.warning("The live API is not usable (%s): prices are SIMULATED.", reason)
     return chosen
+
+
+def refuse_without_network(settings: Settings, url: str = "") -> None:
+    """Refuse to ask a live API, by default CoinGecko's, that this machine does not reach: a person waits for an answer
+    here, while a deployment has patience. No call is made.
+
+    Raises:
+        UnreachableError: there is no connection.
+    """
+    if settings.is_local:
+        refuse_unreachable(url or str(settings.coingecko.limits.base_url), _CONNECT_SECONDS)
 
 
 def probe_live(settings: Settings, live: RuntimeSource) -> str | None:
@@ -96,13 +112,16 @@ def _ping(client: CoinGeckoClient) -> str | None:
         client.close()
 
 
-def _banner(live_url: str, reason: str) -> str:
+def banner(*lines: str) -> str:
     """Lines that cannot be missed, in plain characters: they go to terminals and to logs."""
     rule = "#" * _BANNER_WIDTH
-    lines = (
+    return "\n".join((rule, *(f"# {line}" for line in lines), rule))
+
+
+def _fallen_back(live_url: str, reason: str) -> str:
+    return banner(
         "SIMULATED PRICES: nothing in this run is a real market.",
         f"market.source is auto, and the live API at {live_url} is not usable:",
         f"  {reason}",
         "To insist on real prices: COINBEAM_MARKET__SOURCE=live. To silence this: COINBEAM_MARKET__SOURCE=simulator.",
     )
-    return "\n".join((rule, *(f"# {line}" for line in lines), rule))

@@ -115,3 +115,6 @@ SOURCES: tuple[Source, ...] = (
 )
 """The rows of ``source_dim``. Attributions are those that the terms of each API ask for; alternative.me allows 60 calls
 a minute over ten minutes (its API page)."""
+
+SIMULATED = frozenset(source.id for source in SOURCES if source.kind == "simulated")
+"""Ids of the sources whose values are of our own making."""

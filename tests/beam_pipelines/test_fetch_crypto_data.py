@@ -304,9 +304,15 @@ def test_a_batch_never_mixes_real_and_simulated_prices(
 ) -> None:
     fetch(settings, tmp_path)
     live = make_settings(simulator.port, **live_plan(f"http://127.0.0.1:{simulator.port}/api/v3"))
-    with pytest.raises(SettingsError, match="source_id"):
-        fetch(live, tmp_path, "--source=live", clock=lambda: datetime(2026, 1, 2, 12, tzinfo=UTC))
     assert fetch(live, tmp_path, "--source=auto")["source_id"] == "coingecko_simulator"
+    simulated = pages(tmp_path)
+    real = fetch(
+        live, tmp_path, "--source=live", "--call_ledger=off", clock=lambda: datetime(2026, 1, 2, 12, tzinfo=UTC)
+    )
+    assert (real["source_id"], real["bodies_reused"]) == ("coingecko", 0)
+    landed = set(pages(tmp_path)) - set(simulated)
+    assert len(landed) == len(simulated)
+    assert {path.parent.name for path in landed} == {"20260102T0000Z-usd-all"}
 
 
 def test_simulated_pages_are_not_replayed_into_a_shared_warehouse(

@@ -37,7 +37,7 @@ def test_the_whole_index_is_one_call(settings: Settings, simulator: Any, tmp_pat
     assert (report["api_calls"], simulator.calls("/fng")) == (1, 1)
     assert (report["source_id"], report["batch_id"]) == ("alternative_me_simulator", "20260310T0000Z-fear-greed")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("index*")] == [
-        "landing/fear_greed/20260310T0000Z-fear-greed/index.json.gz"
+        "landing/fear_greed/20260310T0000Z-fear-greed-alternative_me_simulator/index.json.gz"
     ]
     assert json.loads((tmp_path / "report_fetch_fear_greed.json").read_text())["rows_valid"] == len(rows)
 

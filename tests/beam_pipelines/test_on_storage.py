@@ -38,7 +38,7 @@ def test_landing_and_batch_files_lie_in_the_bucket_and_replay_the_same(fresh_clo
     )
     job("fetch_crypto_data", fresh_cloud, f"--source={root}/landing/markets/*/*", f"--output={root}/batches/again")
     names = {blob.name for blob in bucket.client.list_blobs(bucket)}
-    assert "landing/markets/20260102T0000Z-usd-all/page-00001.json.gz" in names
+    assert "landing/markets/20260102T0000Z-usd-all-coingecko_simulator/page-00001.json.gz" in names
     assert not [name for name in names if name.rpartition("/")[2].startswith(".")]
     first, again = (
         bucket.blob(f"batches/{name}/crypto_2026-01-02.csv").download_as_bytes(raw_download=True)

@@ -83,8 +83,10 @@ def test_the_keyless_plan_needs_nothing_and_asks_nobody():
 
 
 def test_a_key_that_the_plan_does_not_use_is_told_without_the_key(caplog):
-    assert api_key(CoinGeckoSettings(plan="keyless", api_key=SecretStr(KEY))) is None
-    assert "coingecko.plan is 'keyless'" in caplog.text
+    with pytest.raises(SettingsError, match=r"COINGECKO_API_KEY is set, but coingecko\.plan is 'keyless'") as refused:
+        api_key(CoinGeckoSettings(plan="keyless", api_key=SecretStr(KEY)))
+    assert KEY not in str(refused.value)
+    assert "demo" in str(refused.value)
     assert KEY not in caplog.text
 
 

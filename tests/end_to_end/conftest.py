@@ -35,7 +35,7 @@ FORM: dict[str, Any] = {
     "top_n": 250,
     "category": "",
     "quote_currency": "usd",
-    "runner": "local",
+    "refetch": False,
     "replay_date": None,
     "snapshot_at": None,
     "source": "",
@@ -149,7 +149,7 @@ class Pipeline:
 
     def run_on_dataflow(self, dataflow: tuple[str, str], variables: Mapping[str, str]) -> Ran:
         """Run the DAG of the present day on a service that stands for Dataflow, at its REST and gRPC address."""
-        conf = FORM | {"snapshot_at": self.today, "runner": "dataflow"}
+        conf = FORM | {"snapshot_at": self.today}
         return self._run([DagRun(self.today, conf)], variables, dataflow=dataflow)
 
     def run_all(self, runs: Sequence[Mapping[str, Any]]) -> Ran:

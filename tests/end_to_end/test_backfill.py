@@ -40,7 +40,7 @@ FORM: dict[str, Any] = {
     "only_gaps": False,
     "source": None,
     "asset_of": None,
-    "runner": "local",
+    "refetch": False,
     "calls_per_day": 1_000,
     "dry_run": False,
 }

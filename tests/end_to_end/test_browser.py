@@ -127,8 +127,8 @@ def has_dag(page: Page, url: str) -> bool:
     """Whether the DAG is there as this environment has it: a test before may have left one that runs on Dataflow."""
     page.goto(f"{url}/dags/{SNAPSHOT_DAG}")
     page.wait_for_timeout(2_000)
-    told = page.request.get(f"{url}/api/v2/dags/{SNAPSHOT_DAG}/details")
-    runs_here = told.ok and told.json()["params"]["runner"]["value"] == "local"
+    told = page.request.get(f"{url}/api/v2/dags/{SNAPSHOT_DAG}/tasks")
+    runs_here = told.ok and "LocalJobOperator" in {task["operator_name"] for task in told.json()["tasks"]}
     return runs_here and page.get_by_role("button", name="Trigger").count() > 0
 
 
@@ -138,7 +138,7 @@ def fill_and_trigger(page: Page) -> None:
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Run Parameters")).to_be_visible()
     wait_until(lambda: parameters_are_open(page), 60, "the parameters of the form never opened")
-    for label in ("Universe", "Asset ids", "Top N", "Quote currency", "Beam runner", "Replay date", "Dry run"):
+    for label in ("Universe", "Asset ids", "Top N", "Quote currency", "Fetch again", "Replay date", "Dry run"):
         expect(dialog.get_by_text(re.compile(rf"^{label}")).first).to_be_visible()
     dialog.get_by_role("combobox").first.click()
     page.get_by_role("option", name="top", exact=True).click()

@@ -34,7 +34,7 @@ def told(pipeline: Any, webhook: Webhook) -> dict[tuple[str, str], dict[str, Any
     file = lineage_file(pipeline.settings)
     before = file.read_text().count("\n") if file.is_file() else 0
     secrets = {"COINGECKO_API_KEY": KEY, "COINBEAM_ALERTS__WEBHOOK_URL": webhook.url}
-    ran = pipeline.run_other(FEAR_GREED_DAG, secrets, runner="local", source=None)
+    ran = pipeline.run_other(FEAR_GREED_DAG, secrets, source=None, refetch=False)
     assert ran.code == 1, ran.log[-3000:]
     assert [told["title"] for told in webhook.told] == ["Coinbeam: fear_greed_dag.verify failed"]
     lines = file.read_text().splitlines()[before:]

@@ -130,7 +130,9 @@ def plan_a_backfill(settings: Settings, warehouse: Warehouse) -> None:
     first = DAY.date() - timedelta(days=9)
     request = BackfillRequest((), 5, "usd", first, first + timedelta(days=5), 10, only_gaps=True)
     assert planner.plan(request, "run", "local").batches
-    PieceLedger(warehouse, lambda: DAY).enter("backfill", {"b": [HistoryPiece("bitcoin", "usd", first, DAY.date())]})
+    PieceLedger(warehouse, lambda: DAY).enter(
+        "backfill", "coingecko_simulator", {"b": [HistoryPiece("bitcoin", "usd", first, DAY.date())]}
+    )
 
 
 def read_as_commands_do(settings: Settings, warehouse: Warehouse) -> None:

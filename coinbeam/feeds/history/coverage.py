@@ -8,6 +8,7 @@ from coinbeam.batch.tables import DAILY_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import stretches
+from coinbeam.feeds.market import counting_for
 from coinbeam.sql_template import expression
 from coinbeam.warehouse.client import Warehouse
 
@@ -62,26 +63,32 @@ class Coverage:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
 
-    def read(self, assets: Sequence[str], quote_currency: str, first: date, last: date) -> list[AssetCoverage]:
+    def read(
+        self, assets: Sequence[str], quote_currency: str, first: date, last: date, source_id: str
+    ) -> list[AssetCoverage]:
         """The coverage of assets between two days, both included.
 
         Args:
             assets: ids; all that have any daily history when empty.
+            source_id: what would be asked for the gaps. Simulated rows fill no gap of a real source.
         """
-        history = self._days(DAILY_FACT, "date", assets, quote_currency, first, last)
-        snapshots = self._snapshot_days(assets or sorted(history), quote_currency, first, last)
+        only = f"AND {counting_for(source_id)}"
+        history = self._days(DAILY_FACT, "date", assets, quote_currency, first, last, only)
+        snapshots = self._snapshot_days(assets or sorted(history), quote_currency, first, last, only)
         asked: dict[str, list[tuple[date, date]]] = {}  # the stretches that the source was asked for and answered
-        for piece in PieceLedger(self._warehouse).settled(quote_currency):
+        for piece in PieceLedger(self._warehouse).settled(quote_currency, source_id):
             asked.setdefault(piece.asset_id, []).append((piece.first, piece.last))
         return [
             coverage(asset, (first, last), history.get(asset, set()), snapshots.get(asset, set()), asked.get(asset, []))
             for asset in (sorted(set(assets)) or sorted(history))
         ]
 
-    def _snapshot_days(self, assets: Sequence[str], currency: str, first: date, last: date) -> dict[str, set[date]]:
+    def _snapshot_days(
+        self, assets: Sequence[str], currency: str, first: date, last: date, only: str
+    ) -> dict[str, set[date]]:
         late_after = self._warehouse.settings.market.late_after_seconds
         stands = expression("stands_for_day", late_after)
-        return self._days(SNAPSHOT_FACT, "snapshot_date", assets, currency, first, last, f"AND {stands}")
+        return self._days(SNAPSHOT_FACT, "snapshot_date", assets, currency, first, last, f"AND {stands} {only}")
 
     def _days(
         self, table: str, column: str, assets: Sequence[str], currency: str, first: date, last: date, only: str = ""

@@ -9,7 +9,6 @@ from coinbeam.contracts import load_contract
 from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.history.pieces import HistoryPiece
 from coinbeam.feeds.history.plan import HistoryPlan
-from coinbeam.sources.registry import COINGECKO_EXPORT, FILES
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
 
@@ -24,28 +23,29 @@ class PieceLedger:
     def __init__(self, warehouse: Warehouse, clock: Clock = utc_now) -> None:
         self._warehouse, self._clock, self._contract = warehouse, clock, load_contract(LEDGER)
 
-    def settled(self, quote_currency: str) -> set[HistoryPiece]:
+    def settled(self, quote_currency: str, source_id: str) -> set[HistoryPiece]:
         """The pieces that a source was asked for and that any backfill has published, or found empty."""
-        return {piece for piece, status in self.states(quote_currency).items() if status in _SETTLED}
+        return {piece for piece, status in self.states(quote_currency, source_id).items() if status in _SETTLED}
 
-    def states(self, quote_currency: str) -> dict[HistoryPiece, str]:
-        """The state of every known piece; none while there is no ledger. Files that somebody brought are no answers of
-        a source: what they lack may still be asked for.
+    def states(self, quote_currency: str, source_id: str) -> dict[HistoryPiece, str]:
+        """The state of every piece that is known of a source, or planned and nobody has answered yet; none while there
+        is no ledger. What another source answered, or files lack, may still be asked for.
         """
         table = self._warehouse.table(self._contract)
         if not self._warehouse.exists(table):
             return {}
         columns = "asset_id, quote_currency, first_date, last_date, status"
-        asked = "source_id IS NULL OR source_id NOT IN UNNEST(@files)"
+        asked = "source_id IS NULL OR source_id = @source"
         sql = f"SELECT {columns} FROM `{table}` WHERE quote_currency = @currency AND ({asked})"
         return {
             HistoryPiece(r["asset_id"], r["quote_currency"], r["first_date"], r["last_date"]): r["status"]
-            for r in self._warehouse.rows(sql, currency=quote_currency, files=[FILES.id, COINGECKO_EXPORT.id])
+            for r in self._warehouse.rows(sql, currency=quote_currency, source=source_id)
         }
 
-    def enter(self, backfill_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:
-        """Enter the pieces of a plan that the ledger does not know yet."""
-        known = self.states(next((piece.quote_currency for batch in batches.values() for piece in batch), ""))
+    def enter(self, backfill_id: str, source_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:
+        """Enter the pieces of a plan that the ledger does not know yet of a source."""
+        currency = next((piece.quote_currency for batch in batches.values() for piece in batch), "")
+        known = self.states(currency, source_id)
         self._write(
             self._row(piece, backfill_id, name, {"status": "planned"})
             for name, batch in batches.items()

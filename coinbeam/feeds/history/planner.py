@@ -25,13 +25,14 @@ from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, newest_clo
 from coinbeam.feeds.history.plan import BackfillEstimate, BackfillPlan, HistoryPlan
 from coinbeam.feeds.history.request import BackfillRequest
 from coinbeam.feeds.known_assets import refuse_unknown
+from coinbeam.feeds.market import choose_market, counting_for
 from coinbeam.feeds.plan import DATAFLOW_MINUTES, Mode, dataflow_dollars, job_options
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Settings
-from coinbeam.sources.choose import choose_source
+from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.rate import quota
-from coinbeam.sources.registry import COINGECKO
+from coinbeam.sources.registry import COINGECKO, FILES
 from coinbeam.warehouse.client import Warehouse
 
 BODY_BYTES_PER_DAY = 120
@@ -56,19 +57,21 @@ class BackfillPlanner:
             SettingsError: the request is wrong, or beyond the depth of the plan.
             TerminalError: no snapshot says which assets are the largest, or the budget allows no call.
         """
+        chosen = None if request.files else choose_market(self.settings, self._warehouse)
+        source_id = FILES.id if chosen is None else COINGECKO.answering(chosen.kind)
         named = [*request.assets, *request.told_assets]
-        refuse_unknown(self._warehouse, named, "Ids are those of CoinGecko: see crypto_asset_dim.")
-        if request.replay_batch:
-            return self._replay_plan(request.replay_batch, run_id, runner)
-        if request.files:
+        refuse_unknown(self._warehouse, named, "Ids are those of CoinGecko: see crypto_asset_dim.", source_id)
+        if chosen is None:
             return self._files_plan(request, run_id, runner)
-        chosen = choose_source(self.settings)
-        source_id = COINGECKO.answering(chosen.kind)
+        if request.replay_batch:
+            return self._replay_plan(request.replay_batch, run_id, runner, chosen)
         backfill_id = request.backfill_id(source_id)
         batches = self.written(backfill_id) or self._first_plan(request, backfill_id, source_id)
-        settled = self._pieces.settled(request.quote_currency)
+        settled, landed = set[HistoryPiece](), set[HistoryPiece]()
+        if not request.refetch:
+            settled = self._pieces.settled(request.quote_currency, source_id)
+            landed = self._landed(request.quote_currency, source_id)  # these cost no call
         left = {name: batch for name, batch in batches.items() if not settled.issuperset(batch)}
-        landed = self._landed(request.quote_currency, source_id)  # these cost no call
         costs = {name: sum(piece not in landed for piece in batch) for name, batch in left.items()}
         today = self._affordable(costs, request, source_id)
         calls, calls_today = sum(costs.values()), sum(costs[name] for name in today)
@@ -84,7 +87,8 @@ class BackfillPlanner:
             dollars=dataflow_dollars(self.settings, len(left) * DATAFLOW_MINUTES),
             credits_left=self._calls.usage(source_id).left,
         )
-        run = {"run_id": run_id, "universe": backfill_id, "source_id": source_id, "runner": runner}
+        run: dict[str, Any] = {"run_id": run_id, "universe": backfill_id, "source_id": source_id, "runner": runner}
+        run["refetch"] = request.refetch
         return BackfillPlan(
             backfill_id=backfill_id,
             batches=[self._arguments(name, left[name], chosen.kind, run) for name in today],
@@ -107,21 +111,22 @@ class BackfillPlanner:
         if request.last > newest:
             problem = f"The last day is {request.last}, but {newest} is the newest closed one."
             raise SettingsError(problem, "Choose a closed day.")
-        settled, size = self._pieces.settled(request.quote_currency), self.settings.history.chunk_pieces
-        todo = [piece for piece in self._wanted(request) if piece not in settled]
+        settled, size = self._pieces.settled(request.quote_currency, source_id), self.settings.history.chunk_pieces
+        todo = [piece for piece in self._wanted(request, source_id) if request.refetch or piece not in settled]
         return {f"{backfill_id}-{at // size:04d}": todo[at : at + size] for at in range(0, len(todo), size)}
 
-    def _wanted(self, request: BackfillRequest) -> list[HistoryPiece]:
-        assets, days = self.assets(request), self.settings.history.piece_days
+    def _wanted(self, request: BackfillRequest, source_id: str) -> list[HistoryPiece]:
+        assets, days = self.assets(request, source_id), self.settings.history.piece_days
         ranges = {asset: [(request.first, request.last)] for asset in assets}
         if request.only_gaps:
-            coverage = Coverage(self._warehouse).read(assets, request.quote_currency, request.first, request.last)
+            between = request.first, request.last
+            coverage = Coverage(self._warehouse).read(assets, request.quote_currency, *between, source_id)
             ranges = {one.asset_id: [(gap.first, gap.last) for gap in one.gaps if not gap.is_known] for one in coverage}
         whole = (pieces(asset, request.quote_currency, request.first, request.last, days) for asset in assets)
         return sorted(cut for piece in chain(*whole) for cut in _cut(piece, ranges[piece.asset_id]))
 
-    def assets(self, request: BackfillRequest) -> list[str]:
-        """The assets of a request: as given, or the largest of the newest snapshot.
+    def assets(self, request: BackfillRequest, source_id: str) -> list[str]:
+        """The assets of a request: as given, or the largest of the newest snapshot that counts for the source.
 
         Raises:
             TerminalError: there is no snapshot to choose from.
@@ -130,14 +135,15 @@ class BackfillPlanner:
             return sorted(set(request.assets))
         fact = self._warehouse.table(load_contract(SNAPSHOT_FACT))
         since = self._clock().date() - timedelta(days=31)
-        sql = f"SELECT MAX(snapshot_date) AS day FROM `{fact}` WHERE snapshot_date >= DATE '{since}'"
+        counts = counting_for(source_id)
+        sql = f"SELECT MAX(snapshot_date) AS day FROM `{fact}` WHERE snapshot_date >= DATE '{since}' AND {counts}"
         newest = self._warehouse.rows(sql)[0]["day"] if self._warehouse.exists(fact) else None
         if newest is None:
             remedy = "Run crypto_etl_dag first, or name the assets by id."
             raise TerminalError("No snapshot says which assets are the largest.", remedy)
         sql = (
             f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` "
-            "WHERE snapshot_date = @day AND quote_currency = @currency AND market_cap > 0 "
+            f"WHERE snapshot_date = @day AND quote_currency = @currency AND market_cap > 0 AND {counts} "
             "GROUP BY asset_id ORDER BY cap DESC, asset_id LIMIT @n"
         )
         largest = self._warehouse.rows(sql, day=newest, currency=request.quote_currency, n=request.top_n)
@@ -213,7 +219,7 @@ class BackfillPlanner:
         places = self._bucket.names(f"landing/{MARKET_CHART}/{quote_currency}-{source_id}/")
         return {found.piece for found in map(landed_piece, places) if found}
 
-    def _replay_plan(self, batch_id: str, run_id: str, runner: str) -> BackfillPlan:
+    def _replay_plan(self, batch_id: str, run_id: str, runner: str, chosen: RuntimeSource) -> BackfillPlan:
         """One batch of an earlier backfill, from what it landed.
 
         Raises:
@@ -224,7 +230,7 @@ class BackfillPlanner:
         if not batch:
             remedy = "See `coinbeam rejects`; files are read again with --source=GLOB."
             raise SettingsError(f"{batch_id!r} is no batch of a backfill from a source.", remedy)
-        chosen, quote_currency = choose_source(self.settings), batch[0].quote_currency
+        quote_currency = batch[0].quote_currency
         source_id = COINGECKO.answering(chosen.kind)
         if missing := set(batch) - self._landed(quote_currency, source_id):
             problem = f"{len(missing)} of the {len(batch)} pieces of {batch_id} are not in the landing of {source_id}."
@@ -292,11 +298,11 @@ class BackfillPlanner:
         """Write a plan down for all later runs and enter its pieces into the ledger; a written plan never changes."""
         if request.files or request.replay_batch:
             return
-        source_id = COINGECKO.answering(choose_source(self.settings).kind)
+        source_id = COINGECKO.answering(choose_market(self.settings, self._warehouse).kind)
         backfill_id = request.backfill_id(source_id)
         written = self.written(backfill_id)
         batches = written or self._first_plan(request, backfill_id, source_id)
-        self._pieces.enter(backfill_id, batches)
+        self._pieces.enter(backfill_id, source_id, batches)
         if not written:
             text = json.dumps({name: [piece.to_dict() for piece in batch] for name, batch in batches.items()}, indent=1)
             self._bucket.write_text(_plan_path(backfill_id), text + "\n")

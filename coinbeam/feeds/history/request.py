@@ -30,6 +30,7 @@ class BackfillRequest:
         asset_of: ``file=asset`` pairs for files whose names do not tell, separated by commas.
         time_zone: of stamps that name none; empty refuses them.
         replay_batch: a batch whose landed pieces are read again, whatever else is asked for; empty for none.
+        refetch: ask for every piece again, settled or landed; what was landed is put aside.
     """
 
     assets: tuple[str, ...]
@@ -44,6 +45,7 @@ class BackfillRequest:
     asset_of: str = ""
     time_zone: str = ""
     replay_batch: str = ""
+    refetch: bool = False
 
     @property
     def told_assets(self) -> tuple[str, ...]:
@@ -88,7 +90,12 @@ def request_from(params: Mapping[str, Any], now: datetime, settings: Settings) -
         asset_of=params["asset_of"] or "",
         time_zone=params.get("time_zone") or "",
         replay_batch=params.get("replay_batch") or "",
+        refetch=bool(params.get("refetch")),
     )
+    if request.refetch and (request.files or request.replay_batch or request.only_gaps):
+        raise SettingsError(
+            "Files, a replay and gaps leave nothing that could be fetched again.", "Give --refetch without them."
+        )
     check_ids([*request.assets, *request.told_assets])
     return request
 

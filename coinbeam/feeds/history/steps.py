@@ -14,6 +14,7 @@ from coinbeam.feeds.history.planner import BackfillPlanner
 from coinbeam.feeds.known_assets import refuse_unknown
 from coinbeam.feeds.steps import BatchSteps
 from coinbeam.quality import Result
+from coinbeam.sources.registry import FILES
 
 
 class HistorySteps(BatchSteps[HistoryPlan]):
@@ -31,6 +32,11 @@ class HistorySteps(BatchSteps[HistoryPlan]):
             self.bucket.write_text(f"{plan.batch.folder}/{PIECES_FILE}", pieces_json(self._pieces(plan)))
         return changes
 
+    def landed_places(self, plan: HistoryPlan) -> list[str]:
+        """Those of its pieces, in any revision."""
+        source = plan.source_id or ""
+        return [f"{piece.folder('', source).lstrip('/')}/{piece.name}." for piece in self._pieces(plan)]
+
     def _pieces(self, plan: HistoryPlan) -> list[HistoryPiece]:
         return (self.planner.written(plan.backfill_id) or {}).get(plan.batch_id, [])
 
@@ -39,7 +45,7 @@ class HistorySteps(BatchSteps[HistoryPlan]):
         if not batch.holds_all:
             staged = self.staging(batch).name(load_contract(batch.feed.fact))
             ids = [row["asset_id"] for row in self.warehouse.rows(f"SELECT DISTINCT asset_id FROM `{staged}`")]
-            refuse_unknown(self.warehouse, ids, "Say which asset each file holds with --asset-of FILE=ID.")
+            refuse_unknown(self.warehouse, ids, "Say which asset each file holds with --asset-of FILE=ID.", FILES.id)
         return super().audit(batch)
 
     def record(self, plan: HistoryPlan, ending: Ending) -> dict[str, Any]:

@@ -177,14 +177,11 @@ def decide_mode(request: SnapshotRequest, now: datetime, settings: Settings, has
     stamped on the old date: the landing of that interval is replayed, and without one the batch is a gap.
 
     Raises:
-        SettingsError: the batch lies in the future, or was named and never landed as a whole.
+        SettingsError: the batch lies in the future, or is past and should be fetched again.
     """
     if request.files:
         return Mode.REPLAY
     if request.landed:
-        if not has_landing:
-            problem = f"{request.batch_id} was not landed as a whole, so there is nothing to replay."
-            raise SettingsError(problem, "Name a batch of `coinbeam status`.")
         return Mode.REPLAY
     if request.snapshot_at > now:
         raise SettingsError(
@@ -193,6 +190,12 @@ def decide_mode(request: SnapshotRequest, now: datetime, settings: Settings, has
         )
     if is_present(request.snapshot_at, now, settings.market.period):
         return Mode.FETCH
+    if request.refetch:
+        raise SettingsError(
+            f"{format_instant(request.snapshot_at)} is past, and the source answers only for now: nothing can be "
+            "fetched again.",
+            "`coinbeam replay` reads what was landed then; `coinbeam backfill --refetch` asks for daily history again.",
+        )
     return Mode.REPLAY if has_landing else Mode.GAP
 
 
@@ -200,7 +203,8 @@ def mode_reason(mode: Mode, request: SnapshotRequest, now: datetime, *, was_begu
     """Why a batch, of which a part may have been landed, has its mode, in a sentence."""
     at = format_instant(request.snapshot_at)
     if mode is Mode.FETCH:
-        return f"{at} is the present interval: the source is asked."
+        again = ", once more: what was landed is put aside" if request.refetch else ""
+        return f"{at} is the present interval: the source is asked{again}."
     if mode is Mode.REPLAY:
         files = f"Files matching {request.files} are replayed."
         return files if request.files else f"{at} is past: its landed pages are replayed."

@@ -22,6 +22,7 @@ class SnapshotRequest:
         snapshot_at: the scheduled instant, aware.
         files: a glob of files to replay, or empty.
         landed: the batch to replay from its landing, or None; its name says the rest.
+        refetch: put aside what was landed and ask the source again.
     """
 
     snapshot_at: datetime
@@ -29,6 +30,7 @@ class SnapshotRequest:
     quote_currency: str
     files: str = ""
     landed: BatchName | None = None
+    refetch: bool = False
 
     @property
     def label(self) -> str:
@@ -54,6 +56,9 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     """
     if params["replay_date"] and params["snapshot_at"]:
         raise SettingsError("Both replay_date and snapshot_at are given.", "Give one of them.")
+    refetch = bool(params.get("refetch"))
+    if refetch and (params["source"] or params.get("replay_batch") or params["replay_date"]):
+        raise SettingsError("A replay asks no source, so nothing can be fetched again.", "Leave --refetch out.")
     if params.get("replay_batch"):
         return _landed_request(params)
     named = params["snapshot_at"] or params["replay_date"]
@@ -73,7 +78,9 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
     ids = parts(params["ids"])
     check_ids(ids)
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
-    return SnapshotRequest(moment if named else start, universe, params["quote_currency"], params["source"] or "")
+    return SnapshotRequest(
+        moment if named else start, universe, params["quote_currency"], params["source"] or "", refetch=refetch
+    )
 
 
 def _landed_request(params: Mapping[str, Any]) -> SnapshotRequest:

@@ -12,10 +12,13 @@ from typing import Any
 from coinbeam.batch.identity import file_stamp, parse_batch_id
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM
 from coinbeam.batch.kinds import Batch, batch_folder
+from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import ASSETS
 from coinbeam.batch.universe import top_n
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import Rule, Severity, load_contract
+from coinbeam.errors import SettingsError
+from coinbeam.feeds.market import choose_market, counting_for
 from coinbeam.feeds.plan import Mode, job_options
 from coinbeam.feeds.snapshot.plan import (
     SnapshotPlan,
@@ -33,15 +36,15 @@ from coinbeam.feeds.steps import BatchSteps
 from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality.rules import IDS_ANSWERED, ids_answered, top_filled
-from coinbeam.settings import Universe
-from coinbeam.sources.choose import choose_source
+from coinbeam.settings import MarketSource, Universe
 from coinbeam.sources.rate import quota
-from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR, FILES
+from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR, FILES, SIMULATED
 
 MISSING_BATCHES = 3
 """So many published batches without an answer for a configured id are no chance."""
 
 _LONG_AGO_DAYS = 60
+_MOST_NAMED = 5
 
 
 class SnapshotSteps(BatchSteps[SnapshotPlan]):
@@ -55,13 +58,14 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             BudgetExceededError: the month's credits do not pay for it.
         """
         now, settings = self.clock(), self.settings
-        landing = folder("", MARKETS, request.batch_id).lstrip("/")
-        manifest_text = self.bucket.read_text(f"{landing}/{MANIFEST_NAME}")
+        landing, manifest = self._landing(request)
         is_whole = self.bucket.read_text(f"{landing}/{COMPLETE_NAME}") is not None
-        mode = decide_mode(request, now, settings, manifest_text is not None and is_whole)
+        if request.landed and not is_whole:
+            problem = f"{request.batch_id} was not landed as a whole, so there is nothing to replay."
+            raise SettingsError(problem, self._landed_instead())
+        mode = decide_mode(request, now, settings, manifest is not None and is_whole)
         if mode == Mode.REPLAY:
-            manifest = read_manifest(manifest_text) if manifest_text and not request.files else None
-            refuse_foreign_source(settings, manifest)
+            refuse_foreign_source(settings, None if request.files else manifest)
         source, source_id, banner = self._source(mode, request, landing)
         costs = estimate(
             settings,
@@ -81,7 +85,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             first_date=f"{request.snapshot_at:%Y-%m-%d}",
             stamp=file_stamp(request.snapshot_at, settings.market.period),
             mode=mode.value,
-            reason=mode_reason(mode, request, now, was_begun=manifest_text is not None),
+            reason=mode_reason(mode, request, now, was_begun=manifest is not None),
             universe=request.label,
             quote_currency=request.quote_currency,
             fetch_options=common | selection(request) | {"quote_currency": request.quote_currency} | fetch_rate,
@@ -92,7 +96,33 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             started_at=format_instant(now),
             estimate=asdict(costs),
             banner=banner,
+            refetch=request.refetch,
         )
+
+    def _landing(self, request: SnapshotRequest) -> tuple[str, BatchManifest | None]:
+        """Where the pages of a request were landed, those of a real source first, and what their manifest says; without
+        a manifest where they would be.
+
+        A local run that insists on real prices, or on simulated ones, does not replay the others.
+        """
+        insists = self.settings.market.source if self.settings.is_local else MarketSource.AUTO
+        unwanted = {MarketSource.LIVE: True, MarketSource.SIMULATOR: False}.get(insists)
+        places = [
+            folder("", MARKETS, request.batch_id, source.id).lstrip("/") for source in (COINGECKO, COINGECKO_SIMULATOR)
+        ]
+        for place in places:
+            text = self.bucket.read_text(f"{place}/{MANIFEST_NAME}")
+            manifest = read_manifest(text) if text else None
+            if manifest and (manifest.source_id in SIMULATED) is not unwanted:
+                return place, manifest
+        return places[0], None
+
+    def _landed_instead(self) -> str:
+        """What could be replayed, in a sentence: the newest batches that were landed whole."""
+        marked = [path.split("/") for path in self.bucket.names(f"landing/{MARKETS}/") if path.endswith(COMPLETE_NAME)]
+        names = {folder.removesuffix(f"-{COINGECKO_SIMULATOR.id}") for _, _, folder, _ in marked}
+        newest = ", ".join(sorted(names, reverse=True)[:_MOST_NAMED])
+        return f"Landed whole are, the newest first: {newest}." if newest else "Nothing was: `coinbeam run` lands."
 
     def _source(self, mode: Mode, request: SnapshotRequest, landing: str) -> tuple[str, str | None, str]:
         """The ``--source`` of the jobs, the source id where it is known before the run, and a banner."""
@@ -100,7 +130,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             return request.files or self.bucket.uri(f"{landing}/*"), FILES.id if request.files else None, ""
         if mode is Mode.GAP:
             return "", None, ""
-        chosen = choose_source(self.settings)
+        chosen = choose_market(self.settings, self.warehouse)
         return chosen.kind, COINGECKO.answering(chosen.kind), chosen.banner or ""
 
     def _rates(self, request: SnapshotRequest, source_id: str | None) -> tuple[dict[str, str], dict[str, str]]:
@@ -125,7 +155,8 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             table = self.warehouse.table(load_contract(ASSETS))
             known = self.warehouse.rows(
                 f"SELECT asset_id, details_at FROM `{table}` "
-                "WHERE is_current AND details_at IS NOT NULL ORDER BY asset_id"
+                "WHERE is_current AND details_at IS NOT NULL "
+                f"AND {counting_for(plan.source_id)} ORDER BY asset_id"
             )
             text = io.StringIO()
             lines = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")  # an id may hold what CSV means
@@ -133,6 +164,10 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
             lines.writerows((row["asset_id"], format_instant(row["details_at"])) for row in known)
             self.bucket.write_text(f"{batch_folder(plan.batch_id)}/{KNOWN_ASSETS_FILE}", text.getvalue())
         return changes
+
+    def landed_places(self, plan: SnapshotPlan) -> list[str]:
+        """Those of the pages, of the coin list and of the details."""
+        return self.places_of(plan, FETCH_CRYPTO_DATA) + self.places_of(plan, POPULATE_CRYPTO_ASSET_DIM)
 
     def walk_rules(self, batch: Batch, report: Mapping[str, Any]) -> list[Rule]:
         """A top N has N assets, and every id that was asked for was answered."""

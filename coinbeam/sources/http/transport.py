@@ -1,6 +1,8 @@
 """One HTTP exchange, bounded in time. Its failures are values: an exception of the HTTP stack would hold the key."""
 
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +36,37 @@ class KeyHeader(AuthBase):
         if self._header and self._key:
             request.headers[self._header] = self._key
         return request
+
+
+def refuse_unreachable(url: str, seconds: float) -> None:
+    """Open a connection to a server, or to the proxy before it, and send nothing: no call is spent.
+
+    In a thread of its own, since no timeout covers a name server that does not answer.
+
+    Raises:
+        UnreachableError: nobody listens, or there is no answer in time.
+    """
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    asked = urlsplit(proxy or url)
+    port = asked.port or (443 if asked.scheme == "https" else 80)
+    reasons: list[str] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection((asked.hostname, port), seconds).close()
+            reasons.append("")
+        except OSError as error:
+            reasons.append(f"{type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=connect, name="connect", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    reason = reasons[0] if reasons else f"no answer within {seconds:g} s"
+    if reason:
+        raise UnreachableError(
+            f"{asked.hostname} cannot be reached ({reason}), and market.source is live.",
+            "Check the network and the proxy of this machine. COINBEAM_MARKET__SOURCE=simulator works without.",
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -136,3 +137,18 @@ def test_only_what_may_pass_is_transient(status: int, kind: type[CoinbeamError],
         at_port(temporary_settings(tmp_path), port).read_text("a")
     assert type(caught.value) is kind
     assert caught.value.remedy
+
+
+@pytest.mark.cloud
+def test_what_is_older_is_put_aside_and_nothing_is_lost(fresh_cloud: LocalCloud) -> None:
+    bucket = Bucket(fresh_cloud.settings)
+    for name in ("landing/markets/b/page-1", "landing/markets/b/_manifest.json", "landing/markets/bb/page-1"):
+        bucket.write_text(name, name)
+    long_ago, soon = datetime(2026, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=1)
+    assert bucket.archive("landing/markets/b/", long_ago) == 0, "what came after stays"
+    assert bucket.archive("landing/markets/b/", soon) == 2
+    assert bucket.archive("landing/markets/b/", soon) == 0
+    assert bucket.names("landing/") == ["landing/markets/bb/page-1"]
+    aside = bucket.names("archive/")
+    assert [name.partition("/landing/")[2] for name in aside] == ["markets/b/_manifest.json", "markets/b/page-1"]
+    assert bucket.read_text(aside[1]) == "landing/markets/b/page-1"

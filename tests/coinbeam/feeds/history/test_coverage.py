@@ -13,6 +13,7 @@ from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row
 from tests.coinbeam.feeds.history.test_planner import load_history
 
 FIRST = date(2026, 1, 1)
+SIMULATOR = "coingecko_simulator"
 DAYS = [FIRST + timedelta(n) for n in range(12)]
 some_days = st.sets(st.sampled_from(DAYS))
 
@@ -68,10 +69,22 @@ def test_the_warehouse_is_read_by_asset_and_day(stage: Stage) -> None:
     }
     piece |= {"backfill_id": "x", "batch_id": "x", "updated_at": DAY.isoformat()}
     merge_rows(stage.warehouse, load_contract("history_piece"), [piece])
-    bitcoin, ethereum = Coverage(stage.warehouse).read((), "usd", DAYS[0], DAYS[4])
+    bitcoin, ethereum = Coverage(stage.warehouse).read((), "usd", DAYS[0], DAYS[4], SIMULATOR)
     assert (bitcoin.asset_id, bitcoin.history_days, bitcoin.snapshot_days) == ("bitcoin", 2, 1)
     assert bitcoin.gaps == (Gap(DAYS[3], DAYS[3], True), Gap(DAYS[4], DAYS[4], False))
     assert (ethereum.history_days, ethereum.missing_days) == (1, 4)
-    (only,) = Coverage(stage.warehouse).read(["tether"], "usd", DAYS[0], DAYS[4])
+    (only,) = Coverage(stage.warehouse).read(["tether"], "usd", DAYS[0], DAYS[4], SIMULATOR)
     assert (only.history_days, only.missing_days) == (0, 5)
-    assert Coverage(stage.warehouse).read((), "eur", DAYS[0], DAYS[4]) == []
+    assert Coverage(stage.warehouse).read((), "eur", DAYS[0], DAYS[4], SIMULATOR) == []
+
+
+@pytest.mark.cloud
+def test_what_a_simulator_answered_fills_no_gap_of_a_real_source(stage: Stage) -> None:
+    load_history(stage, {"bitcoin": [DAYS[0], DAYS[2]]})
+    piece = {"asset_id": "bitcoin", "quote_currency": "usd", "first_date": str(DAYS[1]), "last_date": str(DAYS[1])}
+    piece |= {"status": "empty", "source_id": SIMULATOR, "backfill_id": "x", "batch_id": "x"}
+    merge_rows(stage.warehouse, load_contract("history_piece"), [piece | {"updated_at": DAY.isoformat()}])
+    (simulated,) = Coverage(stage.warehouse).read(["bitcoin"], "usd", DAYS[0], DAYS[2], SIMULATOR)
+    assert (simulated.history_days, simulated.gaps) == (2, (Gap(DAYS[1], DAYS[1], True),))
+    (real,) = Coverage(stage.warehouse).read(["bitcoin"], "usd", DAYS[0], DAYS[2], "coingecko")
+    assert (real.history_days, real.gaps) == (0, (Gap(DAYS[0], DAYS[2], False),))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coinbeam.batch.jobs import FETCH_MARKET_HISTORY
+from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.ending import Ending
@@ -162,6 +163,38 @@ def test_settled_batches_are_not_asked_for_again_and_failed_ones_are(stage: Stag
         ("ethereum", "2026-01-01"): "failed",
     }
     assert ledger(stage)["ethereum", "2026-01-01"]["error_message"] == "audit: no"
+
+
+def test_a_simulated_backfill_settles_nothing_of_the_real_source(stage: Stage) -> None:
+    made = steps(stage)
+    for one in batches(planned(made)):
+        made.prepare(one)
+        end(made, one)
+    assert made.planner.plan(REQUEST, "again", "local").batches == []
+    live = made.settings.model_copy(update={"market": MarketSettings(source=MarketSource.LIVE)})
+    real = HistorySteps(live, stage.warehouse, clock=lambda: NOW)
+    plan = real.planner.plan(REQUEST, "real", "local")
+    assert (plan.estimate["pieces"], plan.estimate["calls"], plan.batches_settled) == (4, 4, 0)
+    real.planner.write_plan(REQUEST)
+    assert {row["status"] for row in stage.contents("history_piece")} == {"planned"}
+
+
+def test_settled_and_landed_pieces_are_asked_for_again_when_a_person_says_so(stage: Stage) -> None:
+    made = steps(stage)
+    for one in batches(planned(made)):
+        made.prepare(one)
+        end(made, one)
+        for place in made.landed_places(one):
+            made.bucket.write_text(f"{place}json.gz", "wrong")
+            made.bucket.write_text(f"{place}r2.json.gz", "wrong again")
+    assert made.planner.plan(REQUEST, "again", "local").batches == []
+    again = replace(REQUEST, refetch=True)
+    plan = made.planner.plan(again, "again", "local")
+    assert (len(plan.batches), plan.estimate["calls"]) == (2, 4)
+    for one in batches(plan):
+        soon = replace(one, started_at=format_instant(datetime.now(UTC) + timedelta(minutes=1)))
+        assert "4 landed objects were put aside" in made.prepare(soon)[-1]
+    assert made.bucket.names("landing/") == []
 
 
 def test_what_the_source_does_not_have_is_settled_too(stage: Stage) -> None:

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.tables import ASSETS, DATES, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.batch.universe import UniverseSpec
+from coinbeam.clock import format_instant
 from coinbeam.contracts import Severity, load_all, load_contract
 from coinbeam.contracts.arrow import csv_header
 from coinbeam.errors import PublishBlockedError, SettingsError, TerminalError
@@ -26,6 +28,7 @@ from coinbeam.feeds.plan import Mode
 from coinbeam.feeds.snapshot.plan import SnapshotPlan
 from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.feeds.snapshot.steps import SnapshotSteps, selection
+from coinbeam.landing.layout import folder
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Status
 from coinbeam.settings import Environment, MarketSource, Settings, Universe
@@ -80,9 +83,10 @@ def landed(
     """A landing folder as the fetch job begins it, and as it leaves it when it ends."""
     batch = request(at).batch_id
     manifest = BatchManifest(batch, "markets", source_id, at, "usd", 250, "all")
-    steps.bucket.write_text(f"landing/markets/{batch}/_manifest.json", json.dumps(manifest.to_dict()))
+    place = folder("", "markets", batch, source_id).lstrip("/")
+    steps.bucket.write_text(f"{place}/_manifest.json", json.dumps(manifest.to_dict()))
     if whole:
-        steps.bucket.write_text(f"landing/markets/{batch}/_complete.json", "{}")
+        steps.bucket.write_text(f"{place}/_complete.json", "{}")
 
 
 def staged(
@@ -156,7 +160,10 @@ def test_a_past_interval_replays_its_landing(stage: Stage) -> None:
     landed(steps)
     plan = steps.plan(request(), RUN, "local")
     assert (plan.mode, plan.source_id) == (Mode.REPLAY, None)
-    assert plan.fetch_options["source"] == f"{stage.warehouse.settings.bucket_uri}/landing/markets/{BATCH}/*"
+    assert (
+        plan.fetch_options["source"]
+        == f"{stage.warehouse.settings.bucket_uri}/landing/markets/{BATCH}-coingecko_simulator/*"
+    )
     assert plan.estimate["calls"] == 0
 
 
@@ -581,18 +588,54 @@ def test_the_whole_way_twice_gives_the_same_tables(stage: Stage) -> None:
 def test_a_batch_of_ids_is_replayed_by_its_name_even_in_its_own_interval(stage: Stage, whole: bool) -> None:
     steps, name = ingestion(stage), "20260102T0000Z-eur-ids-1a2b3c4d"
     manifest = BatchManifest(name, "markets", "coingecko_simulator", DAY, "eur", 250, "ids-1a2b3c4d")
-    steps.bucket.write_text(f"landing/markets/{name}/_manifest.json", json.dumps(manifest.to_dict()))
+    place = f"landing/markets/{name}-coingecko_simulator"
+    steps.bucket.write_text(f"{place}/_manifest.json", json.dumps(manifest.to_dict()))
     asked = SnapshotRequest(DAY, UniverseSpec(), "eur", landed=parse_batch_id(name))
     if not whole:
         with pytest.raises(SettingsError, match="not landed as a whole"):
             steps.plan(asked, RUN, "local")
         return
-    steps.bucket.write_text(f"landing/markets/{name}/_complete.json", "{}")
+    steps.bucket.write_text(f"{place}/_complete.json", "{}")
     plan = steps.plan(asked, RUN, "local")
     assert (plan.mode, plan.batch_id, plan.universe, plan.quote_currency) == ("replay", name, "ids-1a2b3c4d", "eur")
-    assert plan.fetch_options["source"].endswith(f"/landing/markets/{name}/*")
+    assert plan.fetch_options["source"].endswith(f"/{place}/*")
     assert not {"universe", "ids", "calls_per_minute"} & set(plan.fetch_options)
     assert plan.estimate["calls"] == 0
+
+
+@pytest.mark.cloud
+def test_a_healed_source_is_asked_again_and_what_it_had_said_is_put_aside(stage: Stage) -> None:
+    now = datetime.now(UTC) + timedelta(seconds=5)
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    steps = ingestion(stage, now)
+    landed(steps, day)
+    plan = steps.plan(replace(request(day), refetch=True), RUN, "local")
+    assert (plan.mode, plan.refetch) == (Mode.FETCH, True)
+    assert "once more" in plan.reason
+    assert any("2 landed objects were put aside" in line for line in steps.prepare(plan))
+    assert steps.bucket.names("landing/") == []
+    assert len(steps.bucket.names("archive/")) == 2
+    landed(ingestion(stage, now), day)  # what this run lands itself, seconds later by the clock of the bucket
+    earlier = replace(plan, started_at=format_instant(day))
+    assert any("0 landed objects" in line for line in steps.prepare(earlier)), "a cleared task asks for nothing again"
+
+
+@pytest.mark.cloud
+def test_a_past_interval_cannot_be_fetched_again(stage: Stage) -> None:
+    with pytest.raises(SettingsError, match="nothing can be fetched again") as refused:
+        ingestion(stage, DAY + timedelta(days=3)).plan(replace(request(), refetch=True), RUN, "local")
+    assert "coinbeam replay" in str(refused.value)
+
+
+@pytest.mark.cloud
+def test_a_replay_of_what_was_never_landed_names_what_was(stage: Stage) -> None:
+    steps = ingestion(stage)
+    asked = SnapshotRequest(DAY, UniverseSpec(), "usd", landed=parse_batch_id("20251231T0000Z-usd-all"))
+    with pytest.raises(SettingsError, match="Nothing was: `coinbeam run`"):
+        steps.plan(asked, RUN, "local")
+    landed(steps)
+    with pytest.raises(SettingsError, match=f"the newest first: {BATCH}"):
+        steps.plan(asked, RUN, "local")
 
 
 @pytest.mark.cloud
