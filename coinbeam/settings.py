@@ -241,6 +241,9 @@ class SignalSettings(_Section):
     greed_above: int = Field(75, ge=0, le=100, description="Index above which `combined_signal` may be POTENTIAL_SELL")
     movers: int = Field(5, ge=1, le=50, description="Assets named as gainers and as losers of a day")
     movers_among: int = Field(250, ge=1, description="Movers are sought among so many largest assets")
+    dominance_among: int = Field(
+        100, ge=1, description="Dominance is a share of the market only on days that cover at least so many assets"
+    )
 
 
 class AlertSettings(_Section):

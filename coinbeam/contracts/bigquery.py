@@ -8,6 +8,7 @@ from google.cloud import bigquery
 
 from coinbeam.clock import format_instant
 from coinbeam.contracts.model import Column, Contract, Granularity, load_all
+from coinbeam.settings import SignalSettings
 from coinbeam.sql_template import render
 
 
@@ -60,7 +61,7 @@ def described(column: Column) -> str:
 
 def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
     """``CREATE TABLE IF NOT EXISTS`` with partition, clustering, keys, descriptions and labels; a view over the logical
-    datasets.
+    datasets, with the signals by default.
 
     Args:
         dataset: real name of the dataset, with the project where wanted.
@@ -68,7 +69,7 @@ def ddl(contract: Contract, dataset: str, *, constraints: bool = True) -> str:
     """
     if contract.is_view:
         names = {c.name: f"`{c.dataset}.{c.name}`" for c in load_all().values()}
-        return view_ddl(contract, dataset, render(contract.folder / "view.sql", **names))
+        return view_ddl(contract, dataset, render(contract.folder / "view.sql", **names, signals=SignalSettings()))
     lines = [_column_ddl(column) for column in contract.columns]
     if constraints:
         lines.append(f"PRIMARY KEY ({', '.join(contract.primary_key)}) NOT ENFORCED")

@@ -87,6 +87,7 @@ class MartPlan(_Value):
         sentiment: dates that publishes of the Fear & Greed index touched.
         touched: what is recomputed, or None when no day changed.
         latest: where the newest prices are, or None when none may have changed.
+        renamed: assets whose name became known, or another one, since their rows were written.
     """
 
     publications: tuple[Publication, ...]
@@ -95,6 +96,7 @@ class MartPlan(_Value):
     touched: Touched | None
     latest: Latest | None
     refreshed_at: AwareDatetime
+    renamed: int = 0
 
     @property
     def dates(self) -> Range:

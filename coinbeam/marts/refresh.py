@@ -8,7 +8,7 @@ rows, all in one transaction: a refresh that was cut short leaves everything as 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
@@ -73,7 +73,11 @@ class Marts:
             touched=touched,
             latest=latest,
             refreshed_at=self._clock(),
+            renamed=self._renamed(),
         )
+
+    def _renamed(self) -> int:
+        return int(self._warehouse.rows(self._render("renamed.sql"))[0]["renamed"])
 
     def _touched(self, market: Sequence[Range]) -> tuple[Touched | None, Latest | None]:
         [whole] = _literals([hull(market)])
@@ -116,9 +120,15 @@ class Marts:
         touched, latest = plan.touched, plan.latest
         names = ("first_date", "last_date", "look_back_from")
         reach = {name: literal(getattr(touched, name)) for name in names} if touched else {}
+        if touched:
+            reach["day_before"], reach["day_after"] = (
+                literal(touched.first_date - timedelta(days=1)),
+                literal(touched.last_date + timedelta(days=1)),
+            )
         days = {"is_market": touched is not None, "sentiment_ranges": _literals(plan.sentiment)}
         newest = {"first_latest": literal(latest.first), "last_latest": literal(latest.last)} if latest else {}
         return {
+            Scope.RENAMED: [{}] if plan.renamed else [],
             Scope.TOUCHED: [reach] if touched else [],
             Scope.SLICES: [{**reach, **_bounds(bounds)} for bounds in touched.slices] if touched else [],
             Scope.LATEST: [{"ranges": _literals(plan.market), "lost": latest.lost, **newest}] if latest else [],
@@ -133,7 +143,6 @@ class Marts:
     def _render(self, path: str, **values: Any) -> str:
         folder, _, file = path.rpartition("/")
         columns = ", ".join(column.name for column in load_contract(folder).columns) if folder else ""
-        signals = self._settings.signals.model_dump()
         return render(
             _FOLDER / folder / file,
             **self._warehouse.names(),
@@ -141,7 +150,7 @@ class Marts:
             look_back=LOOK_BACK_DAYS,
             bands=bands(),
             late_after_seconds=self._settings.market.late_after_seconds,
-            **signals,
+            signals=self._settings.signals,
             **values,
         )
 

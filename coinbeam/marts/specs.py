@@ -13,13 +13,16 @@ class Scope(StrEnum):
     """What a refresh hands to a script, and how often it runs; a script whose scope is empty does not run.
 
     Attributes:
-        TOUCHED: the touched assets, once: ``first_date``, ``last_date`` and ``look_back_from``.
+        RENAMED: nothing, once, when an asset has another name than its rows say.
+        TOUCHED: the touched assets, once: ``first_date``, ``last_date``, ``look_back_from``, and the days around
+            them, ``day_before`` and ``day_after``.
         SLICES: the same, slice by slice of their dates.
         LATEST: the dates that hold the newest prices, ``first_latest`` to ``last_latest``, and the ``lost``.
         SENTIMENT: each range of dates of the index.
         DAYS: the days that prices or the index may have changed, ``first_date`` to ``last_date``.
     """
 
+    RENAMED = "renamed"
     TOUCHED = "touched"
     SLICES = "slices"
     LATEST = "latest"
@@ -37,7 +40,16 @@ class MartSpec:
 
 
 MARTS = (
-    MartSpec("market_daily", {"refresh.sql": Scope.SLICES, "sentiment.sql": Scope.SENTIMENT}, Scope.TOUCHED),
+    MartSpec(
+        "market_daily",
+        {
+            "names.sql": Scope.RENAMED,
+            "refresh.sql": Scope.SLICES,
+            "ranks.sql": Scope.TOUCHED,
+            "sentiment.sql": Scope.SENTIMENT,
+        },
+        Scope.TOUCHED,
+    ),
     MartSpec("asset_stats", {"refresh.sql": Scope.TOUCHED}, Scope.TOUCHED),
     MartSpec("latest_prices", {"refresh.sql": Scope.LATEST}, Scope.LATEST),
     MartSpec("market_overview", {"refresh.sql": Scope.DAYS}, Scope.DAYS),

@@ -92,7 +92,8 @@ def _ensure_view(warehouse: Warehouse, contract: Contract) -> list[str]:
     It names its tables with their project: without it BigQuery refuses a reader who asks from another one.
     """
     name = warehouse.table(contract)
-    query = render(contract.folder / "view.sql", **warehouse.names(f"{warehouse.settings.google.project}."))
+    names = warehouse.names(f"{warehouse.settings.google.project}.")
+    query = render(contract.folder / "view.sql", **names, signals=warehouse.settings.signals)
     statement = view_ddl(contract, warehouse.dataset(contract.dataset), query)
     wanted = {"statement": digest(statement)}  # a warehouse may store the query in a form of its own
     present = warehouse.get_table(name)

@@ -12,7 +12,7 @@ FROM (
     m.running_market_cap_sum / NULLIF(m.market_cap_days, 0) AS average_market_cap,
     m.running_volume_sum / NULLIF(m.volume_days, 0) AS average_volume,
     100 * (m.running_high - m.running_low) / m.running_low AS range_percentage,
-    m.running_maximum_drawdown_percentage AS maximum_drawdown_percentage, m.price AS last_price
+    m.running_maximum_drawdown_percentage AS maximum_drawdown_percentage, m.price AS last_price, m.symbol, m.name
   FROM {{ market_daily }} AS m
   INNER JOIN marts_touched AS t ON m.asset_id = t.asset_id AND m.quote_currency = t.quote_currency
   WHERE m.date BETWEEN {{ look_back_from }} AND {{ last_date }}

@@ -20,7 +20,7 @@ before AS (
 series AS (
   SELECT
     FALSE AS is_new, asset_id, quote_currency, date, price, market_cap, total_volume, price_source, observed_at, source_id, batch_id,
-    date = MAX(date) OVER (PARTITION BY asset_id, quote_currency) AS is_state,
+    market_cap_rank, previous_rank, date = MAX(date) OVER (PARTITION BY asset_id, quote_currency) AS is_state,
     DATE_SUB(date, INTERVAL consecutive_days - 1 DAY) AS stored_run_start, wilder_gain, wilder_loss, tracked_since, days_tracked,
     running_high, running_high_date, running_low, running_low_date, running_maximum_drawdown_percentage, running_price_sum,
     running_market_cap_sum, market_cap_days, running_volume_sum, volume_days
@@ -28,16 +28,17 @@ series AS (
   UNION ALL
   SELECT
     TRUE, n.asset_id, n.quote_currency, n.date, n.price, n.market_cap, n.total_volume, n.price_source, n.observed_at, n.source_id, n.batch_id,
-    FALSE, NULL, NULL, NULL, n.date AS tracked_since, 1, n.price AS running_high, NULL, n.price AS running_low, NULL, NULL, n.price AS running_price_sum,
+    n.market_cap_rank, n.previous_rank, FALSE, NULL, NULL, NULL, n.date AS tracked_since, 1, n.price AS running_high, NULL, n.price AS running_low, NULL, NULL, n.price AS running_price_sum,
     IF(n.market_cap > 0, n.market_cap, 0), IF(n.market_cap > 0, 1, 0), COALESCE(n.total_volume, 0), IF(n.total_volume IS NULL, 0, 1)
   FROM (
-    SELECT m.asset_id, m.quote_currency, m.date, m.price, m.market_cap, m.total_volume, m.price_source, m.observed_at, m.source_id, m.batch_id
+    SELECT m.asset_id, m.quote_currency, m.date, m.price, m.market_cap, m.total_volume, m.price_source, m.observed_at, m.source_id, m.batch_id,
+      m.market_cap_rank, m.previous_rank
     FROM {{ market_daily }} AS m
     INNER JOIN touched AS t ON m.asset_id = t.asset_id AND m.quote_currency = t.quote_currency AND m.date >= t.first_date
     LEFT JOIN marts_changed AS c ON m.asset_id = c.asset_id AND m.quote_currency = c.quote_currency AND m.date = c.date
     WHERE m.date BETWEEN {{ first_date }} AND {{ last_date }} AND c.asset_id IS NULL
     UNION ALL
-    SELECT asset_id, quote_currency, date, price, market_cap, total_volume, price_source, observed_at, source_id, batch_id
+    SELECT asset_id, quote_currency, date, price, market_cap, total_volume, price_source, observed_at, source_id, batch_id, NULL, NULL
     FROM marts_changed
     WHERE date BETWEEN {{ first_date }} AND {{ last_date }} AND NOT is_gone
   ) AS n
@@ -154,7 +155,7 @@ signals AS (
   SELECT
     *,
     CASE
-      WHEN price < sma_7d AND volatility_7d > {{ min_volatility }} AND 100 * (volatility_7d / sma_7d) > {{ min_volatility_percentage }} THEN 'BUY'
+      WHEN price < sma_7d AND volatility_7d > {{ signals.min_volatility }} AND 100 * (volatility_7d / sma_7d) > {{ signals.min_volatility_percentage }} THEN 'BUY'
       WHEN price > sma_7d THEN 'SELL'
       ELSE 'WAIT'
     END AS signal,
@@ -171,15 +172,16 @@ SELECT
   m.sma_7d, m.sma_30d, m.volatility_7d, m.volatility_30d, m.volatility_7d AS price_deviation_7d, m.volatility_30d AS price_deviation_30d, m.realized_volatility_7d, m.realized_volatility_30d, m.rsi_14d, m.average_volume_7d,
   m.drawdown AS drawdown_percentage, m.signal, m.ma30_signal, f.value AS fear_greed_value, f.classification AS fear_greed_classification,
   {{ sentiment_score("f.classification", bands) }} AS sentiment_score,
-  {{ combined_signal("m.ma30_signal", "f.value", fear_below, greed_above) }} AS combined_signal,
+  {{ combined_signal("m.ma30_signal", "f.value", signals.fear_below, signals.greed_above) }} AS combined_signal,
   m.run_days AS consecutive_days, m.gain AS wilder_gain, m.loss AS wilder_loss, m.since AS tracked_since, m.total_days_tracked AS days_tracked,
   m.high AS running_high, m.high_date AS running_high_date, m.low AS running_low, m.low_date AS running_low_date,
   m.deepest AS running_maximum_drawdown_percentage, m.total_running_price_sum AS running_price_sum,
   m.total_running_market_cap_sum AS running_market_cap_sum, m.total_market_cap_days AS market_cap_days,
   m.total_running_volume_sum AS running_volume_sum, m.total_volume_days AS volume_days,
-  m.price_source, m.observed_at, m.source_id, m.batch_id
+  m.price_source, m.observed_at, m.source_id, m.batch_id, m.market_cap_rank, m.previous_rank, a.symbol, a.name
 FROM signals AS m
-LEFT JOIN sentiment AS f ON m.date = f.date;
+LEFT JOIN sentiment AS f ON m.date = f.date
+LEFT JOIN {{ crypto_asset_dim }} AS a ON m.asset_id = a.asset_id AND a.is_current;
 
 DELETE FROM {{ market_daily }} AS m
 WHERE m.date BETWEEN {{ first_date }} AND {{ last_date }}

@@ -3,7 +3,7 @@
 UPDATE {{ market_daily }} AS m
 SET
   fear_greed_value = f.value, fear_greed_classification = f.classification, sentiment_score = {{ sentiment_score("f.classification", bands) }},
-  combined_signal = {{ combined_signal("m.ma30_signal", "f.value", fear_below, greed_above) }}
+  combined_signal = {{ combined_signal("m.ma30_signal", "f.value", signals.fear_below, signals.greed_above) }}
 FROM (
   SELECT d AS date, i.value, i.classification
   FROM UNNEST(GENERATE_DATE_ARRAY({{ first_date }}, {{ last_date }})) AS d

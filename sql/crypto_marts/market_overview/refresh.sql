@@ -39,12 +39,12 @@ FROM (
   large AS (
     SELECT date, quote_currency, asset_id, price_change_percentage_1d
     FROM market
-    QUALIFY ROW_NUMBER() OVER (PARTITION BY date, quote_currency ORDER BY market_cap DESC NULLS LAST, asset_id ASC) <= {{ movers_among }}
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY date, quote_currency ORDER BY market_cap DESC NULLS LAST, asset_id ASC) <= {{ signals.movers_among }}
   ),
 
 {% for name, sign, order in (("gainers", ">", "DESC"), ("losers", "<", "ASC")) %}
   {{ name }} AS (
-    SELECT date, quote_currency, TO_JSON_STRING(ARRAY_AGG(STRUCT(asset_id AS asset_id, price_change_percentage_1d AS price_change_percentage_1d) ORDER BY price_change_percentage_1d {{ order }}, asset_id LIMIT {{ movers }})) AS named
+    SELECT date, quote_currency, TO_JSON_STRING(ARRAY_AGG(STRUCT(asset_id AS asset_id, price_change_percentage_1d AS price_change_percentage_1d) ORDER BY price_change_percentage_1d {{ order }}, asset_id LIMIT {{ signals.movers }})) AS named
     FROM large
     WHERE price_change_percentage_1d {{ sign }} 0
     GROUP BY date, quote_currency
@@ -53,8 +53,8 @@ FROM (
 {% endfor %}
   SELECT
     t.date, t.quote_currency, t.assets, t.total_market_cap, t.total_volume,
-    100 * (t.bitcoin / NULLIF(t.total_market_cap, 0)) AS bitcoin_dominance_percentage,
-    100 * (t.ethereum / NULLIF(t.total_market_cap, 0)) AS ethereum_dominance_percentage,
+    IF(t.covered_assets >= {{ signals.dominance_among }}, 100 * (t.bitcoin / NULLIF(t.total_market_cap, 0)), NULL) AS bitcoin_dominance_percentage,
+    IF(t.covered_assets >= {{ signals.dominance_among }}, 100 * (t.ethereum / NULLIF(t.total_market_cap, 0)), NULL) AS ethereum_dominance_percentage,
     t.advancers, t.decliners, t.unchanged, t.above_sma_30d_percentage, t.covered_assets, t.wrapped_market_cap, t.is_backfilled, g.named AS gainers, l.named AS losers,
     f.value AS fear_greed_value, f.classification AS fear_greed_classification
   FROM totals AS t

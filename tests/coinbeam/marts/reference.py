@@ -26,6 +26,7 @@ class Thresholds:
     greed_above: int = 75
     movers: int = 5
     movers_among: int = 250
+    dominance_among: int = 100
 
 
 def market_daily(
@@ -43,7 +44,24 @@ def market_daily(
         for key, by_date in series.items():
             for row in _asset(by_date, sentiment or {}, thresholds):
                 rows[(*key, row["date"])] = row
+    _rank(rows)
     return rows
+
+
+def _rank(rows: dict[tuple[str, str, date], Row]) -> None:
+    """The place of each row by market cap in its day and currency, and the one of the day before."""
+    by_day: dict[tuple[str, date], list[tuple[Decimal, str]]] = {}
+    for (asset, currency, day), row in rows.items():
+        if row["market_cap"]:
+            by_day.setdefault((currency, day), []).append((-Decimal(row["market_cap"]), asset))
+    places = {
+        (asset, currency, day): place
+        for (currency, day), found in by_day.items()
+        for place, (_, asset) in enumerate(sorted(found), start=1)
+    }
+    for (asset, currency, day), row in rows.items():
+        row["market_cap_rank"] = places.get((asset, currency, day))
+        row["previous_rank"] = places.get((asset, currency, day - timedelta(1)))
 
 
 def _asset(
@@ -241,12 +259,13 @@ def _overview(assets: Mapping[str, Row], limits: Thresholds) -> Row:
     moved = {asset: changes[asset] for asset in large if asset in changes}
     share = {name: assets[name]["market_cap"] if name in assets else None for name in ("bitcoin", "ethereum")}
     some = next(iter(assets.values()))
+    is_market = sum(cap > 0 for cap in caps) >= limits.dominance_among
     return {
         "assets": len(assets),
         "total_market_cap": total,
         "total_volume": sum(volumes, Decimal(0)) if volumes else None,
         **{
-            f"{name}_dominance_percentage": 100 * Decimal(cap) / total if cap and total else None
+            f"{name}_dominance_percentage": 100 * Decimal(cap) / total if cap and total and is_market else None
             for name, cap in share.items()
         },
         "advancers": sum(change > 0 for change in changes.values()),

@@ -13,7 +13,7 @@ import pytest
 
 from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.settings import ROOT
+from coinbeam.settings import ROOT, SignalSettings
 from tests.coinbeam.marts import reference
 from tests.coinbeam.marts.conftest import START, Bench, assert_close, day_row, index_row
 from tests.coinbeam.marts.reference import Thresholds
@@ -93,8 +93,8 @@ def day_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def thresholds() -> Thresholds:
-    """Those of the settings."""
-    return Thresholds()
+    """Those of the settings, but for a market so small that some days cover it and others do not."""
+    return Thresholds(dominance_among=len(series()) * 4 // 5)
 
 
 def assert_matches(found: Mapping[Any, Mapping[str, Any]], expected: Mapping[Any, Mapping[str, Any]]) -> None:
@@ -109,6 +109,8 @@ def assert_matches(found: Mapping[Any, Mapping[str, Any]], expected: Mapping[Any
 
 def test_every_figure_agrees_with_the_definitions(bench: Bench, thresholds: Thresholds) -> None:
     rows = observations()
+    signals = SignalSettings(dominance_among=thresholds.dominance_among)
+    bench.warehouse.settings = bench.warehouse.settings.model_copy(update={"signals": signals})
     bench.put(DAILY_FACT, "history", rows)
     bench.put(FEAR_GREED_FACT, "index", list(index().values()))
     report = bench.refresh()
@@ -116,10 +118,12 @@ def test_every_figure_agrees_with_the_definitions(bench: Bench, thresholds: Thre
     expected = reference.market_daily([day_of(row) for row in rows], sentiment, thresholds)
     found = bench.everything()
     assert_matches(found["market_daily"], expected)
-    unchecked = {"asset_id", "quote_currency", "observed_at"}
+    unchecked = {"asset_id", "quote_currency", "observed_at", "symbol", "name"}
     assert {c.name for c in load_contract("market_daily").columns} - set(next(iter(expected.values()))) == unchecked
     assert_matches(found["asset_stats"], reference.asset_stats(expected))
     assert_overview(found["market_overview"], reference.market_overview(expected, thresholds))
+    known = [row["ethereum_dominance_percentage"] is None for row in found["market_overview"].values()]
+    assert 0 < sum(known) < len(known), "some days cover the market, others do not"
     assert report.rows["market_daily"] == len(rows)
     assert {row["signal"] for row in found["market_daily"].values()} == {"BUY", "SELL", "WAIT"}
     assert {row["ma30_signal"] for row in found["market_daily"].values()} == {"ABOVE", "AT", "BELOW", None}
