@@ -1,8 +1,9 @@
 """The commands and their options; the work is elsewhere."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from coinbeam import __version__
 from coinbeam.batch.options import parts
@@ -11,7 +12,27 @@ from coinbeam.settings import LARGEST_TOP, MOST_CALLS_PER_DAY
 from console.output import Format
 from console.release import release
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """The commands; Ctrl-C in any of them ends it with a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from console.output import complain
+
+            complain("Stopped by Ctrl-C. What was landed and published stays; the same command goes on from there.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells give it: 128 and the number of the signal."""
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+local = typer.Typer(no_args_is_help=True, help="The cloud on this machine.")
+app.add_typer(local, name="local")
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
 app.add_typer(contracts, name="contracts")
 rejects = typer.Typer(help="The records that were refused.")
@@ -146,11 +167,15 @@ def plan(
 
 
 @app.command()
-def query(sql: Annotated[str, typer.Argument(help="BigQuery SQL.")], form: FormatOption = Format.TABLE) -> None:
-    """Query the configured warehouse."""
+def query(
+    sql: Annotated[str, typer.Argument(help="BigQuery SQL.")],
+    form: FormatOption = Format.TABLE,
+    write: Annotated[bool, typer.Option("--write", help="Let the statement change the warehouse.")] = False,
+) -> None:
+    """Query the configured warehouse; only reads, unless --write is given."""
     from console.read import run_query
 
-    run_query(sql, form)
+    run_query(sql, form, may_write=write)
 
 
 @app.command()
@@ -352,18 +377,44 @@ def looker_fields(
     show_fields(write)
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    help="The cloud on this machine: up, down, status, reset, live.",
-)
-def local(context: typer.Context) -> None:
+def _local(*arguments: str) -> None:
     """Hand over to the supervisor of the local cloud, which is a program of its own."""
     import subprocess
 
     from coinbeam.settings import ROOT
     from local.airflow import command
 
-    raise typer.Exit(subprocess.run(command("local", *context.args), cwd=ROOT, check=False).returncode)
+    raise typer.Exit(subprocess.run(command("local", *arguments), cwd=ROOT, check=False).returncode)
+
+
+@local.command("up")
+def local_up() -> None:
+    """Start the services, the bucket and the datasets."""
+    _local("up")
+
+
+@local.command("down")
+def local_down() -> None:
+    """Stop the services; the data stay."""
+    _local("down")
+
+
+@local.command("status")
+def local_status() -> None:
+    """Show which services answer, and why one died."""
+    _local("status")
+
+
+@local.command("reset")
+def local_reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Stop the services and delete their data."""
+    _local("reset", *(["--yes"] if yes else []))
+
+
+@local.command("live")
+def local_live() -> None:
+    """Move from simulated to real prices: put the warehouse aside, keep what was really landed, start anew."""
+    _local("live")
 
 
 @app.command()

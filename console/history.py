@@ -1,7 +1,8 @@
 """The commands of daily history: the backfill, its gaps, and the Fear & Greed index."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from coinbeam.settings import Settings, load_settings
 from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 from console import dags
-from console.output import Format, heading, say, show
+from console.output import Format, heading, say, say_banner, show, show_summary_table
 from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
 
 
@@ -39,17 +40,44 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
         return dags.run_in_composer(settings, BACKFILL_DAG, form)
     dags.start_services(settings)
     plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", settings.runner.value)
-    say(describe(plan))
+    say_banner(plan.banner)
+    say(describe(replace(plan, banner="")))
     if source.files:
         say(describe_files(source.files, form["time_zone"], form["quote_currency"]))
     if form["dry_run"]:
         say("Dry run: nothing was changed. Add --no-dry-run to go on.")
         return 0
     dags.start_local_cloud(settings)
-    run = DagRun(format_instant(utc_now()), form, source.variables, BACKFILL_DAG)
+    began = utc_now()
+    run = DagRun(format_instant(began), form, source.variables, BACKFILL_DAG)
     advice = ". The same command goes on where it stopped."
     code = dags.run_and_report(settings, run, failure="The backfill did not end well.", advice=advice)
-    return dags.refresh_marts(settings, source.variables) or code
+    code = dags.refresh_marts(settings, source.variables) or code
+    waiting = plan.batches_waiting
+    show_ended(
+        settings,
+        began,
+        f"{waiting} batches wait for another day's calls." if waiting else "",
+        (
+            'coinbeam query "SELECT asset_id, first_date, last_date, days_tracked, days_missing, last_price FROM '
+            "crypto_marts.asset_stats WHERE quote_currency = 'usd' ORDER BY asset_id LIMIT 10\"",
+            "coinbeam gaps",
+        ),
+    )
+    return code
+
+
+def show_ended(settings: Settings, began: datetime, note: str, next_commands: Sequence[str]) -> None:
+    """What came of a run: the batches that it recorded, what became of their rows, and what to look at next."""
+    if batches := dags.batches_since(settings, began):
+        heading("What came of it")
+        names = ("batch_id", "status", "rows_read", "rows_published", "rows_rejected", "days_missing", "api_calls")
+        show_summary_table((*names, "error_message"), batches, below="error_message")
+    if note:
+        say(note)
+    heading("Try next")
+    for line in next_commands:
+        say(f"  .venv/bin/{line}")
 
 
 def describe_files(glob: str, time_zone: str | None, currency: str) -> str:
@@ -78,9 +106,19 @@ def run_fear_greed(source: dags.Source, *, refetch: bool = False) -> int:
     """Run the DAG of the Fear & Greed index on this machine and refresh the marts; 0 when both ended well."""
     settings = source.settings()
     dags.start_local_cloud(settings)
-    form = {"source": source.files, "refetch": refetch}
-    run = DagRun(format_instant(utc_now()), form, source.variables, FEAR_GREED_DAG)
-    return dags.run_and_report(settings, run, dags.marts_run(), failure="The index was not published.")
+    form, began = {"source": source.files, "refetch": refetch}, utc_now()
+    run = DagRun(format_instant(began), form, source.variables, FEAR_GREED_DAG)
+    code = dags.run_and_report(settings, run, dags.marts_run(), failure="The index was not published.")
+    show_ended(
+        settings,
+        began,
+        "",
+        (
+            'coinbeam query "SELECT date, value, classification FROM crypto_data.fear_greed_fact WHERE date >= '
+            'CURRENT_DATE() - 7 ORDER BY date DESC"',
+        ),
+    )
+    return code
 
 
 def show_gaps(

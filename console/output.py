@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -19,6 +19,8 @@ from coinbeam.clock import format_instant
 
 _BORDER = 3
 """Characters that a table adds to each column."""
+
+_NUMBER = re.compile(r"(-?[\d,.]+(e[+-]?\d+)?( [TBM])?|nan|-?inf)?")
 
 _PROSE = 30
 """Narrowest column of running text that still reads well."""
@@ -58,9 +60,26 @@ def complain(text: str) -> None:
     _errors.print(f"[bold red]error[/] {shown}" if _errors.is_terminal else f"error: {shown}")
 
 
+def warn(text: str) -> None:
+    """One line on the error stream that is no error: what a person should know of an answer."""
+    shown = escape(visible(text))
+    _errors.print(f"[bold yellow]warning[/] {shown}" if _errors.is_terminal else f"warning: {shown}")
+
+
 def say(text: str) -> None:
     """A line for a person."""
     console.print(escape(visible(text)))
+
+
+TOLD = set[str]()
+"""The banners that this command has shown: the plan, the run and its jobs know them too."""
+
+
+def say_banner(banner: str) -> None:
+    """Show a banner, if there is one, and remember that it was shown."""
+    if banner:
+        TOLD.add(banner)
+        say(banner)
 
 
 def heading(text: str) -> None:
@@ -78,6 +97,42 @@ def show(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format
         form: table for people; CSV and JSON stream, so that any number of rows fits in memory.
     """
     {Format.JSON: _write_json, Format.CSV: _write_csv, Format.TABLE: _write_table}[form](columns, rows)
+
+
+def show_summary_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], below: str = "") -> None:
+    """Show a few rows to a person, numbers as a person reads them: 1.94 T, 97,261.03. For a look, never for a program.
+
+    Args:
+        below: a column of long texts, which stand below the table, each after the batch or the first column of its row.
+    """
+    found = list(rows)
+    kept = [name for name in columns if name != below]
+    _write_table(kept, [{name: for_people(row[name]) for name in kept} for row in found])
+    for row in found:
+        if below and row[below]:
+            say(f"{row.get('batch_id') or row[kept[0]]}: {row[below]}")
+
+
+_SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+
+
+def for_people(value: Any) -> Any:
+    """A value as a person reads it: counts grouped, doubles of a million and more in words, small ones with four digits
+    that count, instants to the second.
+    """
+    match value:
+        case bool():
+            return value
+        case datetime():
+            return value.replace(microsecond=0)
+        case int():
+            return f"{value:,}"
+        case float() if abs(value) < float("inf"):
+            for size, word in _SCALES:
+                if abs(value) >= size:
+                    return f"{value / size:,.2f} {word}"
+            return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"
+    return value
 
 
 def _write_json(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -109,13 +164,19 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
             padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             sys.stdout.write(padded.rstrip() + "\n")
         return
-    prose = _prose_columns(columns, cells, console.width)
+    headers: Sequence[str] = columns
+    prose = _prose_columns(headers, cells, console.width)
+    if prose is None:
+        headers = [_folded(name, column) for name, column in zip(columns, zip(*cells, strict=True), strict=True)]
+        prose = _prose_columns(headers, cells, console.width)
     if prose is None:
         _write_records(columns, cells)
         return
     table = Table(header_style="bold")
-    for index, name in enumerate(columns):
-        table.add_column(escape(name), no_wrap=index not in prose, overflow="fold")
+    for index, name in enumerate(headers):
+        is_number = all(_NUMBER.fullmatch(line[index]) for line in cells)
+        justify: Literal["right", "left"] = "right" if is_number else "left"
+        table.add_column(escape(name), no_wrap=index not in prose, overflow="fold", justify=justify)
     for line in cells:
         table.add_row(*(escape(cell) for cell in line))
     console.print(table, soft_wrap=False)
@@ -127,7 +188,7 @@ def _prose_columns(columns: Sequence[str], cells: Sequence[Sequence[str]], width
     Only texts of several words are broken. A number or an id that is cut would say something else.
     """
     found = list(zip(columns, *cells, strict=True))
-    widths = [max(map(cell_len, column)) for column in found]
+    widths = [max(max(map(cell_len, name.split("\n"))), *map(cell_len, column)) for name, *column in found]
     room = width - _BORDER * len(columns) - 1
     if sum(widths) <= room:
         return frozenset()
@@ -136,6 +197,16 @@ def _prose_columns(columns: Sequence[str], cells: Sequence[Sequence[str]], width
     )
     left = room - sum(size for index, size in enumerate(widths) if index not in prose)
     return prose if prose and left >= _PROSE * len(prose) else None
+
+
+def _folded(header: str, column: Sequence[str]) -> str:
+    """A header on several lines, broken behind underscores, no wider than its column where that can be."""
+    room, lines = max(map(cell_len, column)), [""]
+    for part in re.findall(r"[^_]*_|[^_]+$", header):
+        if lines[-1] and len(lines[-1] + part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _is_prose(cell: str) -> bool:

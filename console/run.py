@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from console.dags import (
     start_local_cloud,
     start_services,
 )
-from console.output import complain, heading, say, show
+from console.output import complain, heading, say, say_banner, show, show_summary_table
 from local import environment as emulators
 from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
 
@@ -88,7 +88,9 @@ class RunCommand:
         """Show what the run would cost."""
         settings = self.source.settings()
         request = request_from(self.conf(settings), utc_now(), settings)
-        say(describe(SnapshotSteps(settings).plan(request, "plan", settings.runner.value)))
+        plan = SnapshotSteps(settings).plan(request, "plan", settings.runner.value)
+        say_banner(plan.banner)
+        say(describe(replace(plan, banner="")))
 
     def _run_local(self, settings: Settings) -> int:
         started, began = time.monotonic(), utc_now()
@@ -142,10 +144,10 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     source = warehouse.rows(sql, source=batch["source_id"])
     say(f"Source: {source[0]['name']}. {source[0]['attribution'] or ''}" if source else f"Source: {batch['source_id']}")
     heading("Rows in the warehouse")
-    show(["table", "rows"], table_counts(warehouse))
+    show_summary_table(["table", "rows"], table_counts(warehouse))
     heading("This batch")
     rows = ("rows_read", "rows_published", "rows_unpriced", "rows_duplicate", "rows_rejected")
-    show((*rows, "pages_read", "pages_rejected", "api_calls", "api_retries", "api_throttled"), [batch])
+    show_summary_table((*rows, "pages_read", "pages_rejected", "api_calls", "api_retries", "api_throttled"), [batch])
     heading("Rejected records by reason")
     rejected = open_rejects(warehouse, batch["batch_id"])
     show(["reason", "records"], rejected) if rejected else say("none")
@@ -158,10 +160,10 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
         say(late)
     heading("Top ten by market capitalisation")
     names = ("market_cap_rank", "asset_id", "name", "current_price", "market_cap")
-    show((*names, "price_change_percentage_24h", "volatility_7d"), top_ten(warehouse, batch))
+    show_summary_table((*names, "price_change_percentage_24h", "volatility_7d"), top_ten(warehouse, batch))
     heading("Seconds by task")
     seconds = json.loads(batch["task_seconds"] or "{}")
-    show(["task", "seconds"], [{"task": task, "seconds": value} for task, value in seconds.items()])
+    show_summary_table(["task", "seconds"], [{"task": task, "seconds": value} for task, value in seconds.items()])
     say(took)
     heading("Try next")
     for line in NEXT_COMMANDS:
@@ -169,8 +171,6 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
 
 
 NEXT_COMMANDS = (
-    '.venv/bin/coinbeam query "SELECT * FROM crypto_data.crypto_market_snapshot_fact WHERE snapshot_date = '
-    'CURRENT_DATE() LIMIT 5"',
     '.venv/bin/coinbeam query "SELECT market_cap_rank, name, price, price_at FROM crypto_marts.latest_prices WHERE '
     "market_cap_rank <= 10 AND quote_currency = 'usd' ORDER BY market_cap_rank\"",
     ".venv/bin/coinbeam backfill --assets bitcoin,ethereum    # a year of daily history: shows the plan first",

@@ -233,3 +233,51 @@ def test_local_commands_are_handed_to_the_supervisor_with_their_exit_code(
     monkeypatch.setattr("subprocess.run", run)
     assert coinbeam("local", "reset", "--yes").code == 7
     assert seen[0][1:] == ["-m", "local", "reset", "--yes"]
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("DELETE FROM crypto_data.time_dim WHERE TRUE", "DELETE"),
+        ("DROP TABLE crypto_data.time_dim", "DROP"),
+        ("CREATE TABLE crypto_data.x AS SELECT 1 AS a", "CREATE"),
+        ("SELECT 1; TRUNCATE TABLE crypto_data.time_dim", "TRUNCATE"),
+        ("CALL crypto_data.something()", "CALL"),
+    ],
+)
+def test_a_query_changes_nothing_unless_told(sql: str, word: str, filled: Stage, coinbeam: Coinbeam) -> None:
+    sql = sql.replace("crypto_data", filled.warehouse.dataset("crypto_data"))
+    ended = coinbeam("query", sql)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"{word} changes the warehouse, and nothing was done. Add --write" in ended.err
+
+
+@pytest.mark.cloud
+def test_a_query_that_may_write_writes(filled: Stage, coinbeam: Coinbeam) -> None:
+    fact = filled.warehouse.table(load_contract(FACT))
+    ended = coinbeam(
+        "query", "--write", f"DELETE FROM {fact} WHERE snapshot_date = '{DAY.date()}' AND asset_id = 'bitcoin'"
+    )
+    assert (ended.code, ended.out) == (0, "Done.\n")
+    told = coinbeam("query", f"SELECT asset_id FROM {fact} WHERE snapshot_date >= '2020-01-01'", "--format", "csv")
+    assert (told.out, told.err) == ("asset_id\nethereum\n", "")
+
+
+@pytest.mark.cloud
+def test_a_query_that_bigquery_would_refuse_is_told(filled: Stage, coinbeam: Coinbeam) -> None:
+    fact = filled.warehouse.table(load_contract(FACT))
+    ended = coinbeam("query", f"SELECT COUNT(*) AS n FROM {fact}", "--format", "csv")
+    assert (ended.code, ended.out) == (0, "n\n2\n")
+    assert ended.err.startswith(f"warning: BigQuery may refuse this query: {FACT} is partitioned")
+    assert "snapshot_date" in ended.err
+
+
+def test_ctrl_c_is_answered(coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("console.read.run_query", interrupted)
+    ended = coinbeam("query", "SELECT 1")
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err.startswith("error: Stopped by Ctrl-C.")

@@ -226,3 +226,50 @@ def test_a_terminal_of_any_character_set_shows_every_row(
     if form is Format.CSV:
         assert "ツ Ünicode 🐶" in written.decode("utf-8")
     assert b"nicode" in written
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1_943_275_123_456.7, "1.94 T"),
+        (97_261.03, "97,261.03"),
+        (2_000_000.0, "2.00 M"),
+        (3.5e9, "3.50 B"),
+        (0.00000123456, "1.235e-06"),
+        (0.0, "0"),
+        (-1_234.5, "-1,234.50"),
+        (99_999_928, "99,999,928"),
+        (True, True),
+        (None, None),
+        ("1943275123456", "1943275123456"),
+        (float("inf"), float("inf")),
+        (dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.UTC), dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_summary_shows_numbers_as_a_person_reads_them(value: object, shown: object) -> None:
+    assert output.for_people(value) == shown
+
+
+def test_long_texts_stand_below_their_table(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"batch_id": "b1", "n": 1, "error_message": "a long story " * 20},
+        {"batch_id": "b2", "n": 2, "error_message": None},
+    ]
+    output.show_summary_table(("batch_id", "n", "error_message"), rows, below="error_message")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["batch_id  n", "b1        1", "b2        2"]
+    assert lines[3].startswith("b1: a long story")
+    assert len(lines) == 4
+
+
+def test_headers_are_folded_before_a_row_becomes_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = io.StringIO()
+    made = Console(file=sink, force_terminal=True, soft_wrap=True, width=40, color_system=None)
+    monkeypatch.setattr(output, "console", made)
+    show(
+        ["market_cap_rank", "price_change_percentage_24h"], [{"market_cap_rank": 1, "price_change_percentage_24h": 2.5}]
+    )
+    lines = sink.getvalue().splitlines()
+    assert "row 1" not in sink.getvalue()
+    assert max(map(len, lines)) <= 40
+    assert [word in sink.getvalue() for word in ("market_", "rank", "percentage_")] == [True] * 3

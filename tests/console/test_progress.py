@@ -1,6 +1,7 @@
 """Progress read from what `airflow dags test` printed; the lines were recorded from Airflow 3.3.2."""
 
 import io
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,3 +80,20 @@ def test_the_display_ends_with_an_error_too() -> None:
     with pytest.raises(KeyboardInterrupt), TaskProgress(console):
         raise KeyboardInterrupt
     assert console._live_stack == [], "nothing keeps drawing"
+
+
+def test_a_banner_is_shown_once_however_often_it_is_told() -> None:
+    banner = "\n".join(RECORDED.splitlines()[5:8])
+    assert played(f"{banner}\n{banner}").count("SIMULATED PRICES") == 1
+    assert played(f"{banner}\n{banner.replace('nothing', 'another')}").count("SIMULATED PRICES") == 2
+
+
+def test_a_long_task_says_that_it_still_runs_when_nobody_has_a_terminal() -> None:
+    sink = io.StringIO()
+    console = Console(file=sink, force_terminal=False, color_system=None, width=160)
+    with TaskProgress(console, long_seconds=0.05) as progress:
+        progress.line(RECORDED.splitlines()[1])
+        deadline = time.monotonic() + 10
+        while "still running" not in sink.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "plan_batch" in sink.getvalue().split("still running")[0]

@@ -12,11 +12,11 @@ from sqlglot import exp
 
 from coinbeam import sql_template as templates
 from coinbeam.settings import Settings
+from console.partitions import statements
 from tests.end_to_end.conftest import Pipeline
 from tests.end_to_end.warm import WarmAirflow
 from tests.temporary import LocalCloud, fresh_resources
 from tests.warehouse.activity import do_everything_else
-from tests.warehouse.partitions import statements
 from tests.warehouse.wiretap import Request, wiretap
 
 

@@ -19,10 +19,10 @@ from coinbeam.quality.rules import rules_of
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import publish_script, rejects_script
 from coinbeam.warehouse.staging import StagingTables
+from console.partitions import bounds, hidden_partitions, statements, unbounded, unbounded_tables
 from tests.coinbeam.conftest import DAY
 from tests.coinbeam.marts.test_script import PLANS
 from tests.temporary import temporary_settings
-from tests.warehouse.partitions import bounds, hidden_partitions, statements, unbounded, unbounded_tables
 
 PARTITIONED = {c.name: c.partition_column for c in load_all().values() if c.partition_column}
 VIEWS = [contract for contract in load_all().values() if contract.is_view]

@@ -10,9 +10,9 @@ from coinbeam.batch.kinds import SNAPSHOTS
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.contracts.bigquery import described, labels, standard_type
 from coinbeam.contracts.model import SQL_ROOT
+from console.partitions import references, unbounded_tables
 from tests.warehouse.conftest import Recorded
 from tests.warehouse.discovery import bigquery
-from tests.warehouse.partitions import references, unbounded_tables
 from tests.warehouse.wiretap import Request
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]

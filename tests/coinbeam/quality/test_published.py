@@ -202,3 +202,33 @@ def test_a_check_of_what_readers_see(filled: Stage) -> None:
     recorded = filled.contents("quality_result")
     assert {row["run_id"] for row in recorded} == {"marts"}
     assert {row["stage"] for row in recorded} == {"published"}
+
+
+def test_an_empty_table_is_late_only_in_a_warehouse_that_is_old_enough(stage: Stage) -> None:
+    contract, now = load_contract("market_daily"), DAY + timedelta(hours=1)
+    day = now.date()
+
+    def late() -> set[str]:
+        results = check_published(stage.warehouse, [contract], audit(day, day, now))
+        return {result.rule.name for result in results if result.status is not Status.PASSED}
+
+    assert late() == set(), "nothing ever ran"
+    stage.warehouse.query(
+        f"INSERT INTO `{stage.warehouse.table(load_contract('ingestion_batch'))}` "
+        + record_of(started_at=now - timedelta(hours=2))
+    )
+    assert late() == set(), "the first batch is two hours old"
+    stage.warehouse.query(
+        f"INSERT INTO `{stage.warehouse.table(load_contract('ingestion_batch'))}` "
+        + record_of(started_at=now - timedelta(days=9))
+    )
+    assert late() == {"freshness", "freshness_limit"}
+
+
+def record_of(started_at: datetime) -> str:
+    """The columns and values of a batch that began at an instant."""
+    columns = [column for column in load_contract("ingestion_batch").columns if column.required]
+    known = {"started_at": f"TIMESTAMP '{started_at.isoformat()}'", "snapshot_date": f"DATE '{DAY.date()}'"}
+    zero = {"STRING": "'x'", "INT64": "0", "TIMESTAMP": f"TIMESTAMP '{DAY.isoformat()}'"}
+    values = ", ".join(known.get(column.name) or zero[column.type] for column in columns)
+    return f"({', '.join(column.name for column in columns)}) VALUES ({values})"

@@ -6,6 +6,7 @@ the bound stands beside the reference, in the WHERE of its SELECT or the ON of i
 it.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import sqlglot
@@ -20,6 +21,7 @@ def statements(sql: str) -> list[exp.Expr]:
     Raises:
         sqlglot.errors.ParseError: one is not BigQuery's SQL.
     """
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it tells what it does not know, which others judge
     parsed = sqlglot.parse(sql, dialect="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
     return [statement for statement in parsed if statement is not None]
 
