@@ -251,6 +251,7 @@ class AlertSettings(_Section):
 
     webhook_url: SecretStr | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    runbooks: str = Field("docs/runbooks", description="Where an alert says that the runbooks are: a folder, or a URL")
 
 
 class LineageSettings(_Section):

@@ -120,7 +120,7 @@ class RunCommand:
 
 
 def open_ui() -> int:
-    """Start the local cloud and Airflow's own `standalone`; returns its exit code."""
+    """Start the local cloud and all parts of Airflow in one process group; returns its exit code."""
     settings = load_settings()
     start_local_cloud(settings)
     say(
@@ -129,8 +129,9 @@ def open_ui() -> int:
     )
     environment = os.environ | airflow_environment(settings)
     try:
-        return subprocess.run(command("airflow", "standalone"), env=environment, check=False).returncode
+        return subprocess.run(command("local.standalone"), env=environment, check=False).returncode
     except KeyboardInterrupt:
+        say("Airflow is stopped. The local cloud still runs: `make down` stops it.")
         return 0
 
 

@@ -1,5 +1,6 @@
 """The tasks that our DAGs share: those of every batch, from its plan to its record, and what they are made of."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,7 @@ from dags.lineage import script_lineage
 from dags.operations import RetryTransientErrors, alert_failure, alert_gap, alert_standing_fault, resolve_incidents
 
 settings = load_settings()
+logger = logging.getLogger("coinbeam.dags")
 
 ANY_SUCCESS = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
 
@@ -65,12 +67,12 @@ def this_run() -> str:
 
 
 def show_plan(words: str, dry_run: bool) -> None:
-    """Print a plan; a dry run ends with it.
+    """Log a plan, as one entry that the web interface cannot fold or tear apart; a dry run ends with it.
 
     Raises:
         AirflowSkipException: it is a dry run.
     """
-    print(words)
+    logger.info("\n%s\n", words)
     if dry_run:
         raise AirflowSkipException("Dry run: the plan is shown above, nothing was changed.")
 

@@ -75,6 +75,8 @@ with DAG(
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
     dagrun_timeout=timedelta(hours=3),
     doc_md=DOC,
+    # On one machine a run that a person starts must reach the marts; a deployment unpauses its DAGs one by one.
+    is_paused_upon_creation=False if settings.is_local else None,
     **dag_arguments("marts", {"refresh_script": refresh_script}),
 ) as dag:
     refresh = script_task("refresh", "{{ refresh_script() }}", [fact_asset(mart.name) for mart in MARTS])

@@ -10,7 +10,7 @@ from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.feeds.forms import IndexForm
 from coinbeam.feeds.sentiment import SentimentPlan, SentimentSteps
 from coinbeam.settings import load_settings
-from dags.batch_tasks import ANY_SUCCESS, BatchTasks, dag_arguments, this_run
+from dags.batch_tasks import ANY_SUCCESS, BatchTasks, dag_arguments, show_plan, this_run
 from dags.beam_jobs import beam_job
 from dags.calendar import Calendar
 from dags.forms import form_params
@@ -42,7 +42,7 @@ def plan_index() -> dict[str, Any]:
     steps = SentimentSteps(load_settings())
     asked = {"files": params["source"] or "", "refetch": params["refetch"]}
     plan = steps.plan(run.logical_date or run.run_after, this_run(), steps.settings.runner.value, **asked)
-    print(plan.banner or f"{plan.batch_id}: the index is read from {plan.options['source']}")
+    show_plan(plan.banner or f"{plan.batch_id}: the index is read from {plan.options['source']}", dry_run=False)
     return plan.to_dict()
 
 

@@ -10,9 +10,26 @@ from coinbeam.batch.jobs import FAILED, JOBS, MISUSE, REFUSED
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.alerts import Alert, note, send
-from coinbeam.ops.incidents import GAP, Failure, Incidents, recovery
+from coinbeam.ops.incidents import GAP, OUTAGE, Failure, Incidents, recovery
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import REFUSES, Warehouse
+
+PLAN_TASKS = ("plan_batch", "plan_index")
+PLAN_TASKS_OF_PIECES = ("history_batch.prepare",)
+"""The tasks that return the plan of the batch of a run, or of one of its mapped batches."""
+
+LAST_TASK = "verify"
+"""The last task before the record; its success means that the batch is published."""
+
+RUNBOOKS = {
+    **dict.fromkeys((*OUTAGE, GAP), "outage_of_coingecko"),
+    "PublishBlockedError": "blocked_publish",
+    "BudgetExceededError": "exceeded_quota",
+    "CallsSpentError": "exceeded_quota",
+    "ContractError": "schema_change",
+    "ApiTerminalError": "rotate_the_key",
+}
+"""What to do, by the class of an error; the list of runbooks for others."""
 
 PUBLISH_TASK = "publish"
 """The task that a gap leaves without work; its next success ends the incident."""
@@ -61,8 +78,9 @@ def alert_failure(context: Any) -> None:
     reason = _words_of_job(context.get("task"), str(exception)) or f"{type(exception).__name__}: {exception}"
     instance.xcom_push(key="error", value=reason[:2000])
     kind, title = reason.partition(":")[0], f"Coinbeam: {instance.dag_id}.{instance.task_id} failed"
+    batch_id = batch_of(instance)
     message = f"Run {instance.run_id}. {reason}"
-    failure = Failure(instance.dag_id, instance.task_id, kind, title, message, instance.run_id)
+    failure = Failure(instance.dag_id, instance.task_id, kind, title, message, instance.run_id, batch_id)
     tell(failure, getattr(instance, "log_url", ""))
 
 
@@ -100,12 +118,30 @@ def tell(failure: Failure, link: str = "") -> None:
     alert = Alert(failure.title, failure.message, link)
     try:
         settings = load_settings()
+        alert = Alert(failure.title, f"{failure.message}\n{_where(failure, settings)}", link)
         if _opens(failure, settings):
             send(alert, settings.alerts)
         else:
             note(alert)
     except SettingsError as error:
         logger.error("%s: %s (and no alert target could be read: %s)", failure.title, failure.message, error)
+
+
+def _where(failure: Failure, settings: Settings) -> str:
+    """Which batch of which environment failed, and what a person does then."""
+    batch = f"Batch {failure.batch_id}, environment" if failure.batch_id else "Environment"
+    runbook = f"{settings.alerts.runbooks.rstrip('/')}/{RUNBOOKS.get(failure.error_class, 'README')}.md"
+    return f"{batch} {settings.environment}. Runbook: {runbook}"
+
+
+def batch_of(instance: Any) -> str | None:
+    """The batch of the run of a task, by the plan that an earlier task left; None before there is one."""
+    pull = getattr(instance, "xcom_pull", None)
+    if pull is None:
+        return None
+    mapped = {"map_indexes": instance.map_index} if instance.map_index >= 0 else {}
+    plans = (pull(task_ids=task, **mapped) for task in (PLAN_TASKS_OF_PIECES if mapped else PLAN_TASKS))
+    return next((plan["batch_id"] for plan in plans if plan), None)
 
 
 def _opens(failure: Failure, settings: Settings) -> bool:
@@ -122,18 +158,25 @@ def resolve_incidents(context: Any) -> None:
     The ``on_success_callback`` of the last task of a DAG. A task that was skipped proved nothing, so it closes nothing.
     """
     instance = context["ti"]
-    crumbs = instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)
-    succeeded = {crumb["task_id"] for crumb in crumbs if crumb["state"] == "success"} | {instance.task_id}
-    _close(instance.dag_id, succeeded - {crumb["task_id"] for crumb in crumbs if crumb["state"] == "failed"})
+    index = getattr(instance, "map_index", -1)
+    crumbs = [
+        crumb
+        for crumb in instance.get_task_breadcrumbs(instance.dag_id, instance.run_id)
+        if crumb.get("map_index", index) == index
+    ]
+    states = {crumb["task_id"]: crumb["state"] for crumb in crumbs} | {instance.task_id: "success"}
+    succeeded = {task for task, state in states.items() if state == "success"}
+    is_done = "failed" not in states.values() and any(task.rpartition(".")[2] == LAST_TASK for task in succeeded)
+    _close(instance.dag_id, succeeded, batch_of(instance), is_published=is_done)
 
 
-def _close(dag_id: str, tasks: Collection[str]) -> None:
-    """Close the incidents of tasks, and tell once that they are over."""
+def _close(dag_id: str, tasks: Collection[str], batch_id: str | None = None, *, is_published: bool = False) -> None:
+    """Close the incidents of a batch, and tell once that they are over."""
     try:
         settings = load_settings()
-        over = Incidents(Warehouse(settings)).resolve(dag_id, tasks)
+        over = Incidents(Warehouse(settings)).resolve(dag_id, tasks, batch_id, is_published=is_published)
         if over:
-            send(Alert(f"Coinbeam: {dag_id} recovered", recovery(over), is_over=True), settings.alerts)
+            send(Alert(f"Coinbeam: {dag_id} recovered", recovery(over, batch_id), is_over=True), settings.alerts)
     except CoinbeamError as error:  # a record that cannot be kept fails no run that went well
         logger.warning("Incidents of %s could not be closed: %s", dag_id, error)
 

@@ -19,6 +19,7 @@ from coinbeam.clock import format_instant, utc_now
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings
 from local import environment as emulators
+from local.task_logs import TaskLogs
 
 SNAPSHOT_DAG = "crypto_etl_dag"
 BACKFILL_DAG = "crypto_backfill_dag"
@@ -82,6 +83,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__API__HOST": emulators.HOST,
         "AIRFLOW__API__PORT": str(settings.local.ports.airflow),
+        "AIRFLOW__API__BASE_URL": f"http://{emulators.HOST}:{settings.local.ports.airflow}",  # of links in alerts
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{emulators.HOST}:{settings.local.ports.airflow}/execution/",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         # `airflow standalone` starts its parts as bare `airflow`, and the Beam operator starts a bare `python`.
@@ -173,10 +175,12 @@ def _run_alone(
         log.open("w", encoding="utf-8") as sink,
         _process(arguments, environment) as process,
         _deadline(process) as late,
+        TaskLogs(airflow_home(settings) / "logs") as task_logs,
     ):
         assert process.stdout is not None
         for line in process.stdout:
             sink.write(line)
+            task_logs.line(line.rstrip("\n"))
             on_line(line.rstrip("\n"))
         code = process.wait(_STOP_SECONDS)
     if late.is_set():

@@ -46,6 +46,7 @@ class Status:
         return [
             Block("Freshness", _FRESHNESS_COLUMNS, self.freshness(), "No table promises freshness."),
             Block("Last batches", _BATCH_COLUMNS, self._of("ingestion_batch", last_batches), never),
+            Block("Unresolved batches", _UNRESOLVED_COLUMNS, self._of("latest_ingestion_batch", _unresolved)),
             Block("Waiting for the marts", _WAITING_COLUMNS, self._of("publication", _waiting), "Nothing."),
             Block("Open rejects", ("batch_id", "reason", "records"), self._of("rejected_record", open_rejects)),
             Block("Open incidents", _INCIDENT_COLUMNS, self.incidents()),
@@ -106,7 +107,8 @@ _BATCH_COLUMNS = (
     "error_message",
 )
 _FRESHNESS_COLUMNS = ("table", "newest", "age_hours", "stale_after_hours", "state")
-_INCIDENT_COLUMNS = ("dag_id", "task_id", "error_class", "opened_at", "occurrences", "message")
+_UNRESOLVED_COLUMNS = ("table_name", "batch_id", "mode", "finished_at", "error_message")
+_INCIDENT_COLUMNS = ("batch_id", "task_id", "error_class", "opened_at", "occurrences", "recovered_at", "message")
 _QUOTA_COLUMNS = ("source_id", "plan", "calls_per_month", "spent", "reserved", "used_this_month", "left", "today")
 _WAITING_COLUMNS = ("table_name", "publications", "first_date", "last_date", "waiting_since")
 _PIECE_STATES = ("planned", "published", "empty", "failed")
@@ -116,6 +118,15 @@ def _judge(contract: Contract, hours: float) -> str:
     if contract.freshness_limit_hours is not None and hours > contract.freshness_limit_hours:
         return "too old"
     return "stale" if contract.freshness_hours is not None and hours > contract.freshness_hours else "fresh"
+
+
+def _unresolved(warehouse: Warehouse) -> list[Row]:
+    """Every batch whose latest run failed, however long ago: nobody else will bring it."""
+    table = warehouse.table(load_contract("latest_ingestion_batch"))
+    return warehouse.rows(
+        f"SELECT {', '.join(_UNRESOLVED_COLUMNS)} FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' "
+        "AND status = 'failed' ORDER BY finished_at DESC"
+    )
 
 
 def _waiting(warehouse: Warehouse) -> list[Row]:

@@ -15,10 +15,11 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from local.airflow import SNAPSHOT_DAG, airflow_environment, command
+from local.airflow import MARTS_DAG, SNAPSHOT_DAG, airflow_environment, command
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -41,7 +42,7 @@ pytestmark = [
 
 @pytest.fixture
 def airflow_url(pipeline: Any) -> Iterator[str]:
-    """``airflow standalone``: web server, scheduler, triggerer and DAG processor, stopped at the end."""
+    """``coinbeam ui``: web server, scheduler, triggerer and DAG processor, stopped at the end."""
     url = f"http://127.0.0.1:{pipeline.settings.local.ports.airflow}"
     variables = {
         "COINBEAM_MARKET__SOURCE": "simulator",
@@ -54,7 +55,7 @@ def airflow_url(pipeline: Any) -> Iterator[str]:
     }
     log = (pipeline.folder / "standalone.log").open("w")
     process = subprocess.Popen(
-        command("airflow", "standalone"),
+        command("local.standalone"),
         env=os.environ | airflow_environment(pipeline.settings) | variables,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -62,10 +63,18 @@ def airflow_url(pipeline: Any) -> Iterator[str]:
     )
     try:
         wait_until(lambda: is_up(f"{url}/api/v2/monitor/health"), 150, "Airflow's web server did not come up")
+        assert listening_on(process.pid) == {"127.0.0.1"}, "SECURITY.md promises that nobody else is served"
         yield url
     finally:
         stop_group(process)
         log.close()
+
+
+def listening_on(pid: int) -> set[str]:
+    """The addresses on which a process and its descendants serve."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    found = (connection for one in family for connection in one.net_connections("inet"))
+    return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
 def is_up(url: str) -> bool:
@@ -113,6 +122,8 @@ def test_the_form_is_filled_in_a_browser_and_the_run_is_green(pipeline: Any, air
             wait_until(lambda: recorded(pipeline, "top-20"), 300, "no batch was recorded")
             batch = recorded(pipeline, "top-20")[0]
             assert (batch["status"], batch["rows_published"]) == ("published", 20), batch["error_message"]
+            marts = page.request.get(f"{airflow_url}/api/v2/dags/{MARTS_DAG}").json()
+            assert marts["is_paused"] is False, "a green run must reach the marts"
             page.goto(f"{airflow_url}/dags/{SNAPSHOT_DAG}")
             expect(page.get_by_text("record_batch").first).to_be_visible(timeout=30_000)
             wait_until(lambda: is_green(page), 60, "the run is not shown as a success")

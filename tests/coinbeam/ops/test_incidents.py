@@ -1,5 +1,6 @@
 """Incidents on the emulator: opened once, counted, closed by success."""
 
+from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier, Thread
 
@@ -104,3 +105,48 @@ def test_without_a_table_nothing_is_open_and_a_report_fails_so_that_the_caller_s
 def test_a_contract_describes_every_field_of_a_report() -> None:
     names = set(load_contract("incident").by_name)
     assert set(Failure.__annotations__) - {"run_id"} <= names
+
+
+def test_an_incident_is_closed_by_its_own_batch_and_no_other(stage: Stage) -> None:
+    assert at(stage, 0).report(replace(failure(), batch_id="monday")) is True
+    (told,) = at(stage, 24).resolve("etl", {"audit", "verify"}, "tuesday", is_published=True)
+    assert "Batch monday is still unresolved" in recovery([told], "tuesday")
+    (left,) = at(stage, 24).open()
+    assert (left.batch_id, left.recovered_at) == ("monday", DAY + timedelta(hours=24))
+    assert at(stage, 48).resolve("etl", {"audit"}, "wednesday", is_published=True) == [], "told once"
+    assert at(stage, 49).resolve("etl", {"verify"}, "monday", is_published=True) == [], "its end was told"
+    assert at(stage, 49).open() == []
+
+
+def test_a_published_batch_has_no_open_incident_whichever_task_had_failed(stage: Stage) -> None:
+    at(stage, 0).report(replace(failure(task="populate_date_dim"), batch_id="monday"))
+    assert at(stage, 1).resolve("etl", {"audit"}, "monday") == []
+    (over,) = at(stage, 2).resolve("etl", {"verify"}, "monday", is_published=True)
+    assert "unresolved" not in recovery([over], "monday")
+    assert at(stage, 2).open() == []
+
+
+def test_an_outage_is_one_alert_for_all_that_it_fails(stage: Stage) -> None:
+    tasks = [("etl", "fetch"), ("etl", "populate"), ("fear_greed", "fetch_index"), ("etl", "fetch")]
+    kinds = ["ApiTransientError", "UnreachableError", "UnreachableError", "ThrottledError"]
+    told = [
+        at(stage, hour).report(replace(failure(task, kind, dag=dag), batch_id=f"batch-{hour}"))
+        for hour, ((dag, task), kind) in enumerate(zip(tasks, kinds, strict=True))
+    ]
+    assert told == [True, False, False, False]
+    assert at(stage, 4).report(replace(failure(), batch_id="batch-4")) is True, "another cause is told"
+    assert len(at(stage, 4).open()) == 5
+    over = at(stage, 5).resolve("etl", {"fetch", "populate"}, "batch-5", is_published=True)
+    assert {incident.batch_id for incident in over} == {"batch-0", "batch-1", "batch-3"}
+    at(stage, 5).resolve("fear_greed", {"fetch_index"}, "batch-6", is_published=True)
+    assert at(stage, 6).report(replace(failure("fetch", "ApiTransientError"), batch_id="batch-7")) is True, (
+        "the next outage is another one"
+    )
+
+
+def test_a_batch_that_fails_again_is_open_again(stage: Stage) -> None:
+    at(stage, 0).report(replace(failure(), batch_id="monday"))
+    at(stage, 1).resolve("etl", {"audit"}, "tuesday")
+    assert at(stage, 2).report(replace(failure(), batch_id="monday")) is False, "whoever runs it again is there"
+    (left,) = at(stage, 2).open()
+    assert (left.occurrences, left.recovered_at) == (2, None)
