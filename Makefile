@@ -81,5 +81,7 @@ templates: env ## Write the metadata of the Flex Templates from the options of t
 dictionary: env ## Write docs/data_dictionary.md from the contracts
 	@$(BIN)/coinbeam contracts dictionary --write
 
-clean: down ## Stop the local cloud and delete everything that was made
+clean: ## Stop the local cloud and delete everything that was made, landed answers too; asks first (YES=1 does not)
+	@test -n "$(YES)" || { test -t 0 && read -r -p "This deletes $(VENV) and .coinbeam, with $$(find .coinbeam -path '*/landing/*' -type f 2>/dev/null | wc -l) landed answers, which no call brings again. Go on? [y/N] " answer && [[ "$$answer" == [yY]* ]]; } || { echo "Nothing was deleted. (make clean YES=1 does not ask.)"; exit 1; }
+	@! test -x $(BIN)/coinbeam || $(BIN)/coinbeam local down
 	rm -rf .coinbeam $(VENV)

@@ -428,8 +428,17 @@ def ui() -> None:
 @contracts.command()
 def check() -> None:
     """Check that every contract is valid and complete."""
+    from coinbeam.batch.tables import SNAPSHOT_FACT
     from coinbeam.contracts import load_all
+    from coinbeam.errors import ContractError
+    from coinbeam.sources.coingecko import parameter_not_sent
 
+    for column in load_all()[SNAPSHOT_FACT].columns:
+        if column.source and (parameter := parameter_not_sent(column.source)):
+            raise ContractError(
+                f"Column {column.name} stores {column.source}, which CoinGecko only sends with {parameter}.",
+                "Add the parameter to CoinGeckoClient.markets_page, or leave the column out.",
+            )
     for contract in load_all().values():
         typer.echo(
             f"{contract.dataset}.{contract.name} {contract.version}: {len(contract.columns)} columns, key "

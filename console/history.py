@@ -54,17 +54,21 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     code = dags.run_and_report(settings, run, failure="The backfill did not end well.", advice=advice)
     code = dags.refresh_marts(settings, source.variables) or code
     waiting = plan.batches_waiting
-    show_ended(
-        settings,
-        began,
-        f"{waiting} batches wait for another day's calls." if waiting else "",
-        (
-            'coinbeam query "SELECT asset_id, first_date, last_date, days_tracked, days_missing, last_price FROM '
-            "crypto_marts.asset_stats WHERE quote_currency = 'usd' ORDER BY asset_id LIMIT 10\"",
-            "coinbeam gaps",
-        ),
-    )
+    note = f"{waiting} batches wait for another day's calls." if waiting else ""
+    show_ended(settings, began, note, NEXT_AFTER_BACKFILL)
     return code
+
+
+NEXT_AFTER_BACKFILL = (
+    '.venv/bin/coinbeam query "SELECT name, first_date, last_date, days_tracked, days_missing, last_price FROM '
+    "crypto_marts.asset_stats WHERE quote_currency = 'usd' ORDER BY days_tracked DESC, asset_id LIMIT 10\"",
+    ".venv/bin/coinbeam gaps",
+    "docs/questions.md    # ten questions of an analyst, each with its query",
+)
+NEXT_AFTER_INDEX = (
+    '.venv/bin/coinbeam query "SELECT date, value, classification FROM crypto_data.fear_greed_fact WHERE date >= '
+    'CURRENT_DATE() - 7 ORDER BY date DESC"',
+)
 
 
 def show_ended(settings: Settings, began: datetime, note: str, next_commands: Sequence[str]) -> None:
@@ -77,7 +81,7 @@ def show_ended(settings: Settings, began: datetime, note: str, next_commands: Se
         say(note)
     heading("Try next")
     for line in next_commands:
-        say(f"  .venv/bin/{line}")
+        say(f"  {line}")
 
 
 def describe_files(glob: str, time_zone: str | None, currency: str) -> str:
@@ -109,15 +113,7 @@ def run_fear_greed(source: dags.Source, *, refetch: bool = False) -> int:
     form, began = {"source": source.files, "refetch": refetch}, utc_now()
     run = DagRun(format_instant(began), form, source.variables, FEAR_GREED_DAG)
     code = dags.run_and_report(settings, run, dags.marts_run(), failure="The index was not published.")
-    show_ended(
-        settings,
-        began,
-        "",
-        (
-            'coinbeam query "SELECT date, value, classification FROM crypto_data.fear_greed_fact WHERE date >= '
-            'CURRENT_DATE() - 7 ORDER BY date DESC"',
-        ),
-    )
+    show_ended(settings, began, "", NEXT_AFTER_INDEX)
     return code
 
 

@@ -176,8 +176,8 @@ NEXT_COMMANDS = (
     "market_cap_rank <= 10 AND quote_currency = 'usd' ORDER BY market_cap_rank\"",
     ".venv/bin/coinbeam backfill --assets bitcoin,ethereum    # a year of daily history: shows the plan first",
     ".venv/bin/coinbeam fear-greed    # the Fear & Greed index",
-    ".venv/bin/coinbeam status",
-    ".venv/bin/coinbeam rejects",
+    ".venv/bin/coinbeam status    # freshness, batches, incidents, quota",
+    "docs/questions.md    # ten questions of an analyst, each with its query",
     "make ui      # the Airflow UI",
     "make down    # stop the local cloud",
 )

@@ -19,6 +19,10 @@ from tests.marks import held_to_its_marks, mark
 from tests.temporary import LocalCloud, free_ports, fresh_resources, memory, temporary_cloud, temporary_settings
 from tests.webhook import Webhook
 
+# No test depends on the settings of the shell that it is started in.
+for _name in [name for name in os.environ if name.startswith("COINBEAM_") or name == "COINGECKO_API_KEY"]:
+    del os.environ[_name]
+
 # Where a machine forbids bytecode, each of some hundred child processes would compile all that it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -12,7 +12,7 @@ from coinbeam.errors import SettingsError
 from coinbeam.ops.call_ledger import Reservation
 from coinbeam.secrets import api_key
 from coinbeam.settings import CoinGeckoSettings, Settings
-from coinbeam.sources.choose import RuntimeSource, refuse_without_network
+from coinbeam.sources.choose import RuntimeSource
 from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.rate import CallCap, RateLimiter, quota, shard_count
 from coinbeam.sources.registry import COINGECKO
@@ -73,7 +73,6 @@ def make_clients(
 
     Raises:
         SettingsError: the key is missing here, or would be missing on the workers; or the share exceeds the plan.
-        UnreachableError: this machine has no network.
     """
     plan_rate = quota(settings, COINGECKO.answering(source.kind)).calls_per_minute
     rate = job.calls_per_minute or plan_rate
@@ -84,8 +83,6 @@ def make_clients(
         )
     if source.kind == "live":
         api_key(settings.coingecko)
-        if is_local_runner(options):
-            refuse_without_network(settings)
         reachable = is_local_runner(options) or settings.coingecko.api_key_secret
         if settings.coingecko.limits.key_header and not reachable:
             raise SettingsError(

@@ -4,12 +4,16 @@ import contextlib
 import gc
 import logging
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.files import write_atomically
 from coinbeam.batch.jobs import DONE, FAILED, MISUSE, REFUSED, JobSpec
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, disk_full, raised_in, without_step
+
+BEAM_HELP = "--beam_help"
+"""Lists the options of Beam, some hundred."""
 
 LONGEST_FAILURE = 500
 """Characters of an unforeseen error that the record of a run shows."""
@@ -31,6 +35,10 @@ def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence
     # Beam's runner repeats what is raised, with its traceback.
     logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     given = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"}.intersection(given):
+        print(help_text(job))
+        return DONE
+    given = ["--help" if option == BEAM_HELP else option for option in given]
     try:
         print_summary(run(given))
         gc.freeze()  # else Python's exit looks through all that Beam imported, for a third of a small job's time
@@ -44,6 +52,17 @@ def execute(run: Callable[[Sequence[str]], Report], job: JobSpec, argv: Sequence
         write_failure(given, job, line)
         return exit_code(type(said))
     return DONE
+
+
+def help_text(job: JobSpec) -> str:
+    """What a job takes, its own options first; those of Beam would hide them."""
+    lines = [f"usage: python -m beam_pipelines.{job.name} --output=FOLDER [options]", "", job.description, ""]
+    for name, field in job.options.model_fields.items():
+        said = textwrap.wrap(field.description or "", 78)
+        lines += [f"  --{name}", *(f"      {line}" for line in said)]
+    return "\n".join(
+        [*lines, "", f"Beam's own options (--runner, --project, ...) are taken too: {BEAM_HELP} lists them."]
+    )
 
 
 def _last_line(error: Exception) -> str:

@@ -88,13 +88,21 @@ def beam_options(argv: Sequence[str], model: type[JobOptions]) -> PipelineOption
     Raises:
         SettingsError: neither Beam nor the job knows an option. Beam alone would drop it with a warning.
     """
+    argv = [_typed(word, model) for word in argv]
     _refuse_unknown(argv, model)
-    options = PipelineOptions(list(argv))
+    options = PipelineOptions(argv)
     standard = options.view_as(StandardOptions)
     if (standard.runner or "").lower() in _DIRECT_NAMES:
         standard.runner = LOCAL_RUNNER
     options.view_as(SetupOptions).save_main_session = False  # the entry modules hold nothing that a worker needs
     return options
+
+
+def _typed(word: str, model: type[JobOptions]) -> str:
+    """An option with hyphens, as the command line of `coinbeam` has it, as the option of the job."""
+    name, equals, value = word.partition("=")
+    known = name.startswith("--") and name[2:].replace("-", "_") in model.model_fields
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if known else word
 
 
 def is_local_runner(options: PipelineOptions) -> bool:

@@ -24,6 +24,7 @@ from beam_pipelines.landing.files import read_bytes
 from coinbeam.batch.options import LedgerUse
 from coinbeam.errors import CoinbeamError
 from coinbeam.ops.call_ledger import CallLedger, Reservation
+from coinbeam.sources.choose import refuse_without_network
 from coinbeam.warehouse.client import Warehouse
 
 _LOGGER = logging.getLogger(__name__)
@@ -57,9 +58,11 @@ def reserved(order: CallOrder, launch: Launch) -> Iterator[ShardClients]:
     Raises:
         BudgetExceededError: the month has fewer calls left than needed; none was made.
         TerminalError: there is no ledger, or the warehouse refused.
-        TransientError: the warehouse does not answer.
+        TransientError: the warehouse does not answer, or this machine has no network.
     """
     clients, use = order.clients, launch.job.call_ledger
+    if clients.source.kind == "live" and is_local_runner(launch.options):
+        refuse_without_network(launch.settings)
     if use is LedgerUse.OFF or (use is LedgerUse.AUTO and clients.source.kind != "live"):
         yield clients
         return

@@ -391,6 +391,8 @@ def _check(contract: Contract, path: Path) -> None:
     faults += [f"column name {c.name!r} is not {form}" for c in columns if not _NAME.fullmatch(c.name)]
     faults += [f"column {name} is described twice" for name in _repeated(c.name for c in columns)]
     faults += [f"key column {key} is not required" for key in contract.primary_key if not by_name[key].required]
+    stored = {c.source for c in columns if c.source}
+    faults += [f"source field {f} is both stored and ignored" for f in sorted(stored & contract.ignored_source_fields)]
     targets = [(c.name, c.references) for c in columns if c.references]
     faults += [f"column {name} refers to {target!r}, not table.column" for name, target in targets if "." not in target]
     faults += [f"rule {name} is described twice" for name in _repeated(rule.name for rule in rules)]

@@ -6,6 +6,7 @@ An incident belongs to a batch, and only the success of that batch closes it: a 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from coinbeam.batch.digest import digest
 from coinbeam.clock import Clock, format_instant, utc_now
@@ -139,8 +140,10 @@ class Incidents:
             f"SELECT * FROM `{self._table}` WHERE closed_at IS NULL "
             "AND (@dag_id IS NULL OR dag_id = @dag_id) ORDER BY opened_at, incident_id"
         )
+        names = Incident.__annotations__
         rows = self._warehouse.rows(sql, dag_id=dag_id)  # a table that nobody migrated yet lacks what is newer
-        return [Incident(**{name: row.get(name) for name in Incident.__annotations__}) for row in rows]
+        known: list[dict[str, Any]] = [{name: row.get(name) for name in names} for row in rows]
+        return [Incident(**row) for row in known]
 
 
 def recovery(incidents: Collection[Incident], batch_id: str | None = None) -> str:

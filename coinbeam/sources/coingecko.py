@@ -53,6 +53,23 @@ REMEDIES: dict[int, str] = {
 _OTHER = "Check coingecko.plan ({plan}) and the base_url of that plan."
 
 
+CHANGES = ("1h", "24h", "7d")
+"""Over what a page of the market tells changes of the price in the quote currency."""
+
+_CHANGE_FIELD = re.compile(r"price_change_percentage_(?P<over>\w+)_in_currency")
+
+
+def parameter_not_sent(field: str) -> str | None:
+    """The parameter without which a page of the market has no such field, when our request does not send it.
+
+    Source: https://docs.coingecko.com/reference/coins-markets.
+    """
+    change = _CHANGE_FIELD.fullmatch(field)
+    if change and change["over"] not in CHANGES:
+        return f"price_change_percentage={change['over']}"
+    return "include_rehypothecated=true" if field.endswith("_with_rehypothecated") else None
+
+
 def error_in(payload: dict[str, Any]) -> tuple[int | None, str | None]:
     """Code and text of the error that an object carries, in any of CoinGecko's forms; ``(None, None)`` for data.
 
@@ -136,7 +153,7 @@ class CoinGeckoClient(HttpClient):
                 "ids": ids,
                 "category": category,
                 "sparkline": True,
-                "price_change_percentage": ("1h", "24h", "7d"),
+                "price_change_percentage": CHANGES,
                 "precision": "full",
             },
         )

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,14 @@ def test_ctrl_c_is_answered(coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch)
     ended = coinbeam("query", "SELECT 1")
     assert (ended.code, ended.out) == (130, "")
     assert ended.err.startswith("error: Stopped by Ctrl-C.")
+
+
+def test_a_column_whose_field_nobody_asks_for_is_refused(coinbeam: Coinbeam, monkeypatch: pytest.MonkeyPatch) -> None:
+    fact = load_contract(FACT)
+    added = replace(fact.columns[0], name="change_30d", source="price_change_percentage_30d_in_currency")
+    known = load_all() | {FACT: replace(fact, columns=(*fact.columns, added))}
+    monkeypatch.setattr("coinbeam.contracts.load_all", lambda: known)
+    ended = coinbeam("contracts", "check")
+    assert ended.code == 1
+    assert "Column change_30d stores price_change_percentage_30d_in_currency, which CoinGecko only sends" in ended.err
+    assert "price_change_percentage=30d" in ended.err

@@ -115,3 +115,13 @@ def test_a_failure_leaves_its_words_beside_the_batch_files(tmp_path: Path, capsy
 def test_words_that_cannot_be_left_do_not_hide_the_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(raising(TransientError("It shook.")), JOB, ["--output=/dev/null/x"]) == 1
     assert capsys.readouterr().err == "TransientError: It shook.\n"
+
+
+def test_help_names_the_options_of_the_job_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(raising(AssertionError("help runs nothing")), JOB, ["--output=x", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("usage: python -m beam_pipelines.fetch_crypto_data")
+    assert lines[4] == "  --source"
+    assert {f"  --{name}" for name in JOB.options.model_fields} <= set(lines)
+    assert "--beam_help" in lines[-1]
+    assert max(map(len, lines[4:])) <= 90

@@ -168,3 +168,8 @@ def test_an_option_of_two_jobs_is_the_same_in_both() -> None:
         for name, field in spec.options.model_fields.items():
             declared.setdefault(name, set()).add(f"{field.annotation} {field.description}")
     assert {name for name, forms in declared.items() if len(forms) > 1} == set()
+
+
+def test_an_option_may_be_typed_as_the_command_line_has_it(local: Settings) -> None:
+    request = job(local, "--quote-currency=eur", "--batch-id=b")
+    assert (request.quote_currency, request.batch) == ("eur", "b")

@@ -10,7 +10,7 @@ import yaml
 
 from coinbeam.contracts import Contract, Severity, Stage, load_all, load_contract
 from coinbeam.contracts import model as module
-from coinbeam.contracts.model import COLUMN_TYPES, read_contract
+from coinbeam.contracts.model import COLUMN_TYPES, SQL_ROOT, read_contract
 from coinbeam.errors import ContractError
 
 CONTRACTS = list(load_all().values())
@@ -371,3 +371,12 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_types_in_use_are_those_that_every_format_can_carry() -> None:
     assert {c.type for contract in CONTRACTS for c in contract.columns} <= COLUMN_TYPES
+
+
+def test_a_field_that_is_stored_is_not_ignored(tmp_path: Path) -> None:
+    text = (SQL_ROOT / "crypto_data" / "crypto_market_snapshot_fact" / "contract.yaml").read_text(encoding="utf-8")
+    place = tmp_path / "crypto_data" / "crypto_market_snapshot_fact" / "contract.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text(text.replace("value: [image, roi,", "value: [image, roi, ath, atl,"), encoding="utf-8")
+    with pytest.raises(ContractError, match="source field ath is both stored and ignored; source field atl is both"):
+        read_contract(place)
