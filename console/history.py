@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.feeds.forms import BackfillForm, form_defaults
 from coinbeam.feeds.history.coverage import Coverage
+from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import newest_closed_day
 from coinbeam.feeds.history.plan import describe
 from coinbeam.feeds.history.request import request_from
@@ -54,7 +55,10 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     code = dags.run_and_report(settings, run, failure="The backfill did not end well.", advice=advice)
     code = dags.refresh_marts(settings, source.variables) or code
     waiting = plan.batches_waiting
-    note = f"{waiting} batches wait for another day's calls." if waiting else ""
+    notes = [f"{waiting} batches wait for another day's calls."] if waiting else []
+    for asset, said in PieceLedger(Warehouse(settings)).complaints(plan.backfill_id).items():
+        notes.append(f"{asset}: {said}")
+    note = "\n".join(notes)
     show_ended(settings, began, note, NEXT_AFTER_BACKFILL)
     return code
 
@@ -76,7 +80,7 @@ def show_ended(settings: Settings, began: datetime, note: str, next_commands: Se
     if batches := dags.batches_since(settings, began):
         heading("What came of it")
         names = ("batch_id", "status", "rows_read", "rows_published", "rows_rejected", "days_missing", "api_calls")
-        show_summary_table((*names, "error_message"), batches, below="error_message")
+        show_summary_table(names, batches)
     if note:
         say(note)
     heading("Try next")

@@ -16,7 +16,13 @@ _CHECK_COLUMNS = ("table", "rule", "severity", "status", "value", "threshold", "
 
 
 def show_history(chosen: Selection, form: Format) -> None:
-    """Show what is recorded of the rules, newest first."""
+    """Show what is recorded of the rules, newest first.
+
+    Raises:
+        ContractError: there is no such table.
+    """
+    if chosen.table:
+        load_contract(chosen.table)
     show(COLUMNS, rule_histories(Warehouse(load_settings()), chosen), form)
 
 

@@ -86,7 +86,7 @@ class RunCommand:
 
     def plan(self) -> None:
         """Show what the run would cost."""
-        settings = self.source.settings()
+        settings = self.source.settings(will_ask=False)
         request = request_from(self.conf(settings), utc_now(), settings)
         plan = SnapshotSteps(settings).plan(request, "plan", settings.runner.value)
         say_banner(plan.banner)

@@ -33,7 +33,7 @@ REMEDIES: dict[int, str] = {
     400: "Check market.ids, market.category and market.quote_currency.",
     401: "Check COINGECKO_API_KEY and that coingecko.plan ({plan}) is the plan of that key.",
     403: "Check that this network may reach CoinGecko, and that coingecko.plan is not {plan} by mistake.",
-    404: "CoinGecko drops ids over time: remove it from market.ids, or check market.category.",
+    404: "CoinGecko drops ids over time: remove it from market.ids or --assets, or check market.category.",
     408: "Check the speed of this network and try again.",
     422: "Check market.quote_currency, market.ids and market.category.",
     429: _SLOWER,

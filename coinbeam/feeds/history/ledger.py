@@ -42,6 +42,19 @@ class PieceLedger:
             for r in self._warehouse.rows(sql, currency=quote_currency, source=source_id)
         }
 
+    def complaints(self, backfill_id: str) -> dict[str, str]:
+        """What was said of the pieces of a backfill that brought nothing, by asset: that the source has no such asset,
+        or why they failed.
+        """
+        table = self._warehouse.table(self._contract)
+        if not self._warehouse.exists(table):
+            return {}
+        sql = (
+            f"SELECT asset_id, MAX(error_message) AS said FROM `{table}` "
+            "WHERE backfill_id = @backfill AND error_message IS NOT NULL GROUP BY asset_id ORDER BY asset_id"
+        )
+        return {row["asset_id"]: row["said"] for row in self._warehouse.rows(sql, backfill=backfill_id)}
+
     def enter(self, backfill_id: str, source_id: str, batches: Mapping[str, list[HistoryPiece]]) -> None:
         """Enter the pieces of a plan that the ledger does not know yet of a source."""
         currency = next((piece.quote_currency for batch in batches.values() for piece in batch), "")
