@@ -75,7 +75,7 @@ def test_every_row_of_nine_real_exports_is_published_or_named(pipeline: Any) -> 
                 assert stored[day][column] == (float(row[column]) if row[column] else None), (asset, day, column)
         first, last = date.fromisoformat(min(told)), date.fromisoformat(max(told))
         absent = {str(first + timedelta(n)) for n in range((last - first).days + 1)} - told.keys()
-        (covered,) = Coverage(pipeline.warehouse).read([asset], "usd", first, last)
+        (covered,) = Coverage(pipeline.warehouse).read([asset], "usd", first, last, "coingecko")
         named = {str(gap.first + timedelta(n)) for gap in covered.gaps for n in range(gap.days)}
         assert named == absent, asset
         assert not any(gap.is_known for gap in covered.gaps), "a file is no answer of the source: it may still be asked"

@@ -1,6 +1,6 @@
 """The trigger form in a real browser: filled as a person would, and the run green.
 
-With ``AIRFLOW_SCREENSHOT=docs/airflow_ui.png`` it also writes the picture of the README.
+With ``AIRFLOW_SCREENSHOT=docs/airflow_ui.png`` it also writes the pictures of the README.
 """
 
 import json
@@ -130,6 +130,10 @@ def test_the_form_is_filled_in_a_browser_and_the_run_is_green(pipeline: Any, air
             if target := os.environ.get("AIRFLOW_SCREENSHOT"):
                 page.wait_for_timeout(3_000)
                 page.screenshot(path=target)
+                runs = page.request.get(f"{airflow_url}/api/v2/dags/{SNAPSHOT_DAG}/dagRuns").json()["dag_runs"]
+                page.goto(f"{airflow_url}/dags/{SNAPSHOT_DAG}/runs/{runs[0]['dag_run_id']}/tasks/plan_batch")
+                page.wait_for_timeout(4_000)
+                page.screenshot(path=target.replace(".png", "_plan.png"))
         finally:
             browser.close()
 
