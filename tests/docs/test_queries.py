@@ -2,6 +2,7 @@
 nothing of the answer is cut.
 """
 
+import ast
 import io
 import json
 import math
@@ -140,3 +141,11 @@ def test_a_query_keeps_the_habits_that_the_pages_ask_for(where: str) -> None:
         name for name, one in load_all().items() if "quote_currency" in one.by_name and re.search(rf"\.{name}\b", sql)
     ]
     assert not priced or "quote_currency = 'usd'" in sql
+
+
+def test_the_readme_reads_the_warehouse_from_python(filled: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = code.replace(":9050", f":{filled.settings.local.ports.bigquery}")
+    code = code.replace("crypto_marts.latest_prices", filled.table(load_contract("latest_prices")))
+    exec(compile(code, "README.md", "exec"), {})
+    assert len(ast.literal_eval(capsys.readouterr().out)) == 3
