@@ -321,6 +321,8 @@ def gaps(
     from console.history import covered_assets, run_backfill, show_gaps
 
     ids = parts(assets)
+    if not (fill or dry_run):
+        raise typer.BadParameter("--no-dry-run has no meaning without --fill.")
     if not fill:
         first, last = (parse_instant(text).date() if text else None for text in (from_date, to_date))
         show_gaps(ids, quote_currency, first, last, form)

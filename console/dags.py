@@ -81,6 +81,18 @@ class Source:
             return None
         return self.text if "://" in self.text else str(Path.cwd() / Path(self.text).expanduser())
 
+    def refuse_in_cloud(self) -> None:
+        """Refuse to choose a market for a deployment, which reads live prices only.
+
+        Raises:
+            SettingsError: one is chosen.
+        """
+        if self.variables:
+            raise SettingsError(
+                f"--source {self.text} chooses a market for this machine; a deployment reads live prices.",
+                "Leave --source out, or use --mode local.",
+            )
+
     def settings(self, *, will_ask: bool = True) -> Settings:
         """The settings with this source, in this process.
 

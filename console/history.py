@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from coinbeam.clock import format_instant, utc_now
+from coinbeam.errors import SettingsError
 from coinbeam.feeds.forms import BackfillForm, form_defaults
 from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.feeds.history.ledger import PieceLedger
@@ -35,9 +36,11 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
 
     Fields of the form that were not given have their defaults.
     """
-    settings = source.settings()
+    _refuse_ignored(given, source)
+    settings = source.settings(will_ask=mode != "cloud")
     form = backfill_form(settings, {**given, "source": source.files})
     if mode == "cloud":
+        source.refuse_in_cloud()
         return dags.run_in_composer(settings, BACKFILL_DAG, form)
     dags.start_services(settings)
     plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", settings.runner.value)
@@ -86,6 +89,24 @@ def show_ended(settings: Settings, began: datetime, note: str, next_commands: Se
     heading("Try next")
     for line in next_commands:
         say(f"  {line}")
+
+
+def _refuse_ignored(given: Mapping[str, Any], source: dags.Source) -> None:
+    """Refuse options that would have no effect beside others.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    said = {name for name, value in given.items() if value is not None}
+    if {"assets", "top_n"} <= said:
+        raise SettingsError("--assets and --top-n choose different assets.", "Give one of them.")
+    of_calls, of_files = {"top_n": "--top-n", "calls_per_day": "--calls-per-day"}, {"asset_of": "--asset-of"}
+    of_files["time_zone"] = "--time-zone"
+    useless, where = (
+        (of_calls, "for files, which cost no call") if source.files else (of_files, "without --source=GLOB")
+    )
+    if ignored := [option for name, option in useless.items() if name in said]:
+        raise SettingsError(f"{' and '.join(ignored)} has no meaning {where}.", "Leave it out.")
 
 
 def describe_files(glob: str, time_zone: str | None, currency: str) -> str:

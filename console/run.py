@@ -59,6 +59,8 @@ class RunCommand:
         Raises:
             SettingsError: an option is wrong.
         """
+        if mode != "local":
+            self.source.refuse_in_cloud()
         will_ask = mode != "cloud" and not self.replays
         settings = self.source.settings(will_ask=will_ask)
         request = request_from(self.conf(settings), utc_now(), settings)  # a wrong option fails before anything starts

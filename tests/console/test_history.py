@@ -72,3 +72,22 @@ def test_filling_gaps_plans_just_the_missing_days(
     ended = coinbeam("gaps", "--fill")
     assert ended.code == 0, ended.err
     assert "1 pieces, at most 1 rows" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--assets", "bitcoin", "--top-n", "5"), "--assets and --top-n choose different assets"),
+        (("--assets", "bitcoin", "--time-zone", "UTC"), "--time-zone has no meaning without --source=GLOB"),
+        (("--asset-of", "x.csv=bitcoin"), "--asset-of has no meaning without"),
+        (("--source", "x/*.csv", "--calls-per-day", "5"), "--calls-per-day has no meaning for files"),
+        (("--source", "x/*.csv", "--refetch"), "nothing that could be fetched again"),
+        (("--mode", "cloud", "--source", "simulator"), "a deployment reads live prices"),
+    ],
+)
+@pytest.mark.cloud
+@pytest.mark.usefixtures("stage")
+def test_an_option_without_effect_is_refused(arguments: tuple[str, ...], said: str, coinbeam: Coinbeam) -> None:
+    ended = coinbeam("backfill", *arguments)
+    assert ended.code == 2, ended.err
+    assert said in ended.err

@@ -10,8 +10,8 @@ from coinbeam.batch.options import parts
 from coinbeam.batch.universe import UniverseSpec, universe_spec
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.forms import check_currency, check_ids
-from coinbeam.settings import Period, Settings
+from coinbeam.feeds.forms import SnapshotForm, check_currency, check_ids, form_defaults
+from coinbeam.settings import Period, Settings, Universe
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,27 @@ def request_from(params: Mapping[str, Any], scheduled: datetime, settings: Setti
         raise SettingsError(problem, f"Write {format_instant(start)}{hourly}.")
     ids = parts(params["ids"])
     check_ids(ids)
+    _refuse_ignored(params, settings)
     universe = universe_spec(params["universe"], params["top_n"], ids, params["category"] or None)
     return SnapshotRequest(
         moment if named else start, universe, params["quote_currency"], params["source"] or "", refetch=refetch
     )
+
+
+def _refuse_ignored(params: Mapping[str, Any], settings: Settings) -> None:
+    """Refuse a field that only another universe reads, when it is not as the deployment fills it.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    usual = form_defaults(SnapshotForm, settings)
+    fields = {"ids": Universe.IDS, "top_n": Universe.TOP, "category": Universe.CATEGORY}
+    for name, universe in fields.items():
+        if params[name] and params[name] != usual[name] and params["universe"] != universe:
+            raise SettingsError(
+                f"{name} is given, but the universe is {str(params['universe'])!r}, which does not read it.",
+                f"Choose the universe {universe.value!r}, or leave {name} as it was.",
+            )
 
 
 def _landed_request(params: Mapping[str, Any]) -> SnapshotRequest:

@@ -148,3 +148,32 @@ def test_a_landed_batch_is_asked_for_by_its_name() -> None:
 def test_a_replay_that_cannot_be_meant_is_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         request_from(FORM | fields, SCHEDULED, settings())
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        pytest.param({"ids": "bitcoin"}, "ids is given, but the universe is 'all'", id="ids of the whole market"),
+        pytest.param({"top_n": 20}, "top_n is given, but the universe is 'all'", id="a number without top"),
+        pytest.param(
+            {"universe": "top", "category": "layer-1"}, "category is given, but the universe is 'top'", id="a category"
+        ),
+    ],
+)
+def test_a_field_that_the_universe_does_not_read_is_refused(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        request_from(FORM | given, SCHEDULED, settings())
+
+
+def test_fields_as_the_deployment_fills_them_are_no_choice() -> None:
+    own = settings().model_copy(
+        update={"market": MarketSettings(universe=Universe.IDS, ids=("bitcoin", "ethereum"), top_n=77)}
+    )
+    form = FORM | {"universe": "all", "ids": "bitcoin,ethereum", "top_n": 77}
+    assert request_from(form, SCHEDULED, own).universe == UniverseSpec()
+
+
+@pytest.mark.parametrize("named", [{"source": "x/*.json", "snapshot_at": "2026-01-02"}, {"replay_date": "2026-01-02"}])
+def test_a_replay_cannot_be_fetched_again(named: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="nothing can be fetched again"):
+        request_from(FORM | named | {"refetch": True}, SCHEDULED, settings())
