@@ -162,6 +162,9 @@ def show_gaps(
         show(names, rows, form)
         return
     heading(f"Coverage from {between[0]} to {between[1]}")
+    if not found:
+        say("No asset has any daily history yet: `coinbeam backfill` brings it.")
+        return
     columns = ("asset_id", "first", "last", "history_days", "snapshot_days", "missing_days", "gaps")
     show(columns, [{**vars(one), "missing_days": one.missing_days, "gaps": len(one.gaps)} for one in found])
     heading("Gaps")

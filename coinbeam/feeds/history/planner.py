@@ -139,7 +139,7 @@ class BackfillPlanner:
         sql = f"SELECT MAX(snapshot_date) AS day FROM `{fact}` WHERE snapshot_date >= DATE '{since}' AND {counts}"
         newest = self._warehouse.rows(sql)[0]["day"] if self._warehouse.exists(fact) else None
         if newest is None:
-            remedy = "Run crypto_etl_dag first, or name the assets by id."
+            remedy = "Run crypto_etl_dag first (`coinbeam run`), or name the assets by id (--assets)."
             raise TerminalError("No snapshot says which assets are the largest.", remedy)
         sql = (
             f"SELECT asset_id, MAX(market_cap) AS cap FROM `{fact}` "
