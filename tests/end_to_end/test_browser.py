@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -72,9 +73,11 @@ def airflow_url(pipeline: Any) -> Iterator[str]:
 
 def listening_on(pid: int) -> set[str]:
     """The addresses on which a process and its descendants serve."""
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    found = (connection for one in family for connection in one.net_connections("inet"))
-    return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
+    found = set()
+    for one in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # Airflow reads each file of DAGs in a process of its own
+            found |= {c.laddr.ip for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return found
 
 
 def is_up(url: str) -> bool:
