@@ -10,8 +10,9 @@ _HEADER = """# Data dictionary
 Generated from the contracts under `sql/` by `coinbeam contracts dictionary --write`; a test holds it to them.
 Do not edit by hand.
 
-**`quote_currency` belongs in every filter** on a table that has it: rows of several currencies lie side by side, and a sum over two of them means nothing.
-A table that is partitioned wants a filter on its partition with a constant. Queries to begin with: [questions.md](questions.md).
+**`quote_currency` belongs in every filter** on a table that has it: rows of several currencies lie side by side, and a
+sum over two of them means nothing. A partitioned table wants a filter on its partition with a constant. Queries to
+begin with: [questions.md](questions.md).
 """
 
 

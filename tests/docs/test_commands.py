@@ -16,8 +16,17 @@ from console.app import app
 from tests.docs.commands import Command, commands, simple_commands
 
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-PAGES = [*RUNBOOKS, ROOT / "docs" / "looker_studio.md", ROOT / "docs" / "cloud.md"]
-FOUND = [command for page in PAGES for command in commands(page)]
+PAGES = [
+    *RUNBOOKS,
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("looker_studio.md", "cloud.md", "questions.md")),
+]
+FOUND = [
+    command
+    for page in PAGES
+    for command in commands(page)
+    if not any("|" in word or word in {"...", "--install-completion"} for word in command.words)  # a choice, not a line
+]
 
 
 def of(program: str) -> Any:
