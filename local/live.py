@@ -8,6 +8,7 @@ from typing import Any
 
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
+from coinbeam.feeds.market import sources_held
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import RuntimeSource, probe_live
@@ -36,6 +37,9 @@ def go_live(settings: Settings, say: Callable[[str], None], clock: Clock = utc_n
         )
     cloud.up(settings, lambda _: None)
     warehouse, ledger = Warehouse(settings), load_contract("api_call_budget")
+    if not sources_held(warehouse) & SIMULATED:
+        say("This warehouse holds no simulated values, so nothing was changed. `coinbeam run --source live` goes on.")
+        return
     spent = _real_calls(warehouse, ledger)
     aside = settings.local.state_dir.resolve() / "archive" / f"{clock():%Y%m%dT%H%M%SZ}"
     cloud.down(settings, say)

@@ -14,6 +14,7 @@ from coinbeam.warehouse.schema import ensure_schema
 from local import cloud
 from local.cloud import LocalCloudError
 from local.live import go_live
+from tests.coinbeam.feeds.test_market import record_batches
 from tests.temporary import free_ports, temporary_settings
 
 pytestmark = pytest.mark.cloud
@@ -46,6 +47,10 @@ def test_what_was_simulated_is_put_aside_and_what_was_real_is_kept(tmp_path: Pat
         kept = ["landing/market_chart/usd-coingecko/bitcoin/a.json.gz", "landing/markets/20260102T0000Z-usd-all/p"]
         for name in (*kept, "landing/markets/20260102T0000Z-usd-all-coingecko_simulator/p", "batches/b/x.csv"):
             bucket.write_text(name, name)
+        go_live(settings, said.append, lambda: NOW)
+        assert "holds no simulated values, so nothing was changed" in said[-1]
+        assert len(bucket.names("")) == 4
+        record_batches(warehouse, "coingecko", "coingecko_simulator")
         go_live(settings, said.append, lambda: NOW)
         assert bucket.names("") == sorted(kept)
         assert bucket.read_text(kept[0]) == kept[0]

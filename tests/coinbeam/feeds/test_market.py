@@ -15,8 +15,8 @@ from tests.temporary import free_ports
 pytestmark = pytest.mark.cloud
 
 
-def holding(stage: Stage, *sources: str, wanted: MarketSource) -> tuple[Settings, Warehouse]:
-    """A warehouse whose record names published batches of sources, with a live API that nobody serves."""
+def record_batches(warehouse: Warehouse, *sources: str) -> None:
+    """Record a published batch of each source."""
     rows = [
         {
             "batch_id": f"batch-{source}",
@@ -38,7 +38,12 @@ def holding(stage: Stage, *sources: str, wanted: MarketSource) -> tuple[Settings
     ]
     contract = load_contract("ingestion_batch")
     required = {column.name: 0 for column in contract.columns if column.required}
-    merge_rows(stage.warehouse, contract, [{**required, **row} for row in rows])
+    merge_rows(warehouse, contract, [{**required, **row} for row in rows])
+
+
+def holding(stage: Stage, *sources: str, wanted: MarketSource) -> tuple[Settings, Warehouse]:
+    """A warehouse whose record names published batches of sources, with a live API that nobody serves."""
+    record_batches(stage.warehouse, *sources)
     [port] = free_ports(1)
     limits = PlanLimits(
         base_url=HttpUrl(f"http://127.0.0.1:{port}/api/v3"),
