@@ -37,10 +37,11 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     Fields of the form that were not given have their defaults.
     """
     _refuse_ignored(given, source)
+    if mode == "cloud":
+        source.refuse_in_cloud()
     settings = source.settings(will_ask=mode != "cloud")
     form = backfill_form(settings, {**given, "source": source.files})
     if mode == "cloud":
-        source.refuse_in_cloud()
         return dags.run_in_composer(settings, BACKFILL_DAG, form)
     dags.start_services(settings)
     plan = HistorySteps(settings).planner.plan(request_from(form, utc_now(), settings), "plan", settings.runner.value)
@@ -66,6 +67,16 @@ def run_backfill(given: Mapping[str, Any], source: dags.Source, mode: str) -> in
     return code
 
 
+_ENDED = {
+    "batch_id": "batch_id",
+    "status": "status",
+    "read": "rows_read",
+    "published": "rows_published",
+    "rejected": "rows_rejected",
+    "calls": "api_calls",
+}
+"""Columns of the record of a batch by short names, so that a row fits a terminal of 80 columns."""
+
 NEXT_AFTER_BACKFILL = (
     '.venv/bin/coinbeam query "SELECT name, first_date, last_date, days_tracked, days_missing, last_price FROM '
     "crypto_marts.asset_stats WHERE quote_currency = 'usd' ORDER BY days_tracked DESC, asset_id LIMIT 10\"",
@@ -82,8 +93,8 @@ def show_ended(settings: Settings, began: datetime, note: str, next_commands: Se
     """What came of a run: the batches that it recorded, what became of their rows, and what to look at next."""
     if batches := dags.batches_since(settings, began):
         heading("What came of it")
-        names = ("batch_id", "status", "rows_read", "rows_published", "rows_rejected", "days_missing", "api_calls")
-        show_summary_table(names, batches)
+        shown = [{name: batch[column] for name, column in _ENDED.items()} for batch in batches]
+        show_summary_table(tuple(_ENDED), shown)
     if note:
         say(note)
     heading("Try next")

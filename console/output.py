@@ -99,15 +99,24 @@ def show(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format
     {Format.JSON: _write_json, Format.CSV: _write_csv, Format.TABLE: _write_table}[form](columns, rows)
 
 
-def show_summary_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], below: str = "") -> None:
+def show_summary_table(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], below: str = "", narrow: Sequence[str] = ()
+) -> None:
     """Show a few rows to a person, numbers as a person reads them: 1.94 T, 97,261.03. For a look, never for a program.
 
     Args:
         below: a column of long texts, which stand below the table, each after the batch or the first column of its row.
+        narrow: the columns that matter most, for a terminal that is too narrow for all.
     """
     found = list(rows)
     kept = [name for name in columns if name != below]
-    _write_table(kept, [{name: for_people(row[name]) for name in kept} for row in found])
+    shown = [{name: for_people(row[name]) for name in kept} for row in found]
+    if found and narrow and not _fits(kept, shown):
+        kept, left_out = list(narrow), [name for name in kept if name not in narrow]
+        _write_table(kept, shown)
+        say(f"Too narrow for {', '.join(left_out)}: see --format json.")
+    else:
+        _write_table(kept, shown)
     for row in found:
         if below and row[below]:
             say(f"{row.get('batch_id') or row[kept[0]]}: {row[below]}")
@@ -153,8 +162,7 @@ def _write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
 
 
 def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    # One row is one line: a line break within a name would look like another row.
-    cells = [[visible(_cell(row[name])).replace("\n", "\\n") for name in columns] for row in rows]
+    cells = [[_line(row[name]) for name in columns] for row in rows]
     if not cells:
         say(f"No rows of {', '.join(columns)}.")
         return
@@ -180,6 +188,20 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
     for line in cells:
         table.add_row(*(escape(cell) for cell in line))
     console.print(table, soft_wrap=False)
+
+
+def _fits(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rows fit the terminal as a table, with folded headers at least; any fits where there is no terminal."""
+    if not console.is_terminal:
+        return True
+    cells = [[_line(row[name]) for name in columns] for row in rows]
+    headers = [_folded(name, column) for name, column in zip(columns, zip(*cells, strict=True), strict=True)]
+    return _prose_columns(headers, cells, console.width) is not None
+
+
+def _line(value: Any) -> str:
+    """A value as one line: a line break within a name would look like another row."""
+    return visible(_cell(value)).replace("\n", "\\n")
 
 
 def _prose_columns(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> frozenset[int] | None:

@@ -15,6 +15,12 @@ from coinbeam.warehouse.client import Warehouse
 from console.output import Format, heading, say, show, show_summary_table, warn
 from console.partitions import statements, unbounded_tables
 
+_NARROW = {
+    "Last batches": ("batch_id", "status", "rows_published", "finished_at"),
+    "API quota": ("source_id", "plan", "left", "calls_per_month", "today"),
+}
+"""What matters most of a block, for a terminal that is too narrow for all of it."""
+
 _LONG_TEXTS = ("error_message", "message")
 """Columns whose texts stand below their table."""
 
@@ -85,4 +91,7 @@ def show_status(form: Format) -> None:
     for block in blocks:
         heading(block.title)
         long = next((name for name in block.columns if name in _LONG_TEXTS), "")
-        show_summary_table(block.columns, block.rows, below=long) if block.rows else say(block.nothing)
+        if block.rows:
+            show_summary_table(block.columns, block.rows, long, _NARROW.get(block.title, ()))
+        else:
+            say(block.nothing)

@@ -162,8 +162,8 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
         heading("Late for its day")
         say(late)
     heading("Top ten by market capitalisation")
-    names = ("market_cap_rank", "asset_id", "name", "current_price", "market_cap")
-    show_summary_table((*names, "price_change_percentage_24h", "volatility_7d"), top_ten(warehouse, batch))
+    largest = top_ten(warehouse, batch)
+    show_summary_table(tuple(_TOP_TEN), [{name: row[column] for name, column in _TOP_TEN.items()} for row in largest])
     heading("Seconds by task")
     seconds = json.loads(batch["task_seconds"] or "{}")
     show_summary_table(["task", "seconds"], [{"task": task, "seconds": value} for task, value in seconds.items()])
@@ -172,6 +172,16 @@ def show_summary(warehouse: Warehouse, batch: Mapping[str, Any], took: str) -> N
     for line in NEXT_COMMANDS:
         say(f"  {line}")
 
+
+_TOP_TEN = {
+    "rank": "market_cap_rank",
+    "name": "name",
+    "price": "current_price",
+    "market_cap": "market_cap",
+    "change_24h_%": "price_change_percentage_24h",
+    "volatility_7d": "volatility_7d",
+}
+"""Columns of the fact by short names, so that ten assets with real names fit a terminal of 80 columns."""
 
 NEXT_COMMANDS = (
     '.venv/bin/coinbeam query "SELECT market_cap_rank, name, price, price_at FROM crypto_marts.latest_prices WHERE '

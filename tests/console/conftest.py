@@ -1,5 +1,6 @@
 """The command line in this process, through its real entry."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,8 +32,13 @@ def coinbeam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr("sys.argv", ["coinbeam", *arguments])
         load_settings.cache_clear()
-        with pytest.raises(SystemExit) as ended:
-            main()
+        before = dict(os.environ)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            os.environ.clear()  # --source sets a variable for the processes that a command starts
+            os.environ.update(before)
         captured = capsys.readouterr()
         load_settings.cache_clear()
         return Ended(int(ended.value.code or 0), captured.out, captured.err)
