@@ -81,6 +81,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "local.sqlite.SYNC",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": "local.sqlite.ASYNC",
         "AIRFLOW__API__HOST": emulators.HOST,
         "AIRFLOW__API__PORT": str(settings.local.ports.airflow),
         "AIRFLOW__API__BASE_URL": f"http://{emulators.HOST}:{settings.local.ports.airflow}",  # of links in alerts
