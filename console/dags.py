@@ -12,7 +12,7 @@ from typing import Any
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
-from coinbeam.ops.status import last_batches
+from coinbeam.ops.status import BEGINNING
 from coinbeam.secrets import check_key
 from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
 from coinbeam.sources.choose import refuse_without_network
@@ -21,6 +21,9 @@ from console.composer import Composer
 from console.output import complain, console, say
 from console.progress import TaskProgress
 from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
+
+MOST_FAULTS = 5
+"""So many different sentences say what went wrong in the batches of a run."""
 
 
 def start_services(settings: Settings) -> None:
@@ -145,15 +148,17 @@ def fault(settings: Settings, log: Path, began: datetime) -> str | None:
     """
     failed = [batch for batch in batches_since(settings, began) if batch["status"] == "failed"]
     said = dict.fromkeys(batch["error_message"] for batch in failed if batch["error_message"])
-    return "\n".join(said) or last_error(log)
+    return "\n".join(list(said)[:MOST_FAULTS]) or last_error(log)
 
 
 def batches_since(settings: Settings, began: datetime) -> list[dict[str, Any]]:
     """What batches that ended since a moment recorded, the newest first; none where nothing was ever recorded."""
     warehouse = Warehouse(settings)
-    if not warehouse.exists(warehouse.table(load_contract("ingestion_batch"))):
+    table = warehouse.table(load_contract("ingestion_batch"))
+    if not warehouse.exists(table):
         return []
-    return [batch for batch in last_batches(warehouse) if batch["finished_at"] >= began]
+    sql = f"SELECT * FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' AND finished_at >= @began"
+    return warehouse.rows(f"{sql} ORDER BY finished_at DESC", began=began)
 
 
 def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:

@@ -172,14 +172,11 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
             padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             sys.stdout.write(padded.rstrip() + "\n")
         return
-    headers: Sequence[str] = columns
-    prose = _prose_columns(headers, cells, console.width)
-    if prose is None:
-        headers = [_folded(name, column) for name, column in zip(columns, zip(*cells, strict=True), strict=True)]
-        prose = _prose_columns(headers, cells, console.width)
-    if prose is None:
+    laid_out = _laid_out(columns, cells)
+    if laid_out is None:
         _write_records(columns, cells)
         return
+    headers, prose = laid_out
     table = Table(header_style="bold")
     for index, name in enumerate(headers):
         is_number = all(_NUMBER.fullmatch(line[index]) for line in cells)
@@ -191,12 +188,21 @@ def _write_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> N
 
 
 def _fits(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether rows fit the terminal as a table, with folded headers at least; any fits where there is no terminal."""
-    if not console.is_terminal:
-        return True
+    """Whether rows fit the terminal as a table; any fits where there is no terminal."""
     cells = [[_line(row[name]) for name in columns] for row in rows]
-    headers = [_folded(name, column) for name, column in zip(columns, zip(*cells, strict=True), strict=True)]
-    return _prose_columns(headers, cells, console.width) is not None
+    return not console.is_terminal or _laid_out(columns, cells) is not None
+
+
+def _laid_out(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> tuple[Sequence[str], frozenset[int]] | None:
+    """The headers, as they are or else folded, with which a table fits the terminal, and its columns whose cells are
+    broken into lines; None when no table does.
+    """
+    folded = [_folded(name, column) for name, column in zip(columns, zip(*cells, strict=True), strict=True)]
+    for headers in (columns, folded):
+        prose = _prose_columns(headers, cells, console.width)
+        if prose is not None:
+            return headers, prose
+    return None
 
 
 def _line(value: Any) -> str:

@@ -34,7 +34,6 @@ class TaskProgress:
         self._console, self._timer, self._long = console, timer, long_seconds
         self._status: Status | None = console.status("starting Airflow") if console.is_terminal else None
         self._task, self._state, self._since = "", "", timer()
-        self._running_since = time.monotonic()
         self._banner: list[str] = []
         self._told = set(TOLD)
         self._ended = threading.Event()
@@ -59,7 +58,7 @@ class TaskProgress:
     def _tick(self) -> None:
         """Say from time to time what still runs, and for how long."""
         while not self._ended.wait(1.0 if self._status else self._long):
-            task, seconds = self._task or "starting Airflow", time.monotonic() - self._running_since
+            task, seconds = self._task or "starting Airflow", self._timer() - self._since
             if self._status:
                 self._status.update(f"{task}, {seconds:.0f} s")
             elif seconds >= self._long:
@@ -69,7 +68,6 @@ class TaskProgress:
         """Take one line of Airflow's output."""
         if started := _STARTED.search(text):
             self._task, self._state, self._since = started["task"], "", self._timer()
-            self._running_since = time.monotonic()
             if self._status:
                 self._status.update(f"{self._task}, 0 s")
         elif _ENDED.search(text):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from console.dags import (
     start_local_cloud,
     start_services,
 )
-from console.output import complain, heading, say, say_banner, show, show_summary_table
+from console.output import complain, heading, say, show, show_summary_table
 from local import environment as emulators
 from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
 
@@ -91,8 +91,7 @@ class RunCommand:
         settings = self.source.settings(will_ask=False)
         request = request_from(self.conf(settings), utc_now(), settings)
         plan = SnapshotSteps(settings).plan(request, "plan", settings.runner.value)
-        say_banner(plan.banner)
-        say(describe(replace(plan, banner="")))
+        say(describe(plan))
 
     def _run_local(self, settings: Settings) -> int:
         started, began = time.monotonic(), utc_now()

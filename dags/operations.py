@@ -115,7 +115,6 @@ def tell(failure: Failure, link: str = "") -> None:
     Nothing may hide the failure: where the warehouse does not answer, the alert is sent, since one too many is better
     than one too few; where the settings are wrong, the failure is in the log.
     """
-    alert = Alert(failure.title, failure.message, link)
     try:
         settings = load_settings()
         alert = Alert(failure.title, f"{failure.message}\n{_where(failure, settings)}", link)

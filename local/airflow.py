@@ -182,8 +182,9 @@ def _run_alone(
         assert process.stdout is not None
         for line in process.stdout:
             sink.write(line)
-            task_logs.line(line.rstrip("\n"))
-            on_line(line.rstrip("\n"))
+            text = line.rstrip("\n")
+            task_logs.line(text)
+            on_line(text)
         code = process.wait(_STOP_SECONDS)
     if late.is_set():
         raise TerminalError(

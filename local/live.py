@@ -10,8 +10,10 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.feeds.market import sources_held
 from coinbeam.landing.bucket import Bucket
-from coinbeam.settings import Settings
-from coinbeam.sources.choose import RuntimeSource, probe_live
+from coinbeam.landing.layout import without_simulator
+from coinbeam.ops.status import BEGINNING
+from coinbeam.settings import MarketSource, Settings
+from coinbeam.sources.choose import choose_source, probe_live
 from coinbeam.sources.registry import SIMULATED
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
@@ -29,8 +31,7 @@ def go_live(settings: Settings, say: Callable[[str], None], clock: Clock = utc_n
     Raises:
         LocalCloudError: the live API is not usable; nothing was changed.
     """
-    market = RuntimeSource("live", str(settings.coingecko.limits.base_url).rstrip("/"))
-    if reason := probe_live(settings, market):
+    if reason := probe_live(settings, choose_source(settings, MarketSource.LIVE)):
         raise cloud.LocalCloudError(
             f"The live API is not usable, so nothing was changed: {reason}",
             "Check COINGECKO_API_KEY and COINBEAM_COINGECKO__PLAN too, and try again.",
@@ -61,15 +62,15 @@ def _real_calls(warehouse: Warehouse, ledger: Contract) -> list[dict[str, Any]]:
     if not warehouse.exists(table):
         return []
     simulated = ", ".join(map(repr, sorted(SIMULATED)))
-    sql = f"SELECT * FROM `{table}` WHERE budget_month >= '1970-01-01' AND source_id NOT IN ({simulated})"
+    sql = f"SELECT * FROM `{table}` WHERE budget_month >= '{BEGINNING}' AND source_id NOT IN ({simulated})"
     rows: list[dict[str, Any]] = json.loads(json.dumps(warehouse.rows(sql), default=methodcaller("isoformat")))
     return rows
 
 
 def _keep_real_landing(settings: Settings, old: Path) -> int:
     """Write what a real source answered, from the folder of the old bucket, into the new one; returns how many."""
-    bucket, simulated = Bucket(settings), tuple(f"-{source_id}" for source_id in SIMULATED)
-    folders = [place for place in old.glob("landing/*/*") if not place.name.endswith(simulated)]
+    bucket = Bucket(settings)
+    folders = [place for place in old.glob("landing/*/*") if without_simulator(place.name) == place.name]
     files = [file for place in folders for file in place.rglob("*") if file.is_file()]
     for file in files:
         bucket.write_bytes(str(file.relative_to(old)), file.read_bytes())

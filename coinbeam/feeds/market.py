@@ -4,12 +4,11 @@ from dataclasses import replace
 
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.ops.status import BEGINNING
 from coinbeam.settings import Settings
 from coinbeam.sources.choose import RuntimeSource, banner, choose_source
 from coinbeam.sources.registry import FILES, SIMULATED
 from coinbeam.warehouse.client import Warehouse
-
-_BEGINNING = "1970-01-01"
 
 
 def choose_market(settings: Settings, warehouse: Warehouse) -> RuntimeSource:
@@ -57,7 +56,7 @@ def sources_held(warehouse: Warehouse) -> set[str]:
     if not warehouse.exists(table):
         return set()
     sql = (
-        f"SELECT DISTINCT source_id FROM `{table}` WHERE snapshot_date >= '{_BEGINNING}' AND status = 'published' "
+        f"SELECT DISTINCT source_id FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' AND status = 'published' "
         "AND source_id IS NOT NULL"
     )
     return {row["source_id"] for row in warehouse.rows(sql)}

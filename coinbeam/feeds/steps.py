@@ -71,7 +71,7 @@ class BatchSteps(Generic[PlanT]):
     def places_of(self, plan: PlanT, job: JobSpec) -> list[str]:
         """Those of one job."""
         endpoints, source = job.endpoints.values(), plan.source_id or ""
-        return [f"{folder('', endpoint, plan.batch_id, source).lstrip('/')}/" for endpoint in endpoints]
+        return [f"{folder('', endpoint, plan.batch_id, source)}/" for endpoint in endpoints]
 
     def lay_out(self, batch: Batch) -> list[str]:
         """Bring the schema up to the contracts and lay out the empty staging tables of this run.

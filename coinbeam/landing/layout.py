@@ -48,7 +48,13 @@ class LandedBody:
 def folder(root: str, endpoint: str, batch_id: str, source_id: str = "") -> str:
     """The landing folder of one endpoint of one batch, without a trailing slash; the one of a simulator is its own."""
     name = f"{batch_id}-{source_id}" if source_id in SIMULATED else batch_id
-    return f"{root.rstrip('/')}/landing/{endpoint}/{name}"
+    return f"{root.rstrip('/')}/landing/{endpoint}/{name}" if root else f"landing/{endpoint}/{name}"
+
+
+def without_simulator(name: str) -> str:
+    """The name of a landing folder without the simulator that filled it; the same name when none did."""
+    batch_id, _, source_id = name.rpartition("-")
+    return batch_id if source_id in SIMULATED else name
 
 
 def object_name(stem: str, revision: int = 1) -> str:

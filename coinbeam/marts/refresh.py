@@ -121,10 +121,8 @@ class Marts:
         names = ("first_date", "last_date", "look_back_from")
         reach = {name: literal(getattr(touched, name)) for name in names} if touched else {}
         if touched:
-            reach["day_before"], reach["day_after"] = (
-                literal(touched.first_date - timedelta(days=1)),
-                literal(touched.last_date + timedelta(days=1)),
-            )
+            reach["day_before"] = literal(touched.first_date - timedelta(days=1))
+            reach["day_after"] = literal(touched.last_date + timedelta(days=1))
         days = {"is_market": touched is not None, "sentiment_ranges": _literals(plan.sentiment)}
         newest = {"first_latest": literal(latest.first), "last_latest": literal(latest.last)} if latest else {}
         return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from coinbeam.contracts import Contract, Rule, Stage, load_contract
 from coinbeam.quality.audit import Audit, Auditor, Result, Status
@@ -23,12 +23,13 @@ def check_published(
         audit: who asks; its dates limit the rows that are read. Tables without a partition are read whole.
         newest: of each table, the last date of which it got rows; that of the audit when left out.
     """
-    auditor = Auditor(warehouse, audit)
-    results: list[Result] = []
-    for contract in contracts:
+    auditor, results = Auditor(warehouse, audit), list[Result]()
+    checked = list(contracts)
+    began = first_batch_at(warehouse) if any(one.freshness_hours is not None for one in checked) else None
+    for contract in checked:
         own = audit if newest is None else replace(audit, newest=newest[contract.name])
         rows, rules = rows_of_dates(warehouse, contract, audit), published_rules(contract, own)
-        if contract.freshness_hours is not None and is_new(warehouse, contract, audit.now):
+        if contract.freshness_hours is not None and is_new(warehouse, contract, began, audit.now):
             promised = {rule.name for rule in freshness(contract, enforced=True)}
             rules = [rule for rule in rules if rule.name not in promised]
         results += check_table(warehouse, auditor, contract, rows, rules)
@@ -82,14 +83,25 @@ def published_rules(contract: Contract, audit: Audit) -> list[Rule]:
     ]
 
 
-def is_new(warehouse: Warehouse, contract: Contract, now: datetime) -> bool:
-    """Whether a table is empty in a warehouse that is younger than the freshness it promises: it is not late yet."""
-    record, hours = load_contract("ingestion_batch"), contract.freshness_limit_hours or contract.freshness_hours or 0
-    if not all(warehouse.exists(warehouse.table(one)) for one in (record, contract)):
-        return False
-    sql = f"SELECT MIN(started_at) AS first FROM `{warehouse.table(record)}` WHERE snapshot_date >= DATE '{_EPOCH}'"
-    first = warehouse.rows(sql)[0]["first"]
-    if first is not None and first <= now - timedelta(hours=hours):
+def first_batch_at(warehouse: Warehouse) -> datetime | None:
+    """When the first batch of a warehouse began; None when none did, and long ago where nobody keeps a record."""
+    record = warehouse.table(load_contract("ingestion_batch"))
+    if not warehouse.exists(record):
+        return datetime.min.replace(tzinfo=UTC)
+    sql = f"SELECT MIN(started_at) AS first FROM `{record}` WHERE snapshot_date >= DATE '{_EPOCH}'"
+    first: datetime | None = warehouse.rows(sql)[0]["first"]
+    return first
+
+
+def is_new(warehouse: Warehouse, contract: Contract, began: datetime | None, now: datetime) -> bool:
+    """Whether a table is empty in a warehouse that is younger than the freshness it promises: it is not late yet.
+
+    Args:
+        began: when the first batch of the warehouse began; None before there is one.
+    """
+    hours = contract.freshness_limit_hours or contract.freshness_hours or 0
+    is_old = began is not None and began <= now - timedelta(hours=hours)
+    if is_old or not warehouse.exists(warehouse.table(contract)):
         return False
     bound = f" WHERE {contract.partition_column} >= DATE '{_EPOCH}'" if contract.partition_column else ""
     return not warehouse.rows(f"SELECT 1 AS one FROM `{warehouse.table(contract)}`{bound} LIMIT 1")

@@ -67,12 +67,7 @@ class BackfillPlanner:
             return self._replay_plan(request.replay_batch, run_id, runner, chosen)
         backfill_id = request.backfill_id(source_id)
         batches = self.written(backfill_id) or self._first_plan(request, backfill_id, source_id)
-        settled, landed = set[HistoryPiece](), set[HistoryPiece]()
-        if not request.refetch:
-            settled = self._pieces.settled(request.quote_currency, source_id)
-            landed = self._landed(request.quote_currency, source_id)  # these cost no call
-        left = {name: batch for name, batch in batches.items() if not settled.issuperset(batch)}
-        costs = {name: sum(piece not in landed for piece in batch) for name, batch in left.items()}
+        left, costs = self._left(batches, request, source_id)
         today = self._affordable(costs, request, source_id)
         calls, calls_today = sum(costs.values()), sum(costs[name] for name in today)
         days = sum(piece.days for batch in left.values() for piece in batch)
@@ -102,6 +97,17 @@ class BackfillPlanner:
             estimate=asdict(estimate),
             banner=chosen.banner or "",
         )
+
+    def _left(
+        self, batches: Batches, request: BackfillRequest, source_id: str
+    ) -> tuple[dict[str, list[HistoryPiece]], dict[str, int]]:
+        """The batches that are not settled, and the calls that each costs: what was landed costs none."""
+        settled, landed = set[HistoryPiece](), set[HistoryPiece]()
+        if not request.refetch:
+            settled = self._pieces.settled(request.quote_currency, source_id)
+            landed = self._landed(request.quote_currency, source_id)
+        left = {name: batch for name, batch in batches.items() if not settled.issuperset(batch)}
+        return left, {name: sum(piece not in landed for piece in batch) for name, batch in left.items()}
 
     def _first_plan(self, request: BackfillRequest, backfill_id: str, source_id: str) -> dict[str, list[HistoryPiece]]:
         """The pieces of a backfill that nobody planned before, in batches."""

@@ -35,7 +35,7 @@ class HistorySteps(BatchSteps[HistoryPlan]):
     def landed_places(self, plan: HistoryPlan) -> list[str]:
         """Those of its pieces, in any revision."""
         source = plan.source_id or ""
-        return [f"{piece.folder('', source).lstrip('/')}/{piece.name}." for piece in self._pieces(plan)]
+        return [f"{piece.folder('', source)}/{piece.name}." for piece in self._pieces(plan)]
 
     def _pieces(self, plan: HistoryPlan) -> list[HistoryPiece]:
         return (self.planner.written(plan.backfill_id) or {}).get(plan.batch_id, [])

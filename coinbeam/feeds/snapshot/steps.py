@@ -33,7 +33,7 @@ from coinbeam.feeds.snapshot.plan import (
 )
 from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.feeds.steps import BatchSteps
-from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest
+from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest, without_simulator
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality.rules import IDS_ANSWERED, ids_answered, top_filled
 from coinbeam.settings import MarketSource, Universe
@@ -107,9 +107,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
         """
         insists = self.settings.market.source if self.settings.is_local else MarketSource.AUTO
         unwanted = {MarketSource.LIVE: True, MarketSource.SIMULATOR: False}.get(insists)
-        places = [
-            folder("", MARKETS, request.batch_id, source.id).lstrip("/") for source in (COINGECKO, COINGECKO_SIMULATOR)
-        ]
+        places = [folder("", MARKETS, request.batch_id, source.id) for source in (COINGECKO, COINGECKO_SIMULATOR)]
         for place in places:
             text = self.bucket.read_text(f"{place}/{MANIFEST_NAME}")
             manifest = read_manifest(text) if text else None
@@ -120,7 +118,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
     def _landed_instead(self) -> str:
         """What could be replayed, in a sentence: the newest batches that were landed whole."""
         marked = [path.split("/") for path in self.bucket.names(f"landing/{MARKETS}/") if path.endswith(COMPLETE_NAME)]
-        names = {folder.removesuffix(f"-{COINGECKO_SIMULATOR.id}") for _, _, folder, _ in marked}
+        names = {without_simulator(name) for _, _, name, _ in marked}
         newest = ", ".join(sorted(names, reverse=True)[:_MOST_NAMED])
         return f"Landed whole are, the newest first: {newest}." if newest else "Nothing was: `coinbeam run` lands."
 
