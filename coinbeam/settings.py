@@ -312,6 +312,59 @@ class ComposerSettings(_Section):
     run_timeout_seconds: Annotated[float, Field(gt=0)] = 3_600.0
 
 
+class SignIn(StrEnum):
+    """Who may open the dashboard: whoever reaches it, users of an OpenID Connect provider, or users of Identity-Aware
+    Proxy.
+    """
+
+    NONE = "none"
+    OIDC = "oidc"
+    IAP = "iap"
+
+
+class ServingSettings(_Section):
+    """What readers outside of the warehouse get: the bundle, the API and the dashboard."""
+
+    keep_versions: Annotated[int, Field(ge=2, le=1_000, description="Newest versions of the bundle that are kept")] = 5
+    poll_seconds: Annotated[float, Field(gt=0, description="Seconds between two looks for a newer version")] = 5.0
+    cache_dir: Path | None = Field(
+        None, description="Where readers keep copies of the bundle's files; unset: serving/ below local.state_dir"
+    )
+    stale_after_minutes: float | None = Field(
+        None, gt=0, description="Refuse answers for now when the newest prices are older; unset: answer, and say so"
+    )
+    keys_required: bool | None = Field(
+        None, description="Whether a call needs a key; unset: everywhere but on loopback"
+    )
+    calls_per_minute: Annotated[int, Field(ge=1, description="Calls of one key, unless it has a limit of its own")] = (
+        600
+    )
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may read the API; none by default")
+    attribution: str = Field(
+        "Data provided by CoinGecko (https://www.coingecko.com/en/api)", description="Said in a header of each answer"
+    )
+    sign_in: SignIn = Field(SignIn.NONE, description="Who may open the dashboard: none, oidc or iap")
+    iap_audience: str | None = Field(None, description="Audience of the signed assertions of Identity-Aware Proxy")
+
+    @model_validator(mode="after")
+    def _proven(self) -> "ServingSettings":
+        if self.sign_in is SignIn.IAP and not self.iap_audience:
+            raise ValueError("sign_in is iap, but iap_audience is not set: an assertion of any other service would do")
+        return self
+
+
+class LakehouseSettings(_Section):
+    """Where the open tables are, and how long their past is kept."""
+
+    catalog: Literal["sql", "rest"] = Field("sql", description="sql: a database; rest: an Iceberg REST catalog")
+    uri: str | None = Field(None, description="Address of the catalog; unset: SQLite below local.state_dir")
+    warehouse: str | None = Field(None, description="Where the files are; unset: lakehouse/ in the bucket")
+    namespace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "coinbeam"
+    keep_days: Annotated[int, Field(ge=1, description="Days after which snapshots without a tag expire")] = 30
+    keep_tags: int | None = Field(None, ge=1, description="Newest batches whose tags are kept; unset: all")
+    compact_files: Annotated[int, Field(ge=2, description="Files of a month from which they are made one")] = 32
+
+
 class PriceSettings(_Section):
     """List prices in US dollars, for the estimates. Source: public price pages of Google Cloud, us-central1."""
 
@@ -329,6 +382,8 @@ class PortSettings(_Section):
     storage: Annotated[int, Field(ge=1, le=65_535)] = 9023
     simulator: Annotated[int, Field(ge=1, le=65_535)] = 9080
     airflow: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    api: Annotated[int, Field(ge=1, le=65_535)] = 8000
+    dashboard: Annotated[int, Field(ge=1, le=65_535)] = 8501
 
     @model_validator(mode="after")
     def _distinct(self) -> "PortSettings":
@@ -382,6 +437,8 @@ class Settings(BaseSettings):
     lineage: LineageSettings = LineageSettings()
     dataflow: DataflowSettings = DataflowSettings()
     composer: ComposerSettings = ComposerSettings()
+    serving: ServingSettings = ServingSettings()
+    lakehouse: LakehouseSettings = LakehouseSettings()
     retry: RetrySettings = RetrySettings()
     prices: PriceSettings = PriceSettings()
     runner: Runner = Runner.LOCAL

@@ -1,0 +1,1 @@
+"""Readers of what was published: an API, a dashboard, open tables. None of them writes to the warehouse."""

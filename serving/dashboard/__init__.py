@@ -1,0 +1,1 @@
+"""The market and the trust in it, in a browser."""

@@ -1,0 +1,1 @@
+"""Facts and marts as Apache Iceberg tables, with a tag for each batch."""

@@ -1,0 +1,1 @@
+"""The core of the warehouse in third normal form, in PostgreSQL."""
