@@ -1,5 +1,6 @@
 """The marts, whenever a publish touched their facts: only the dates that it touched are recomputed."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -9,7 +10,9 @@ from airflow.sdk import DAG, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.kinds import FEEDS
+from coinbeam.bundle import Builder
 from coinbeam.feeds.ending import count_by_status
+from coinbeam.landing.bucket import Bucket
 from coinbeam.marts.plan import MartPlan
 from coinbeam.marts.refresh import Marts
 from coinbeam.marts.specs import MARTS
@@ -29,10 +32,12 @@ publish tasks update.
 2. `refresh` is one transaction: every mart, and the mark that its publications were seen. A failure leaves all as it
    was.
 3. `verify` runs the rules of the marts' contracts on what was recomputed.
+4. `build_bundle` writes what the API and the dashboard read: a version of its own, to which they switch.
 
 ### It failed. What now?
 - **refresh**: nothing changed and the publications still wait; clear the task, or wait for the next publish.
 - **verify**: the log names each rule with its number; `coinbeam quality` shows since when.
+- **build_bundle**: readers keep the version of before. Clear the task, or run `coinbeam bundle`.
 """
 
 settings = load_settings()
@@ -61,6 +66,16 @@ def verify() -> dict[str, int]:
     return count_by_status(marts().verify(plan, this_run()))
 
 
+@task(doc_md="Writes the version of the serving bundle that belongs to this refresh, and switches to it.")
+def build_bundle() -> dict[str, Any]:
+    """What was written."""
+    settings = load_settings()
+    built = Builder(Warehouse(settings), Bucket(settings)).build()
+    if built is None:
+        raise AirflowSkipException("The bundle is as new as the marts.")
+    return asdict(built)
+
+
 def refresh_script() -> str:
     """The refresh, for templates: planned in the task, so that a retry after another publish knows of it."""
     made = marts()
@@ -80,4 +95,4 @@ with DAG(
     **dag_arguments("marts", {"refresh_script": refresh_script}),
 ) as dag:
     refresh = script_task("refresh", "{{ refresh_script() }}", [fact_asset(mart.name) for mart in MARTS])
-    chain(plan_refresh(), refresh, verify())
+    chain(plan_refresh(), refresh, verify(), build_bundle())

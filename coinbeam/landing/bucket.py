@@ -6,14 +6,21 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError, ServerError, TooManyRequests
+from google.api_core.exceptions import (
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RetryError,
+    ServerError,
+    TooManyRequests,
+)
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from coinbeam.clock import format_instant
-from coinbeam.errors import TerminalError, TransientError
+from coinbeam.errors import TerminalError, TransientError, WriteConflictError
 from coinbeam.settings import Settings
 
 TIMEOUT_SECONDS = 60.0
@@ -67,11 +74,55 @@ class Bucket:
             )
         return self.uri(path)
 
-    def read_text(self, path: str) -> str | None:
-        """The text of an object, or None when there is none."""
+    def write_new(self, path: str, data: bytes, content_type: str = "application/octet-stream") -> bool:
+        """Write an object unless there is one of this name, which then stays as it is; whether it was written."""
+        with self._answering(), suppress(PreconditionFailed):
+            self._bucket.blob(path).upload_from_string(
+                data, content_type=content_type, if_generation_match=0, **self._bounds
+            )
+            return True
+        return False
+
+    def replace_text(self, path: str, text: str, generation: int) -> None:
+        """Write an object that nobody wrote since it was read, see `read_versioned`.
+
+        Raises:
+            WriteConflictError: somebody did; nothing was written.
+        """
         with self._answering():
             try:
-                return str(self._bucket.blob(path).download_as_bytes(**self._bounds), "utf-8")
+                self._bucket.blob(path).upload_from_string(
+                    text.encode(), content_type="application/json", if_generation_match=generation, **self._bounds
+                )
+            except PreconditionFailed as error:
+                raise WriteConflictError(f"{self.uri(path)} was changed meanwhile.", "Try again.") from error
+
+    def read_versioned(self, path: str) -> tuple[str | None, int]:
+        """The text of an object and its generation; None and 0 when there is none.
+
+        Raises:
+            WriteConflictError: it was replaced while it was read.
+        """
+        with self._answering():
+            blob = self._bucket.get_blob(path, **self._bounds)
+            if blob is None:
+                return None, 0
+            generation = int(blob.generation)
+            try:
+                return str(blob.download_as_bytes(if_generation_match=generation, **self._bounds), "utf-8"), generation
+            except (NotFound, PreconditionFailed) as error:
+                raise WriteConflictError(f"{self.uri(path)} changed while it was read.", "Try again.") from error
+
+    def read_text(self, path: str) -> str | None:
+        """The text of an object, or None when there is none."""
+        data = self.read_bytes(path)
+        return None if data is None else str(data, "utf-8")
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """The bytes of an object, or None when there is none."""
+        with self._answering():
+            try:
+                return bytes(self._bucket.blob(path).download_as_bytes(**self._bounds))
             except NotFound:
                 return None
 

@@ -1,0 +1,315 @@
+"""Reads the bundle: a version is opened once and never changes, and a follower swaps it for the next one."""
+
+import logging
+import tempfile
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from coinbeam.bundle.grid import Grid, Matrix, open_grid
+from coinbeam.bundle.manifest import (
+    ASSETS,
+    POINTER,
+    Entry,
+    Manifest,
+    check,
+    grid_name,
+    markets_name,
+    read_manifest,
+    read_pointer,
+    sparklines_name,
+    table_name,
+)
+from coinbeam.errors import CoinbeamError, TerminalError, TransientError, disk_full
+from coinbeam.landing.bucket import Bucket
+from coinbeam.settings import Settings
+
+logger = logging.getLogger("coinbeam.bundle")
+
+_SNAPSHOTS_HELD = 4
+"""Old snapshots in memory, for readers of the past."""
+
+_UNUSED_SECONDS = 3_600
+"""After so long a copy of a file that the present version does not need is deleted."""
+
+
+class Files:
+    """Copies of the bundle's files on this machine, each held to its digest before it is first used."""
+
+    def __init__(self, bucket: Bucket, cache: Path) -> None:
+        self._bucket, self._cache = bucket, cache
+        self._proven: set[str] = set()
+        self._lock = threading.Lock()
+
+    def manifest(self, known: Manifest | None = None) -> Manifest:
+        """The manifest of the version that readers take now; the known one when it still is.
+
+        Raises:
+            TerminalError: there is none yet, or it is damaged.
+            TransientError: the bucket does not answer.
+        """
+        text = self._bucket.read_text(POINTER)
+        if text is None:
+            raise TerminalError(
+                "There is no serving bundle yet.", "`coinbeam run` makes one, as does `coinbeam bundle`."
+            )
+        pointer = read_pointer(text)
+        if known is not None and known.version == pointer.version:
+            return known
+        return read_manifest(pointer.manifest, self._read(pointer.manifest))
+
+    def path(self, entry: Entry) -> Path:
+        """Where the copy of a file is, brought now if it is not here.
+
+        Raises:
+            TerminalError: the file is gone, or is not the one that was written.
+            DiskFullError: there is no room for it.
+        """
+        path = self._cache / entry.path
+        with self._lock:
+            if entry.path in self._proven and path.is_file():
+                return path
+            if not self._is_proven(path, entry):
+                self._bring(path, entry)
+            self._proven.add(entry.path)
+            return path
+
+    def drop_unused(self, manifest: Manifest) -> None:
+        """Delete the copies that a version does not need and that were not touched for an hour."""
+        needed = {self._cache / entry.path for entry in manifest.files.values()}
+        for path in self._cache.rglob("*"):
+            try:
+                if path.is_file() and path not in needed and path.stat().st_mtime < time.time() - _UNUSED_SECONDS:
+                    path.unlink()
+            except OSError:  # another reader was faster
+                continue
+
+    def _is_proven(self, path: Path, entry: Entry) -> bool:
+        try:
+            check(entry, path.read_bytes())
+        except (OSError, TerminalError):
+            return False
+        return True
+
+    def _bring(self, path: Path, entry: Entry) -> None:
+        data = self._read(entry)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                try:
+                    file.write(data)
+                    file.flush()
+                    Path(file.name).replace(path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            full = disk_full(error)
+            raise full or TransientError(f"{path} cannot be written: {error.strerror}.", "Check the folder.") from error
+
+    def _read(self, entry: Entry) -> bytes:
+        data = self._bucket.read_bytes(entry.path)
+        if data is None:
+            raise TerminalError(f"{entry.path} is gone.", "A newer version has come; try again.")
+        check(entry, data)
+        return data
+
+
+def open_files(settings: Settings, bucket: Bucket | None = None) -> Files:
+    """The bundle's files of one environment."""
+    cache = settings.serving.cache_dir or settings.local.state_dir / "serving"
+    return Files(bucket or Bucket(settings), cache)
+
+
+class Bundle:
+    """One version. Everything in it is read when it is first asked for and stays as it is.
+
+    Attributes:
+        manifest: what it consists of.
+        snapshots: the instants of its snapshots, ascending, by quote currency.
+    """
+
+    def __init__(self, manifest: Manifest, files: Files) -> None:
+        self.manifest, self._files = manifest, files
+        self.snapshots = manifest.snapshots
+        self._periods: dict[tuple[str, str], list[str]] = {}
+        for held in manifest.grids:
+            self._periods.setdefault((held.kind, held.currency), []).append(held.period)
+        self._grid = lru_cache(maxsize=None)(self._open_grid)
+        self._markets = lru_cache(maxsize=_SNAPSHOTS_HELD)(self._read_markets)
+        self._table = lru_cache(maxsize=None)(self._read_table)
+
+    @property
+    def version(self) -> str:
+        """Its name."""
+        return self.manifest.version
+
+    @cached_property
+    def currencies(self) -> tuple[str, ...]:
+        """Quote currencies of its prices."""
+        return tuple(sorted({*self.snapshots, *(currency for _, currency in self._periods)}))
+
+    @cached_property
+    def assets(self) -> list[str]:
+        """The id of each asset by its number."""
+        ids: list[str] = pa.ipc.open_file(pa.memory_map(str(self._path(ASSETS)))).read_all()["asset_id"].to_pylist()
+        return ids
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each asset by its id."""
+        return {asset_id: number for number, asset_id in enumerate(self.assets)}
+
+    def snapshot_at(self, currency: str, at: datetime | None = None) -> datetime | None:
+        """The newest snapshot, or the newest one of an instant and before it; None when there is none."""
+        instants = self.snapshots.get(currency, [])
+        place = len(instants) if at is None else bisect_right(instants, at)
+        return instants[place - 1] if place else None
+
+    def markets(self, currency: str, snapshot_at: datetime) -> pa.Table:
+        """All rows of a snapshot, the largest asset first."""
+        return self._markets(currency, snapshot_at)
+
+    def table(self, name: str) -> pa.Table:
+        """A table that the bundle holds as a whole."""
+        return self._table(name)
+
+    def sparklines(self, currency: str) -> dict[int, pa.Array]:
+        """Hourly prices of seven days of the newest snapshot, by the number of the asset."""
+        name = sparklines_name(currency)
+        if name not in self.manifest.files:
+            return {}
+        rows = pa.ipc.open_file(pa.memory_map(str(self._path(name)))).read_all()
+        if not rows.num_rows:
+            return {}
+        series = rows["price"].chunk(0)
+        return {number: series[place].values for place, number in enumerate(rows["asset"].to_pylist())}
+
+    def grids(self, kind: str, currency: str, first: int, last: int) -> Iterator[Grid]:
+        """The grids of one kind that may hold instants of a range, ascending.
+
+        Args:
+            first: first instant, milliseconds since the epoch; ``last`` the last one.
+        """
+        bounds = _period(kind, first), _period(kind, last)
+        for period in self._periods.get((kind, currency), ()):
+            if bounds[0] <= period <= bounds[1]:
+                yield self._grid(kind, currency, period)
+
+    def series(
+        self, kind: str, currency: str, number: int, columns: Sequence[str], first: int, last: int
+    ) -> list[Matrix]:
+        """The values of one asset whose instants lie within a range, one array for each column.
+
+        The instants themselves come first, in milliseconds since the epoch; those without any value are left out.
+        """
+        parts: list[list[Matrix]] = [[] for _ in range(len(columns) + 1)]
+        for grid in self.grids(kind, currency, first, last):
+            if number >= grid.height:
+                continue
+            instants = grid.labels
+            start, end = np.searchsorted(instants, (first, last + 1)).tolist()
+            parts[0].append(instants[start:end])
+            for part, column in zip(parts[1:], columns, strict=True):
+                part.append(grid.columns[column][number, start:end])
+        return [np.concatenate(part) if part else np.empty(0) for part in parts]
+
+    def prefetch(self, *kinds: str) -> None:
+        """Bring the files of some kinds, such as ``charts``, before anybody asks for them."""
+        for name, entry in self.manifest.files.items():
+            if name.partition("/")[0] in kinds:
+                self._files.path(entry)
+
+    def _path(self, name: str) -> Path:
+        return self._files.path(self.manifest.files[name])
+
+    def _open_grid(self, kind: str, currency: str, period: str) -> Grid:
+        return open_grid(self._path(grid_name(kind, currency, period)))
+
+    def _read_markets(self, currency: str, snapshot_at: datetime) -> pa.Table:
+        return pq.read_table(self._path(markets_name(currency, snapshot_at)))
+
+    def _read_table(self, name: str) -> pa.Table:
+        return pq.read_table(self._path(table_name(name)))
+
+
+def _period(kind: str, millis: int) -> str:
+    """The period of the grid that an instant belongs to; instants beyond the calendar are at its ends."""
+    seconds = min(max(millis // 1_000, 0), 253_402_300_799)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%d}" if kind == "intraday" else f"{moment:%Y-%m}"
+
+
+View = TypeVar("View")
+
+
+class Follower(Generic[View]):
+    """The newest version as its reader sees it; a newer one replaces it as a whole, when it is ready.
+
+    Args:
+        files: where versions come from.
+        make: makes the reader's view of a version; what it needs at once is brought here.
+        poll_seconds: between two looks.
+    """
+
+    def __init__(self, files: Files, make: Callable[[Bundle], View], poll_seconds: float) -> None:
+        self._files, self._make, self._poll_seconds = files, make, poll_seconds
+        self._held: tuple[Bundle, View] | None = None
+        self._fault: str | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def view(self) -> View | None:
+        """The view of the newest version that could be read, or None before the first."""
+        held = self._held
+        return held[1] if held else None
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last look brought no version, or None when it was well."""
+        return self._fault
+
+    def look(self) -> bool:
+        """Take the newest version; whether it is another one. A fault leaves the version of before in place."""
+        held = self._held
+        try:
+            manifest = self._files.manifest(held[0].manifest if held else None)
+            if held and manifest is held[0].manifest:
+                self._fault = None
+                return False
+            bundle = Bundle(manifest, self._files)
+            self._held = bundle, self._make(bundle)
+            self._files.drop_unused(manifest)
+        except CoinbeamError as error:
+            if self._fault != str(error):
+                logger.warning("The bundle cannot be read: %s", error)
+            self._fault = str(error)
+            return False
+        self._fault = None
+        return True
+
+    def start(self) -> None:
+        """Look now, and again and again in the background."""
+        self.look()
+        self._thread = threading.Thread(target=self._follow, name="bundle", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the background."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self._poll_seconds):
+            self.look()
