@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from typing import Any
@@ -140,12 +140,26 @@ class Warehouse:
             TerminalError: BigQuery refused or failed the query.
             TransientError: BigQuery does not answer, or not in time.
         """
+        with self.answering():
+            return self._job(sql, parameters).result(job_retry=self._job_retry, **self.bounds)
+
+    def run(self, sql: str, **parameters: Parameter) -> bigquery.QueryJob:
+        """Run a query like :meth:`query`, and wait for its end, but not for its rows: they stay in its destination.
+
+        Raises:
+            TerminalError: BigQuery refused or failed the query.
+            TransientError: BigQuery does not answer, or not in time.
+        """
+        with self.answering():
+            job = self._job(sql, parameters)
+            job.result(page_size=1, job_retry=self._job_retry, **self.bounds)
+        return job
+
+    def _job(self, sql: str, parameters: Mapping[str, Parameter]) -> bigquery.QueryJob:
         limit = self.settings.warehouse.maximum_bytes_billed
         typed = [_parameter(name, value) for name, value in parameters.items()]
         config = bigquery.QueryJobConfig(query_parameters=typed, maximum_bytes_billed=limit)
-        with self.answering():
-            job = self.client.query(sql, job_config=config, job_retry=self._job_retry, **self.bounds)
-            return job.result(job_retry=self._job_retry, **self.bounds)
+        return self.client.query(sql, job_config=config, job_retry=self._job_retry, **self.bounds)
 
     def rows(self, sql: str, **parameters: Parameter) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""

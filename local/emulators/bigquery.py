@@ -1,4 +1,4 @@
-"""The local BigQuery: bqemulator 1.4.0, started with ten corrections and without internet.
+"""The local BigQuery: bqemulator 1.4.0, started with twelve corrections and without internet.
 
 ``python -m local.emulators.bigquery --port 9050 --grpc-port 9060 --data-dir DIR --gcs-root DIR/.cloudstorage``
 
@@ -23,6 +23,8 @@
 - A finished job is remembered for as long as the process lives. bqemulator writes each into its file, twice: that took
   as long as many a statement, and the file grew with the queries and not with the data.
 - Requests are not counted, timed and logged: nobody reads it, and three layers of middleware were a third of a request.
+- The result of a query can be read by the Storage Read API, ten times as fast as by REST, and a session ends when its
+  rows are read (see :mod:`local.emulators.read_sessions`).
 
 The corrections reach into bqemulator's modules, so its version is pinned here and their effect is tested.
 """
@@ -52,6 +54,7 @@ from bqemulator.versioning.snapshots import SnapshotManager
 from sqlglot import exp
 
 from coinbeam.errors import TerminalError
+from local.emulators.read_sessions import correct_read_sessions
 from local.emulators.script_parameters import inline_parameters
 
 PINNED_VERSION = "1.4.0"
@@ -131,7 +134,7 @@ def emulator_settings(port: int, grpc_port: int, data_dir: Path, gcs_root: Path)
 
 
 def correct_emulator() -> None:
-    """Apply the ten corrections to bqemulator in this process; idempotent."""
+    """Apply the twelve corrections to bqemulator in this process; idempotent."""
     SnapshotManager.capture = _capture_nothing  # type: ignore[method-assign]  # this is the correction
     SnapshotManager.resolve_time_travel = _refuse_time_travel  # type: ignore[method-assign]
     ScriptInterpreter._handle_txn_statement = _handle_transaction  # type: ignore[method-assign, assignment]
@@ -146,6 +149,7 @@ def correct_emulator() -> None:
     DuckDBCatalogRepository._write_job = _forget  # type: ignore[method-assign, assignment]
     for watcher in ("MetricsMiddleware", "AccessLogMiddleware", "CorrelationIdMiddleware"):
         setattr(app, watcher, _unwatched)
+    correct_read_sessions()
 
 
 def _capture_nothing(*_: object, **__: object) -> None:

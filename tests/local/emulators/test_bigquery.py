@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import grpc
 import pytest
 import requests
 from bqemulator.domain.result import Err
 from bqemulator.row_access.identity import CallerIdentity
 from bqemulator.sql.translator import SQLTranslator
-from google.api_core.exceptions import BadRequest, GoogleAPICallError
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, storage
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 from sqlglot import exp
 
 from coinbeam.errors import TerminalError
@@ -362,3 +365,19 @@ def test_a_transaction_copies_no_table(warehouse: Warehouse) -> None:
     assert warehouse.query("SELECT COUNT(*) AS n FROM {d}.large") == [{"n": 1_999_991}]
     warehouse.query("BEGIN TRANSACTION; DELETE FROM {d}.large WHERE x > 0; ROLLBACK TRANSACTION;")
     assert warehouse.query("SELECT COUNT(*) AS n FROM {d}.large") == [{"n": 1_999_991}]
+
+
+def test_a_result_is_read_once_by_the_storage_api_and_not_kept(fresh_cloud: LocalCloud, warehouse: Warehouse) -> None:
+    job = warehouse.client.query("SELECT 7 AS x", retry=None, job_retry=None, timeout=60)
+    job.result(timeout=60, retry=None)
+    target = f"127.0.0.1:{fresh_cloud.settings.local.ports.bigquery_grpc}"
+    with grpc.insecure_channel(target) as channel:
+        client = BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+        wanted = types.ReadSession(table=job.destination.to_bqstorage(), data_format=types.DataFormat.ARROW)
+        session = client.create_read_session(parent="projects/local", read_session=wanted, timeout=10)
+        [stream] = session.streams
+        assert client.read_rows(stream.name, timeout=10).to_arrow(session).to_pylist() == [{"x": 7}]
+        with pytest.raises(NotFound):
+            list(client.read_rows(stream.name, timeout=10, retry=None))
+        with pytest.raises(NotFound):
+            client.create_read_session(parent="projects/local", read_session=wanted, timeout=10)
