@@ -8,6 +8,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -56,6 +57,7 @@ from coinbeam.warehouse.client import Warehouse
 logger = logging.getLogger("coinbeam.bundle")
 
 _DAY_MILLIS = 86_400_000
+_PARALLEL = 5
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,9 @@ class Builder:
             newest |= self._fill_day(files, assets, day, instants)
         for currency, snapshot in newest.items():
             self._fill_sparklines(files, assets, currency, snapshot)
-        for name in TABLES:
-            files.put(table_name(name), _parquet(self._source.table(name, last)))
+        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="bundle") as pool:  # each mostly waits for its answer
+            for name, table in zip(TABLES, pool.map(lambda name: self._source.table(name, last), TABLES), strict=True):
+                files.put(table_name(name), _parquet(table))
         assets.write(files)
 
     def _fill_month(self, files: "_Files", assets: "_Assets", first: date, last: date) -> None:

@@ -18,6 +18,7 @@ from coinbeam.contracts.instants import FIRST_DATE, parse_micros
 from coinbeam.errors import SettingsError
 from coinbeam.landing.bucket import Bucket
 from coinbeam.landing.layout import folder, newest_revisions, unpack
+from coinbeam.warehouse.arrow import arrow_rows
 from coinbeam.warehouse.client import Warehouse
 
 MARKET_DAILY = "market_daily"
@@ -115,7 +116,7 @@ class Source:
         return rows.sort_by([*order, ("market_cap", "descending"), ("asset_id", "ascending")])
 
     def table(self, name: str, newest: date | None) -> pa.Table:
-        """A table as a whole, or what of it readers are shown."""
+        """A table as a whole, or what of it readers are shown, in the order of its key."""
         now = self._clock()
         where = TABLES[name].format(
             beginning=literal(FIRST_DATE),
@@ -123,7 +124,9 @@ class Source:
             week=literal(now.date() - timedelta(days=_QUALITY_DAYS)),
             batches=_BATCHES_KEPT,
         )
-        return self._read(name, load_contract(name).columns, where)
+        contract = load_contract(name)
+        rows = self._read(name, contract.columns, where)
+        return rows.sort_by([(column, "ascending") for column in contract.primary_key])
 
     def sparklines(self, snapshot: pa.Table) -> dict[str, list[Any]]:
         """The hourly prices of each asset of a snapshot as they were landed, by id.
@@ -154,8 +157,8 @@ class Source:
 
     def _read(self, table: str, columns: Sequence[Column], where: str) -> pa.Table:
         names = ", ".join(column.name for column in columns)
-        rows = self._warehouse.query(f"SELECT {names} FROM {self._warehouse.names()[table]} WHERE {where}")
-        return rows.to_arrow(create_bqstorage_client=False).cast(_nullable(columns))
+        sql = f"SELECT {names} FROM {self._warehouse.names()[table]} WHERE {where}"
+        return arrow_rows(self._warehouse, sql, arrow_schema(columns))
 
 
 def instants_of(taken: Iterable[Taken]) -> dict[date, set[datetime]]:
@@ -185,10 +188,6 @@ def columns_of(names: Iterable[str]) -> list[Column]:
 
 def _named(table: str, names: Iterable[str]) -> list[Column]:
     return [load_contract(table).by_name[name] for name in names]
-
-
-def _nullable(columns: Iterable[Column]) -> pa.Schema:
-    return pa.schema([field.with_nullable(True) for field in arrow_schema(columns)])
 
 
 def _micros(column: pa.ChunkedArray) -> list[int]:
