@@ -325,6 +325,8 @@ class SignIn(StrEnum):
 class ServingSettings(_Section):
     """What readers outside of the warehouse get: the bundle, the API and the dashboard."""
 
+    api_port: Annotated[int, Field(ge=1, le=65_535, description="Port of `coinbeam serve`")] = 8000
+    dashboard_port: Annotated[int, Field(ge=1, le=65_535, description="Port of `coinbeam dashboard`")] = 8501
     keep_versions: Annotated[int, Field(ge=2, le=1_000, description="Newest versions of the bundle that are kept")] = 5
     poll_seconds: Annotated[float, Field(gt=0, description="Seconds between two looks for a newer version")] = 5.0
     cache_dir: Path | None = Field(
@@ -340,9 +342,6 @@ class ServingSettings(_Section):
         600
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may read the API; none by default")
-    attribution: str = Field(
-        "Data provided by CoinGecko (https://www.coingecko.com/en/api)", description="Said in a header of each answer"
-    )
     sign_in: SignIn = Field(SignIn.NONE, description="Who may open the dashboard: none, oidc or iap")
     iap_audience: str | None = Field(None, description="Audience of the signed assertions of Identity-Aware Proxy")
 
@@ -382,8 +381,6 @@ class PortSettings(_Section):
     storage: Annotated[int, Field(ge=1, le=65_535)] = 9023
     simulator: Annotated[int, Field(ge=1, le=65_535)] = 9080
     airflow: Annotated[int, Field(ge=1, le=65_535)] = 8080
-    api: Annotated[int, Field(ge=1, le=65_535)] = 8000
-    dashboard: Annotated[int, Field(ge=1, le=65_535)] = 8501
 
     @model_validator(mode="after")
     def _distinct(self) -> "PortSettings":

@@ -40,6 +40,8 @@ app.add_typer(rejects, name="rejects")
 quality = typer.Typer(help="The record of the quality rules.")
 app.add_typer(quality, name="quality")
 app.add_typer(release, name="release")
+keys = typer.Typer(no_args_is_help=True, help="The keys of the API.")
+app.add_typer(keys, name="keys")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are shown.")]
 SourceOption = Annotated[
@@ -425,6 +427,59 @@ def ui() -> None:
     from console.run import open_ui
 
     raise typer.Exit(open_ui())
+
+
+HostOption = Annotated[str | None, typer.Option(help="Address to listen at. Default: this machine alone.")]
+PortOption = Annotated[
+    int | None, typer.Option(help="Default: the setting serving.api_port or serving.dashboard_port.", min=1, max=65_535)
+]
+
+
+@app.command()
+def bundle(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Take nothing of older versions.")] = False,
+) -> None:
+    """Bring what the API and the dashboard read in step with the marts; the DAG of the marts does it too."""
+    from console.serving import build_bundle
+
+    build_bundle(rebuild=rebuild)
+
+
+@app.command()
+def serve(host: HostOption = None, port: PortOption = None) -> None:
+    """The API: CoinGecko's own clients read our warehouse. Ctrl-C stops it."""
+    from console.serving import serve_api
+
+    serve_api(host, port)
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    calls_per_minute: Annotated[
+        int | None, typer.Option(help="Its limit. Default: the setting serving.calls_per_minute.", min=1)
+    ] = None,
+) -> None:
+    """Make a key of the API. It is shown once."""
+    from console.serving import create_key
+
+    create_key(name, calls_per_minute)
+
+
+@keys.command("list")
+def keys_list(form: FormatOption = Format.TABLE) -> None:
+    """Show the keys that were made."""
+    from console.serving import list_keys
+
+    list_keys(form)
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: Annotated[str, typer.Argument(help="As `coinbeam keys list` names it.")]) -> None:
+    """Revoke a key."""
+    from console.serving import revoke_key
+
+    revoke_key(key_id)
 
 
 @contracts.command()

@@ -25,6 +25,9 @@ _GRID = re.compile(r"(?P<kind>charts|indicators|intraday)/(?P<currency>[a-z]+)/(
 
 ASSETS = "assets.arrow"
 
+RATES = b"coinbeam.rates"
+"""Key of the metadata of a snapshot under which the exchange rates of its time are, a JSON object."""
+
 REBUILD = "Build it anew: `coinbeam bundle --rebuild`."
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,6 +20,7 @@ from coinbeam.bundle.grid import Grid, Matrix, open_grid
 from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
+    RATES,
     Entry,
     Manifest,
     check,
@@ -179,6 +181,11 @@ class Bundle:
         """All rows of a snapshot, the largest asset first."""
         return self._markets(currency, snapshot_at)
 
+    def rates(self, currency: str, snapshot_at: datetime) -> dict[str, float]:
+        """Units of each currency for one bitcoin at the time of a snapshot; empty when nobody asked."""
+        found = (self.markets(currency, snapshot_at).schema.metadata or {}).get(RATES)
+        return dict(orjson.loads(found)) if found else {}
+
     def table(self, name: str) -> pa.Table:
         """A table that the bundle holds as a whole."""
         return self._table(name)
@@ -259,10 +266,17 @@ class Follower(Generic[View]):
         files: where versions come from.
         make: makes the reader's view of a version; what it needs at once is brought here.
         poll_seconds: between two looks.
+        beside: what else is looked for each time.
     """
 
-    def __init__(self, files: Files, make: Callable[[Bundle], View], poll_seconds: float) -> None:
-        self._files, self._make, self._poll_seconds = files, make, poll_seconds
+    def __init__(
+        self,
+        files: Files,
+        make: Callable[[Bundle], View],
+        poll_seconds: float,
+        beside: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self._files, self._make, self._poll_seconds, self._beside = files, make, poll_seconds, beside
         self._held: tuple[Bundle, View] | None = None
         self._fault: str | None = None
         self._stop = threading.Event()
@@ -281,6 +295,8 @@ class Follower(Generic[View]):
 
     def look(self) -> bool:
         """Take the newest version; whether it is another one. A fault leaves the version of before in place."""
+        for look in self._beside:
+            look()
         held = self._held
         try:
             manifest = self._files.manifest(held[0].manifest if held else None)

@@ -1,0 +1,193 @@
+"""The application: CoinGecko's routes, our own, health, and what they share."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from coinbeam import __version__
+from coinbeam.bundle import Follower, open_files
+from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.landing.bucket import Bucket
+from coinbeam.settings import Settings
+from serving.api import coingecko, v1
+from serving.api.answers import COINGECKO, JSON, Refusal
+from serving.api.gate import App, Gate
+from serving.api.keys import KeyRing, Keys
+from serving.api.parameters import read_all
+from serving.api.view import View
+
+logger = logging.getLogger("coinbeam.api")
+
+_DESCRIPTION = """The market as the warehouse knows it. Below `/api/v3` CoinGecko's own clients work; below `/v1` are
+the marts, signals, quality and batches. `as_of=` asks any route for the state at an instant of the past.
+
+The data belong to their sources, whose terms limit redistribution: keep this service private unless a person has read
+them."""
+
+
+def create_app(settings: Settings, *, needs_key: bool, bucket: Bucket | None = None, clock: Clock = utc_now) -> App:
+    """The application of one server.
+
+    Args:
+        needs_key: whether a call without a key is refused.
+    """
+    bucket = bucket or Bucket(settings)
+    ring = KeyRing(Keys(bucket, clock))
+    follower = Follower(
+        open_files(settings, bucket), lambda bundle: View(bundle, clock), settings.serving.poll_seconds, (ring.look,)
+    )
+    app = FastAPI(
+        title="Coinbeam",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_following(follower),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    _serve_coingecko(app, settings, clock)
+    v1.serve(app)
+    _serve_health(app, follower, clock, settings)
+    _shape_errors(app)
+    gate: App = Gate(app, settings.serving, follower, ring, clock, needs_key=needs_key)
+    if settings.serving.cors_origins:
+        gate = CORSMiddleware(
+            gate, allow_origins=settings.serving.cors_origins, allow_methods=["GET"], allow_headers=["*"]
+        )
+    return gate
+
+
+def _following(follower: Follower[View]) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        follower.start()
+        yield
+        follower.stop()
+
+    return lifespan
+
+
+def _serve_coingecko(app: FastAPI, settings: Settings, clock: Clock) -> None:
+    for route in coingecko.ROUTES:
+        app.add_api_route(
+            COINGECKO + route.path,
+            _endpoint(route, settings, clock),
+            methods=["GET"],
+            name=route.answer.__name__ if route.answer.__name__ != "refuse" else route.path.rpartition("/")[2],
+            summary=route.summary,
+            tags=["CoinGecko"],
+            response_class=Response,
+            responses=_RESPONSES,
+            openapi_extra={"parameters": _described(route)},
+        )
+
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "As CoinGecko answers", "content": {"application/json": {"schema": {}}}},
+    **{
+        status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
+        for status, text in (
+            (400, "A currency that is not held"),
+            (401, "No valid key"),
+            (404, "An unknown coin, or what is not in this warehouse"),
+            (422, "A parameter is missing or wrong"),
+            (429, "The limit of the key is spent"),
+            (503, "No bundle yet, or prices that are too old"),
+        )
+    },
+}
+
+
+def _described(route: coingecko.Route) -> list[dict[str, Any]]:
+    """The parameters of a route as OpenAPI has them."""
+    of_path = (
+        [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}] if "{id}" in route.path else []
+    )
+    of_query = [parameter.described() for parameter in route.parameters.values()]
+    return [*of_path, *of_query, {**v1.AS_OF, "in": "query"}]
+
+
+def _endpoint(
+    route: coingecko.Route, settings: Settings, clock: Clock
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    """What answers a route."""
+
+    async def endpoint(request: Request) -> Response:
+        state = request.scope["state"]
+        ask = coingecko.Ask(
+            state["view"],
+            read_all(route.parameters, state["query"]),
+            state["as_of"],
+            request.scope["path_params"].get("id", ""),
+            state["key"],
+            clock(),
+            settings.serving,
+            state["calls"],
+        )
+        body, market = route.answer(ask)
+        headers = {}
+        if market is not None:
+            headers["x-coinbeam-as-of"] = format_instant(market.as_of)
+            if market.derived_from:
+                headers["x-coinbeam-derived"] = f"{market.quote_currency} from {market.derived_from}"
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        return Response(content, headers=headers, media_type=JSON)
+
+    return endpoint
+
+
+def _serve_health(app: FastAPI, follower: Follower[View], clock: Clock, settings: Settings) -> None:
+    @app.get("/healthz", tags=["Health"], summary="The process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["Health"], summary="It has a version to answer from", responses={503: {}})
+    async def readyz() -> Response:
+        view, limit = follower.view, settings.serving.stale_after_minutes
+        age = (clock() - view.newest).total_seconds() / 60 if view and view.newest else None
+        is_stale = limit is not None and (age is None or age > limit)
+        body = {
+            "ready": view is not None and not is_stale,
+            "version": view.version if view else None,
+            "age_minutes": None if age is None else round(age, 1),
+            "fault": follower.fault,
+        }
+        return Response(orjson.dumps(body), 200 if body["ready"] else 503, media_type=JSON)
+
+
+def _shape_errors(app: FastAPI) -> None:
+    """Every error in the shape of its path, and none with the text of an exception."""
+
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        answer = refusal.answer(request.url.path)
+        return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
+
+    async def on_refusal(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        return await refuse(request, error)
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            what = f"{request.url.path} is not a route of this service; /docs lists them."
+            return await refuse(request, Refusal(404, what))
+        return await refuse(request, Refusal(error.status_code, str(error.detail)))
+
+    async def on_invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        faults = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+        return await refuse(request, Refusal(422, faults))
+
+    async def on_fault(request: Request, error: Exception) -> Response:
+        logger.error("A call of %s failed", request.url.path, exc_info=error)
+        return await refuse(request, Refusal(500, "The server failed; its log says why.", 500))
+
+    app.add_exception_handler(Refusal, on_refusal)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(Exception, on_fault)

@@ -1,0 +1,233 @@
+"""The routes below ``/v1``: tables with typed rows, filters, pages by key, as JSON, CSV or Arrow."""
+
+import base64
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field, create_model
+
+from coinbeam.contracts import Column
+from coinbeam.contracts.arrow import csv_block, csv_header
+from serving.api import parameters as read
+from serving.api.answers import JSON, PROBLEM, Refusal, invalid
+from serving.api.parameters import Parameter
+from serving.api.tables import TABLES, Table
+
+ROOT = "/v1"
+MOST_ROWS = 10_000
+_ROWS = 100
+
+CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
+NEXT = "x-coinbeam-next"
+
+AS_OF: dict[str, Any] = {
+    "name": "as_of",
+    "required": False,
+    "description": "The state at an instant: ISO 8601, or UNIX seconds. Left out: now",
+    "schema": {"type": "string"},
+}
+
+_TYPES: dict[str, Any] = {
+    "STRING": str, "INT64": int, "FLOAT64": float, "BOOL": bool, "TIMESTAMP": datetime, "DATE": date,
+}  # fmt: skip
+
+
+class Fault(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def serve(app: FastAPI) -> None:
+    """Add the routes of all tables."""
+    for table in TABLES:
+        known = _parameters(table)
+        app.add_api_route(
+            f"{ROOT}/{table.name}",
+            _endpoint(table, known),
+            methods=["GET"],
+            name=f"v1_{table.name}",
+            summary=table.summary,
+            tags=[table.tag],
+            response_class=Response,
+            responses=_responses(table),
+            openapi_extra={"parameters": [*(p.described() for p in known.values()), {**AS_OF, "in": "query"}]},
+        )
+
+
+def _parameters(table: Table) -> dict[str, Parameter]:
+    columns = {column.name: column for column in table.columns}
+    found = [
+        Parameter(
+            name,
+            read.text,
+            f"Only rows with this {name}. {columns[name].description}",
+            {
+                "type": "string",
+                "minLength": 1,
+                **({"enum": list(columns[name].accepted)} if columns[name].accepted else {}),
+            },
+            required=name in table.required,
+        )
+        for name in table.equal
+    ]
+    if table.day:
+        form = {"type": "string", "format": "date"}
+        found += [
+            Parameter("from", read.day, f"First {table.day}", form),
+            Parameter("to", read.day, f"Last {table.day}", form),
+        ]
+    found += [
+        Parameter(
+            "limit",
+            read.up_to(MOST_ROWS),
+            "Most rows of the page",
+            {"type": "integer", "minimum": 1, "maximum": MOST_ROWS},
+            default=_ROWS,
+        ),
+        Parameter(
+            "after",
+            read.text,
+            f"Where the page begins: `next` of the page before, or its header {NEXT}",
+            {"type": "string", "minLength": 1},
+        ),
+    ]
+    return {parameter.name: parameter for parameter in found}
+
+
+def _responses(table: Table) -> dict[int | str, dict[str, Any]]:
+    texts = {
+        401: "No valid key",
+        404: "Nothing of this",
+        406: "No such form",
+        422: "A parameter is missing or wrong",
+        429: "The limit of the key is spent",
+        503: "No bundle yet, or prices that are too old",
+    }
+    faults: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "content": {PROBLEM: {"schema": Fault.model_json_schema()}}}
+        for status, text in texts.items()
+    }
+    forms = {CSV: {"schema": {"type": "string"}}, ARROW: {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": table.summary, "model": page_model(table), "content": forms}, **faults}
+
+
+def page_model(table: Table) -> type[BaseModel]:
+    """A page of rows, typed as the contract has them."""
+    title = "".join(part.title() for part in table.name.split("_"))
+    fields: dict[str, Any] = {column.name: _field(column) for column in table.columns}
+    row = create_model(title, **fields)
+    return create_model(
+        f"{title}Page",
+        data=(list[row], ...),
+        next=(str | None, Field(description="Where the next page begins")),
+    )
+
+
+def _field(column: Column) -> tuple[Any, Any]:
+    kind = _TYPES[column.type]
+    return (kind if column.required else kind | None), Field(description=f"{column.description}. Unit: {column.unit}")
+
+
+def _endpoint(table: Table, known: Mapping[str, Parameter]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def endpoint(request: Request) -> Response:
+        state = request.scope["state"]
+        _refuse_unknown(state["query"], known)
+        filters = read.read_all(known, state["query"])
+        form = _form(request.headers.get("accept", ""))
+        page, following = _page(table, table.rows(state["view"], filters, state["as_of"] or None), filters)
+        headers = {NEXT: following} if following else {}
+        return Response(_written(page, table, form, following), headers=headers, media_type=form)
+
+    return endpoint
+
+
+def _refuse_unknown(query: Mapping[str, str], known: Mapping[str, Parameter]) -> None:
+    """A filter that is misspelt must not answer as if it were not there."""
+    unknown = sorted(query.keys() - known.keys() - {"as_of"})
+    if unknown:
+        raise Refusal(422, f"Unknown parameter {unknown[0][:64]}; known are {', '.join([*known, 'as_of'])}")
+
+
+def _form(accept: str) -> str:
+    """The form of the answer that the caller takes, JSON when any.
+
+    Raises:
+        Refusal: it takes none of ours.
+    """
+    accepted = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
+    for form in accepted or ["*/*"]:
+        if form in {"*/*", "application/*", "application/json"}:
+            return JSON
+        if form in {CSV, ARROW}:
+            return form
+        if form == "text/*":
+            return CSV
+    raise Refusal(406, f"The answer can be application/json, {CSV} or {ARROW}")
+
+
+def _page(table: Table, rows: pa.Table, filters: Mapping[str, Any]) -> tuple[pa.Table, str | None]:
+    """The rows of a page, and where the next one begins; None at the end."""
+    for name in table.equal:
+        if filters[name] is not None:
+            rows = rows.filter(pc.equal(rows[name], filters[name]))
+    if table.day:
+        for name, compare in (("from", pc.greater_equal), ("to", pc.less_equal)):
+            if filters[name] is not None:
+                rows = rows.filter(compare(rows[table.day], pa.scalar(filters[name], pa.date32())))
+    if filters["after"] is not None:
+        rows = rows.filter(_beyond(table, rows, _cursor(table, filters["after"])))
+    page = rows.slice(0, filters["limit"])
+    return page, _position(table, page) if rows.num_rows > page.num_rows else None
+
+
+def _beyond(table: Table, rows: pa.Table, position: list[pa.Scalar]) -> pa.ChunkedArray:
+    """Which rows come after a position, in the order of the key."""
+    mask = None
+    for name, value in reversed(list(zip(table.key, position, strict=True))):
+        later = pc.greater(rows[name], value)
+        mask = later if mask is None else pc.or_(later, pc.and_(pc.equal(rows[name], value), mask))
+    return mask
+
+
+def _position(table: Table, page: pa.Table) -> str:
+    last = page.slice(page.num_rows - 1).select(list(table.key))
+    values = [column.cast(_wire(column.type))[0].as_py() for column in last.columns]
+    return base64.urlsafe_b64encode(orjson.dumps(values)).decode().rstrip("=")
+
+
+def _cursor(table: Table, text: str) -> list[pa.Scalar]:
+    try:
+        values = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not isinstance(values, list) or len(values) != len(table.key):
+            raise ValueError("it has another form")
+        types = [table.schema.field(name).type for name in table.key]
+        return [pa.scalar(value, _wire(kind)).cast(kind) for value, kind in zip(values, types, strict=True)]
+    except (ValueError, TypeError, OverflowError, pa.ArrowInvalid, pa.ArrowTypeError):
+        raise invalid("after", "take it from `next` of the page before") from None
+
+
+def _wire(kind: pa.DataType) -> pa.DataType:
+    """The type in which a key is written into a position."""
+    if pa.types.is_timestamp(kind):
+        return pa.int64()
+    return pa.int32() if pa.types.is_date(kind) else kind
+
+
+def _written(page: pa.Table, table: Table, form: str, following: str | None) -> bytes:
+    if form == CSV:
+        return csv_header(table.columns) + csv_block(page)
+    if form == ARROW:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, page.schema) as writer:
+            writer.write_table(page)
+        return bytes(sink.getvalue())
+    return orjson.dumps({"data": page.to_pylist(), "next": following}, option=orjson.OPT_UTC_Z)
