@@ -17,12 +17,13 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_pipelines.batch_files.rejects import Refused
-from beam_pipelines.snapshot.rules import MarketRules
+from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import prices_of, sparkline_statistics
 from beam_pipelines.snapshot.specification import Accepted, validate_row
 from benchmarks.pages import Snapshot, landed_at
 from coinbeam.contracts import Column
 from coinbeam.contracts.instants import format_micros, to_micros
+from coinbeam.contracts.values import ID_COLUMN
 
 
 def run_rows(snapshots: list[Snapshot], rules: MarketRules, output: Path) -> None:
@@ -73,8 +74,8 @@ class _Validate(beam.DoFn):
         verdict = validate_row(row, self._rules, expected, landed)
         if isinstance(verdict, Accepted):
             yield (
-                (day, str(verdict.values["id"])),
-                (int(str(verdict.values["last_updated"])), self._values(day, row, verdict, landed)),
+                (day, str(verdict.values[ID_COLUMN])),
+                (int(str(verdict.values[OBSERVED_COLUMN])), self._values(day, row, verdict, landed)),
             )
         elif isinstance(verdict, Refused):
             reject = {"reason": verdict.reason, "column_name": verdict.column_name, "payload": json.dumps(row)}
@@ -98,8 +99,7 @@ class _Validate(beam.DoFn):
             "batch_id": batch.batch_id,
         }
         values = [
-            added[c.name] if c.name in added else accepted.values[str(c.source)]
-            for c in self._rules.contract.file_columns
+            added[c.name] if c.name in added else accepted.values[c.name] for c in self._rules.contract.file_columns
         ]
         return [
             _written(column, value) for column, value in zip(self._rules.contract.file_columns, values, strict=True)

@@ -67,9 +67,12 @@ def output_column(column: Column, snapshot: Snapshot, day: int) -> str:
 
 
 def _judged(snapshot: Snapshot, day: int, rules: MarketRules) -> str:
-    types = {column.source: SQL_TYPES[column.type] for column in rules.contract.source_columns} | {
+    types = {field: SQL_TYPES[column.type] for field, column in rules.column_of_field.items()} | {
         "sparkline_in_7d": "STRUCT(price DOUBLE[])"
     }
+    for field, members in rules.members.items():
+        inner = ", ".join(f"{member} {SQL_TYPES[column.type]}" for member, column in members.items())
+        types[field] = f"STRUCT({inner})"
     schema = ", ".join(f"{field}: '{kind}'" for field, kind in types.items())
     values = ", ".join(f"{_value(column)} AS {column.name}" for column in rules.contract.source_columns)
     source = (

@@ -1,6 +1,6 @@
 """Records of a page as typed columns, vectorised: it converts what is usual and names the rows that are not."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from beam_pipelines.batch_files.builder import assemble
 from beam_pipelines.snapshot.layout import Layout, Record
+from beam_pipelines.snapshot.members import Member, values_of
 from beam_pipelines.snapshot.rules import (
     INGESTED_COLUMN,
     OBSERVED_COLUMN,
@@ -63,7 +64,8 @@ class ColumnBuilder:
     def build(self, records: Sequence[Record]) -> tuple[MarketColumns, set[int]]:
         """The columns of the records, and the positions of records that need a closer look.
 
-        The columns are complete only when no position is returned. Statistics of sparklines are not filled in.
+        The columns are complete only when no position is returned. Statistics of sparklines and members of objects are
+        not filled in.
         """
         self._height, self._suspects = len(records), set()
         self._columns = dict(zip(self._layout.fields, zip(*records, strict=True), strict=False)) if records else {}
@@ -184,6 +186,26 @@ def fill_statistics(columns: MarketColumns, prices: Sequence[Prices], rules: Mar
     statistics, unusable = sparkline_statistics(prices, flat=flat)
     columns.numbers[[rules.number_row[VOLATILITY_COLUMN], rules.number_row[REALIZED_VOLATILITY_COLUMN]]] = statistics
     return unusable
+
+
+def fill_members(
+    columns: MarketColumns, given: Sequence[Member], members: Mapping[str, Column], rules: MarketRules
+) -> int:
+    """Write the members of an object into their columns; returns how many objects are malformed."""
+    found = {position: values_of(one, members) for position, one in enumerate(given) if one is not None}
+    usable = {position: values for position, values in found.items() if values is not None}
+    if not usable:
+        return len(found)
+    for column in members.values():
+        if column.name in rules.number_row:
+            row = columns.numbers[rules.number_row[column.name]]
+            row[list(usable)] = [
+                np.nan if values[column.name] is None else values[column.name] for values in usable.values()
+            ]
+        else:
+            values = [usable[position][column.name] if position in usable else None for position in range(len(given))]
+            columns.arrays[column.name] = pa.array(values, arrow_schema([column]).types[0])
+    return len(found) - len(usable)
 
 
 def to_table(pages: Sequence[MarketColumns], batch: BatchManifest, rules: MarketRules) -> pa.Table:

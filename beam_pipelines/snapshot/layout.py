@@ -14,7 +14,7 @@ from beam_pipelines.snapshot.bodies import Row
 from beam_pipelines.snapshot.rules import SPARKLINE_FIELD, MarketRules
 
 Record = tuple[Any, ...]
-"""The values of one row, in the order of ``Layout.fields``."""
+"""The values of one row, in the order of ``Layout.read``."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,37 @@ class Layout:
     Attributes:
         fields: source fields that some row has or that no row may lack, in the order of the contract.
         required: those of them that at least half of the rows have or that no row may lack; a row without one is
-            damaged. A field that fewer have is the oddity of those rows, and null in the others.
+            damaged. A field that fewer have is the oddity of those rows, and null in the others, as decorations are.
         has_sparkline: some row has a sparkline.
+        objects: fields of objects that some row has.
         unknown: fields that the contract does not know.
     """
 
     fields: tuple[str, ...]
     required: frozenset[str]
     has_sparkline: bool
+    objects: tuple[str, ...]
     unknown: frozenset[str]
 
     @classmethod
     def of(cls, rows: int, keys: Mapping[str, int], rules: MarketRules) -> "Layout":
         """The layout of a page of so many rows, given how many of them have each field."""
         fields = tuple(field for field in rules.column_of_field if field in keys or field in rules.never_absent)
-        required = rules.never_absent | {field for field in fields if keys.get(field, 0) * 2 >= rows}
-        return cls(fields, required, SPARKLINE_FIELD in keys, frozenset(key for key in keys if not rules.is_known(key)))
+        usual = {field for field in fields if keys.get(field, 0) * 2 >= rows}
+        required = rules.never_absent | (usual - rules.decorations)
+        objects = tuple(field for field in rules.members if field in keys)
+        unknown = frozenset(key for key in keys if not rules.is_known(key))
+        return cls(fields, required, SPARKLINE_FIELD in keys, objects, unknown)
+
+    @cached_property
+    def read(self) -> tuple[str, ...]:
+        """What a record holds: the fields, then the objects."""
+        return self.fields + self.objects
 
     @cached_property
     def getter(self) -> Callable[[Row], Record]:
         """Reads the record of a row at the speed of C."""
-        return itemgetter(*self.fields)
+        return itemgetter(*self.read)
 
 
 def lay_out(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, list[Record | None]]:
@@ -69,7 +79,7 @@ def _lay_out_uniform(rows: Sequence[Row], rules: MarketRules) -> tuple[Layout, l
         records: list[Record | None] = list(map(layout.getter, rows))
     except KeyError:
         return None
-    unread = distinct.difference(layout.fields)
+    unread = distinct.difference(layout.read)
     return (layout, records) if all(all(map(contains, rows, repeat(field))) for field in unread) else None
 
 
@@ -85,4 +95,4 @@ def _record(row: Row, keys: list[str] | None, layout: Layout) -> Record | None:
     present = set(keys or ())
     if keys is None or len(present) < len(keys) or not layout.required <= present:
         return None
-    return tuple(row[field] if field in present else None for field in layout.fields)
+    return tuple(row[field] if field in present else None for field in layout.read)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pyarrow as pa
 from beam_pipelines.batch_files.json_bodies import BodyFault, plain
 from beam_pipelines.batch_files.rejects import Refused, Reject, RejectMaker
 from beam_pipelines.snapshot.bodies import Page, read_body
-from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_statistics
+from beam_pipelines.snapshot.columns import ColumnBuilder, MarketColumns, fill_members, fill_statistics
 from beam_pipelines.snapshot.layout import Record, lay_out
 from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
 from beam_pipelines.snapshot.sparklines import holds_flat_arrays, prices_of, read_prices
@@ -32,7 +33,8 @@ class PageColumns:
         unknown_fields: fields that the contract does not know.
         answered: ids of all rows of the page, whatever became of them.
         counts: ``rows_read``, the elements of the page; ``rows_unpriced``, those without a price; and
-            ``sparkline_unusable``, accepted rows whose sparkline is malformed, so that their statistics are null.
+            ``sparkline_unusable``, ``roi_unusable`` and ``image_unusable``, accepted rows where it is malformed and its
+            columns are null.
     """
 
     columns: MarketColumns | None = None
@@ -70,6 +72,7 @@ class _PageReader:
         self._rules = rules
         self._layout, self._records = lay_out(page.rows, rules)
         self._prices = read_prices(page.rows) if self._layout.has_sparkline else []
+        self._unusable: dict[int, frozenset[str]] = {}  # decorations of rows, by position
         self._is_flat = holds_flat_arrays(page.body, self._prices) if self._prices else True
         self._result = PageColumns(unknown_fields=self._layout.unknown, counts=Counter(rows_read=len(page.rows)))
 
@@ -100,6 +103,13 @@ class _PageReader:
                 prices = [self._prices[number] for number in numbers]
                 unusable = fill_statistics(columns, prices, self._rules, flat=self._is_flat)
                 self._result.counts["sparkline_unusable"] = unusable
+            for place, field in enumerate(self._layout.objects, len(self._layout.fields)):
+                given = [record[place] for record in records]
+                unusable = fill_members(columns, given, self._rules.members[field], self._rules)
+                self._result.counts[f"{field}_unusable"] = unusable
+            for field in self._rules.decorations:
+                found = [unusable for position, unusable in self._unusable.items() if self._records[position]]
+                self._result.counts[f"{field}_unusable"] = sum(field in unusable for unusable in found)
         return self._result
 
     def _ids(self) -> frozenset[str]:
@@ -149,7 +159,8 @@ class _PageReader:
         self._records[position] = None
         match verdict:
             case Accepted():
-                self._records[position] = self._canonical(verdict)
+                self._records[position] = self._canonical(row, verdict)
+                self._unusable[position] = verdict.unusable
                 if self._prices:
                     self._prices[position] = prices_of(row)
             case Unpriced():
@@ -160,11 +171,15 @@ class _PageReader:
                 asset_id = None if fault_of(given, id_column) else given
                 self._result.rejects.append(self._rejects.row(self._landed, position, row, verdict, asset_id))
 
-    def _canonical(self, accepted: Accepted) -> Record:
-        """The record of an accepted row, its values in the form that the vectorised path reads."""
+    def _canonical(self, row: dict[str, Any], accepted: Accepted) -> Record:
+        """The record of an accepted row, its values in the form that the vectorised path reads; objects as they are."""
         columns = self._rules.column_of_field
-        values = [accepted.values[name] for name in self._layout.fields]
-        return tuple(
-            format_micros(int(value)) if value is not None and columns[name].type == "TIMESTAMP" else value
-            for name, value in zip(self._layout.fields, values, strict=True)
+        fields = [columns[field] for field in self._layout.fields]
+        values = [accepted.values[column.name] for column in fields]
+        return (
+            *(
+                format_micros(int(value)) if value is not None and column.type == "TIMESTAMP" else value
+                for column, value in zip(fields, values, strict=True)
+            ),
+            *map(row.get, self._layout.objects),
         )

@@ -24,6 +24,9 @@ SPARKLINE_FIELD = "sparkline_in_7d"
 NEVER_ABSENT_COLUMNS = frozenset({"symbol", "name"})
 """Nullable columns whose field, by the OpenAPI specification of ``/coins/markets``, every row has all the same."""
 
+DECORATION_COLUMNS = frozenset({"image"})
+"""Columns that show a row and say nothing of its price: a malformed or lacking value is null and costs no row."""
+
 _PRICE_CHANGE_FIELD = re.compile(r"price_change_percentage_\w+_in_currency")
 
 
@@ -59,8 +62,23 @@ class MarketRules:
 
     @cached_property
     def column_of_field(self) -> dict[str, Column]:
-        """Columns by the field that fills them, in order."""
-        return {str(column.source): column for column in self.contract.source_columns}
+        """Columns by the field that fills them, in order; without those of ``members``."""
+        return {str(column.source): column for column in self.contract.source_columns if "." not in str(column.source)}
+
+    @cached_property
+    def members(self) -> dict[str, dict[str, Column]]:
+        """Columns that members of an object fill, such as ``roi.times``, by the field of the object and the member."""
+        found: dict[str, dict[str, Column]] = {}
+        for column in self.contract.source_columns:
+            field, _, member = str(column.source).partition(".")
+            if member:
+                found.setdefault(field, {})[member] = column
+        return found
+
+    @cached_property
+    def decorations(self) -> frozenset[str]:
+        """Fields of the decorating columns; objects are judged as leniently, member by member."""
+        return frozenset(field for field, column in self.column_of_field.items() if column.name in DECORATION_COLUMNS)
 
     @cached_property
     def never_absent(self) -> frozenset[str]:
@@ -88,6 +106,7 @@ class MarketRules:
         """Whether a field is stored, deliberately ignored, or a price change over a window that is not stored."""
         return (
             field in self.column_of_field
+            or field in self.members
             or field in self.contract.ignored_source_fields
             or _PRICE_CHANGE_FIELD.fullmatch(field) is not None
         )

@@ -10,15 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from beam_pipelines.batch_files.rejects import Refused
+from beam_pipelines.snapshot.members import values_of
 from beam_pipelines.snapshot.rules import OBSERVED_COLUMN, PRICE_COLUMN, MarketRules
 from coinbeam.contracts.values import ID_COLUMN, Fault, Value, convert, fault_of, is_unpriced
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A row that is published, by source field: instants as microseconds since the epoch, absent fields as None."""
+    """A row that is published.
+
+    Attributes:
+        values: by column; instants as microseconds since the epoch, absent and unusable fields as None.
+        unusable: decorations and objects that are malformed.
+    """
 
     values: dict[str, Value]
+    unusable: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed
     """Judge one row.
 
     A row without a readable id is refused; then one without a price is unpriced, also if more is wrong with it; then
-    the first fault counts, absent fields first, both in the order of the contract.
+    the first fault counts, absent fields first, both in the order of the contract. A fault of a decoration or an object
+    makes its columns null and costs no row.
 
     Args:
         row: an element of a page.
@@ -55,16 +63,23 @@ def validate_row(row: Any, rules: MarketRules, expected: Collection[str], landed
     absent = [column.name for field, column in columns.items() if field in expected and field not in row]
     if absent:
         return Refused("missing_field", absent[0], None)
-    values: dict[str, Value] = {}
+    values, unusable = dict[str, Value](), set[str]()
     for field, column in columns.items():
         given = row.get(field)
         try:
-            values[field] = convert(given, column)
+            values[column.name] = convert(given, column)
         except Fault as fault:
-            return Refused(str(fault), column.name, given)
-        if column.name == OBSERVED_COLUMN and values[field] > latest_observation(rules, landed_micros):  # type: ignore[operator]
+            if field not in rules.decorations:
+                return Refused(str(fault), column.name, given)
+            values[column.name] = None
+            unusable.add(field)
+        if column.name == OBSERVED_COLUMN and values[column.name] > latest_observation(rules, landed_micros):  # type: ignore[operator]
             return Refused("future_observation", column.name, given)
-    return Accepted(values)
+    for field, members in rules.members.items():
+        found = values_of(row.get(field), members)
+        values |= values_of(None, members) or {} if found is None else found
+        unusable |= {field} if found is None else set()
+    return Accepted(values, frozenset(unusable))
 
 
 def latest_observation(rules: MarketRules, landed_micros: int) -> int:

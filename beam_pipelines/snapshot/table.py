@@ -38,19 +38,23 @@ class SnapshotTable(TableBuilder[str]):
             unknown |= page.unknown_fields
             answered |= page.answered
             counts.update(page.counts)
-        distinct = newest_rows(to_table(columns, given.batch, self._rules))
+        table, rows = to_table(columns, given.batch, self._rules), sum(page.height for page in columns)
+        columns.clear()  # before the next copy is made: they are half of the memory
+        distinct = newest_rows(table)
         sink.rows(distinct.slice(0, top_n(given.batch.universe)))
         return {
             "pages_read": len(given.bodies),
             "pages_rejected": sink.counts["pages_rejected"],
             "rows_read": counts["rows_read"],
             "rows_unpriced": counts["rows_unpriced"],
-            "rows_duplicate": sum(page.height for page in columns) - distinct.num_rows,
+            "rows_duplicate": rows - distinct.num_rows,
             "rows_surplus": distinct.num_rows - sink.counts["rows_valid"],
             "rows_rejected": sink.counts["rows_rejected"],
             "rows_lost": sink.counts["rows_lost"],
             "rows_valid": sink.counts["rows_valid"],
             "sparkline_unusable": counts["sparkline_unusable"],
+            "roi_unusable": counts["roi_unusable"],
+            "image_unusable": counts["image_unusable"],
             "rejects_by_reason": sink.rejects_by_reason,
             "unknown_fields": sorted(unknown),
             "ids_missing": sorted(self._asked - answered),

@@ -6,7 +6,8 @@ What each standard field means here:
   BigQuery.
 - ``logicalTypeOptions``: bounds that a single value must keep (``minimum``, ``exclusiveMinimum``, ``maximum``,
   ``maxLength``); a row that breaks one is rejected. ``enum``: the accepted values.
-- ``transformSourceObjects``: the field of the API body that fills the column; none for a column that the pipeline adds.
+- ``transformSourceObjects``: the field of the API body that fills the column, ``object.member`` for one inside of an
+  object; none for a column that the pipeline adds.
 - ``quality``: rules on the whole table. ``severity: error`` stops the publish, ``warning`` is recorded. Names in braces
   stand for tables and literals, see ``PLACEHOLDERS``.
 - ``slaProperties``: ``freshness`` in hours; older is a warning, older than ``valueExt`` an error. Its ``element`` is
@@ -92,7 +93,7 @@ class Column:
 
     Attributes:
         type: BigQuery type, one of ``COLUMN_TYPES``.
-        source: field of the API body, or None.
+        source: field of the API body, ``object.member`` for one inside of an object, or None.
         in_files: False when the publish statement fills it.
         minimum: smallest accepted value; ``exclusive_minimum`` refuses the bound itself.
         max_length: longest accepted text, in characters.
@@ -391,7 +392,7 @@ def _check(contract: Contract, path: Path) -> None:
     faults += [f"column name {c.name!r} is not {form}" for c in columns if not _NAME.fullmatch(c.name)]
     faults += [f"column {name} is described twice" for name in _repeated(c.name for c in columns)]
     faults += [f"key column {key} is not required" for key in contract.primary_key if not by_name[key].required]
-    stored = {c.source for c in columns if c.source}
+    stored = {c.source.partition(".")[0] for c in columns if c.source}
     faults += [f"source field {f} is both stored and ignored" for f in sorted(stored & contract.ignored_source_fields)]
     targets = [(c.name, c.references) for c in columns if c.references]
     faults += [f"column {name} refers to {target!r}, not table.column" for name, target in targets if "." not in target]

@@ -298,6 +298,73 @@ def test_a_malformed_sparkline_costs_the_statistics_not_the_price(
     assert rows["good"]["volatility_7d"] > 0
 
 
+ROI = {"times": 12.612625533540125, "currency": "btc", "percentage": 1261.2625533540124}
+
+
+def test_members_of_an_object_are_columns_of_their_own(read: Read, good_row: Callable[..., Row]) -> None:
+    given = [ROI, None, {**ROI, "times": None, "currency": ""}, {**ROI, "times": -1, "other": {}}]
+    page = read([good_row(id=str(number), roi=roi) for number, roi in enumerate(given)])
+    columns = ("roi_times", "roi_currency", "roi_percentage")
+    assert [tuple(row[name] for name in columns) for row in page.table.to_pylist()] == [
+        (12.612625533540125, "btc", 1261.2625533540124),
+        (None, None, None),
+        (None, None, 1261.2625533540124),
+        (-1.0, "btc", 1261.2625533540124),
+    ]
+    assert page.counts["roi_unusable"] == 0
+
+
+@pytest.mark.parametrize(
+    "roi",
+    [
+        pytest.param("12.6", id="a text"),
+        pytest.param(12.6, id="a number"),
+        pytest.param([ROI], id="a list"),
+        pytest.param({}, id="an empty object"),
+        pytest.param({"times": 1.0, "currency": "usd"}, id="a member lacking"),
+        pytest.param({**ROI, "times": "12.6"}, id="a text as multiple"),
+        pytest.param({**ROI, "times": True}, id="a bool as multiple"),
+        pytest.param({**ROI, "times": float("nan")}, id="a multiple that is not a number"),
+        pytest.param({**ROI, "percentage": 10**400}, id="a percentage beyond all doubles"),
+        pytest.param({**ROI, "currency": 1}, id="a number as currency"),
+        pytest.param({**ROI, "currency": "u\0sd"}, id="a currency that no warehouse loads"),
+        pytest.param({**ROI, "currency": "u" * 65}, id="a currency longer than the contract allows"),
+    ],
+)
+@pytest.mark.parametrize(
+    "oddity", [None, float("inf"), 2**64], ids=["read by simdjson", "read by json", "read by orjson"]
+)
+def test_a_malformed_roi_costs_its_columns_not_the_price(
+    roi: Any, oddity: Any, read: Read, good_row: Callable[..., Row]
+) -> None:
+    page = read([good_row(id="good", roi=ROI), good_row(id="odd", roi=roi), good_row(id="parser", total_supply=oddity)])
+    rows = {row["asset_id"]: row for row in page.table.to_pylist()}
+    assert page.counts["roi_unusable"] == 1
+    assert [rows["odd"][name] for name in ("roi_times", "roi_currency", "roi_percentage")] == [None] * 3
+    assert (rows["odd"]["current_price"], rows["good"]["roi_currency"]) == (123456.78, "btc")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [1, {"large": "https://x"}, "u" * 4097, "nul\0inside", "half \ud83d"],
+    ids=["a number", "an object", "a text longer than the contract allows", "a NUL character", "half of an emoji"],
+)
+def test_a_malformed_image_costs_no_price(image: Any, read: Read, good_row: Callable[..., Row]) -> None:
+    page = read([good_row(id="good"), good_row(id="odd", image=image), good_row(id="bad", image=image, ath="x")])
+    assert page.counts["image_unusable"] == 1
+    assert [(reject.asset_id, reject.column_name) for reject in page.rejects] == [("bad", "ath")]
+    assert page.table["image"].to_pylist() == [good_row()["image"], None]
+
+
+def test_a_row_may_lack_what_only_shows_it(read: Read, good_row: Callable[..., Row]) -> None:
+    lacking = good_row(id="lacking")
+    del lacking["image"], lacking["roi"]
+    page = read([good_row(roi=ROI), lacking])
+    assert (page.rejects, page.counts["image_unusable"], page.counts["roi_unusable"]) == ([], 0, 0)
+    assert page.table["image"].to_pylist() == [good_row()["image"], None]
+    assert page.table["roi_times"].to_pylist() == [ROI["times"], None]
+
+
 def test_brackets_in_a_name_do_not_spoil_a_sparkline(read: Read, good_row: Callable[..., Row]) -> None:
     page = read([good_row(name="[WRAPPED]"), good_row(id="b", sparkline_in_7d=None)])
     assert page.counts["sparkline_unusable"] == 0

@@ -4,6 +4,7 @@ refusals.
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ from coinbeam.landing.layout import LandedBody
 from tests.beam_pipelines.pages import TablePage, read_table
 
 CONTRACT = load_contract("crypto_market_snapshot_fact")
-FIELDS = sorted({str(c.source) for c in CONTRACT.source_columns} | {SPARKLINE_FIELD, "image", "roi"})
+FIELDS = sorted({str(c.source).partition(".")[0] for c in CONTRACT.source_columns} | {SPARKLINE_FIELD})
 
 numbers = st.one_of(
     st.floats(),
@@ -107,6 +108,16 @@ sparklines = st.one_of(
 )
 
 
+rois = st.one_of(
+    st.none(),
+    st.fixed_dictionaries({"times": numbers, "currency": texts, "percentage": numbers}),
+    st.fixed_dictionaries(
+        {}, optional={"times": anything, "currency": anything, "percentage": anything, "x": anything}
+    ),
+    anything,
+)
+
+
 @st.composite
 def rows(draw: st.DrawFn, good: dict[str, Any]) -> Any:
     """Mostly good rows with a few faults; now and then something that is no row."""
@@ -140,7 +151,8 @@ def _usual(field: str) -> st.SearchStrategy[Any]:
         "STRING": texts,
         "TIMESTAMP": instants,
     }
-    return sparklines if field == SPARKLINE_FIELD else kinds[column.type] if column else anything
+    objects = {SPARKLINE_FIELD: sparklines, "roi": rois}
+    return kinds[column.type] if column else objects[field]
 
 
 @pytest.fixture(scope="session")
@@ -149,12 +161,10 @@ def compare(rules: MarketRules, batch: BatchManifest, land: Callable[..., Landed
 
     def check(body: bytes) -> None:
         landed = land(body)
-        expected_rows, expected_rejects, unpriced, unusable = _by_specification(
-            body, rules, to_micros(landed.landed_at)
-        )
+        expected_rows, expected_rejects, counts = _by_specification(body, rules, to_micros(landed.landed_at))
         page = read_table(landed, batch, rules)
         assert [(reject.row_number, reject.reason, reject.column_name) for reject in page.rejects] == expected_rejects
-        assert (page.counts["rows_unpriced"], page.counts["sparkline_unusable"]) == (unpriced, unusable)
+        assert page.counts - Counter(rows_read=page.counts["rows_read"]) == counts
         assert _bits(page, rules) == expected_rows
 
     return check
@@ -162,28 +172,28 @@ def compare(rules: MarketRules, batch: BatchManifest, land: Callable[..., Landed
 
 def _by_specification(
     body: bytes, rules: MarketRules, landed_micros: int
-) -> tuple[list[dict[str, Any]], list[Any], int, int]:
+) -> tuple[list[dict[str, Any]], list[Any], Counter[str]]:
     page = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) <= 400 else float(digits))
     page = page["data"] if isinstance(page, dict) else page
     objects = [row for row in page if isinstance(row, dict)]
     usual = {field for field in rules.column_of_field if sum(field in row for row in objects) * 2 >= len(objects) > 0}
-    expected = usual | rules.never_absent
-    accepted, rejects, unpriced, unusable = [], [], 0, 0
+    expected = (usual - rules.decorations) | rules.never_absent
+    accepted, rejects, counts = [], [], Counter[str]()
     for number, row in enumerate(page):
         match validate_row(row, rules, expected, landed_micros):
-            case Accepted(values):
+            case Accepted(values, unusable):
                 statistics, malformed = sparkline_statistics([prices_of(row)])
-                unusable += malformed
-                by_name = {rules.column_of_field[field].name: _bit(value) for field, value in values.items()}
+                counts["sparkline_unusable"] += malformed
+                counts.update(f"{field}_unusable" for field in unusable)
                 accepted.append(
-                    by_name
+                    {name: _bit(value) for name, value in values.items()}
                     | {"volatility_7d": _bit(statistics[0, 0]), "realized_volatility_7d": _bit(statistics[1, 0])}
                 )
             case Unpriced():
-                unpriced += 1
+                counts["rows_unpriced"] += 1
             case Refused(reason, column, _):
                 rejects.append((number, reason, column))
-    return accepted, rejects, unpriced, unusable
+    return accepted, rejects, +counts
 
 
 def _bit(value: Any) -> Any:

@@ -24,6 +24,7 @@ def test_fields_that_no_row_may_lack_are_the_required_ones_and_the_names(rules: 
     [
         ("ath", True),
         ("image", True),
+        ("roi", True),
         ("sparkline_in_7d", True),
         ("price_change_percentage_14d_in_currency", True),
         ("market_cap_usd", False),
