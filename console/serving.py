@@ -2,14 +2,14 @@
 
 import ipaddress
 import logging
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from coinbeam.bundle import Builder
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.bucket import Bucket
-from coinbeam.settings import Settings, load_settings
-from coinbeam.warehouse.client import Warehouse
+from coinbeam.settings import ROOT, Settings, load_settings
 from console.output import Format, say, show
 
 KEY_COLUMNS = ("key_id", "name", "calls_per_minute", "created_at", "revoked_at")
@@ -17,6 +17,9 @@ KEY_COLUMNS = ("key_id", "name", "calls_per_minute", "created_at", "revoked_at")
 
 def build_bundle(*, rebuild: bool) -> None:
     """Bring the serving bundle in step with the marts, and say what was written."""
+    from coinbeam.bundle.builder import Builder
+    from coinbeam.warehouse.client import Warehouse
+
     settings = load_settings()
     built = Builder(Warehouse(settings), Bucket(settings)).build(rebuild=rebuild)
     if built is None:
@@ -78,18 +81,18 @@ def is_loopback(host: str) -> bool:
 def prepare_here(settings: Settings) -> None:
     """On one machine, start the emulators and bring the bundle in step; a deployment's is made by its DAG.
 
+    Both in processes of their own: the clients of the warehouse are half as large as the server.
+
     Raises:
-        TerminalError: nothing was ever published.
+        TerminalError: there is no bundle, and none could be made.
     """
     if not settings.is_local:
         return
-    from console.dags import start_services
-
-    start_services(settings)
-    warehouse = Warehouse(settings)
-    if not warehouse.exists(f"{warehouse.dataset('crypto_ops')}.publication"):
-        raise TerminalError("Nothing was published yet.", "`coinbeam run` makes the tables: run it first.")
-    Builder(warehouse, Bucket(settings)).build()
+    for step in (("local", "up"), ("bundle",)):
+        if subprocess.run(
+            [sys.executable, "-m", "console", *step], cwd=ROOT, stdout=subprocess.DEVNULL, check=False
+        ).returncode:
+            raise TerminalError("There is nothing to serve.", "See the message above; `coinbeam run` comes first.")
 
 
 def create_key(name: str, calls_per_minute: int | None) -> None:

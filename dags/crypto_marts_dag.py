@@ -10,7 +10,7 @@ from airflow.sdk import DAG, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.kinds import FEEDS
-from coinbeam.bundle import Builder
+from coinbeam.bundle.builder import Builder
 from coinbeam.feeds.ending import count_by_status
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts.plan import MartPlan

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as midnight
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coinbeam.bundle import grid as grids
+from coinbeam.bundle.layout import CHART, INDICATORS, columns_of
 from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
@@ -38,17 +40,7 @@ from coinbeam.bundle.manifest import (
     unreferenced,
     version_name,
 )
-from coinbeam.bundle.source import (
-    CHART,
-    INDICATORS,
-    INTRADAY,
-    TABLES,
-    Source,
-    Taken,
-    columns_of,
-    first_touched,
-    instants_of,
-)
+from coinbeam.bundle.source import INTRADAY, TABLES, Source, Taken, first_touched, instants_of
 from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import TerminalError
 from coinbeam.landing.bucket import Bucket
@@ -79,12 +71,18 @@ class Built:
 
 
 class Builder:
-    """Makes versions of the bundle of one environment."""
+    """Makes versions of the bundle of one environment.
 
-    def __init__(self, warehouse: Warehouse, bucket: Bucket, clock: Clock = utc_now) -> None:
+    Args:
+        source: what they are made of; read from the warehouse and the bucket when left out.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, bucket: Bucket, clock: Clock = utc_now, source: Source | None = None
+    ) -> None:
         self._bucket, self._clock = bucket, clock
         self._keep = warehouse.settings.serving.keep_versions
-        self._source = Source(warehouse, bucket, clock)
+        self._source = source or Source(warehouse, bucket, clock)
 
     def build(self, *, rebuild: bool = False) -> Built | None:
         """Bring the bundle in step with the marts; None when it is.
@@ -143,22 +141,26 @@ class Builder:
             self._fill_sparklines(files, assets, currency, snapshot)
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="bundle") as pool:  # each mostly waits for its answer
             for name, table in zip(TABLES, pool.map(lambda name: self._source.table(name, last), TABLES), strict=True):
-                files.put(table_name(name), _parquet(table))
+                files.put(table_name(name), grids.table_to_ipc(table))
         assets.write(files)
 
     def _fill_month(self, files: "_Files", assets: "_Assets", first: date, last: date) -> None:
         """The days of one month, from the first touched one on."""
         rows = self._source.days(first, last)
-        days = [first.replace(day=1) + timedelta(days=offset) for offset in range(_length(first))]
-        instants = [_millis(datetime(day.year, day.month, day.day, tzinfo=UTC)) for day in days]
+        touched = _millis(first), _millis(last)
         for kind, names in (("charts", CHART), ("indicators", INDICATORS)):
             for currency in files.currencies(kind, month(first)) | set(pc.unique(rows["quote_currency"]).to_pylist()):
                 chosen = rows.filter(pc.equal(rows["quote_currency"], currency))
-                numbers = assets.numbers(chosen["asset_id"])
                 name, columns = grid_name(kind, currency, month(first)), columns_of(names)
-                grid = grids.extended(files.grid(name), columns, instants, assets.height)
-                grids.blank(grid, columns, instants[first.day - 1], instants[-1])
+                numbers, before = assets.numbers(chosen["asset_id"]), files.grid(name)
                 at = np.asarray(chosen["date"].cast(pa.int32())).astype(np.int64) * _DAY_MILLIS
+                kept = [i for i in (before.instants if before else ()) if not touched[0] <= i <= touched[1]]
+                instants = sorted({*kept, *np.unique(at).tolist()})
+                if not instants:
+                    files.entries.pop(name, None)
+                    continue
+                grid = grids.extended(before, columns, instants, assets.height)
+                grids.blank(grid, *touched)
                 grids.fill(grid, columns, numbers, at, chosen)
                 files.put(name, grid.to_ipc())
 
@@ -187,7 +189,7 @@ class Builder:
         grid = grids.extended(files.grid(name), columns, held, assets.height)
         at = np.asarray(chosen["snapshot_at"].cast(pa.int64())) // 1_000
         for instant in np.unique(at).tolist():
-            grids.blank(grid, columns, instant, instant)
+            grids.blank(grid, instant, instant)
         values = pa.table({own: chosen[theirs] for own, theirs in INTRADAY.items()})
         grids.fill(grid, columns, numbers, at, values)
         files.put(name, grid.to_ipc())
@@ -319,13 +321,10 @@ def _months(first: date, last: date) -> Iterator[tuple[date, date]]:
         first = following
 
 
-def _length(day: date) -> int:
-    following = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-    return (following - day.replace(day=1)).days
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000)
+def _millis(moment: date) -> int:
+    """Milliseconds since the epoch of an instant, or of the beginning of a day."""
+    instant = moment if isinstance(moment, datetime) else datetime.combine(moment, midnight(), UTC)
+    return round(instant.timestamp() * 1_000)
 
 
 def _parquet(table: pa.Table) -> bytes:

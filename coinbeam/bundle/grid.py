@@ -1,10 +1,11 @@
-"""A grid: assets x instants of a few columns, one matrix each, read from a memory-mapped file.
+"""A grid: assets x instants x columns as one block of doubles, read from a memory-mapped file.
 
 The number of an asset is its row, so that a row is found without a search, and a file holds no id. An asset that came
-later than the file has no row in it. What is missing is NaN, 0 for a time, -1 for a text.
+later than the file has no row in it. All that a month knows of an asset lies together, which is what a chart reads. A
+time is milliseconds since the epoch, a text its place among the accepted values of its column, and NaN what is missing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,36 +16,30 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from coinbeam.bundle.manifest import REBUILD
 from coinbeam.contracts import Column
 from coinbeam.errors import TerminalError
 
 Matrix = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
 
-NO_TIME = 0
-"""A time in milliseconds since the epoch that stands for none; no coin is as old."""
-
-_LABELS = b"coinbeam.instants"
-
-_DTYPES: dict[str, npt.DTypeLike] = {
-    "FLOAT64": np.float64,
-    "INT64": np.float64,
-    "TIMESTAMP": np.int64,
-    "STRING": np.int8,
-}
-_MISSING: dict[str, float] = {"FLOAT64": np.nan, "INT64": np.nan, "TIMESTAMP": NO_TIME, "STRING": -1}
+_INSTANTS, _COLUMNS = b"coinbeam.instants", b"coinbeam.columns"
+_VALUES = "values"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Matrices of one shape, assets x instants.
+    """One block.
 
     Attributes:
-        instants: what the columns of the matrices stand for, milliseconds since the epoch, ascending.
-        columns: the matrices by name.
+        instants: what its columns stand for, milliseconds since the epoch, ascending.
+        columns: names of the values of an instant.
+        values: assets x instants x columns.
     """
 
     instants: tuple[int, ...]
-    columns: Mapping[str, Matrix]
+    columns: tuple[str, ...]
+    values: Doubles
 
     @cached_property
     def labels(self) -> Matrix:
@@ -54,17 +49,19 @@ class Grid:
     @property
     def height(self) -> int:
         """Number of assets that it has a row for."""
-        return int(next(iter(self.columns.values())).shape[0])
+        return int(self.values.shape[0])
+
+    def column(self, name: str) -> Doubles:
+        """The values of one column, assets x instants."""
+        return self.values[:, :, self.columns.index(name)]
 
     def to_ipc(self) -> pa.Buffer:
         """The grid as an Arrow file, uncompressed, so that it can be mapped into memory."""
-        width = len(self.instants)
-        arrays = {
-            name: pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).reshape(-1)), width)
-            for name, matrix in self.columns.items()
-        }
-        labels = np.array(self.instants, np.int64).tobytes()
-        return table_to_ipc(pa.table(arrays).replace_schema_metadata({_LABELS: labels}))
+        flat = pa.array(np.ascontiguousarray(self.values).reshape(-1))
+        instants = pa.FixedSizeListArray.from_arrays(flat, len(self.columns))
+        table = pa.table({_VALUES: pa.FixedSizeListArray.from_arrays(instants, len(self.instants))})
+        described = {_INSTANTS: self.labels.tobytes(), _COLUMNS: ",".join(self.columns).encode()}
+        return table_to_ipc(table.replace_schema_metadata(described))
 
 
 def open_grid(source: Path | bytes) -> Grid:
@@ -76,16 +73,14 @@ def open_grid(source: Path | bytes) -> Grid:
     try:
         file = pa.memory_map(str(source)) if isinstance(source, Path) else pa.BufferReader(source)
         table = pa.ipc.open_file(file).read_all()
-        instants = np.frombuffer((table.schema.metadata or {})[_LABELS], np.int64)
-        columns = {
-            name: column.chunk(0).values.to_numpy(zero_copy_only=True).reshape(len(column), len(instants))
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-    except (pa.ArrowInvalid, KeyError, ValueError, IndexError) as error:
-        raise TerminalError(
-            f"A file of the bundle is no grid: {error}.", "Build it anew: `coinbeam bundle --rebuild`."
-        ) from error
-    return Grid(tuple(instants.tolist()), columns)
+        described = table.schema.metadata or {}
+        instants = np.frombuffer(described[_INSTANTS], np.int64)
+        columns = tuple(described[_COLUMNS].decode().split(","))
+        flat = table[_VALUES].chunk(0).values.values.to_numpy(zero_copy_only=True)
+        values = flat.reshape(table.num_rows, len(instants), len(columns))
+    except (pa.ArrowInvalid, KeyError, ValueError, IndexError, AttributeError) as error:
+        raise TerminalError(f"A file of the bundle is no grid: {error}.", REBUILD) from error
+    return Grid(tuple(instants.tolist()), columns, values)
 
 
 def table_to_ipc(table: pa.Table) -> pa.Buffer:
@@ -96,55 +91,48 @@ def table_to_ipc(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def empty(columns: Sequence[Column], instants: Sequence[int], height: int) -> Grid:
-    """A grid without a value."""
-    shape = height, len(instants)
-    return Grid(tuple(instants), {c.name: np.full(shape, _MISSING[c.type], _DTYPES[c.type]) for c in columns})
-
-
 def extended(grid: Grid | None, columns: Sequence[Column], instants: Sequence[int], height: int) -> Grid:
-    """A grid of the given columns, instants and assets, filled from an older one where that has a value."""
-    made = empty(columns, instants, height)
+    """A grid in memory of the given columns, instants and assets, filled from an older one where that has a value."""
+    names = tuple(column.name for column in columns)
+    made = Grid(tuple(instants), names, np.full((height, len(instants), len(names)), np.nan))
     if grid is not None:
         kept = [place for place, instant in enumerate(made.instants) if instant in grid.instants]
         taken = [grid.instants.index(made.instants[place]) for place in kept]
-        for name, matrix in made.columns.items():
+        for place, name in enumerate(names):
             if kept and name in grid.columns:
-                matrix[: grid.height, kept] = grid.columns[name][:height, taken]
+                made.values[: grid.height, kept, place] = grid.column(name)[:height, taken]
     return made
 
 
-def blank(grid: Grid, columns: Sequence[Column], first: int, last: int) -> None:
+def blank(grid: Grid, first: int, last: int) -> None:
     """Drop all values of a grid in memory from the first to the last instant, both included."""
-    touched = [place for place, instant in enumerate(grid.instants) if first <= instant <= last]
-    for column in columns:
-        grid.columns[column.name][:, touched] = _MISSING[column.type]
+    touched = (grid.labels >= first) & (grid.labels <= last)
+    grid.values[:, touched, :] = np.nan
 
 
 def fill(grid: Grid, columns: Sequence[Column], numbers: Matrix, instants: Matrix, rows: pa.Table) -> None:
-    """Write rows into a grid whose matrices are in memory.
+    """Write rows into a grid in memory.
 
     Args:
+        columns: of the grid, in its order.
         numbers: the asset of each row.
         instants: its instant, one of those of the grid.
         rows: the values, one column for each of the grid.
     """
     places = np.searchsorted(grid.labels, instants)
-    for column in columns:
-        grid.columns[column.name][numbers, places] = encode(column, rows[column.name])
+    for place, column in enumerate(columns):
+        grid.values[numbers, places, place] = encode(column, rows[column.name])
 
 
-def encode(column: Column, values: pa.ChunkedArray) -> Matrix:
-    """Values as the numbers that a grid holds: a text becomes its place among the accepted values of its column."""
+def encode(column: Column, values: pa.ChunkedArray) -> Doubles:
+    """Values as the numbers that a grid holds."""
     if column.type == "STRING":
-        known = pa.array(column.accepted, pa.string())
-        return np.asarray(pc.index_in(values, known).fill_null(-1)).astype(np.int8)
-    if column.type == "TIMESTAMP":
-        micros = np.asarray(values.cast(pa.int64()).fill_null(NO_TIME))
-        return micros // 1_000
+        values = pc.index_in(values, pa.array(column.accepted, pa.string()))
+    elif column.type == "TIMESTAMP":
+        values = pc.divide(values.cast(pa.int64()), 1_000)
     return np.asarray(values.cast(pa.float64()).fill_null(np.nan))
 
 
-def decode(column: Column, codes: Matrix) -> list[str | None]:
-    """The texts of a row of a grid."""
-    return [column.accepted[code] if code >= 0 else None for code in codes.tolist()]
+def decode(column: Column, codes: Doubles) -> list[str | None]:
+    """The texts of numbers that a grid holds."""
+    return [None if code != code else column.accepted[int(code)] for code in codes.tolist()]

@@ -31,7 +31,7 @@ RATES = b"coinbeam.rates"
 REBUILD = "Build it anew: `coinbeam bundle --rebuild`."
 
 
-class Grid(NamedTuple):
+class Named(NamedTuple):
     """What the name of a grid says: ``charts`` and ``indicators`` of a month, ``intraday`` of a day."""
 
     kind: str
@@ -80,7 +80,7 @@ class Manifest(_Value):
         return snapshots_of(self.files)
 
     @property
-    def grids(self) -> list[Grid]:
+    def grids(self) -> list[Named]:
         """The grids in it, by kind, currency and time."""
         return grids_of(self.files)
 
@@ -108,9 +108,9 @@ def snapshots_of(names: Iterable[str]) -> dict[str, list[datetime]]:
     return found
 
 
-def grids_of(names: Iterable[str]) -> list[Grid]:
+def grids_of(names: Iterable[str]) -> list[Named]:
     """The grids among some files, by kind, currency and time."""
-    return [Grid(m["kind"], m["currency"], m["period"]) for m in map(_GRID.fullmatch, sorted(names)) if m]
+    return [Named(m["kind"], m["currency"], m["period"]) for m in map(_GRID.fullmatch, sorted(names)) if m]
 
 
 def version_name(refreshed_at: datetime) -> str:
@@ -150,7 +150,7 @@ def sparklines_name(currency: str) -> str:
 
 def table_name(table: str) -> str:
     """The name of the file of a whole table."""
-    return f"tables/{table}.parquet"
+    return f"tables/{table}.arrow"
 
 
 def read_pointer(text: str) -> Pointer:

@@ -1,12 +1,14 @@
 """Reads the bundle: a version is opened once and never changes, and a follower swaps it for the next one."""
 
+import gc
+import hashlib
 import logging
 import tempfile
 import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,13 +18,15 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coinbeam.bundle.grid import Grid, Matrix, open_grid
+from coinbeam.bundle.grid import Doubles, Grid, Matrix, open_grid
+from coinbeam.bundle.layout import CHART, INDICATORS
 from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
     RATES,
     Entry,
     Manifest,
+    Named,
     check,
     grid_name,
     markets_name,
@@ -37,8 +41,12 @@ from coinbeam.settings import Settings
 
 logger = logging.getLogger("coinbeam.bundle")
 
-_SNAPSHOTS_HELD = 4
-"""Old snapshots in memory, for readers of the past."""
+_NO_INSTANT = np.empty(0, np.int64)
+_NO_VALUES = {
+    "charts": np.empty((0, len(CHART))),
+    "intraday": np.empty((0, len(CHART))),
+    "indicators": np.empty((0, len(INDICATORS))),
+}
 
 _UNUSED_SECONDS = 3_600
 """After so long a copy of a file that the present version does not need is deleted."""
@@ -97,10 +105,10 @@ class Files:
 
     def _is_proven(self, path: Path, entry: Entry) -> bool:
         try:
-            check(entry, path.read_bytes())
-        except (OSError, TerminalError):
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        except OSError:
             return False
-        return True
 
     def _bring(self, path: Path, entry: Entry) -> None:
         data = self._read(entry)
@@ -143,12 +151,11 @@ class Bundle:
     def __init__(self, manifest: Manifest, files: Files) -> None:
         self.manifest, self._files = manifest, files
         self.snapshots = manifest.snapshots
-        self._periods: dict[tuple[str, str], list[str]] = {}
+        self._periods: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
         for held in manifest.grids:
-            self._periods.setdefault((held.kind, held.currency), []).append(held.period)
+            self._periods.setdefault((held.kind, held.currency), []).append(_bounds(held))
         self._grid = lru_cache(maxsize=None)(self._open_grid)
-        self._markets = lru_cache(maxsize=_SNAPSHOTS_HELD)(self._read_markets)
-        self._table = lru_cache(maxsize=None)(self._read_table)
+        self._table = lru_cache(maxsize=None)(self._open_table)
 
     @property
     def version(self) -> str:
@@ -163,7 +170,7 @@ class Bundle:
     @cached_property
     def assets(self) -> list[str]:
         """The id of each asset by its number."""
-        ids: list[str] = pa.ipc.open_file(pa.memory_map(str(self._path(ASSETS)))).read_all()["asset_id"].to_pylist()
+        ids: list[str] = self._mapped(ASSETS)["asset_id"].to_pylist()
         return ids
 
     @cached_property
@@ -179,11 +186,13 @@ class Bundle:
 
     def markets(self, currency: str, snapshot_at: datetime) -> pa.Table:
         """All rows of a snapshot, the largest asset first."""
-        return self._markets(currency, snapshot_at)
+        with pq.ParquetFile(self._path(markets_name(currency, snapshot_at)), memory_map=True) as file:
+            return file.read(use_threads=False)  # threads would keep buffers of theirs
 
     def rates(self, currency: str, snapshot_at: datetime) -> dict[str, float]:
         """Units of each currency for one bitcoin at the time of a snapshot; empty when nobody asked."""
-        found = (self.markets(currency, snapshot_at).schema.metadata or {}).get(RATES)
+        schema = pq.read_schema(self._path(markets_name(currency, snapshot_at)))
+        found = (schema.metadata or {}).get(RATES)
         return dict(orjson.loads(found)) if found else {}
 
     def table(self, name: str) -> pa.Table:
@@ -195,7 +204,7 @@ class Bundle:
         name = sparklines_name(currency)
         if name not in self.manifest.files:
             return {}
-        rows = pa.ipc.open_file(pa.memory_map(str(self._path(name)))).read_all()
+        rows = self._mapped(name)
         if not rows.num_rows:
             return {}
         series = rows["price"].chunk(0)
@@ -207,28 +216,24 @@ class Bundle:
         Args:
             first: first instant, milliseconds since the epoch; ``last`` the last one.
         """
-        bounds = _period(kind, first), _period(kind, last)
-        for period in self._periods.get((kind, currency), ()):
-            if bounds[0] <= period <= bounds[1]:
+        for begins, ends, period in self._periods.get((kind, currency), ()):
+            if begins <= last and first < ends:
                 yield self._grid(kind, currency, period)
 
-    def series(
-        self, kind: str, currency: str, number: int, columns: Sequence[str], first: int, last: int
-    ) -> list[Matrix]:
-        """The values of one asset whose instants lie within a range, one array for each column.
+    def series(self, kind: str, currency: str, number: int, first: int, last: int) -> tuple[Matrix, Doubles]:
+        """All that grids of one kind know of an asset for the instants of a range.
 
-        The instants themselves come first, in milliseconds since the epoch; those without any value are left out.
+        Returns:
+            the instants, milliseconds since the epoch, and their values, instants x columns.
         """
-        parts: list[list[Matrix]] = [[] for _ in range(len(columns) + 1)]
+        instants, values = [_NO_INSTANT], [_NO_VALUES[kind]]
         for grid in self.grids(kind, currency, first, last):
-            if number >= grid.height:
-                continue
-            instants = grid.labels
-            start, end = np.searchsorted(instants, (first, last + 1)).tolist()
-            parts[0].append(instants[start:end])
-            for part, column in zip(parts[1:], columns, strict=True):
-                part.append(grid.columns[column][number, start:end])
-        return [np.concatenate(part) if part else np.empty(0) for part in parts]
+            if number < grid.height:
+                instants.append(grid.labels)
+                values.append(grid.values[number])
+        at, found = np.concatenate(instants), np.concatenate(values)
+        start, end = np.searchsorted(at, (first, last + 1)).tolist()
+        return at[start:end], found[start:end]
 
     def prefetch(self, *kinds: str) -> None:
         """Bring the files of some kinds, such as ``charts``, before anybody asks for them."""
@@ -242,18 +247,29 @@ class Bundle:
     def _open_grid(self, kind: str, currency: str, period: str) -> Grid:
         return open_grid(self._path(grid_name(kind, currency, period)))
 
-    def _read_markets(self, currency: str, snapshot_at: datetime) -> pa.Table:
-        return pq.read_table(self._path(markets_name(currency, snapshot_at)))
+    def _open_table(self, name: str) -> pa.Table:
+        return self._mapped(table_name(name))
 
-    def _read_table(self, name: str) -> pa.Table:
-        return pq.read_table(self._path(table_name(name)))
+    def _mapped(self, name: str) -> pa.Table:
+        """A table in a file that is mapped into memory."""
+        return pa.ipc.open_file(pa.memory_map(str(self._path(name)))).read_all()
 
 
-def _period(kind: str, millis: int) -> str:
-    """The period of the grid that an instant belongs to; instants beyond the calendar are at its ends."""
-    seconds = min(max(millis // 1_000, 0), 253_402_300_799)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%d}" if kind == "intraday" else f"{moment:%Y-%m}"
+def _bounds(held: Named) -> tuple[int, int, str]:
+    """First instant of the period of a grid, and the first one after it."""
+    is_day = held.kind == "intraday"
+    first = datetime.strptime(held.period, "%Y-%m-%d" if is_day else "%Y-%m").replace(tzinfo=UTC)
+    after = first + timedelta(days=1) if is_day else (first + timedelta(days=32)).replace(day=1)
+    return round(first.timestamp() * 1_000), round(after.timestamp() * 1_000), held.period
+
+
+def _settle() -> None:
+    """Free the version of before now, and keep the collector from walking through the new one again and again: a pause
+    of it is one of every reader.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 View = TypeVar("View")
@@ -305,6 +321,7 @@ class Follower(Generic[View]):
                 return False
             bundle = Bundle(manifest, self._files)
             self._held = bundle, self._make(bundle)
+            _settle()
             self._files.drop_unused(manifest)
         except CoinbeamError as error:
             if self._fault != str(error):

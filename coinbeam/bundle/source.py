@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from coinbeam.batch.identity import parse_batch_id
 from coinbeam.batch.tables import ASSETS, DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
+from coinbeam.bundle.layout import CHART, DAY_KEY, INDICATORS, MARKET_DAILY, columns_of
 from coinbeam.clock import Clock
 from coinbeam.contracts import Column, load_contract
 from coinbeam.contracts.arrow import arrow_schema
@@ -20,28 +21,6 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.landing.layout import folder, newest_revisions, unpack
 from coinbeam.warehouse.arrow import arrow_rows
 from coinbeam.warehouse.client import Warehouse
-
-MARKET_DAILY = "market_daily"
-CHART = ("price", "market_cap", "total_volume", "observed_at")
-"""Columns of ``market_daily`` in a grid of charts."""
-INDICATORS = (
-    "sma_7d",
-    "sma_30d",
-    "volatility_7d",
-    "volatility_30d",
-    "realized_volatility_7d",
-    "realized_volatility_30d",
-    "rsi_14d",
-    "drawdown_percentage",
-    "price_change_percentage_1d",
-    "price_change_percentage_7d",
-    "price_change_percentage_30d",
-    "market_cap_rank",
-    "signal",
-    "ma30_signal",
-    "combined_signal",
-)
-"""Its columns in a grid of indicators."""
 
 INTRADAY = {
     "price": "current_price",
@@ -97,7 +76,7 @@ class Source:
 
     def days(self, first: date, last: date) -> pa.Table:
         """The rows of ``market_daily`` of some days: identity, charts and indicators."""
-        columns = _named(MARKET_DAILY, ("asset_id", "quote_currency", "date", *CHART, *INDICATORS))
+        columns = columns_of((*DAY_KEY, *CHART, *INDICATORS))
         return self._read(MARKET_DAILY, columns, f"date BETWEEN {literal(first)} AND {literal(last)}")
 
     def last_day(self) -> date | None:
@@ -179,15 +158,6 @@ def first_touched(taken: Iterable[Taken]) -> date | None:
     since averages and records carry on.
     """
     return min((p.first_date for p in taken if p.table_name in {SNAPSHOT_FACT, DAILY_FACT}), default=None)
-
-
-def columns_of(names: Iterable[str]) -> list[Column]:
-    """Columns of ``market_daily`` by name."""
-    return _named(MARKET_DAILY, names)
-
-
-def _named(table: str, names: Iterable[str]) -> list[Column]:
-    return [load_contract(table).by_name[name] for name in names]
 
 
 def _micros(column: pa.ChunkedArray) -> list[int]:

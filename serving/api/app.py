@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+import pyarrow as pa
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from coinbeam import __version__
-from coinbeam.bundle import Follower, open_files
+from coinbeam.bundle.reader import Follower, open_files
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
@@ -38,6 +39,7 @@ def create_app(settings: Settings, *, needs_key: bool, bucket: Bucket | None = N
     Args:
         needs_key: whether a call without a key is refused.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # the pooled ones keep what a version needed only while it was opened
     bucket = bucket or Bucket(settings)
     ring = KeyRing(Keys(bucket, clock))
     follower = Follower(
@@ -142,17 +144,17 @@ def _endpoint(
 
 
 def _serve_health(app: FastAPI, follower: Follower[View], clock: Clock, settings: Settings) -> None:
-    @app.get("/healthz", tags=["Health"], summary="The process answers")
-    async def healthz() -> dict[str, str]:
+    @app.get("/health", tags=["Health"], summary="The process answers")
+    async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["Health"], summary="It has a version to answer from", responses={503: {}})
-    async def readyz() -> Response:
+    @app.get("/ready", tags=["Health"], summary="It has a version to answer from", responses={503: {}})
+    async def ready() -> Response:
         view, limit = follower.view, settings.serving.stale_after_minutes
         age = (clock() - view.newest).total_seconds() / 60 if view and view.newest else None
-        is_stale = limit is not None and (age is None or age > limit)
         body = {
-            "ready": view is not None and not is_stale,
+            "ready": view is not None,
+            "stale": limit is not None and (age is None or age > limit),
             "version": view.version if view else None,
             "age_minutes": None if age is None else round(age, 1),
             "fault": follower.fault,

@@ -11,24 +11,29 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One version of an asset.
-
-    Attributes:
-        platforms: contract address by platform.
-        categories: names of its categories; None until its details were fetched.
-    """
+    """One version of an asset, its lists as the dimension has them: JSON texts, which few calls read."""
 
     asset_id: str
     symbol: str | None
     name: str | None
     status: str
-    platforms: dict[str, str]
-    categories: list[str] | None
+    platforms_json: str | None
+    categories_json: str | None
     asset_platform_id: str | None
     hashing_algorithm: str | None
     country_origin: str | None
     genesis_date: date | None
     homepage: str | None
+
+    @property
+    def platforms(self) -> dict[str, str]:
+        """Contract address by platform."""
+        return dict(orjson.loads(self.platforms_json or "{}"))
+
+    @property
+    def categories(self) -> list[str]:
+        """Names of its categories; none until its details were fetched."""
+        return list(orjson.loads(self.categories_json or "[]"))
 
     @property
     def is_active(self) -> bool:
@@ -51,11 +56,7 @@ class Assets:
             moment = pa.scalar(at, pa.timestamp("us", tz="UTC"))
             ended = pc.less_equal(rows["valid_to"], moment).fill_null(False)
             rows = rows.filter(pc.and_(pc.less_equal(rows["valid_from"], moment), pc.invert(ended)))
-        names = list(Asset.__dataclass_fields__)
-        columns = [rows[name].to_pylist() for name in names]
-        places = {name: place for place, name in enumerate(names)}
-        for name, nothing in (("platforms", "{}"), ("categories", "null")):
-            columns[places[name]] = [orjson.loads(text or nothing) for text in columns[places[name]]]
+        columns = [rows[name.removesuffix("_json")].to_pylist() for name in Asset.__dataclass_fields__]
         return cls({values[0]: Asset(*values) for values in zip(*columns, strict=True)})
 
     @cached_property
@@ -63,14 +64,14 @@ class Assets:
         """The assets of each category, by the id that CoinGecko makes of its name."""
         found: dict[str, set[str]] = {}
         for asset in self.by_id.values():
-            for name in asset.categories or ():
+            for name in asset.categories:
                 found.setdefault(category_id(name), set()).add(asset.asset_id)
         return found
 
     @cached_property
     def category_names(self) -> dict[str, str]:
         """The name of each category by its id."""
-        return {category_id(name): name for asset in self.by_id.values() for name in asset.categories or ()}
+        return {category_id(name): name for asset in self.by_id.values() for name in asset.categories}
 
 
 def category_id(name: str) -> str:

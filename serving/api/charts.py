@@ -4,14 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from coinbeam.bundle.grid import Doubles
 from serving.api.answers import invalid, not_held
 from serving.api.view import View
 
 DAY_MILLIS = 86_400_000
 FINE_DAYS = 90
 """Up to so many days a chart has every snapshot, and beyond one point a day; the rule is CoinGecko's."""
-
-_COLUMNS = ("price", "market_cap", "total_volume", "observed_at")
 
 
 class Span(NamedTuple):
@@ -40,36 +39,34 @@ def chart(view: View, currency: str, number: int | None, span: Span, interval: s
     points = _points(view, "charts", currency, number, span)
     newest = span if is_fine else Span(max(span.first, span.last - DAY_MILLIS), span.last)
     fine = _points(view, "intraday", currency, number, newest)
-    if not is_fine:  # one point a day, and the newest observation at the end
-        fine = fine[:, -1:]
-    if fine.shape[1]:
-        points = _merged(points, fine)
-    times = points[0].astype(np.int64).tolist()
-    prices = points[1] if places is None else np.round(points[1], places)
-    values = (prices, points[2], points[3])
-    names = ("prices", "market_caps", "total_volumes")
-    return {name: list(zip(times, _nullable(v), strict=True)) for name, v in zip(names, values, strict=True)}
+    if len(fine):
+        # One point a day, and the newest observation at the end.
+        points = _merged(points, fine if is_fine else fine[-1:])
+    prices, caps, volumes, observed = points.T
+    times = observed.astype(np.int64).tolist()
+    found = {"prices": prices if places is None else np.round(prices, places), "market_caps": caps}
+    return {
+        name: list(zip(times, _nullable(v), strict=True)) for name, v in (found | {"total_volumes": volumes}).items()
+    }
 
 
-def _points(view: View, kind: str, currency: str, number: int, span: Span) -> Any:
-    """Times, prices, market caps and volumes of an asset that were observed within a range, one row each."""
-    # A point is observed up to a day after the instant that it stands for.
-    _, price, cap, volume, observed = view.bundle.series(
-        kind, currency, number, _COLUMNS, span.first - DAY_MILLIS, span.last
-    )
-    inside = (observed >= span.first) & (observed <= span.last) & (observed > 0)
-    return np.stack([observed[inside].astype(np.float64), price[inside], cap[inside], volume[inside]])
+def _points(view: View, kind: str, currency: str, number: int, span: Span) -> Doubles:
+    """Prices, market caps, volumes and times of an asset that were observed within a range, one row each."""
+    # A point is observed up to a day after the instant that it stands for, or some time before it.
+    _, found = view.bundle.series(kind, currency, number, span.first - DAY_MILLIS, span.last + DAY_MILLIS)
+    observed = found[:, 3]
+    return found[(observed >= span.first) & (observed <= span.last)]
 
 
-def _merged(points: Any, fine: Any) -> Any:
+def _merged(points: Doubles, fine: Doubles) -> Doubles:
     """Two series as one, ascending; of one observation that both have, one point."""
-    if points.shape[1] and fine[0, 0] <= points[0, -1]:
-        joined = np.concatenate([points, fine], axis=1)
-        return joined[:, np.unique(joined[0], return_index=True)[1]]
-    return np.concatenate([points, fine], axis=1)
+    joined = np.concatenate([points, fine])
+    if len(points) and fine[0, 3] <= points[-1, 3]:
+        return joined[np.unique(joined[:, 3], return_index=True)[1]]
+    return joined
 
 
-def _nullable(values: Any) -> list[float | None]:
+def _nullable(values: Doubles) -> list[float | None]:
     found: list[float | None] = values.tolist()
     return [None if value != value else value for value in found] if np.isnan(values).any() else found
 

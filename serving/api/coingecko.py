@@ -201,7 +201,7 @@ def coins_markets(ask: Ask) -> tuple[Body, Market]:
     start = (values["page"] - 1) * values["per_page"]
     page = places[start : start + values["per_page"]]
     if not _adds_fields(values):
-        return b"[" + b",".join([market.rendered(place) for place in page]) + b"]", market
+        return b"[" + b",".join([market.rendered[place] for place in page]) + b"]", market
     return [_row(ask, market, place) for place in page], market
 
 
@@ -277,7 +277,7 @@ def coin(ask: Ask) -> tuple[Body, Market | None]:
         },
         "block_time_in_minutes": 0,
         "hashing_algorithm": asset.hashing_algorithm,
-        "categories": asset.categories or [],
+        "categories": asset.categories,
         "preview_listing": False,
         "public_notice": None,
         "additional_notices": [],
@@ -326,7 +326,7 @@ def _known_by_price(market: Market, asset_id: str) -> Asset:
     """An asset that a snapshot has and the dimension does not."""
     place = market.place[asset_id]
     texts = market.texts
-    return Asset(asset_id, texts["symbol"][place], texts["name"][place], "inferred", {}, *[None] * 6)
+    return Asset(asset_id, texts["symbol"][place], texts["name"][place], "inferred", *[None] * 7)
 
 
 def _links(asset: Asset) -> dict[str, Any]:

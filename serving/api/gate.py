@@ -17,7 +17,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from coinbeam.bundle import Follower
+from coinbeam.bundle.reader import Follower
 from coinbeam.clock import Clock, format_instant
 from coinbeam.settings import ServingSettings
 from serving.api.answers import COINGECKO, Answer, Refusal, invalid, key_missing, key_wrong, rate_limited, unavailable
@@ -34,7 +34,7 @@ Headers = list[tuple[bytes, bytes]]
 
 access = logging.getLogger("coinbeam.api.access")
 
-FREE = frozenset({"/", "/docs", "/redoc", "/docs/oauth2-redirect", "/openapi.json", "/healthz", "/readyz"})
+FREE = frozenset({"/", "/docs", "/redoc", "/docs/oauth2-redirect", "/openapi.json", "/health", "/ready"})
 """Paths that need neither a key nor a version."""
 
 _AHEAD = timedelta(minutes=5)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coinbeam.batch.tables import ASSETS, FEAR_GREED_FACT, SNAPSHOT_FACT
-from coinbeam.bundle.grid import Matrix, decode
-from coinbeam.bundle.source import CHART, INDICATORS, MARKET_DAILY
+from coinbeam.bundle.grid import Doubles, Matrix, decode
+from coinbeam.bundle.layout import CHART, DAY_KEY, INDICATORS, MARKET_DAILY, columns_of
 from coinbeam.contracts import Column, load_contract
 from coinbeam.contracts.arrow import arrow_schema
 from serving.api.answers import Refusal, invalid, unknown_coin
@@ -19,6 +19,7 @@ from serving.api.view import View
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 _DAY = timedelta(days=1)
+_DAY_MILLIS = 86_400_000
 
 Filters = dict[str, Any]
 """The values of a call's parameters by name; None where one is left out."""
@@ -107,9 +108,8 @@ def _currency(view: View, filters: Filters) -> str:
     return currency
 
 
-_DAILY = tuple(
-    load_contract(MARKET_DAILY).by_name[name] for name in ("asset_id", "quote_currency", "date", *CHART, *INDICATORS)
-)
+_OBSERVED = CHART.index("observed_at")
+_DAILY = tuple(columns_of((*DAY_KEY, *CHART, *INDICATORS)))
 
 
 def _daily(view: View, filters: Filters, at: datetime | None) -> pa.Table:
@@ -120,13 +120,11 @@ def _daily(view: View, filters: Filters, at: datetime | None) -> pa.Table:
         raise unknown_coin()
     last = min(filters.get("to") or date.max, (at or view.now() + _DAY).date())
     span = _millis(filters.get("from") or date(1970, 1, 2)), _millis(last)
-    days, *chart = view.bundle.series("charts", currency, number, CHART, *span)
-    _, *indicators = view.bundle.series("indicators", currency, number, INDICATORS, *span)
-    values = dict(zip((*CHART, *INDICATORS), [*chart, *indicators], strict=True))
-    held = values["observed_at"] > 0
-    if at is not None:
-        held &= values["observed_at"] <= round(at.timestamp() * 1_000)
-    return _days(np.full(int(held.sum()), asset_id), currency, days[held], {n: v[held] for n, v in values.items()})
+    days, chart = view.bundle.series("charts", currency, number, *span)
+    _, indicators = view.bundle.series("indicators", currency, number, *span)
+    until = round(at.timestamp() * 1_000) if at else np.inf
+    held = chart[:, _OBSERVED] <= until
+    return _days(np.full(int(held.sum()), asset_id), currency, days[held], np.hstack([chart, indicators])[held])
 
 
 def _signals(view: View, filters: Filters, at: datetime | None) -> pa.Table:
@@ -136,39 +134,38 @@ def _signals(view: View, filters: Filters, at: datetime | None) -> pa.Table:
     newest = _newest_day(view, currency, end)
     if newest is None:
         raise view.before_everything(currency)
-    values: dict[str, Matrix] = {}
-    for kind, names in (("charts", CHART), ("indicators", INDICATORS)):
-        for grid in view.bundle.grids(kind, currency, newest, newest):
-            place = grid.instants.index(newest)
-            values |= {name: grid.columns[name][:, place] for name in names}
-    held = np.flatnonzero((values["observed_at"] > 0) & (values["observed_at"] <= end))
+    parts = [
+        grid.values[:, grid.instants.index(newest)]
+        for kind in ("charts", "indicators")
+        for grid in view.bundle.grids(kind, currency, newest, newest)
+    ]
+    values = np.hstack(parts)
+    held = np.flatnonzero(values[:, _OBSERVED] <= end)
     ids = np.array(view.bundle.assets, dtype=object)[held]
-    made = _days(ids, currency, np.full(held.size, newest), {name: v[held] for name, v in values.items()})
-    return made.sort_by("asset_id")
+    return _days(ids, currency, np.full(held.size, newest), values[held]).sort_by("asset_id")
 
 
 def _newest_day(view: View, currency: str, end: int) -> int | None:
     newest = None
     for grid in view.bundle.grids("charts", currency, 0, end):
-        times = grid.columns["observed_at"]
-        for place in np.flatnonzero(((times > 0) & (times <= end)).any(axis=0)).tolist():
+        for place in np.flatnonzero((grid.column("observed_at") <= end).any(axis=0)).tolist():
             newest = grid.instants[place]
     return newest
 
 
-def _days(ids: Matrix, currency: str, days: Matrix, values: dict[str, Matrix]) -> pa.Table:
-    """Rows of days as a table."""
+def _days(ids: Matrix, currency: str, days: Matrix, values: Doubles) -> pa.Table:
+    """Rows of days as a table; the values are those of charts and of indicators, beside each other."""
     arrays: list[Any] = [
         pa.array(ids.tolist(), pa.string()),
         pa.array([currency] * len(ids), pa.string()),
         pa.array(days.astype("datetime64[ms]").astype("datetime64[D]"), pa.date32()),
     ]
-    for column in _DAILY[3:]:
-        found = values[column.name]
+    for place, column in enumerate(_DAILY[len(arrays) :]):
+        found = values[:, place]
         if column.type == "STRING":
             arrays.append(pa.array(decode(column, found), pa.string()))
         elif column.type == "TIMESTAMP":
-            arrays.append(pa.array(found * 1_000, pa.int64()).cast(_INSTANT))
+            arrays.append(pa.array(found.astype(np.int64) * 1_000, pa.int64()).cast(_INSTANT))
         else:
             arrays.append(pa.array(found, from_pandas=True).cast(arrow_schema([column])[0].type))
     return pa.Table.from_arrays(arrays, schema=pa.schema([f.with_nullable(True) for f in arrow_schema(_DAILY)]))
@@ -186,16 +183,14 @@ def _gaps(view: View, filters: Filters, at: datetime | None) -> pa.Table:
     """The stretches of days without a price, after the first day of an asset and up to the newest day of the market."""
     currency = _currency(view, filters)
     end = round((at or view.now()).timestamp() * 1_000)
-    grids = list(view.bundle.grids("charts", currency, 0, end))
-    instants = np.array([instant for grid in grids for instant in grid.instants if instant <= end], np.int64)
-    height = len(view.bundle.assets)
-    held = np.zeros((height, len(instants) + 2), bool)
-    place = 1
+    grids = [grid for grid in view.bundle.grids("charts", currency, 0, end) if grid.instants[0] <= end]
+    days = np.arange(grids[0].instants[0], end + 1, _DAY_MILLIS) if grids else np.empty(0, np.int64)
+    held = np.zeros((len(view.bundle.assets), len(days) + 2), bool)
     for grid in grids:
-        width = sum(instant <= end for instant in grid.instants)
-        held[: grid.height, place : place + width] = grid.columns["observed_at"][:, :width] > 0
-        place += width
-    return _stretches(view.bundle.assets, currency, held, instants)
+        inside = grid.labels <= end
+        places = (grid.labels[inside] - days[0]) // _DAY_MILLIS + 1
+        held[: grid.height, places] = ~np.isnan(grid.column("observed_at")[:, inside])
+    return _stretches(view.bundle.assets, currency, held, days)
 
 
 def _stretches(ids: Sequence[str], currency: str, held: Matrix, instants: Matrix) -> pa.Table:
@@ -221,7 +216,7 @@ def _stretches(ids: Sequence[str], currency: str, held: Matrix, instants: Matrix
 
 
 def _millis(day: date) -> int:
-    return (day - date(1970, 1, 1)).days * 86_400_000
+    return (day - date(1970, 1, 1)).days * _DAY_MILLIS
 
 
 _KEY = ("asset_id", "quote_currency")

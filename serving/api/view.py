@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from coinbeam.batch.tables import ASSETS
-from coinbeam.bundle import Bundle
+from coinbeam.bundle.reader import Bundle
 from coinbeam.clock import Clock
 from coinbeam.sources.registry import SOURCES
 from serving.api.answers import Refusal, not_held
@@ -33,7 +34,9 @@ class View:
         self._lock = threading.Lock()
         bundle.prefetch("charts", "intraday", "sparklines", "tables")
         for currency in bundle.currencies:
-            self.market(currency, None)
+            market = self.market(currency, None)
+            if market is not None:
+                market.rendered, market.orders  # noqa: B018 - made before the first call asks
 
     @property
     def version(self) -> str:
@@ -114,19 +117,18 @@ class View:
         """The first instant of which there is a price."""
         found = list(self.bundle.snapshots.get(currency, ())[:1])
         for grid in self.bundle.grids("charts", currency, 0, round(self._clock().timestamp() * 1_000)):
-            times = grid.columns["observed_at"]
-            if (times > 0).any():
-                found.append(datetime.fromtimestamp(int(times[times > 0].min()) / 1_000, UTC))
+            times = grid.column("observed_at")
+            if not np.isnan(times).all():
+                found.append(datetime.fromtimestamp(int(np.nanmin(times)) / 1_000, UTC))
                 break
         return min(found, default=None)
 
     def day(self, currency: str, number: int, midnight: int, until: int) -> tuple[float | int | None, ...]:
         """Price, market cap and volume of an asset at the beginning of a day, as far as observed until an instant."""
-        names = ("price", "market_cap", "total_volume", "observed_at")
-        _, *values, observed = self.bundle.series("charts", currency, number, names, midnight, midnight)
-        if not observed.size or not 0 < observed[0] <= until:
+        _, found = self.bundle.series("charts", currency, number, midnight, midnight)
+        if not len(found) or not found[0, 3] <= until:
             return None, None, None
-        return tuple(plain_number(value[0]) for value in values)
+        return tuple(plain_number(value) for value in found[0, :3])
 
     def volume_change(self, currency: str, at: datetime | None, volume: float) -> float:
         """Percent by which the volume of the market grew over that of the day before; 0 where that is not known."""
@@ -151,8 +153,11 @@ class View:
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """Where the newest prices came from."""
-        markets = [market for market in self._newest.values() if market is not None and len(market)]
-        return tuple(sorted({source for market in markets for source in market.texts["source_id"] if source}))
+        found: set[str] = set()
+        for currency in self.bundle.currencies:
+            if snapshot_at := self.bundle.snapshot_at(currency):
+                found |= set(pc.unique(self.bundle.markets(currency, snapshot_at)["source_id"]).to_pylist())
+        return tuple(sorted(found))
 
     @cached_property
     def attribution(self) -> str:

@@ -68,9 +68,11 @@ class _WatchedStorage(Storage):
         self.emulator = emulator
         super().__init__(use_memory_fs=True)
 
-    def create_file(self, bucket_name: str, file_name: str, content: bytes, file_obj: dict[str, Any]) -> None:
+    def create_file(
+        self, bucket_name: str, file_name: str, content: bytes, file_obj: dict[str, Any], *upload: str
+    ) -> None:
         """Write, then tell the watchers, before the client has its answer."""
-        super().create_file(bucket_name, file_name, content, file_obj)
+        super().create_file(bucket_name, file_name, content, file_obj, *upload)
         for watcher in list(self.emulator.watchers):
             watcher(file_name)
 
