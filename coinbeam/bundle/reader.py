@@ -1,5 +1,6 @@
 """Reads the bundle: a version is opened once and never changes, and a follower swaps it for the next one."""
 
+import ctypes
 import gc
 import hashlib
 import logging
@@ -270,6 +271,9 @@ def _settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what a version needed while it was opened
+    if trim:
+        trim(0)
 
 
 View = TypeVar("View")

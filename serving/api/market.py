@@ -1,6 +1,6 @@
 """The market at an instant: the newest snapshot until then, and what of daily history was observed after it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.bundle.reader import Bundle
@@ -47,6 +48,7 @@ _OBSERVED = "observed_at"
 _CHART = {"price": "current_price", "market_cap": "market_cap", "total_volume": "total_volume"}
 _DAY_MILLIS = 86_400_000
 _EXACT = 2**53
+_RENDERED_AT_ONCE = 1_000
 _TEXTS = ("asset_id", "symbol", "name", "image", "roi_currency")
 
 
@@ -68,6 +70,7 @@ class Market:
         observed: microseconds since the epoch at which each price was observed.
         numbers: the other numbers by column, NaN for null.
         texts: the texts by column.
+        sources: where its snapshot came from.
         derived_from: the currency that the amounts were converted from, or None where they are the source's own.
     """
 
@@ -77,6 +80,7 @@ class Market:
     observed: npt.NDArray[np.int64]
     numbers: Mapping[str, Doubles]
     texts: Mapping[str, Sequence[str | None]]
+    sources: tuple[str, ...] = ()
     derived_from: str | None = None
 
     def __len__(self) -> int:
@@ -120,17 +124,21 @@ class Market:
     @cached_property
     def rendered(self) -> list[bytes]:
         """The row of each asset as JSON, all made at once."""
-        columns = [self._values(field) for field in ROW_FIELDS]
-        rows = (dict(zip(ROW_FIELDS, values, strict=True)) for values in zip(*columns, strict=True))
-        # A copy: orjson gives out a buffer of 8 KiB for each, of which the unused part stays in fragments.
-        return [bytes(bytearray(orjson.dumps(row))) for row in rows]
+        made: list[bytes] = []
+        for first in range(0, len(self), _RENDERED_AT_ONCE):
+            places = range(first, min(first + _RENDERED_AT_ONCE, len(self)))
+            columns = [self._values(field, places) for field in ROW_FIELDS]
+            rows = (dict(zip(ROW_FIELDS, values, strict=True)) for values in zip(*columns, strict=True))
+            # A copy: orjson gives out a buffer of 8 KiB for each, of which the unused part stays in fragments.
+            made += [bytes(bytearray(orjson.dumps(row))) for row in rows]
+        return made
 
-    def _values(self, field: str) -> Sequence[Any]:
-        """The values of one field of all assets."""
+    def _values(self, field: str, places: range) -> Sequence[Any]:
+        """The values of one field of some assets."""
         column = _COLUMN_OF.get(field)
         if column is None or column.type in {"STRING", "TIMESTAMP"} or column.name not in self.numbers:
-            return [self.value(field, place) for place in range(len(self))]
-        numbers = self.numbers[column.name]
+            return [self.value(field, place) for place in places]
+        numbers = self.numbers[column.name][places.start : places.stop]
         made: npt.NDArray[Any] = numbers.astype(object)
         is_whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < _EXACT)
         made[is_whole] = numbers[is_whole].astype(np.int64)
@@ -179,10 +187,14 @@ class Market:
             name: values * rate if name in CONVERTED else values if name in UNCHANGED else nothing
             for name, values in self.numbers.items()
         }
-        return Market(currency, self.as_of, self.ids, self.observed, numbers, self.texts, self.quote_currency)
+        return Market(
+            currency, self.as_of, self.ids, self.observed, numbers, self.texts, self.sources, self.quote_currency
+        )
 
 
-def market_at(bundle: Bundle, assets: Assets, currency: str, at: datetime | None, now: datetime) -> Market | None:
+def market_at(
+    bundle: Bundle, assets: Callable[[], Assets], currency: str, at: datetime | None, now: datetime
+) -> Market | None:
     """The market at an instant, or now; None when nothing was observed until then.
 
     The newest snapshot is the market. What daily history observed after the snapshot was taken replaces its price or
@@ -193,8 +205,8 @@ def market_at(bundle: Bundle, assets: Assets, currency: str, at: datetime | None
     until = at or now
     later = _observed_between(bundle, currency, max(base.newest if base else until - REACH, until - REACH), until)
     if base is None:
-        return _of_history(bundle, assets, currency, later) if later else None
-    return _joined(base, _of_history(bundle, assets, currency, later)) if later else base
+        return _of_history(bundle, assets(), currency, later) if later else None
+    return _joined(base, _of_history(bundle, assets(), currency, later)) if later else base
 
 
 def _of_snapshot(currency: str, snapshot_at: datetime, rows: pa.Table) -> Market:
@@ -204,7 +216,8 @@ def _of_snapshot(currency: str, snapshot_at: datetime, rows: pa.Table) -> Market
         name: rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows for name in _TEXTS
     }
     observed = np.asarray(rows[_OBSERVED].cast(pa.int64()))
-    return Market(currency, snapshot_at, texts.pop("asset_id"), observed, numbers, texts)
+    sources = tuple(pc.unique(rows["source_id"]).to_pylist())
+    return Market(currency, snapshot_at, texts.pop("asset_id"), observed, numbers, texts, sources)
 
 
 def _doubles(column: Column, values: pa.ChunkedArray) -> Doubles:
@@ -267,6 +280,7 @@ def _joined(base: Market, later: Market) -> Market:
         np.concatenate([observed, later.observed[new]]),
         numbers,
         {name: [*values, *(later.texts[name][place] for place in new)] for name, values in base.texts.items()},
+        base.sources,
     )
 
 

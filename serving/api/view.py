@@ -153,11 +153,7 @@ class View:
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """Where the newest prices came from."""
-        found: set[str] = set()
-        for currency in self.bundle.currencies:
-            if snapshot_at := self.bundle.snapshot_at(currency):
-                found |= set(pc.unique(self.bundle.markets(currency, snapshot_at)["source_id"]).to_pylist())
-        return tuple(sorted(found))
+        return tuple(sorted({source for market in self._newest.values() if market for source in market.sources}))
 
     @cached_property
     def attribution(self) -> str:
@@ -166,7 +162,7 @@ class View:
         return "; ".join(dict.fromkeys(texts))
 
     def _market_at(self, currency: str, at: datetime | None) -> Market | None:
-        return market_at(self.bundle, self.assets_at(at), currency, at, self.now())
+        return market_at(self.bundle, lambda: self.assets_at(at), currency, at, self.now())
 
     def _assets_at(self, at: datetime | None) -> Assets:
         return Assets.at(self.table(ASSETS), at)
