@@ -63,9 +63,9 @@ down: env ## Stop the local cloud
 ui: env ## Open Airflow's web interface on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam ui
 
-requirements: env ## Compile requirements.txt, and that of the image of the Beam jobs, from pyproject.toml
+requirements: env ## Compile requirements.txt, and those of the images, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra beam -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/beam-requirements.txt
+	@for extra in beam serving; do $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
 
 COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
 composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it

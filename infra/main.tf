@@ -92,6 +92,24 @@ module "queue" {
   depends_on = [module.services]
 }
 
+# Off unless somebody says so: see docs/cloud.md.
+module "serving" {
+  count         = var.serving == null ? 0 : 1
+  source        = "./modules/serving"
+  project       = var.project
+  region        = var.region
+  bucket        = module.bucket.name
+  image         = "${module.registry.prefix}/serving:${var.serving.release}"
+  invokers      = var.serving.invokers
+  viewers       = var.serving.viewers
+  sign_in       = var.serving.sign_in
+  oidc_secret   = var.serving.oidc_secret
+  max_instances = var.serving.max_instances
+  memory        = var.serving.memory
+  deployer      = module.accounts.members["build"]
+  depends_on    = [module.services]
+}
+
 module "build" {
   source          = "./modules/build"
   project         = var.project
@@ -112,6 +130,7 @@ module "build" {
     _API_KEY_SECRET           = module.secret.latest_version
     _AIRFLOW_URL              = module.composer.airflow_url
     _PERIOD                   = var.schedule_period
+    _SERVING                  = var.serving == null ? "off" : "deploy"
   }
 }
 
@@ -140,6 +159,7 @@ module "alerts" {
   email            = var.alert_email
   freshness_config = module.freshness.config_id
   dead_letters     = module.queue.dead_letter_subscription
+  services         = merge(module.serving[*].names...)
   depends_on       = [module.services]
 }
 

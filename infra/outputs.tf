@@ -30,6 +30,11 @@ output "image_repository" {
   value       = module.registry.prefix
 }
 
+output "serving_urls" {
+  description = "Addresses of the API and the dashboard; null while serving is off."
+  value       = one(module.serving[*].urls)
+}
+
 output "workload_identity_provider" {
   description = "Name of the identity provider that GitHub Actions signs in with."
   value       = module.build.workload_identity_provider
@@ -37,5 +42,5 @@ output "workload_identity_provider" {
 
 output "service_accounts" {
   description = "E-mail addresses of the service accounts, by role."
-  value       = module.accounts.emails
+  value       = merge(module.accounts.emails, module.serving[*].emails...)
 }

@@ -162,3 +162,55 @@ variable "deploys_from" {
     error_message = "Releases start from trigger or actions."
   }
 }
+
+variable "serving" {
+  type = object({
+    release       = string
+    invokers      = optional(list(string), [])
+    viewers       = optional(list(string), [])
+    public        = optional(bool, false)
+    sign_in       = optional(string, "iap")
+    oidc_secret   = optional(string)
+    max_instances = optional(number, 2)
+    memory        = optional(string, "1Gi")
+  })
+  description = <<-TEXT
+    The API and the dashboard on Cloud Run; null: neither. `release` is one whose image was pushed, `invokers` may call the API, `viewers` may open
+    the dashboard. Nobody may by default. `public` allows allUsers among them: a person says so, who has read CoinGecko's API terms, since those
+    limit who may be given its data. With `sign_in` oidc the dashboard asks a provider by itself, by the secrets.toml in the secret `oidc_secret`.
+  TEXT
+  default     = null
+
+  validation {
+    condition     = var.serving == null ? true : can(regex("^[a-z0-9][a-z0-9-]{0,40}$", var.serving.release))
+    error_message = "A release is named by its short commit."
+  }
+
+  validation {
+    condition = var.serving == null ? true : alltrue([
+      for member in concat(var.serving.invokers, var.serving.viewers) :
+      can(regex("^(user|group|serviceAccount):", member)) || (var.serving.public && can(regex("^allUsers$", member)))
+    ])
+    error_message = "Members begin with user:, group: or serviceAccount:. allUsers needs public = true, by a person who has read CoinGecko's API terms."
+  }
+
+  validation {
+    condition     = var.serving == null ? true : var.serving.sign_in != "iap" || !anytrue([for member in var.serving.viewers : can(regex("^allUsers$", member))])
+    error_message = "Behind Identity-Aware Proxy the viewers are named; allUsers would switch it off."
+  }
+
+  validation {
+    condition     = var.serving == null ? true : contains(["iap", "oidc"], var.serving.sign_in) && (var.serving.sign_in == "oidc") == (var.serving.oidc_secret != null)
+    error_message = "The sign-in is iap, or oidc with the id of the secret that holds Streamlit's secrets.toml."
+  }
+
+  validation {
+    condition     = var.serving == null ? true : var.serving.max_instances >= 1 && floor(var.serving.max_instances) == var.serving.max_instances
+    error_message = "Each service may have one instance or more."
+  }
+
+  validation {
+    condition     = var.serving == null ? true : can(regex("^[1-4]Gi$", var.serving.memory))
+    error_message = "Beside one processor an instance has 1Gi to 4Gi."
+  }
+}

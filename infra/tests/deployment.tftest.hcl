@@ -24,6 +24,14 @@ mock_provider "google" {
   }
 }
 
+mock_provider "google-beta" {
+  mock_resource "google_project_service_identity" {
+    defaults = {
+      member = "serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com"
+    }
+  }
+}
+
 override_resource {
   target = module.accounts.google_service_account.account["composer"]
 
@@ -64,12 +72,33 @@ override_resource {
   }
 }
 
+override_resource {
+  target = module.serving[0].google_service_account.service["api"]
+
+  values = {
+    email  = "coinbeam-api@my-project.iam.gserviceaccount.com"
+    name   = "projects/my-project/serviceAccounts/coinbeam-api@my-project.iam.gserviceaccount.com"
+    member = "serviceAccount:coinbeam-api@my-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.serving[0].google_service_account.service["dashboard"]
+
+  values = {
+    email  = "coinbeam-dashboard@my-project.iam.gserviceaccount.com"
+    name   = "projects/my-project/serviceAccounts/coinbeam-dashboard@my-project.iam.gserviceaccount.com"
+    member = "serviceAccount:coinbeam-dashboard@my-project.iam.gserviceaccount.com"
+  }
+}
+
 variables {
   project         = "my-project"
   billing_account = "012345-6789AB-CDEF01"
   alert_email     = "data-team@example.com"
   reader_group    = "market-readers@example.com"
   airflow_users   = ["group:operators@example.com"]
+  serving         = { release = "abc1234", viewers = ["group:market-readers@example.com"] }
 
   github = {
     owner = "my-organisation"
@@ -99,7 +128,12 @@ run "deployment" {
   }
 
   assert {
-    condition     = toset(keys(output.service_accounts)) == toset(["composer", "dataflow", "build", "reader"])
-    error_message = "There are four accounts."
+    condition     = toset(keys(output.service_accounts)) == toset(["composer", "dataflow", "build", "reader", "api", "dashboard"])
+    error_message = "There are four accounts, and one for each service."
+  }
+
+  assert {
+    condition     = toset(keys(output.serving_urls)) == toset(["api", "dashboard"])
+    error_message = "There are two services."
   }
 }

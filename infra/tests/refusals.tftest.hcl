@@ -1,6 +1,7 @@
 # What the variables refuse: each of these would otherwise fail half-way through an apply, or open the project.
 
 mock_provider "google" {}
+mock_provider "google-beta" {}
 
 variables {
   project         = "my-project"
@@ -51,5 +52,46 @@ run "there_are_two_periods" {
 
   variables {
     schedule_period = "weekly"
+  }
+}
+
+run "nothing_is_served_by_default" {
+  command = plan
+
+  assert {
+    condition     = output.serving_urls == null && length(module.serving) == 0
+    error_message = "There is neither an API nor a dashboard unless somebody asks for them."
+  }
+
+  assert {
+    condition     = output.substitutions["_SERVING"] == "off"
+    error_message = "No release builds an image for nobody."
+  }
+}
+
+run "the_world_may_not_call_the_api_unless_somebody_says_so" {
+  command         = plan
+  expect_failures = [var.serving]
+
+  variables {
+    serving = { release = "abc1234", invokers = ["allUsers"] }
+  }
+}
+
+run "the_dashboard_is_never_open_behind_the_proxy" {
+  command         = plan
+  expect_failures = [var.serving]
+
+  variables {
+    serving = { release = "abc1234", viewers = ["allUsers"], public = true }
+  }
+}
+
+run "a_sign_in_by_openid_connect_needs_its_secret" {
+  command         = plan
+  expect_failures = [var.serving]
+
+  variables {
+    serving = { release = "abc1234", sign_in = "oidc" }
   }
 }

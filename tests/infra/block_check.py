@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.infra.configuration import modules
+from tests.infra.configuration import modules, provider_of
 
 META = frozenset({"count", "for_each", "depends_on", "provider"})
 META_BLOCKS = frozenset({"lifecycle", "provisioner", "connection"})
@@ -17,14 +17,14 @@ def faults(root: Path, schema: Mapping[str, Any]) -> list[str]:
 
     Args:
         root: folder of the root module.
-        schema: content of ``provider_schema.json``.
+        schema: content of ``provider_schema.json``, by provider.
     """
     found: list[str] = []
     for module in modules(root).values():
         for kind, part in (("resource", "resource_schemas"), ("data", "data_source_schemas")):
             for (resource, name), body in module.blocks(kind):
                 where = f"{resource}.{name}"
-                known = schema[part].get(resource)
+                known = schema[provider_of(body)][part].get(resource)
                 found += (
                     block_faults(where, body, known["block"], top=True)
                     if known

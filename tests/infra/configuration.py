@@ -70,10 +70,17 @@ def modules(root: Path = INFRA) -> dict[str, Module]:
     }
 
 
-def kinds_in_use(root: Path = INFRA) -> set[str]:
-    """Resource types, and data sources as ``data.<type>``."""
-    found = set()
-    for module in modules(root).values():
-        found |= {labels[0] for labels, _ in module.blocks("resource")}
-        found |= {f"data.{labels[0]}" for labels, _ in module.blocks("data")}
-    return found
+def provider_of(body: Mapping[str, Any]) -> str:
+    """The provider of a resource: the one that it names, or that of its type."""
+    return str(body.get("provider", "google")).strip("${}")
+
+
+def kinds_in_use(provider: str, root: Path = INFRA) -> set[str]:
+    """Resource types that are taken from a provider, and data sources as ``data.<type>``."""
+    return {
+        f"{prefix}{labels[0]}"
+        for module in modules(root).values()
+        for block, prefix in (("resource", ""), ("data", "data."))
+        for labels, body in module.blocks(block)
+        if provider_of(body) == provider
+    }

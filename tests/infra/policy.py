@@ -17,7 +17,7 @@ def violations(deployment: Deployment) -> list[str]:
     return [
         line
         for resource in deployment.resources
-        for line in (*grant_violations(resource), *storage_violations(resource))
+        for line in (*grant_violations(resource), *storage_violations(resource), *service_violations(resource))
     ]
 
 
@@ -58,3 +58,19 @@ def storage_violations(resource: Resource) -> Iterator[str]:
                 yield f"{resource.address}: it is open to everybody or every reader of the project"
     if resource.type == "google_bigquery_table" and not values["deletion_protection"]:
         yield f"{resource.address}: it can be deleted by an apply"
+
+
+def service_violations(resource: Resource) -> Iterator[str]:
+    """No service that calls go to unchecked, that runs as the account of everything, or that pages open without a
+    sign-in.
+    """
+    values = resource.values
+    if resource.type != "google_cloud_run_v2_service":
+        return
+    if values.get("invoker_iam_disabled"):
+        yield f"{resource.address}: nobody asks who calls it"
+    if not re.match(r"coinbeam-\w+@", values["template"][0].get("service_account") or ""):
+        yield f"{resource.address}: it has no account of its own"
+    arguments = values["template"][0]["containers"][0]["args"]
+    if arguments[0] == "dashboard" and not values["iap_enabled"] and not values["template"][0]["volumes"]:
+        yield f"{resource.address}: the dashboard asks nobody who looks"

@@ -1,4 +1,4 @@
-"""A Google provider for Terraform that knows the schema and nothing else, so that Terraform itself can judge our files
+"""The Google providers for Terraform, as one that knows their schemas and nothing else, so that Terraform itself can judge our files
 without a registry.
 
 Terraform starts a provider as a process and speaks gRPC with it (protocol 5). To validate a configuration, and to run
@@ -88,7 +88,7 @@ class Calls(grpc.GenericRpcHandler):
     """The calls that are answered.
 
     Args:
-        schema: content of ``provider_schema.json``.
+        schema: that of the provider, of ``provider_schema.json``.
         stop: set when Terraform is done.
     """
 
@@ -119,7 +119,7 @@ def serve(schema: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Answer on a random port of loopback until Terraform says to stop, or goes away.
 
     Args:
-        schema: content of ``provider_schema.json``.
+        schema: that of the provider, of ``provider_schema.json``.
         say: told the line by which Terraform finds the port.
     """
     stop = Event()
@@ -132,14 +132,14 @@ def serve(schema: Mapping[str, Any], say: Callable[[str], None]) -> None:
     server.stop(grace=None).wait()
 
 
-def lines() -> Iterator[str]:
-    """What the launcher of the provider is: a script, since Terraform starts a file by its name."""
+def lines(name: str) -> Iterator[str]:
+    """What the launcher of a provider is: a script, since Terraform starts a file by its name."""
     yield "#!/bin/sh"
-    yield f'exec "{sys.executable}" "{Path(__file__).resolve()}"'
+    yield f'exec "{sys.executable}" "{Path(__file__).resolve()}" "{name}"'
 
 
 if __name__ == "__main__":
     serve(
-        json.loads(Path(__file__).with_name("provider_schema.json").read_text(encoding="utf-8")),
+        json.loads(Path(__file__).with_name("provider_schema.json").read_text(encoding="utf-8"))[sys.argv[1]],
         lambda line: print(line, flush=True),
     )

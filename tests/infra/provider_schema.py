@@ -1,14 +1,14 @@
-"""The schema of the Google provider, as far as our Terraform uses it, in the form of ``terraform providers schema
--json``.
+"""The schemas of the Google providers, as far as our Terraform uses them, each in the form of ``terraform providers
+schema -json``.
 
-The provider itself is a Go binary from a registry that a closed machine does not reach. CDK for Terraform publishes the
+A provider is a Go binary from a registry that a closed machine does not reach. CDK for Terraform publishes the
 same schema on
 PyPI: its wheel holds a jsii assembly, in which every resource is an interface whose properties say whether they are
 optional, and scripts that say which of them are blocks and which collections are sets. Both are generated from the
 schema of one exact provider version.
 
 ``python -m tests.infra.provider_schema`` writes ``provider_schema.json``, only the resources and data sources that
-``infra/`` uses.
+``infra/`` uses, by the provider that it takes them from.
 """
 
 import json
@@ -23,13 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.settings import STATE
+from tests.infra.configuration import kinds_in_use
 
-PACKAGE = "cdktf-cdktf-provider-google==16.12.1"
-PROVIDER = "6.50.0"
+PACKAGES = {
+    "google": "cdktf-cdktf-provider-google==16.12.1",
+    "google-beta": "cdktf-cdktf-provider-google-beta==16.12.1",
+}
+"""By provider. The folders of the second package begin with ``google-``, those of the first one do not."""
+VERSION = "6.50.0"
+"""Of both providers."""
 FILE = Path(__file__).with_name("provider_schema.json")
 CACHE = STATE / "infra"
 
-_ANCHOR = re.compile(rf"hashicorp/google/{re.escape(PROVIDER)}/docs/(?:resources|data-sources)/\w+#(\w+) ")
+_ANCHOR = re.compile(rf"hashicorp/google(?:-beta)?/{re.escape(VERSION)}/docs/(?:resources|data-sources)/\w+#(\w+) ")
 _ATTRIBUTE = re.compile(r"(\w+): \{\n\s+value: [^\n]*\n\s+isBlock: (true|false),\n\s+type: \"(\w+)\"")
 _FUNCTION = re.compile(r"function (\w+)ToHclTerraform\(struct\) \{(.*?)\n\}", re.DOTALL)
 _TOP = re.compile(r"\n    synthesizeHclAttributes\(\) \{(.*?)\n    \}", re.DOTALL)
@@ -39,13 +45,14 @@ Shape = dict[str, tuple[bool, str]]
 """For each attribute whether it is a block, and the kind of its value."""
 
 
-def download(folder: Path = CACHE) -> Path:
-    """The wheel, fetched once with pip.
+def download(provider: str, folder: Path = CACHE) -> Path:
+    """The wheel of a provider, fetched once with pip.
 
     Raises:
         subprocess.CalledProcessError: no package index answers.
     """
-    found = sorted(folder.glob("cdktf_cdktf_provider_google-16.12.1-*.whl"))
+    wheels = f"{PACKAGES[provider].replace('==', '+').replace('-', '_').replace('+', '-')}-*.whl"
+    found = sorted(folder.glob(wheels))
     if not found:
         folder.mkdir(parents=True, exist_ok=True)
         pip = [
@@ -58,10 +65,10 @@ def download(folder: Path = CACHE) -> Path:
             "--disable-pip-version-check",
             "--dest",
             str(folder),
-            PACKAGE,
+            PACKAGES[provider],
         ]
         subprocess.run(pip, check=True, capture_output=True, text=True, timeout=180)
-        found = sorted(folder.glob("cdktf_cdktf_provider_google-16.12.1-*.whl"))
+        found = sorted(folder.glob(wheels))
     return found[0]
 
 
@@ -70,18 +77,21 @@ class Assembly:
     """The parts of the wheel that describe some resources.
 
     Attributes:
+        provider: whose they are.
         types: jsii types by name.
         scripts: JavaScript by the folder of a resource, such as ``storage-bucket``.
     """
 
+    provider: str
     types: Mapping[str, Any]
     scripts: Mapping[str, str]
 
     @classmethod
-    def read(cls, wheel: Path, folders: Iterable[str]) -> "Assembly":
+    def read(cls, provider: str, wheel: Path, folders: Iterable[str]) -> "Assembly":
         """Read the jsii assembly of a wheel, and the scripts of some resources.
 
         Args:
+            provider: whose wheel it is.
             wheel: the wheel.
             folders: of the resources.
         """
@@ -95,7 +105,7 @@ class Assembly:
                         types = json.load(_content(inner, member))["types"]
                     elif member.name in wanted:
                         scripts[wanted[member.name]] = _content(inner, member).read().decode()
-        return cls(types, scripts)
+        return cls(provider, types, scripts)
 
     def resource(self, kind: str) -> dict[str, Any]:
         """The schema of ``google_storage_bucket``, or of the data source ``data.google_project``.
@@ -103,14 +113,14 @@ class Assembly:
         Raises:
             KeyError: the provider has no such resource.
         """
-        folder = folder_of(kind)
+        folder = folder_of(kind, self.provider)
         module = re.sub("-(.)", lambda found: found[1].upper(), folder)
         name = module[0].upper() + module[1:]
         script = self.scripts[folder]
         own = _TOP.search(script)
         shapes = {function[0].lower(): _shape(function[1]) for function in _FUNCTION.findall(script)}
         shapes[f"{name}config".lower()] = _shape(own[1] if own else "")
-        return {"version": 0, "block": self._block(f"@cdktf/provider-google.{module}.{name}", "Config", "", shapes)}
+        return {"version": 0, "block": self._block(f"@cdktf/provider-{self.provider}.{module}.{name}", "Config", "", shapes)}
 
     def _block(self, name: str, config: str, output: str, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         """A block: what may be written in it, and what can only be read from it.
@@ -230,24 +240,24 @@ def _written_type(kind: Mapping[str, Any], collection: str) -> Any:
     return _PRIMITIVES[option["primitive"]] if "primitive" in option else "dynamic"
 
 
-def folder_of(kind: str) -> str:
-    """The folder of a resource in the package."""
+def folder_of(kind: str, provider: str) -> str:
+    """The folder of a resource in the package of a provider."""
     source, plain = ("data-", kind.removeprefix("data.")) if kind.startswith("data.") else ("", kind)
-    return f"{source}{plain}".replace("google_", "google-" if source else "", 1).replace("_", "-")
+    prefix = "google-" if source or provider == "google-beta" else ""
+    return f"{source}{plain}".replace("google_", prefix, 1).replace("_", "-")
 
 
-def schema(wheel: Path, kinds: Iterable[str]) -> dict[str, Any]:
-    """The schema of some resources and data sources.
+def schema(provider: str, wheel: Path, kinds: Iterable[str]) -> dict[str, Any]:
+    """The schema of some resources and data sources of a provider.
 
     Args:
+        provider: whose they are.
         wheel: from :func:`download`.
         kinds: such as ``google_storage_bucket`` and ``data.google_project``.
     """
     chosen = sorted(set(kinds))
-    assembly = Assembly.read(wheel, map(folder_of, chosen))
+    assembly = Assembly.read(provider, wheel, (folder_of(kind, provider) for kind in chosen))
     return {
-        "provider": PROVIDER,
-        "package": PACKAGE,
         "resource_schemas": {kind: assembly.resource(kind) for kind in chosen if not kind.startswith("data.")},
         "data_source_schemas": {
             kind.removeprefix("data."): assembly.resource(kind) for kind in chosen if kind.startswith("data.")
@@ -256,21 +266,35 @@ def schema(wheel: Path, kinds: Iterable[str]) -> dict[str, Any]:
 
 
 def load() -> dict[str, Any]:
-    """The schema as it is kept in the tree."""
+    """The schemas as they are kept in the tree, by provider."""
     return dict(json.loads(FILE.read_text(encoding="utf-8")))
 
 
-def text(made: Mapping[str, Any]) -> str:
-    """The file: one line for each resource, so that a difference can be read."""
-    parts = []
-    for part in ("resource_schemas", "data_source_schemas"):
-        lines = [f"{json.dumps(kind)}: {json.dumps(made[part][kind], sort_keys=True)}" for kind in sorted(made[part])]
-        parts.append(f'"{part}": {{\n' + ",\n".join(lines) + "\n}")
-    head = [f'"{name}": {json.dumps(made[name])}' for name in ("provider", "package")]
-    return "{\n" + ",\n".join([*head, *parts]) + "\n}\n"
+def text(made: Mapping[str, Mapping[str, Any]]) -> str:
+    """The file: one line for each resource, so that a difference can be read.
+
+    Args:
+        made: schemas by provider.
+    """
+    providers = []
+    for provider, schemas in made.items():
+        parts = [f'"package": {json.dumps(PACKAGES[provider])}', f'"version": {json.dumps(VERSION)}']
+        for part in ("resource_schemas", "data_source_schemas"):
+            kinds = schemas[part]
+            lines = [f"{json.dumps(kind)}: {json.dumps(kinds[kind], sort_keys=True)}" for kind in sorted(kinds)]
+            parts.append("\n".join([f'"{part}": {{', ",\n".join(lines), "}"]))
+        providers.append(f"{json.dumps(provider)}: {{\n" + ",\n".join(parts) + "\n}")
+    return "{\n" + ",\n".join(providers) + "\n}\n"
+
+
+def in_use() -> dict[str, dict[str, Any]]:
+    """The schemas of what ``infra/`` uses, made anew from the packages.
+
+    Raises:
+        subprocess.CalledProcessError: no package index answers.
+    """
+    return {provider: schema(provider, download(provider), kinds_in_use(provider)) for provider in PACKAGES}
 
 
 if __name__ == "__main__":
-    from tests.infra.configuration import kinds_in_use
-
-    FILE.write_text(text(schema(download(), kinds_in_use())), encoding="utf-8")
+    FILE.write_text(text(in_use()), encoding="utf-8")

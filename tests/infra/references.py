@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.infra.configuration import Module, modules, parse
+from tests.infra.configuration import Module, modules, parse, provider_of
 
 _NAMES = re.compile(
     r"(?<![\w.\"/-])(var|local|module|data|google_\w+)\.(\w+)(?:\[[^]]*\])*(?:\.(\w+))?(?:\[[^]]*\])*(?:\.(\w+))?"
@@ -60,8 +60,8 @@ class Declared:
     def __init__(self, module: Module, all_modules: Mapping[str, Module], schema: Mapping[str, Any]) -> None:
         self.variables = {labels[0] for labels, _ in module.blocks("variable")}
         self._locals = {name for _, body in module.blocks("locals") for name in body}
-        self._resources = {".".join(labels) for labels, _ in module.blocks("resource")}
-        self._data = {".".join(labels) for labels, _ in module.blocks("data")}
+        self._resources = {".".join(labels): provider_of(body) for labels, body in module.blocks("resource")}
+        self._data = {".".join(labels): provider_of(body) for labels, body in module.blocks("data")}
         self._schema = schema
         self._outputs = {
             labels[0]: {
@@ -84,10 +84,11 @@ class Declared:
             return self._resource_fault(first, second, third, self._data, "data_source_schemas")
         return self._resource_fault(kind, first, second, self._resources, "resource_schemas")
 
-    def _resource_fault(self, kind: str, name: str, attribute: str, declared: set[str], part: str) -> str:
-        if f"{kind}.{name}" not in declared:
+    def _resource_fault(self, kind: str, name: str, attribute: str, declared: Mapping[str, str], part: str) -> str:
+        provider = declared.get(f"{kind}.{name}")
+        if provider is None:
             return f"{kind}.{name} is not declared"
-        block = self._schema[part].get(kind, {"block": {}})["block"]
+        block = self._schema[provider][part].get(kind, {"block": {}})["block"]
         known = {*block.get("attributes", {}), *block.get("block_types", {}), ""}
         return "" if attribute in known else f"{kind}.{name} has no {attribute}"
 

@@ -1,4 +1,4 @@
-"""Terraform on a copy of our files, with the provider of this folder from a mirror on disk: no registry, no account, no
+"""Terraform on a copy of our files, with the providers of this folder from a mirror on disk: no registry, no account, no
 state.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from coinbeam.settings import ROOT
 from tests.infra import provider
-from tests.infra.provider_schema import PROVIDER
+from tests.infra.provider_schema import PACKAGES, VERSION
 
 TIMEOUT_SECONDS = 240
 COPIED = ("infra", "sql", "config")
@@ -41,7 +41,7 @@ class Workspace:
 
     @classmethod
     def create(cls, root: Path) -> "Workspace":
-        """Copy the tree, and install the provider and the modules.
+        """Copy the tree, and install the providers and the modules.
 
         Args:
             root: a new folder.
@@ -116,11 +116,12 @@ class Workspace:
         return dict(json.loads(json.loads(done.stdout)))
 
     def _mirror(self) -> None:
-        folder = self.root / "mirror" / "registry.terraform.io/hashicorp/google" / PROVIDER / _platform()
-        folder.mkdir(parents=True)
-        launcher = folder / f"terraform-provider-google_v{PROVIDER}_x{provider.PROTOCOL}"
-        launcher.write_text("\n".join(provider.lines()) + "\n", encoding="utf-8")
-        launcher.chmod(0o755)
+        for name in PACKAGES:
+            folder = self.root / "mirror" / "registry.terraform.io" / "hashicorp" / name / VERSION / _platform()
+            folder.mkdir(parents=True)
+            launcher = folder / f"terraform-provider-{name}_v{VERSION}_x{provider.PROTOCOL}"
+            launcher.write_text("\n".join(provider.lines(name)) + "\n", encoding="utf-8")
+            launcher.chmod(0o755)
         (self.root / "terraform.rc").write_text(
             f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.root / "mirror"}"\n  }}\n}}\n',
             encoding="utf-8",

@@ -82,6 +82,8 @@ def test_somebody_is_told_of_each_kind_of_failure(deployment: Deployment) -> Non
         "stale",
         "job_errors",
         "build_failed",
+        "server_errors",
+        "slow",
     }
     assert all(policy.values["notification_channels"] for policy in policies)
 

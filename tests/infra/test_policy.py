@@ -23,8 +23,14 @@ PROJECT_ROLES = {
         "roles/bigquery.jobUser",
     },
     "reader": {"roles/bigquery.jobUser"},
+    "api": set(),
+    "dashboard": set(),
 }
 """Said a second time on purpose: a new role on the whole project is seen by whoever reads this file."""
+
+
+SERVING = "module.serving[0]"
+"""The module of the services, which is there once, or not at all."""
 
 
 def account(name: str) -> str:
@@ -71,6 +77,12 @@ MISTAKES = {
         {"access": [{"special_group": "projectReaders"}]},
         "open to everybody",
     ),
+    "a caller who is everybody": ("google_cloud_run_v2_service_iam_member", {"member": "allUsers"}, "is everybody"),
+    "a service without a check of its callers": (
+        "google_cloud_run_v2_service",
+        {"invoker_iam_disabled": True},
+        "nobody asks who calls it",
+    ),
 }
 
 
@@ -81,11 +93,71 @@ def test_a_broken_rule_is_seen(mistake: tuple[str, dict[str, Any], str], deploym
     assert words in line
 
 
+def test_a_service_that_runs_as_the_default_account_or_shows_itself_to_everybody_is_seen(
+    deployment: Deployment,
+) -> None:
+    dashboard = deployment.one(f'{SERVING}.google_cloud_run_v2_service.service["dashboard"]')
+    template = {**dashboard["template"][0], "service_account": "123456789012-compute@developer.gserviceaccount.com"}
+    changed = {**dashboard, "iap_enabled": False, "template": [template]}
+    spoilt = Resource("dashboard", "google_cloud_run_v2_service", changed)
+    assert violations(Deployment((spoilt,), {})) == [
+        "dashboard: it has no account of its own",
+        "dashboard: the dashboard asks nobody who looks",
+    ]
+
+
 def test_the_key_of_an_account_is_seen(deployment: Deployment) -> None:
     key = Resource("google_service_account_key.leak", "google_service_account_key", {})
     assert violations(Deployment((*deployment.resources, key), {})) == [
         "google_service_account_key.leak: its secret would be in the state"
     ]
+
+
+def grants(deployment: Deployment, member: str) -> list[tuple[str, str]]:
+    """Everything that is given to a member, wherever it is bound: types of grants with their roles."""
+    given = (one for one in deployment.resources if one.type.endswith("_iam_member") and one.values["member"] == member)
+    return sorted((one.type, one.values["role"]) for one in given)
+
+
+@pytest.mark.parametrize("name", ["api", "dashboard"])
+def test_a_service_reads_the_bundle_and_may_do_nothing_else(name: str, deployment: Deployment) -> None:
+    assert grants(deployment, account(name)) == [("google_storage_bucket_iam_member", "roles/storage.objectViewer")]
+    grant = deployment.one(f'{SERVING}.google_storage_bucket_iam_member.bundle["{name}"]')
+    assert grant["condition"][0]["expression"] == (
+        'resource.type != "storage.googleapis.com/Object" || '
+        'resource.name.startsWith("projects/_/buckets/my-project-coinbeam/objects/serving/")'
+    )
+    service = deployment.one(f'{SERVING}.google_cloud_run_v2_service.service["{name}"]')
+    assert f"serviceAccount:{service['template'][0]['service_account']}" == account(name)
+
+
+def test_nobody_calls_a_service_but_the_proxy_of_the_dashboard(deployment: Deployment) -> None:
+    callers = [
+        (one.values["name"], one.values["member"])
+        for one in deployment.of("google_cloud_run_v2_service_iam_member")
+        if one.values["role"] == "roles/run.invoker"
+    ]
+    agent = "serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com"
+    assert callers == [("coinbeam-dashboard", agent)]
+
+
+def test_the_proxy_is_in_front_of_the_dashboard_and_lets_its_viewers_in(deployment: Deployment) -> None:
+    behind = {one.values["name"]: one.values["iap_enabled"] for one in deployment.of("google_cloud_run_v2_service")}
+    assert behind == {"coinbeam-api": False, "coinbeam-dashboard": True}
+    let_in = [
+        (one.values["cloud_run_service_name"], one.values["role"], one.values["member"])
+        for one in deployment.of("google_iap_web_cloud_run_service_iam_member")
+    ]
+    assert let_in == [("coinbeam-dashboard", "roles/iap.httpsResourceAccessor", "group:market-readers@example.com")]
+
+
+def test_a_release_replaces_the_image_of_a_service_and_not_its_callers(deployment: Deployment) -> None:
+    given = [
+        (one.values["name"], one.values["role"])
+        for one in deployment.of("google_cloud_run_v2_service_iam_member")
+        if one.values["member"] == account("build")
+    ]
+    assert sorted(given) == [("coinbeam-api", "roles/run.developer"), ("coinbeam-dashboard", "roles/run.developer")]
 
 
 @pytest.mark.parametrize("name", PROJECT_ROLES)

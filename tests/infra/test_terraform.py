@@ -79,9 +79,9 @@ def test_terraform_refuses(mistake: tuple[str, str, str, str], spoilt: Workspace
 
 
 def test_the_tests_of_terraform_pass(workspace: Workspace) -> None:
-    done = workspace.run("test", "-no-color", "-filter=tests/refusals.tftest.hcl", "-filter=tests/freshness.tftest.hcl")
+    done = workspace.run("test", "-no-color", "-filter=tests/refusals.tftest.hcl", "-filter=tests/freshness.tftest.hcl", "-filter=tests/serving.tftest.hcl")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed, 0 failed" in done.stdout
+    assert "13 passed, 0 failed" in done.stdout
 
 
 def test_a_refusal_that_was_taken_out_is_missed(spoilt: Workspace) -> None:

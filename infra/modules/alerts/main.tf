@@ -35,6 +35,46 @@ locals {
     }
   }
 
+  of_services = join(" AND ", [
+    "resource.type = \"cloud_run_revision\"",
+    "resource.labels.service_name = one_of(${join(", ", [for name in values(var.services) : "\"${name}\""])})",
+  ])
+
+  # What readers meet, of each service by itself: more than `above` for `seconds`, as a share of the requests where there is one to divide by.
+  served = {
+    for name, policy in {
+      server_errors = {
+        title = "A service answers with errors of its own"
+        text  = "More than one answer in twenty has a status of 500 or above. The runbook is docs/runbooks/serving.md."
+        filter = join(" AND ", [
+          local.of_services,
+          "metric.type = \"run.googleapis.com/request_count\"",
+          "metric.labels.response_code_class = \"5xx\"",
+        ])
+        divisor = ["${local.of_services} AND metric.type = \"run.googleapis.com/request_count\""]
+        aligner = "ALIGN_DELTA"
+        reducer = "REDUCE_SUM"
+        seconds = 300
+        above   = 0.05
+      }
+      # Not of the dashboard: its requests are WebSockets, which last as long as somebody looks.
+      slow = {
+        title = "The API is slow"
+        text  = "One answer in twenty takes two seconds or longer, for a quarter of an hour. The runbook is docs/runbooks/serving.md."
+        filter = join(" AND ", [
+          "resource.type = \"cloud_run_revision\"",
+          "resource.labels.service_name = \"${lookup(var.services, "api", "")}\"",
+          "metric.type = \"run.googleapis.com/request_latencies\"",
+        ])
+        divisor = []
+        aligner = "ALIGN_PERCENTILE_95"
+        reducer = "REDUCE_MAX"
+        seconds = 900
+        above   = 2000
+      }
+    } : name => policy if length(var.services) > 0
+  }
+
   # Log entries, each told at most once an hour.
   entries = {
     stale = {
@@ -90,6 +130,51 @@ resource "google_monitoring_alert_policy" "metric" {
       aggregations {
         alignment_period   = "${each.value.seconds}s"
         per_series_aligner = each.value.aligner
+      }
+    }
+  }
+
+  documentation {
+    content   = each.value.text
+    mime_type = "text/markdown"
+  }
+}
+
+resource "google_monitoring_alert_policy" "served" {
+  for_each = local.served
+
+  project               = var.project
+  display_name          = "Coinbeam: ${each.value.title}"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = each.value.title
+
+    condition_threshold {
+      filter             = each.value.filter
+      denominator_filter = one(each.value.divisor)
+      comparison         = "COMPARISON_GT"
+      threshold_value    = each.value.above
+      duration           = "${each.value.seconds}s"
+
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = each.value.aligner
+        cross_series_reducer = each.value.reducer
+        group_by_fields      = ["resource.label.service_name"]
+      }
+
+      dynamic "denominator_aggregations" {
+        for_each = each.value.divisor
+
+        content {
+          alignment_period     = "300s"
+          per_series_aligner   = each.value.aligner
+          cross_series_reducer = each.value.reducer
+          group_by_fields      = ["resource.label.service_name"]
+        }
       }
     }
   }

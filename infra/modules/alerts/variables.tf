@@ -17,3 +17,8 @@ variable "dead_letters" {
   type        = string
   description = "Name of the subscription of the dead letters."
 }
+
+variable "services" {
+  type        = map(string)
+  description = "Names of the Cloud Run services, api and dashboard; none while serving is off."
+}

@@ -4,7 +4,7 @@ resource "google_artifact_registry_repository" "images" {
   location      = var.region
   repository_id = "coinbeam"
   format        = "DOCKER"
-  description   = "Images of the Beam jobs, one tag a release"
+  description   = "Images of the Beam jobs and of serving, one tag a release"
 
   cleanup_policies {
     id     = "keep-newest"

@@ -12,9 +12,11 @@ locals {
     "dataflow.googleapis.com",             # Beam jobs
     "iam.googleapis.com",                  # service accounts and the identity pool
     "iamcredentials.googleapis.com",       # short-lived credentials for GitHub Actions
+    "iap.googleapis.com",                  # the sign-in of the dashboard
     "logging.googleapis.com",              # log bucket and sink
     "monitoring.googleapis.com",           # alerts
     "pubsub.googleapis.com",               # trades
+    "run.googleapis.com",                  # the API and the dashboard
     "secretmanager.googleapis.com",        # the API key
     "storage.googleapis.com",              # landing and batch files
     "sts.googleapis.com",                  # exchange of GitHub's token
