@@ -6,7 +6,7 @@ from yaml import YAMLError
 
 from tests.build.cloudbuild import faults, read, substitute, text, values
 
-TREE_STEPS = ["configure", "images", "templates", "upload", "check", "contracts", "switch"]
+TREE_STEPS = ["configure", "images", "serving-image", "templates", "upload", "check", "contracts", "switch"]
 
 
 def test_it_is_taken_and_has_no_fault() -> None:
@@ -94,8 +94,10 @@ def test_nothing_is_switched_before_all_else_went_well() -> None:
     while rest:
         rest = {name for step in rest for name in steps[step]} - before
         before |= rest
-    assert before == set(steps) - {"switch"}
-    assert list(steps)[-1] == "switch"
+    after = {name for name, waits in steps.items() if "switch" in waits}
+    assert before == set(steps) - {"switch"} - after
+    assert after == {"serving-traffic"}, "requests of readers follow the switch, once their revisions are ready"
+    assert list(steps)[-2:] == ["switch", "serving-traffic"]
     assert set(TREE_STEPS) <= set(steps)
 
 

@@ -87,7 +87,19 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
     left_out = {line.split()[1] for line in capsys.readouterr().out.splitlines() if "is not executed" in line}
     assert left_out == set(left_out_here())
     assert [*ended] == [
-        name for name in ("configure", "templates", "upload", "check", "contracts", "switch") if name not in left_out
+        name
+        for name in (
+            "configure",
+            "serving-image",
+            "templates",
+            "upload",
+            "check",
+            "contracts",
+            "serving-revisions",
+            "switch",
+            "serving-traffic",
+        )
+        if name not in left_out
     ]
 
     for job in JOBS if "templates" in ended else ():

@@ -120,7 +120,10 @@ class Assembly:
         own = _TOP.search(script)
         shapes = {function[0].lower(): _shape(function[1]) for function in _FUNCTION.findall(script)}
         shapes[f"{name}config".lower()] = _shape(own[1] if own else "")
-        return {"version": 0, "block": self._block(f"@cdktf/provider-{self.provider}.{module}.{name}", "Config", "", shapes)}
+        return {
+            "version": 0,
+            "block": self._block(f"@cdktf/provider-{self.provider}.{module}.{name}", "Config", "", shapes),
+        }
 
     def _block(self, name: str, config: str, output: str, shapes: Mapping[str, Shape]) -> dict[str, Any]:
         """A block: what may be written in it, and what can only be read from it.

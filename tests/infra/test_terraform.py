@@ -79,7 +79,13 @@ def test_terraform_refuses(mistake: tuple[str, str, str, str], spoilt: Workspace
 
 
 def test_the_tests_of_terraform_pass(workspace: Workspace) -> None:
-    done = workspace.run("test", "-no-color", "-filter=tests/refusals.tftest.hcl", "-filter=tests/freshness.tftest.hcl", "-filter=tests/serving.tftest.hcl")
+    done = workspace.run(
+        "test",
+        "-no-color",
+        "-filter=tests/refusals.tftest.hcl",
+        "-filter=tests/freshness.tftest.hcl",
+        "-filter=tests/serving.tftest.hcl",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "13 passed, 0 failed" in done.stdout
 

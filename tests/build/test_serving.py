@@ -1,0 +1,195 @@
+"""The image of the API and the dashboard holds what they need and no more, and a release puts it into the services that
+Terraform makes.
+"""
+
+import inspect
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from coinbeam.settings import ROOT
+from console.app import app
+from tests.build import serving
+from tests.build.cloudbuild import read, script, substitute, text, values
+from tests.build.imports import imported, imported_by
+from tests.build.serving import REQUIREMENTS, pins
+from tests.docs.test_commands import fault_of_coinbeam, fault_of_gcloud
+from tests.infra.configuration import INFRA, modules
+
+pytestmark = pytest.mark.xdist_group("build")
+OWN = {"coinbeam", "serving", "console"}
+RELEASE = "abc1234"
+IMAGE = f"us-central1-docker.pkg.dev/acme/coinbeam/serving:{RELEASE}"
+
+
+def uncovered(requirements: set[str]) -> dict[str, set[str]]:
+    """The distributions that the core and serving import and the image would not have, with the modules that import
+    them.
+    """
+    needed: dict[str, set[str]] = {}
+    for folder in ("coinbeam", "serving"):
+        for name, found in imported(ROOT / folder, OWN).items():
+            needed.setdefault(name, set()).update(found)
+    return {name: found for name, found in needed.items() if name not in requirements}
+
+
+def test_every_import_of_ours_is_in_the_requirements_of_the_image() -> None:
+    assert uncovered(set(pins(REQUIREMENTS))) == {}
+
+
+def test_a_package_that_is_missing_is_found() -> None:
+    found = uncovered(set(pins(REQUIREMENTS)) - {"orjson"})
+    assert set(found) == {"orjson"}
+
+
+def test_the_image_has_the_core_and_serving_as_the_environment_pins_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["serving"]]
+    held, everywhere = pins(REQUIREMENTS), pins(ROOT / "requirements.txt")
+    assert {canonicalize_name(Requirement(one).name) for one in asked} <= set(held)
+    assert {name: version for name, version in held.items() if everywhere.get(name) != version} == {}
+    assert {"apache-airflow", "apache-beam", "bqemulator", "duckdb"} & set(held) == set()
+
+
+def test_the_command_starts_with_the_packages_of_the_image_alone(tmp_path: Path) -> None:
+    image = serving.build(tmp_path, set(pins(REQUIREMENTS)))
+    own = serving.variables() | {"PYTHONPATH": str(image.tree), "COLUMNS": "120"}
+    assert serving.variables()["PYTHONPATH"] == "/app"
+    done = subprocess.run(
+        [image.python, "-m", "console", "--help"],
+        cwd=image.tree,
+        env={"PATH": os.environ["PATH"], **own},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a crypto market warehouse" in done.stdout
+    looked = subprocess.run([image.python, "-c", "import airflow"], capture_output=True, text=True, check=False)
+    assert "No module named 'airflow'" in looked.stderr, "nothing of this environment is seen from there"
+
+
+def arguments(service: str) -> list[str]:
+    """What Terraform starts a service with."""
+    [main] = [body for _, body in modules()["modules/serving"].blocks("locals")]
+    command = str(main["services"][service]["command"]).strip('"')
+    assert 'args  = [each.value.command, "--host", "0.0.0.0", "--port", "8080"]' in module_text()
+    return [command, "--host", "0.0.0.0", "--port", "8080"]
+
+
+def module_text() -> str:
+    return (INFRA / "modules" / "serving" / "main.tf").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("service", ["api", "dashboard"])
+def test_a_service_starts_a_command_that_takes_its_arguments_and_needs_only_its_image(service: str) -> None:
+    assert fault_of_coinbeam(arguments(service)) is None
+    command: Any = typer.main.get_command(app)
+    function = inspect.unwrap(command.commands[arguments(service)[0]].callback)
+    needed = imported_by(function, within="console")
+    assert needed - OWN - set(pins(REQUIREMENTS)) == set()
+
+
+def test_the_import_of_a_package_that_the_image_lacks_is_found() -> None:
+    def command() -> None:
+        from console.read import show_status
+
+        show_status("table")  # type: ignore[arg-type]
+
+    assert "sqlglot" in imported_by(command, within="console") - OWN - set(pins(REQUIREMENTS))
+
+
+def test_the_context_of_the_images_holds_what_they_copy_and_nothing_else() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = serving.copied() | serving.copied(ROOT / "Dockerfile")
+    assert "*" in ignored
+    assert {line[1:] for line in ignored if line.startswith("!")} == {name.split("/")[0] for name in copied}
+
+
+def test_the_process_is_not_root_and_owns_its_cache_alone() -> None:
+    lines = [line for line in serving.DOCKERFILE.read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[-2:] == ["USER 10001", 'ENTRYPOINT ["python", "-m", "console"]']
+    cache = serving.variables()["COINBEAM_SERVING__CACHE_DIR"]
+    assert [line for line in lines if line.startswith("RUN useradd") and line.endswith(f"--owner coinbeam {cache}")]
+    assert not any("chown" in line for line in lines)
+    assert lines[0] == f"FROM python:{serving.PYTHON}-slim-bookworm"
+
+
+def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list[str]]]:
+    """Run a step with programs in the place of docker and gcloud that write down how they were called.
+
+    Neither has an emulator; what was written is held to gcloud's own list of commands.
+    """
+    build = read(text())[1]
+    [step] = [step for step in build.steps if step.id == step_id]
+    known = values(build, PROJECT_ID="acme", SHORT_SHA=RELEASE, _COMPOSER_BUCKET="acme-composer", **given)
+    calls = tmp_path / "calls"
+    calls.touch()
+    for name in ("docker", "gcloud"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{calls}"\n')
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", substitute(script(step) or "", known)],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, [line.split() for line in calls.read_text().splitlines()]
+
+
+STEPS = ("serving-image", "serving-revisions", "serving-traffic")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_nothing_is_built_or_deployed_by_default(step: str, tmp_path: Path) -> None:
+    assert executed(step, tmp_path) == (0, [])
+
+
+def test_the_image_can_be_pushed_before_there_is_a_service(tmp_path: Path) -> None:
+    code, calls = executed("serving-image", tmp_path, _SERVING="image")
+    assert (code, calls) == (
+        0,
+        [
+            ["docker", "build", "--file", serving.DOCKERFILE.name, "--tag", IMAGE, "."],
+            ["docker", "push", IMAGE],
+        ],
+    )
+    for step in ("serving-revisions", "serving-traffic"):
+        assert executed(step, tmp_path, _SERVING="image") == (0, calls), "and none is deployed"
+
+
+def test_a_release_starts_the_revisions_first_and_gives_them_requests_later(tmp_path: Path) -> None:
+    code, calls = executed("serving-revisions", tmp_path, _SERVING="deploy")
+    assert code == 0
+    assert [call[:5] for call in calls] == [["gcloud", "run", "services", "update", name] for name in services()]
+    assert all(call[call.index("--image") + 1] == IMAGE and "--no-traffic" in call for call in calls)
+    code, calls = executed("serving-traffic", tmp_path, _SERVING="deploy")
+    assert code == 0
+    assert [call[3:5] for call in calls[2:]] == [["update-traffic", name] for name in services()]
+    assert [fault_of_gcloud(call[1:]) for call in calls] == [None] * 4
+
+
+def services() -> list[str]:
+    """The names of the services that Terraform makes."""
+    assert 'name                = "coinbeam-${each.key}"' in module_text()
+    [main] = [body for _, body in modules()["modules/serving"].blocks("locals")]
+    return [f"coinbeam-{key}" for key in main["services"] if not key.startswith("__")]
+
+
+def test_a_word_that_says_neither_is_refused(tmp_path: Path) -> None:
+    assert executed("serving-image", tmp_path, _SERVING="on") == (1, [])
+
+
+def test_terraform_makes_the_services_with_the_image_that_a_release_pushes() -> None:
+    main = (INFRA / "main.tf").read_text(encoding="utf-8")
+    assert 'image         = "${module.registry.prefix}/serving:${var.serving.release}"' in main
+    assert "template[0].containers[0].image" in module_text().partition("ignore_changes")[2]
