@@ -172,7 +172,7 @@ variable "serving" {
     sign_in       = optional(string, "iap")
     oidc_secret   = optional(string)
     max_instances = optional(number, 2)
-    memory        = optional(string, "1Gi")
+    memory        = optional(string, "2Gi")
   })
   description = <<-TEXT
     The API and the dashboard on Cloud Run; null: neither. `release` is one whose image was pushed, `invokers` may call the API, `viewers` may open
@@ -210,7 +210,7 @@ variable "serving" {
   }
 
   validation {
-    condition     = var.serving == null ? true : can(regex("^[1-4]Gi$", var.serving.memory))
-    error_message = "Beside one processor an instance has 1Gi to 4Gi."
+    condition     = var.serving == null ? true : can(regex("^[1-8]Gi$", var.serving.memory))
+    error_message = "An instance has 1Gi to 8Gi."
   }
 }

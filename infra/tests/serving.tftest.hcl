@@ -20,7 +20,7 @@ variables {
   sign_in       = "iap"
   oidc_secret   = null
   max_instances = 2
-  memory        = "1Gi"
+  memory        = "2Gi"
   deployer      = "serviceAccount:coinbeam-build@my-project.iam.gserviceaccount.com"
 }
 

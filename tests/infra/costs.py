@@ -9,6 +9,7 @@ from dataclasses import dataclass
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _ASSUMPTION = re.compile(r"^\| `(\w+)` \| ([\d.]+) \|", re.MULTILINE)
 _COMPONENT = re.compile(r"^\| ([^|`]+?) \| `([^`]+)` \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+_PRICE = re.compile(r"^\| ([^|`]+?) \| `([^`]+)` \| ([\d.]+) \|$", re.MULTILINE)
 _TOTAL = re.compile(r"^\| \*\*Total\*\* \| \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 
 
@@ -40,6 +41,11 @@ def components(page: str) -> list[Component]:
         Component(name, formula, float(daily), float(hourly))
         for name, formula, daily, hourly in _COMPONENT.findall(page)
     ]
+
+
+def prices(page: str) -> list[tuple[str, str, float]]:
+    """The rows beside the estimate, of what is off by default: what is paid for, its formula, and its dollars."""
+    return [(name, formula, float(dollars)) for name, formula, dollars in _PRICE.findall(page)]
 
 
 def total(page: str) -> tuple[float, float]:
@@ -80,5 +86,9 @@ def differences(page: str) -> Iterator[str]:
             sums[index] += round(exact, 2)
             if f"{exact:.2f}" != f"{said:.2f}":
                 yield f"{one.name}, {label}: {exact:.2f}, not {said:.2f}"
+    for name, formula, dollars in prices(page):
+        exact = value(formula, known)
+        if f"{exact:.2f}" != f"{dollars:.2f}":
+            yield f"{name}: {exact:.2f}, not {dollars:.2f}"
     if [f"{one:.2f}" for one in sums] != [f"{one:.2f}" for one in total(page)]:
         yield f"Total: {sums[0]:.2f} and {sums[1]:.2f}, not {total(page)}"

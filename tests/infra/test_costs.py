@@ -8,7 +8,8 @@ from coinbeam.batch.universe import UniverseSpec
 from coinbeam.feeds.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.feeds.snapshot.plan import Estimate, estimate
 from coinbeam.settings import ROOT, Settings
-from tests.infra.costs import assumptions, components, differences, value
+from tests.infra.configuration import modules
+from tests.infra.costs import assumptions, components, differences, prices, value
 
 PAGE = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
 COMPRESSION = 2.5
@@ -31,7 +32,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert len(components(PAGE)) == 8
+    assert (len(components(PAGE)), len(prices(PAGE))) == (8, 6)
     assert list(differences(PAGE)) == []
 
 
@@ -41,8 +42,14 @@ def test_every_sum_is_what_its_formula_gives() -> None:
         ("| `composer_dcu` | 9 |", "| `composer_dcu` | 6 |"),
         ("| 1.27 | 20.67 |", "| 1.27 | 2.67 |"),
         ("+ 2 * nearline", "+ 20 * nearline"),
+        ("| `call_seconds` | 0.1 |", "| `call_seconds` | 0.2 |"),
     ],
-    ids=["an assumption that was changed", "a sum that was changed", "a formula that was changed"],
+    ids=[
+        "an assumption that was changed",
+        "a sum that was changed",
+        "a formula that was changed",
+        "an assumption of serving that was changed",
+    ],
 )
 def test_a_page_that_drifted_is_seen(old: str, new: str) -> None:
     assert old in PAGE
@@ -93,3 +100,14 @@ def test_the_environment_that_is_priced_is_the_one_that_is_made() -> None:
     build = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
     assert "ENVIRONMENT_SIZE_SMALL" in main
     assert "machineType: E2_HIGHCPU_8" in build
+
+
+def test_the_services_that_are_priced_are_those_that_are_made() -> None:
+    [variable] = [body for labels, body in modules()["."].blocks("variable") if labels == ("serving",)]
+    defaults = dict(re.findall(r'(\w+) = optional\(\w+, "?(\w+)', str(variable["type"])))
+    known = assumptions(PAGE)
+    assert defaults["memory"] == f"{known['service_gib']:g}Gi"
+    hours = known["hours"] * value("3600 * (run_cpu + service_gib * run_memory)", known)
+    assert re.findall(r"a forgotten tab costs (\d+) dollars", PAGE) == [f"{hours:.0f}"]
+    said = re.findall(r"with (\d) instances each are (\d+) dollars", PAGE.replace("\n", " "))
+    assert said == [(defaults["max_instances"], f"{2 * int(defaults['max_instances']) * hours:.0f}")]

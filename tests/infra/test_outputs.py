@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlglot
@@ -38,6 +40,67 @@ def test_the_trigger_fills_in_substitutions_that_the_build_has(deployment: Deplo
     given = trigger.values["substitutions"]
     assert set(given) - set(declared) == set()
     assert {name for name, value in declared.items() if value == ""} - set(given) == set()
+
+
+@pytest.mark.parametrize("name", ["api", "dashboard"])
+def test_a_service_has_settings_that_production_takes(
+    name: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = container_of(deployment, name)
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    settings = Settings()
+    assert (settings.environment, settings.google.project) == ("production", "my-project")
+    assert settings.storage.bucket == "my-project-coinbeam"
+    if name == "api":
+        assert settings.serving.keys_required
+    else:
+        assert settings.serving.sign_in == "iap"
+        assert settings.serving.iap_audience == (
+            "/projects/123456789012/locations/us-central1/services/coinbeam-dashboard"
+        )
+
+
+def container_of(deployment: Deployment, name: str) -> Mapping[str, Any]:
+    """The container of a service."""
+    service = deployment.one(f'module.serving[0].google_cloud_run_v2_service.service["{name}"]')
+    (container,) = service["template"][0]["containers"]
+    return dict(container)
+
+
+def test_a_service_costs_nothing_idle_and_gets_no_request_before_it_is_ready(deployment: Deployment) -> None:
+    for service in deployment.of("google_cloud_run_v2_service"):
+        (template,) = service.values["template"]
+        (container,) = template["containers"]
+        assert template["scaling"][0] == {"min_instance_count": 0, "max_instance_count": 2}
+        assert template["execution_environment"] == "EXECUTION_ENVIRONMENT_GEN2"
+        assert container["resources"][0]["cpu_idle"]
+        assert container["image"] == "us-central1-docker.pkg.dev/my-project/coinbeam/serving:abc1234"
+        ports = {container[probe][0]["http_get"][0]["port"] for probe in ("startup_probe", "liveness_probe")}
+        assert ports == {container["ports"][0]["container_port"]} == {int(container["args"][-1])}
+    probes = {
+        name: tuple(container_of(deployment, name)[f"{probe}_probe"][0]["http_get"][0]["path"] for probe in PROBES)
+        for name in ("api", "dashboard")
+    }
+    assert probes == {
+        "api": ("/readyz", "/healthz"),
+        "dashboard": ("/_stcore/health", "/_stcore/health"),
+    }
+
+
+PROBES = ("startup", "liveness")
+
+
+def test_the_share_of_errors_is_divided_by_all_requests_of_the_same_services(deployment: Deployment) -> None:
+    policy = deployment.one('module.alerts.google_monitoring_alert_policy.served["server_errors"]')
+    (condition,) = policy["conditions"][0]["condition_threshold"]
+    assert (
+        condition["filter"].removesuffix(' AND metric.labels.response_code_class = "5xx"')
+        == (condition["denominator_filter"])
+    )
+    assert 'one_of("coinbeam-api", "coinbeam-dashboard")' in condition["denominator_filter"]
+    assert condition["aggregations"] == condition["denominator_aggregations"]
+    assert 0 < condition["threshold_value"] < 1
 
 
 def test_datasets_are_those_of_the_production_settings(deployment: Deployment) -> None:

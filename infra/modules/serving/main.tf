@@ -5,6 +5,9 @@ data "google_project" "this" {
 locals {
   by_iap = var.sign_in == "iap"
 
+  # One processor has 4 GiB at most. Source: https://cloud.google.com/run/docs/configuring/memory-limits
+  processors = tonumber(trimsuffix(var.memory, "Gi")) > 4 ? "2" : "1"
+
   # What tells the two services apart. Both run one image and read the bundle, nothing else.
   services = {
     api = {
@@ -121,7 +124,7 @@ resource "google_cloud_run_v2_service" "service" {
       # Copies of the bundle's files lie in memory, too: the file system of an instance is made of it. A volume would belong to root, and the
       # process is another user; the reader itself drops what it does not need.
       resources {
-        limits            = { cpu = "1", memory = var.memory }
+        limits            = { cpu = local.processors, memory = var.memory }
         cpu_idle          = true
         startup_cpu_boost = true
       }
