@@ -65,7 +65,7 @@ def build(folder: Path, names: set[str]) -> Image:
         target.parent.mkdir(parents=True, exist_ok=True)
         ignored = shutil.ignore_patterns("__pycache__", "deployment.json")
         if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, target, ignore=ignored)
+            shutil.copytree(ROOT / source, target, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy2(ROOT / source, target)
     return Image(_environment(folder / "environment", names), folder / "app")
