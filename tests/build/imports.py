@@ -1,10 +1,8 @@
 """What our code imports, and which distribution each import comes from."""
 
 import ast
-import inspect
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -60,36 +58,3 @@ def _modules() -> dict[str, str]:
                 parts = [*file.parts[:-1], file.name.partition(".")[0]]
                 owners.setdefault(".".join(parts[:-1] if parts[-1] == "__init__" else parts), name)
     return owners
-
-
-def imported_by(function: Callable[..., object], within: str) -> set[str]:
-    """What a function imports in its body, and what the modules of a package import that it reaches by that.
-
-    Args:
-        function: imports what it needs when it is called.
-        within: the package of ours whose modules are followed.
-
-    Returns:
-        Distributions, and top-level packages of ours.
-    """
-    waiting = list(_imports(ast.parse(textwrap.dedent(inspect.getsource(function)))))
-    seen: set[Path] = set()
-    found: set[str] = set()
-    while waiting:
-        candidates = waiting.pop()
-        top = candidates[-1].partition(".")[0]
-        if (ROOT / top).is_dir():
-            found.add(top)
-        elif top not in sys.stdlib_module_names:
-            found.add(_distribution(candidates))
-        path = _file(candidates)
-        if top == within and path is not None and path not in seen:
-            seen.add(path)
-            waiting += _imports(ast.parse(path.read_text(encoding="utf-8")))
-    return found
-
-
-def _file(candidates: list[str]) -> Path | None:
-    """The file of the first of the names that is a module of ours."""
-    paths = (ROOT / f"{name.replace('.', '/')}{end}" for name in candidates for end in (".py", "/__init__.py"))
-    return next((path for path in paths if path.is_file()), None)

@@ -2,26 +2,30 @@
 Terraform makes.
 """
 
-import inspect
 import os
 import subprocess
+import time
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from subprocess import Popen
 
 import pytest
-import typer
+import requests
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from coinbeam.settings import ROOT
-from console.app import app
+from local.environment import HOST
 from tests.build import serving
 from tests.build.cloudbuild import read, script, substitute, text, values
-from tests.build.imports import imported, imported_by
-from tests.build.serving import REQUIREMENTS, pins
-from tests.docs.test_commands import fault_of_coinbeam, fault_of_gcloud
+from tests.build.imports import imported
+from tests.build.serving import REQUIREMENTS, Image, pins
+from tests.deploy.emulator import running
+from tests.docs.test_commands import fault_of_gcloud
 from tests.infra.configuration import INFRA, modules
+from tests.temporary import free_ports
 
 pytestmark = pytest.mark.xdist_group("build")
 OWN = {"coinbeam", "serving", "console"}
@@ -58,53 +62,81 @@ def test_the_image_has_the_core_and_serving_as_the_environment_pins_them() -> No
     assert {"apache-airflow", "apache-beam", "bqemulator", "duckdb"} & set(held) == set()
 
 
-def test_the_command_starts_with_the_packages_of_the_image_alone(tmp_path: Path) -> None:
-    image = serving.build(tmp_path, set(pins(REQUIREMENTS)))
-    own = serving.variables() | {"PYTHONPATH": str(image.tree), "COLUMNS": "120"}
-    assert serving.variables()["PYTHONPATH"] == "/app"
-    done = subprocess.run(
-        [image.python, "-m", "console", "--help"],
-        cwd=image.tree,
-        env={"PATH": os.environ["PATH"], **own},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "a crypto market warehouse" in done.stdout
+def test_nothing_of_this_environment_is_seen_from_the_image(image: Image) -> None:
     looked = subprocess.run([image.python, "-c", "import airflow"], capture_output=True, text=True, check=False)
-    assert "No module named 'airflow'" in looked.stderr, "nothing of this environment is seen from there"
+    assert "No module named 'airflow'" in looked.stderr
+
+
+def settled(service: str) -> dict[str, str]:
+    """What Terraform says of a service and nothing else: its command, and the paths of its probes."""
+    [main] = [body for _, body in modules()["modules/serving"].blocks("locals")]
+    return {name: str(value).strip('"') for name, value in main["services"][service].items()}
 
 
 def arguments(service: str) -> list[str]:
     """What Terraform starts a service with."""
-    [main] = [body for _, body in modules()["modules/serving"].blocks("locals")]
-    command = str(main["services"][service]["command"]).strip('"')
     assert 'args  = [each.value.command, "--host", "0.0.0.0", "--port", "8080"]' in module_text()
-    return [command, "--host", "0.0.0.0", "--port", "8080"]
+    return [settled(service)["command"], "--host", "0.0.0.0", "--port", "8080"]
 
 
 def module_text() -> str:
     return (INFRA / "modules" / "serving" / "main.tf").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The image, with the packages that it installs and no other."""
+    return serving.build(tmp_path_factory.mktemp("image"), set(pins(REQUIREMENTS)))
+
+
+@pytest.fixture
+def cloud() -> Iterator[dict[str, str]]:
+    """The environment of a service on Cloud Run, with an emulator in the place of its bucket, which is empty."""
+    with running() as server:
+        server.create_bucket("acme-coinbeam")
+        yield {
+            "PATH": os.environ["PATH"],
+            "STORAGE_EMULATOR_HOST": f"http://{HOST}:{server.port}",
+            "COINBEAM_GOOGLE__PROJECT": "acme",
+            "COINBEAM_STORAGE__BUCKET": "acme-coinbeam",
+        }
+
+
+@contextmanager
+def started(image: Image, cloud: Mapping[str, str], arguments: list[str], folder: Path) -> Iterator["Popen[bytes]"]:
+    """A container of the image, without the container; it says what it says into ``said``."""
+    variables = serving.variables() | {"PYTHONPATH": str(image.tree), "COINBEAM_SERVING__CACHE_DIR": str(folder)}
+    with (folder / "said").open("wb") as said:
+        process = Popen(
+            [image.python, "-m", "console", *arguments],
+            cwd=image.tree,
+            env={**cloud, **variables},
+            stdout=said,
+            stderr=said,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(timeout=20)
+
+
+@pytest.mark.cloud
 @pytest.mark.parametrize("service", ["api", "dashboard"])
-def test_a_service_starts_a_command_that_takes_its_arguments_and_needs_only_its_image(service: str) -> None:
-    assert fault_of_coinbeam(arguments(service)) is None
-    command: Any = typer.main.get_command(app)
-    function = inspect.unwrap(command.commands[arguments(service)[0]].callback)
-    needed = imported_by(function, within="console")
-    assert needed - OWN - set(pins(REQUIREMENTS)) == set()
-
-
-def test_the_import_of_a_package_that_the_image_lacks_is_found() -> None:
-    def command() -> None:
-        from console.read import show_status
-
-        show_status("table")  # type: ignore[arg-type]
-
-    assert "sqlglot" in imported_by(command, within="console") - OWN - set(pins(REQUIREMENTS))
+def test_a_service_starts_with_its_arguments_and_the_packages_of_the_image_alone(
+    service: str, image: Image, cloud: dict[str, str], tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    here = [{"0.0.0.0": HOST, "8080": str(port)}.get(word, word) for word in arguments(service)]
+    with started(image, cloud, here, tmp_path) as process:
+        ends = time.monotonic() + 60
+        while time.monotonic() < ends and process.poll() is None:
+            with suppress(requests.ConnectionError):
+                answer = requests.get(f"http://{HOST}:{port}{settled(service)['alive']}", timeout=5)
+                assert answer.status_code == 200
+                return
+            time.sleep(0.05)
+    pytest.fail(f"it did not start: {(tmp_path / 'said').read_text()}")
 
 
 def test_the_context_of_the_images_holds_what_they_copy_and_nothing_else() -> None:
