@@ -13,8 +13,8 @@ locals {
     api = {
       description = "The market over HTTP, in the shape of CoinGecko's API"
       command     = "serve"
-      alive       = "/healthz"
-      ready       = "/readyz" # no request before the bundle is there
+      alive       = "/health"
+      ready       = "/ready" # no request before the bundle is there
       requests    = 80
       seconds     = 60
       sticky      = false
