@@ -10,6 +10,7 @@
     serving/<version>/intraday/usd/2026-01-02.arrow       a day: assets x snapshots
     serving/<version>/markets/usd/20260102T000000Z.parquet  all columns of a snapshot, the largest asset first
     serving/<version>/sparklines/usd.arrow                hourly prices of seven days, of the newest snapshot
+    serving/<version>/status.json                         what `coinbeam status` showed when the version was made
     serving/<version>/tables/<table>.arrow                a small table as a whole
 
 A version writes what changed and names the rest where an older version wrote it, so that one more hour costs the same

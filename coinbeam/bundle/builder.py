@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as midnight
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from coinbeam.bundle.layout import CHART, INDICATORS, columns_of
 from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
+    STATUS,
     Entry,
     Manifest,
     Pointer,
@@ -142,6 +144,7 @@ class Builder:
         with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="bundle") as pool:  # each mostly waits for its answer
             for name, table in zip(TABLES, pool.map(lambda name: self._source.table(name, last), TABLES), strict=True):
                 files.put(table_name(name), grids.table_to_ipc(table))
+        files.put(STATUS, orjson.dumps(self._source.status(), option=orjson.OPT_UTC_Z))
         assets.write(files)
 
     def _fill_month(self, files: "_Files", assets: "_Assets", first: date, last: date) -> None:

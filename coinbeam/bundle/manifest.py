@@ -24,6 +24,7 @@ _MARKETS = re.compile(r"markets/(?P<currency>[a-z]+)/(?P<instant>\d{8}T\d{6}Z)\.
 _GRID = re.compile(r"(?P<kind>charts|indicators|intraday)/(?P<currency>[a-z]+)/(?P<period>\d{4}-\d{2}(-\d{2})?)\.arrow")
 
 ASSETS = "assets.arrow"
+STATUS = "status.json"
 
 RATES = b"coinbeam.rates"
 """Key of the metadata of a snapshot under which the exchange rates of its time are, a JSON object."""

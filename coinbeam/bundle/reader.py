@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import orjson
@@ -25,6 +25,7 @@ from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
     RATES,
+    STATUS,
     Entry,
     Manifest,
     Named,
@@ -199,6 +200,11 @@ class Bundle:
     def table(self, name: str) -> pa.Table:
         """A table that the bundle holds as a whole."""
         return self._table(name)
+
+    def status(self) -> list[dict[str, Any]]:
+        """What `coinbeam status` showed when the version was made: blocks of a title, columns and rows."""
+        found: list[dict[str, Any]] = orjson.loads(self._path(STATUS).read_bytes())
+        return found
 
     def sparklines(self, currency: str) -> dict[int, pa.Array]:
         """Hourly prices of seven days of the newest snapshot, by the number of the asset."""

@@ -1,6 +1,7 @@
 """What a version is made of, read from the warehouse and, for sparklines, from landing."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from coinbeam.contracts.instants import FIRST_DATE, parse_micros
 from coinbeam.errors import SettingsError
 from coinbeam.landing.bucket import Bucket
 from coinbeam.landing.layout import folder, newest_revisions, unpack
+from coinbeam.ops.status import Status
 from coinbeam.warehouse.arrow import arrow_rows
 from coinbeam.warehouse.client import Warehouse
 
@@ -106,6 +108,10 @@ class Source:
         contract = load_contract(name)
         rows = self._read(name, contract.columns, where)
         return rows.sort_by([(column, "ascending") for column in contract.primary_key])
+
+    def status(self) -> list[dict[str, Any]]:
+        """The state of the warehouse, as `coinbeam status` shows it."""
+        return [asdict(block) for block in Status(self._warehouse, self._clock).blocks()]
 
     def sparklines(self, snapshot: pa.Table) -> dict[str, list[Any]]:
         """The hourly prices of each asset of a snapshot as they were landed, by id.

@@ -83,7 +83,7 @@ def test_a_service_costs_nothing_idle_and_gets_no_request_before_it_is_ready(dep
         for name in ("api", "dashboard")
     }
     assert probes == {
-        "api": ("/readyz", "/healthz"),
+        "api": ("/ready", "/health"),
         "dashboard": ("/_stcore/health", "/_stcore/health"),
     }
 

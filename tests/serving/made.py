@@ -133,6 +133,11 @@ class MadeSource(Source):
         assert name in TABLES
         return _filled(columns, {}, 0)
 
+    def status(self) -> list[dict[str, Any]]:
+        """One block."""
+        row = {"table": "crypto_market_snapshot_fact", "state": "fresh"}
+        return [{"title": "Freshness", "columns": ["table", "state"], "rows": [row], "nothing": "None."}]
+
     def sparklines(self, snapshot: pa.Table) -> dict[str, list[Any]]:
         """A line of 168 prices for each asset."""
         prices = snapshot["current_price"].to_numpy()
