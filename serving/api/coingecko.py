@@ -535,6 +535,10 @@ def key_usage(ask: Ask) -> tuple[Body, None]:
         "monthly_call_credit": credit,
         "current_total_monthly_calls": ask.calls,
         "current_remaining_monthly_calls": credit - ask.calls,
+        # A key of the real API may have limits of its own within those of its plan; here they are the same.
+        "api_key_rate_limit_request_per_minute": limit,
+        "api_key_monthly_call_credit": credit,
+        "api_key_current_total_monthly_calls": ask.calls,
     }
     return body, None
 
