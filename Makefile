@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run check unit test lint format bench up down ui requirements composer schema templates dictionary clean
+.PHONY: help env run check unit test lint format bench up down ui serve requirements composer schema templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,10 +49,11 @@ format: env ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: env ## Measure the transforms and the growth of the warehouse beside what a user would pick instead
+bench: env ## Measure the transforms, the growth of the warehouse and the API beside what a user would pick instead
 	@$(BIN)/python -m benchmarks.columnar
 	@$(BIN)/python -m benchmarks.history
 	@$(BIN)/python -m benchmarks.growth --plot .coinbeam/bench/growth.svg
+	@$(BIN)/python -m benchmarks.serving
 
 up: env ## Start the local cloud
 	@$(BIN)/coinbeam local up
@@ -62,6 +63,9 @@ down: env ## Stop the local cloud
 
 ui: env ## Open Airflow's web interface on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam ui
+
+serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
+	@$(BIN)/coinbeam serve
 
 requirements: env ## Compile requirements.txt, and those of the images, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt

@@ -25,6 +25,7 @@ class MadeSource(Source):
         last: the newest day; tests move it.
         refreshed_at: when the marts were refreshed.
         factor: all prices are multiplied by it; a correction is another factor.
+        hour: of the newest day, at which the newest snapshot is taken.
     """
 
     def __init__(self, assets: int, days: int, last: date, first_touched: date | None = None) -> None:
@@ -33,13 +34,14 @@ class MadeSource(Source):
         self.first_touched = first_touched or self.first
         self.refreshed_at = midnight(last) + timedelta(hours=1)
         self.factor = 1.0
+        self.hour = 0
         self.asked: list[tuple[date, date]] = []
 
     def taken_since(self, refreshed_at: datetime | None) -> list[Taken]:
         """One publish of history and one of a snapshot."""
         if refreshed_at is not None and refreshed_at >= self.refreshed_at:
             return []
-        batch = f"{self.last:%Y%m%d}T0000Z-usd-all"
+        batch = f"{self.last:%Y%m%d}T{self.hour:02}00Z-usd-all"
         return [
             Taken("backfill-1", DAILY_FACT, self.first_touched, self.last, self.refreshed_at),
             Taken(batch, SNAPSHOT_FACT, self.last, self.last, self.refreshed_at),
@@ -85,21 +87,22 @@ class MadeSource(Source):
 
     def snapshots(self, day: date, instants: Iterable[datetime]) -> pa.Table:
         """The snapshot of the newest day."""
-        price, height = self.price(day), len(self.ids)
-        observed = midnight(day) + timedelta(minutes=10)
+        instant = min(instants)
+        price, height = self.price(day) * (1 + instant.hour / 1_000), len(self.ids)
+        observed = instant + timedelta(minutes=10)
         values: dict[str, Any] = {
             "asset_id": self.ids,
             "quote_currency": ["usd"] * height,
-            "snapshot_at": [min(instants)] * height,
+            "snapshot_at": [instant] * height,
             "snapshot_date": [day] * height,
-            "time_id": np.zeros(height, np.int64),
+            "time_id": np.full(height, instant.hour * 60),
             "symbol": [f"c{number}" for number in range(height)],
             "name": [f"Coin {number}" for number in range(height)],
             "market_cap_rank": np.arange(1, height + 1),
             "observed_at": [observed] * height,
             "ingested_at": [observed] * height,
             "source_id": ["coingecko_simulator"] * height,
-            "batch_id": [f"{day:%Y%m%d}T0000Z-usd-all"] * height,
+            "batch_id": [f"{instant:%Y%m%dT%H%M}Z-usd-all"] * height,
             "image": [f"https://example.org/{number}/large/coin.png" for number in range(height)],
             "ath_date": [midnight(day - timedelta(days=100))] * height,
             "atl_date": [midnight(day - timedelta(days=200))] * height,
