@@ -53,7 +53,8 @@ class Parameter:
 
 
 def read_all(parameters: Mapping[str, Parameter], query: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a query. An empty text counts as left out, and what no parameter is called is ignored.
+    """The values of a query. A text of nothing, or of nothing but commas, counts as left out, and what no parameter is
+    called is ignored.
 
     Raises:
         Refusal: a parameter is missing or has a wrong value.
@@ -61,7 +62,7 @@ def read_all(parameters: Mapping[str, Parameter], query: Mapping[str, str]) -> d
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
         text = query.get(name, "").strip()
-        if text:
+        if text.strip(", "):
             values[name] = parameter.read(text, name)
         elif parameter.required:
             raise missing(name)
