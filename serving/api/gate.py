@@ -19,6 +19,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from coinbeam.bundle.reader import Follower
 from coinbeam.clock import Clock, format_instant
+from coinbeam.contracts.instants import EPOCH
 from coinbeam.settings import ServingSettings
 from serving.api.answers import COINGECKO, Answer, Refusal, invalid, key_missing, key_wrong, rate_limited, unavailable
 from serving.api.keys import KEY_HEADERS, KEY_PARAMETERS, PREFIX, Key, KeyRing
@@ -137,7 +138,7 @@ class Gate:
         at, now = instant(text, "as_of"), self._clock()
         if at > now + _AHEAD:
             raise invalid("as_of", f"it lies in the future; now is {format_instant(now.replace(microsecond=0))}")
-        return at
+        return max(at, EPOCH)  # nothing is older, and a week before the first instant of the calendar is none
 
     def _refuse_stale(self, view: View) -> None:
         limit = self._settings.stale_after_minutes
