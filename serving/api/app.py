@@ -50,6 +50,7 @@ def create_app(settings: Settings, *, needs_key: bool, bucket: Bucket | None = N
         version=__version__,
         description=_DESCRIPTION,
         lifespan=_following(follower),
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     _serve_coingecko(app, settings, clock)

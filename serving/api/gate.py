@@ -167,6 +167,9 @@ class _Call:
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
+        # The real API does not mind a slash at the end. A redirection would name the host that the caller claims.
+        if scope["path"].startswith(COINGECKO) and scope["path"].endswith("/"):
+            scope["path"] = scope["path"][:-1]
         self.path: str = scope["path"]
         self.method: str = scope["method"]
         self.headers: Headers = []
