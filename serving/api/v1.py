@@ -207,7 +207,7 @@ def _position(table: Table, page: pa.Table) -> str:
 def _cursor(table: Table, text: str) -> list[pa.Scalar]:
     try:
         values = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if not isinstance(values, list) or len(values) != len(table.key):
+        if not isinstance(values, list) or len(values) != len(table.key) or None in values:
             raise ValueError("it has another form")
         types = [table.schema.field(name).type for name in table.key]
         return [pa.scalar(value, _wire(kind)).cast(kind) for value, kind in zip(values, types, strict=True)]
