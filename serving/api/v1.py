@@ -1,6 +1,7 @@
 """The routes below ``/v1``: tables with typed rows, filters, pages by key, as JSON, CSV or Arrow."""
 
 import base64
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import date, datetime
 from typing import Any
@@ -31,6 +32,8 @@ AS_OF: dict[str, Any] = {
     "description": "The state at an instant: ISO 8601, or UNIX seconds. Left out: now",
     "schema": {"type": "string"},
 }
+
+_WEIGHT = re.compile(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:$|;)")
 
 _TYPES: dict[str, Any] = {
     "STRING": str, "INT64": int, "FLOAT64": float, "BOOL": bool, "TIMESTAMP": datetime, "DATE": date,
@@ -163,8 +166,7 @@ def _form(accept: str) -> str:
     Raises:
         Refusal: it takes none of ours.
     """
-    accepted = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
-    for form in accepted or ["*/*"]:
+    for form in _preferred(accept) or (["*/*"] if not accept.strip() else []):
         if form in {"*/*", "application/*", "application/json"}:
             return JSON
         if form in {CSV, ARROW}:
@@ -172,6 +174,16 @@ def _form(accept: str) -> str:
         if form == "text/*":
             return CSV
     raise Refusal(406, f"The answer can be application/json, {CSV} or {ARROW}")
+
+
+def _preferred(accept: str) -> list[str]:
+    """The forms of an Accept header without those of weight 0, the heaviest first."""
+    weights = {}
+    for part in accept.split(","):
+        form, _, parameters = part.partition(";")
+        found = _WEIGHT.search(parameters)
+        weights[form.strip().lower()] = float(found[1]) if found else 1.0
+    return sorted((form for form, weight in weights.items() if form and weight), key=lambda form: -weights[form])
 
 
 def _page(table: Table, rows: pa.Table, filters: Mapping[str, Any]) -> tuple[pa.Table, str | None]:
