@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 from zlib import crc32
 
 from limits import RateLimitItemPerMinute
@@ -206,7 +206,9 @@ class _Call:
         if access.isEnabledFor(logging.INFO):
             took = (time.perf_counter() - self._started) * 1_000
             key = self.key.key_id if self.key else "-"
-            access.info("%s %s %s %.1f ms key %s", self.method, self.path, self._status, took, key)
+            # Quoted, a path makes no line of its own; what follows a quoted question mark is a query as well.
+            path = quote(self.path.partition("?")[0])
+            access.info("%s %s %s %.1f ms key %s", self.method, path, self._status, took, key)
 
 
 def _version_headers(view: View) -> Headers:
