@@ -179,6 +179,8 @@ def _shape_errors(app: FastAPI) -> None:
         if error.status_code == 404:
             what = f"{request.url.path} is not a route of this service; /docs lists them."
             return await refuse(request, Refusal(404, what))
+        if error.status_code == 405:
+            return await refuse(request, Refusal(405, "Every route is read, by GET or HEAD.", Allow="GET, HEAD"))
         return await refuse(request, Refusal(error.status_code, str(error.detail)))
 
     async def on_invalid(request: Request, error: Exception) -> Response:

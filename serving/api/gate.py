@@ -103,7 +103,7 @@ class Gate:
             self._refuse_stale(view)
         tag = f'"{view.version}-{_address(call, query):08x}"'.encode()
         if tag in _wanted(scope["headers"]):
-            raise Refusal(304, "", ETag=tag.decode(), Cache_Control=self._cache_control.decode())
+            raise Refusal(304, "", ETag=tag.decode(), Cache_Control=self._cache_control.decode(), Vary="accept")
         self._count(key)
         call.on_success = [(b"etag", tag), (b"cache-control", self._cache_control), (b"vary", b"accept")]
         scope["state"] = {
