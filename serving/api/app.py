@@ -15,10 +15,11 @@ from starlette.middleware.cors import CORSMiddleware
 from coinbeam import __version__
 from coinbeam.bundle.reader import Follower, open_files
 from coinbeam.clock import Clock, format_instant, utc_now
+from coinbeam.errors import CoinbeamError
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
 from serving.api import coingecko, v1
-from serving.api.answers import COINGECKO, JSON, Refusal
+from serving.api.answers import COINGECKO, JSON, Refusal, unavailable
 from serving.api.gate import App, Gate
 from serving.api.keys import KeyRing, Keys
 from serving.api.parameters import read_all
@@ -188,6 +189,10 @@ def _shape_errors(app: FastAPI) -> None:
         faults = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
         return await refuse(request, Refusal(422, faults))
 
+    async def on_unreadable(request: Request, error: Exception) -> Response:
+        logger.warning("A call of %s found no data: %s", request.scope["path"], error)
+        return await refuse(request, unavailable("A part of this version cannot be read now; the log says why."))
+
     async def on_fault(request: Request, error: Exception) -> Response:
         logger.error("A call of %s failed", request.url.path, exc_info=error)
         return await refuse(request, Refusal(500, "The server failed; its log says why.", 500))
@@ -195,4 +200,5 @@ def _shape_errors(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, on_refusal)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(CoinbeamError, on_unreadable)
     app.add_exception_handler(Exception, on_fault)
