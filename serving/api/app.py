@@ -168,7 +168,7 @@ def _shape_errors(app: FastAPI) -> None:
     """Every error in the shape of its path, and none with the text of an exception."""
 
     async def refuse(request: Request, refusal: Refusal) -> Response:
-        answer = refusal.answer(request.url.path)
+        answer = refusal.answer(request.scope["path"])
         return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)
 
     async def on_refusal(request: Request, error: Exception) -> Response:
@@ -178,7 +178,7 @@ def _shape_errors(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            what = f"{request.url.path} is not a route of this service; /docs lists them."
+            what = f"{request.scope['path']} is not a route of this service; /docs lists them."
             return await refuse(request, Refusal(404, what))
         if error.status_code == 405:
             return await refuse(request, Refusal(405, "Every route is read, by GET or HEAD.", Allow="GET, HEAD"))
@@ -190,11 +190,11 @@ def _shape_errors(app: FastAPI) -> None:
         return await refuse(request, Refusal(422, faults))
 
     async def on_unreadable(request: Request, error: Exception) -> Response:
-        logger.warning("A call of %s found no data: %s", request.scope["path"], error)
+        logger.warning("A call of %r found no data: %s", request.scope["path"], error)
         return await refuse(request, unavailable("A part of this version cannot be read now; the log says why."))
 
     async def on_fault(request: Request, error: Exception) -> Response:
-        logger.error("A call of %s failed", request.url.path, exc_info=error)
+        logger.error("A call of %r failed", request.scope["path"], exc_info=error)
         return await refuse(request, Refusal(500, "The server failed; its log says why.", 500))
 
     app.add_exception_handler(Refusal, on_refusal)
