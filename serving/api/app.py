@@ -145,6 +145,10 @@ def _endpoint(
     return endpoint
 
 
+_FAULT = "The newest version cannot be read; the log says why."
+"""Its own words may name the bucket and accounts, and whoever reaches the server may ask for its health."""
+
+
 def _serve_health(app: FastAPI, follower: Follower[View], clock: Clock, settings: Settings) -> None:
     @app.get("/health", tags=["Health"], summary="The process answers")
     async def health() -> dict[str, str]:
@@ -159,7 +163,7 @@ def _serve_health(app: FastAPI, follower: Follower[View], clock: Clock, settings
             "stale": limit is not None and (age is None or age > limit),
             "version": view.version if view else None,
             "age_minutes": None if age is None else round(age, 1),
-            "fault": follower.fault,
+            "fault": _FAULT if follower.fault else None,
         }
         return Response(orjson.dumps(body), 200 if body["ready"] else 503, media_type=JSON)
 
