@@ -25,6 +25,7 @@ from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
     RATES,
+    REBUILD,
     STATUS,
     Entry,
     Manifest,
@@ -249,7 +250,10 @@ class Bundle:
                 self._files.path(entry)
 
     def _path(self, name: str) -> Path:
-        return self._files.path(self.manifest.files[name])
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            raise TerminalError(f"Version {self.version} lacks {name}.", REBUILD)
+        return self._files.path(entry)
 
     def _open_grid(self, kind: str, currency: str, period: str) -> Grid:
         return open_grid(self._path(grid_name(kind, currency, period)))
@@ -321,10 +325,10 @@ class Follower(Generic[View]):
 
     def look(self) -> bool:
         """Take the newest version; whether it is another one. A fault leaves the version of before in place."""
-        for look in self._beside:
-            look()
         held = self._held
         try:
+            for look in self._beside:
+                look()
             manifest = self._files.manifest(held[0].manifest if held else None)
             if held and manifest is held[0].manifest:
                 self._fault = None
@@ -333,9 +337,10 @@ class Follower(Generic[View]):
             self._held = bundle, self._make(bundle)
             _settle()
             self._files.drop_unused(manifest)
-        except CoinbeamError as error:
+        except Exception as error:  # whatever is wrong with it, the version of before answers, and looks go on
             if self._fault != str(error):
-                logger.warning("The bundle cannot be read: %s", error)
+                known = isinstance(error, CoinbeamError)
+                logger.warning("The bundle cannot be read: %s", error, exc_info=None if known else error)
             self._fault = str(error)
             return False
         self._fault = None
