@@ -65,7 +65,7 @@ class Keys:
         Raises:
             TerminalError: the object is damaged.
         """
-        return _parsed(self._bucket.read_text(PATH))
+        return _parsed(self._bucket.read_bytes(PATH))
 
     def create(self, name: str, calls_per_minute: int | None = None) -> tuple[str, Key]:
         """Make a key; returns it, which nobody can ever read again, and what is kept of it.
@@ -140,7 +140,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _parsed(text: str | None) -> tuple[Key, ...]:
+def _parsed(text: str | bytes | None) -> tuple[Key, ...]:
     if text is None:
         return ()
     try:
