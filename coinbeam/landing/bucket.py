@@ -146,6 +146,12 @@ class Bucket:
         with self._answering():
             return sorted(blob.name for blob in self._bucket.list_blobs(prefix=prefix, **self._bounds))
 
+    def names_before(self, prefix: str, before: datetime) -> list[str]:
+        """Names of the objects below a prefix that were last written before an instant, sorted."""
+        with self._answering():
+            blobs = self._bucket.list_blobs(prefix=prefix, **self._bounds)
+            return sorted(blob.name for blob in blobs if blob.time_created is None or blob.time_created < before)
+
     def archive(self, prefix: str, before: datetime) -> int:
         """Move the objects below a prefix that are older than an instant below ``archive/<that instant>/``.
 
