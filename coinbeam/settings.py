@@ -361,7 +361,7 @@ class LakehouseSettings(_Section):
     namespace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "coinbeam"
     keep_days: Annotated[int, Field(ge=1, description="Days after which snapshots without a tag expire")] = 30
     keep_tags: int | None = Field(None, ge=1, description="Newest batches whose tags are kept; unset: all")
-    compact_files: Annotated[int, Field(ge=2, description="Files of a month from which they are made one")] = 32
+    compact_files: Annotated[int, Field(ge=2, description="Files of a closed month from which they are made one")] = 8
 
 
 class PriceSettings(_Section):

@@ -42,6 +42,10 @@ app.add_typer(quality, name="quality")
 app.add_typer(release, name="release")
 keys = typer.Typer(no_args_is_help=True, help="The keys of the API.")
 app.add_typer(keys, name="keys")
+lakehouse = typer.Typer(no_args_is_help=True, help="Facts and marts as open tables (Apache Iceberg), a tag per batch.")
+app.add_typer(lakehouse, name="lakehouse")
+export = typer.Typer(no_args_is_help=True, help="Copies of the warehouse for other databases.")
+app.add_typer(export, name="export")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are shown.")]
 SourceOption = Annotated[
@@ -480,6 +484,51 @@ def keys_revoke(key_id: Annotated[str, typer.Argument(help="As `coinbeam keys li
     from console.serving import revoke_key
 
     revoke_key(key_id)
+
+
+@lakehouse.command("export")
+def lakehouse_export() -> None:
+    """Bring the open tables in step with BigQuery, and tag them with the batches that were published since."""
+    from console.lakehouse import export
+
+    export()
+
+
+@lakehouse.command("check")
+def lakehouse_check() -> None:
+    """Compare every row of every open table with BigQuery; 1 when one differs."""
+    from console.lakehouse import check
+
+    raise typer.Exit(check())
+
+
+@lakehouse.command("list")
+def lakehouse_list(table: TableOption = None, form: FormatOption = Format.TABLE) -> None:
+    """The open tables, their snapshots and the tags of batches."""
+    from console.lakehouse import list_tables
+
+    list_tables(table, form)
+
+
+@lakehouse.command("diff")
+def lakehouse_diff(
+    before: Annotated[str, typer.Argument(help="Batch whose tag is the former state.")],
+    after: Annotated[str, typer.Argument(help="Batch whose tag is the later state.")],
+    table: TableOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """What changed between two batches: rows added, removed, changed, by table and column, with a sample."""
+    from console.lakehouse import show_differences
+
+    show_differences(before, after, table, form)
+
+
+@lakehouse.command("maintain")
+def lakehouse_maintain() -> None:
+    """Expire old snapshots without a tag, join small files, delete files that no snapshot names."""
+    from console.lakehouse import maintain_tables
+
+    maintain_tables()
 
 
 @contracts.command()

@@ -196,6 +196,8 @@ class Exporter:
         old = [one.file for one in replaced if one.file.file_path not in written]
         new = [path for path in written if path not in present]
         head = _head(table)
+        if head is None:  # the first one is made with the table
+            raise TerminalError(f"The open table {contract.name} has no snapshot.", "Drop it, and export anew.")
         with self._lakehouse.answering():
             if old or new:
                 with table.transaction() as transaction:
