@@ -364,6 +364,15 @@ class LakehouseSettings(_Section):
     compact_files: Annotated[int, Field(ge=2, description="Files of a closed month from which they are made one")] = 8
 
 
+class PostgresSettings(_Section):
+    """The PostgreSQL database that `coinbeam export postgres` fills."""
+
+    dsn: SecretStr | None = Field(
+        None, description="Connection string, which may hold a password; unset: the variables PGHOST, PGUSER and so on"
+    )
+    namespace: str = Field("coinbeam", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Schema of the tables")
+
+
 class PriceSettings(_Section):
     """List prices in US dollars, for the estimates. Source: public price pages of Google Cloud, us-central1."""
 
@@ -436,6 +445,7 @@ class Settings(BaseSettings):
     composer: ComposerSettings = ComposerSettings()
     serving: ServingSettings = ServingSettings()
     lakehouse: LakehouseSettings = LakehouseSettings()
+    postgres: PostgresSettings = PostgresSettings()
     retry: RetrySettings = RetrySettings()
     prices: PriceSettings = PriceSettings()
     runner: Runner = Runner.LOCAL

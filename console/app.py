@@ -44,7 +44,7 @@ keys = typer.Typer(no_args_is_help=True, help="The keys of the API.")
 app.add_typer(keys, name="keys")
 lakehouse = typer.Typer(no_args_is_help=True, help="Facts and marts as open tables (Apache Iceberg), a tag per batch.")
 app.add_typer(lakehouse, name="lakehouse")
-export = typer.Typer(no_args_is_help=True, help="Copies of the warehouse for other databases.")
+export = typer.Typer(help="Copies of the warehouse for other databases.", no_args_is_help=True)
 app.add_typer(export, name="export")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How rows are shown.")]
@@ -529,6 +529,22 @@ def lakehouse_maintain() -> None:
     from console.lakehouse import maintain_tables
 
     maintain_tables()
+
+
+@export.command("postgres")
+def export_postgres(
+    dsn: Annotated[
+        str | None, typer.Option(help="Connection string without a password. Default: the setting postgres.dsn.")
+    ] = None,
+    schema: Annotated[str | None, typer.Option(help="Schema of the tables. Default: postgres.namespace.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="First day to export anew. Default: what was published since the last export.")
+    ] = None,
+) -> None:
+    """Bring the core, with enforced keys, into PostgreSQL: batches, assets, snapshots, metrics, daily prices."""
+    from console.postgres import export_core
+
+    export_core(dsn, schema, parse_instant(since).date() if since else None)
 
 
 @contracts.command()

@@ -3,9 +3,9 @@
 REST sends rows as texts in JSON: 18,000 rows of 35 columns take 3.0 s from the emulator, and 0.25 s this way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import date
+from datetime import date, timedelta
 
 import grpc
 import pyarrow as pa
@@ -64,6 +64,39 @@ def contract_rows(
         sql += f" WHERE {contract.partition_column} BETWEEN {' AND '.join(bounds)}"
     rows = arrow_rows(warehouse, sql, arrow_schema(contract.columns))
     return rows.sort_by([(name, "ascending") for name in contract.primary_key])
+
+
+def rows_by_date(warehouse: Warehouse, contract: Contract, first_date: date, last_date: date) -> dict[date, int]:
+    """How many rows a partitioned table has on each date that has any.
+
+    Raises:
+        TerminalError: BigQuery refused or failed the query.
+        TransientError: BigQuery does not answer, or not in time.
+    """
+    column, bounds = contract.partition_column, f"{literal(first_date)} AND {literal(last_date)}"
+    sql = (
+        f"SELECT {column} AS day, COUNT(*) AS n FROM `{warehouse.table(contract)}` "
+        f"WHERE {column} BETWEEN {bounds} GROUP BY {column}"
+    )
+    found = arrow_rows(warehouse, sql, pa.schema([("day", pa.date32()), ("n", pa.int64())]))
+    return dict(zip(found["day"].to_pylist(), found["n"].to_pylist(), strict=True))
+
+
+def in_portions(first_date: date, last_date: date, rows: Mapping[date, int], most: int) -> list[tuple[date, date]]:
+    """Dates in portions that bound the memory of who reads them: together they are all of the dates.
+
+    Args:
+        rows: number of rows by date.
+        most: rows of a portion, unless one date has more.
+    """
+    firsts, held = [first_date], 0
+    for day in sorted(day for day in rows if first_date <= day <= last_date):
+        if held and held + rows[day] > most:
+            firsts.append(day)
+            held = 0
+        held += rows[day]
+    lasts = [first - timedelta(days=1) for first in firsts[1:]]
+    return list(zip(firsts, [*lasts, last_date], strict=True))
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from coinbeam.contracts import Contract, load_contract
-from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import TerminalError, WriteConflictError
 from coinbeam.marts.plan import Range, hull
-from coinbeam.warehouse.arrow import arrow_rows, contract_rows
+from coinbeam.warehouse.arrow import contract_rows, rows_by_date
 from coinbeam.warehouse.client import Warehouse
 from serving.lakehouse.catalog import Lakehouse
 from serving.lakehouse.equality import Inequality, first_inequality
@@ -242,16 +241,7 @@ class Exporter:
         months = month_of(first), last_of_month(last)
         with self._lakehouse.answering():
             held = [one.dates for one in held_files(table, contract, head, months) if one.dates]
-        return list(pieces(dates, self._rows_by_date(contract, months), held))
-
-    def _rows_by_date(self, contract: Contract, dates: Range) -> dict[date, int]:
-        column = contract.partition_column
-        sql = (
-            f"SELECT {column} AS day, COUNT(*) AS n FROM `{self._warehouse.table(contract)}` "
-            f"WHERE {column} BETWEEN {literal(dates[0])} AND {literal(dates[1])} GROUP BY {column}"
-        )
-        found = arrow_rows(self._warehouse, sql, pa.schema([("day", pa.date32()), ("n", pa.int64())]))
-        return dict(zip(found["day"].to_pylist(), found["n"].to_pylist(), strict=True))
+        return list(pieces(dates, rows_by_date(self._warehouse, contract, *months), held))
 
     def _renamed_from(self) -> date | None:
         """The first date of an asset that the marts call otherwise than the open tables do: a refresh writes its name

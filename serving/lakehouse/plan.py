@@ -12,6 +12,7 @@ from coinbeam.batch.tables import ASSETS, DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.marts.plan import Publication, Range, hull
 from coinbeam.marts.specs import MARTS
+from coinbeam.warehouse.arrow import in_portions
 from serving.lakehouse.equality import differing
 
 RECORD = "publication"
@@ -83,7 +84,7 @@ def pieces(ranges: Iterable[Range], rows: Mapping[date, int], files: Sequence[Ra
         inside = [(max(first, month), min(end, last)) for first, end in changed if first <= last and month <= end]
         if inside:
             whole = _grown(hull(inside), [one for one in files if month_of(one[0]) == month])
-            found += _split(whole, rows)
+            found += in_portions(*whole, rows, MOST_ROWS)
     return found
 
 
@@ -92,17 +93,6 @@ def _grown(piece: Range, files: Sequence[Range]) -> Range:
     overlapping = [one for one in files if one[0] <= piece[1] and piece[0] <= one[1]]
     grown = hull([piece, *overlapping])
     return piece if grown == piece else _grown(grown, files)
-
-
-def _split(piece: Range, rows: Mapping[date, int]) -> list[Range]:
-    """A piece in parts of few rows; it has one part at least, and its parts hold all of its dates."""
-    firsts, held = [piece[0]], 0
-    for day in sorted(day for day in rows if piece[0] <= day <= piece[1]):
-        if held and held + rows[day] > MOST_ROWS:
-            firsts.append(day)
-            held = 0
-        held += rows[day]
-    return [(first, after - _DAY) for first, after in zip(firsts, [*firsts[1:], piece[1] + _DAY], strict=True)]
 
 
 def month_of(day: date) -> date:

@@ -33,7 +33,7 @@ DAYS = 40
 
 HISTORY, INDEX, SNAPSHOT = "history-1", "20240209T0000Z-index", "20240210T0000Z-usd-all"
 SNAPSHOT_AT = datetime(2024, 2, 10, tzinfo=UTC)
-EDGES = {"price_change_24h": -0.0, "roi_percentage": "NaN", "high_24h": 5e-324, "low_24h": None}
+EDGES = {"price_change_24h": -0.0, "atl_change_percentage": "NaN", "high_24h": 5e-324, "low_24h": None}
 """Doubles that a careless comparison takes for others."""
 
 
