@@ -357,7 +357,9 @@ class LakehouseSettings(_Section):
 
     catalog: Literal["sql", "rest"] = Field("sql", description="sql: a database; rest: an Iceberg REST catalog")
     uri: str | None = Field(None, description="Address of the catalog; unset: SQLite below local.state_dir")
-    warehouse: str | None = Field(None, description="Where the files are; unset: lakehouse/ in the bucket")
+    warehouse: str | None = Field(
+        None, pattern="^gs://[^/]+", description="Where the files are; unset: lakehouse/ in the bucket"
+    )
     namespace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "coinbeam"
     keep_days: Annotated[int, Field(ge=1, description="Days after which snapshots without a tag expire")] = 30
     keep_tags: int | None = Field(None, ge=1, description="Newest batches whose tags are kept; unset: all")

@@ -246,6 +246,8 @@ class Exporter:
     def _renamed_from(self) -> date | None:
         """The first date of an asset that the marts call otherwise than the open tables do: a refresh writes its name
         into all of its rows, whatever dates were published.
+
+        ``asset_stats`` is released after ``market_daily``: a crash in between finds the same once more.
         """
         contract = load_contract("asset_stats")
         table = self._lakehouse.find(contract)

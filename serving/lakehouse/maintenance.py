@@ -16,7 +16,7 @@ from coinbeam.marts.plan import Range, hull
 from coinbeam.settings import StorageSettings
 from serving.lakehouse.catalog import Lakehouse
 from serving.lakehouse.equality import first_inequality, sorted_by
-from serving.lakehouse.files import Held, data_file, held_files, rows_of, write_file
+from serving.lakehouse.files import Held, data_file, held_files, rows_of, scanned, write_file
 from serving.lakehouse.plan import MOST_ROWS, RECORD, exported_contracts, month_of
 
 SETTLED = timedelta(days=1)
@@ -40,19 +40,35 @@ def maintain(lakehouse: Lakehouse, clock: Clock = utc_now) -> list[Maintained]:
     Raises:
         WriteConflictError: an export came between; what was done so far stays, run it again.
     """
-    done = []
+    done, old = [], _old_batches(lakehouse)
     for contract in [*exported_contracts(), load_contract(RECORD)]:
         table = lakehouse.find(contract)
         if table is not None and table.current_snapshot():
             with lakehouse.answering():
-                done.append(_maintain(lakehouse, contract, table, clock()))
+                done.append(_maintain(lakehouse, contract, table, old, clock()))
     return done
 
 
-def _maintain(lakehouse: Lakehouse, contract: Contract, table: Table, now: datetime) -> Maintained:
+def _old_batches(lakehouse: Lakehouse) -> set[str]:
+    """The batches whose tags are dropped: all but the newest, by the refresh of their marts; one answer for all tables,
+    so that a tag is in each of them or in none.
+    """
+    keep, contract = lakehouse.settings.lakehouse.keep_tags, load_contract(RECORD)
+    table = lakehouse.find(contract)
+    present = table.current_snapshot() if table else None
+    if keep is None or table is None or present is None:
+        return set()
+    with lakehouse.answering():
+        rows = scanned(table, contract, present.snapshot_id)
+    newest = rows.group_by("batch_id").aggregate([("refreshed_at", "max")])
+    ordered = newest.sort_by([("refreshed_at_max", "ascending"), ("batch_id", "ascending")])["batch_id"].to_pylist()
+    return set(ordered[:-keep])
+
+
+def _maintain(lakehouse: Lakehouse, contract: Contract, table: Table, old: set[str], now: datetime) -> Maintained:
     settings = lakehouse.settings.lakehouse
     compacted = _compact(table, contract, settings.compact_files)
-    dropped = _drop_tags(table, settings.keep_tags)
+    dropped = _drop_tags(table, old)
     expired = _expire(table, now - timedelta(days=settings.keep_days))
     return Maintained(contract.name, compacted, dropped, expired, _clean(lakehouse, table, now - SETTLED))
 
@@ -106,19 +122,15 @@ def _joined(table: Table, contract: Contract, files: list[Held]) -> str:
     return path
 
 
-def _drop_tags(table: Table, keep: int | None) -> int:
-    """Drop the tags of all but the newest batches; those of one snapshot stay or go by their names."""
-    if keep is None:
-        return 0
-    ages = {snapshot.snapshot_id: snapshot.timestamp_ms for snapshot in table.snapshots()}
-    tags = [(ages[ref.snapshot_id], name) for name, ref in table.refs().items() if ref.snapshot_ref_type == "tag"]
-    old = sorted(tags)[:-keep]
-    if old:
+def _drop_tags(table: Table, old: set[str]) -> int:
+    """Drop the tags of some batches."""
+    dropped = [name for name, ref in table.refs().items() if ref.snapshot_ref_type == "tag" and name in old]
+    if dropped:
         refs = table.manage_snapshots()
-        for _, name in old:
+        for name in dropped:
             refs.remove_tag(name)
         refs.commit()
-    return len(old)
+    return len(dropped)
 
 
 def _expire(table: Table, before: datetime) -> int:

@@ -77,11 +77,11 @@ class Lake:
         return sorted(self.rows(DAILY_FACT, batch)["price"].to_pylist())
 
 
-def make_lake(cloud: LocalCloud, folder: Path, only: Sequence[str] = (), **settings: Any) -> Lake:
+def make_lake(cloud: LocalCloud, folder: Path, only: Sequence[str] = ()) -> Lake:
     """A new warehouse, with all tables or only some, and new open tables, all empty."""
     fresh = fresh_resources(cloud)
     uri = f"sqlite:///{folder / 'catalog.db'}"
-    chosen = fresh.settings.model_copy(update={"lakehouse": LakehouseSettings(uri=uri, **settings)})
+    chosen = fresh.settings.model_copy(update={"lakehouse": LakehouseSettings(uri=uri)})
     warehouse = Warehouse(chosen)
     for name in only:
         contract = load_contract(name)
