@@ -92,10 +92,6 @@ class Exporter:
         self._lakehouse = lakehouse or Lakehouse(warehouse.settings)
         self._record = load_contract(RECORD)
 
-    def waiting(self) -> list[Refreshed]:
-        """The publishes that the open tables do not hold yet, oldest refresh first."""
-        return waiting(_publications(self._queue()), self._seen())
-
     def export(self) -> Export | None:
         """Export everything that waits; None when nothing does.
 
@@ -106,8 +102,8 @@ class Exporter:
         """
         started = time.monotonic()
         for _ in range(ATTEMPTS):
-            queue, seen = self._queue(), self._seen()
-            publications = waiting(_publications(queue), seen)
+            queue = self._queue()
+            publications = waiting(_publications(queue), self._seen())
             if not publications:
                 return None
             renamed = self._renamed_from()
@@ -118,10 +114,10 @@ class Exporter:
                 continue
             if unequal:
                 raise TerminalError(unequal, "Readers see what they saw before. Run it again; report it if it stays.")
+            known = staged[-1].table.refs()  # the record gets its tags last: what it has was exported to the end
+            moved = [batch for batch in batches(publications) if batch in known]
             for one in staged:
                 self._release(one, batches(publications))
-            known = {one.batch_id for one in seen}
-            moved = [batch for batch in batches(publications) if batch in known]
             done = [one.done for one in staged[:-1]]
             return Export(batches(publications), moved, done, time.monotonic() - started)
         raise WriteConflictError(
