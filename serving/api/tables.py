@@ -190,10 +190,10 @@ def _gaps(view: View, filters: Filters, at: datetime | None) -> pa.Table:
         inside = grid.labels <= end
         places = (grid.labels[inside] - days[0]) // _DAY_MILLIS + 1
         held[: grid.height, places] = ~np.isnan(grid.column("observed_at")[:, inside])
-    return _stretches(view.bundle.assets, currency, held, days)
+    return stretches(view.bundle.assets, currency, held, days)
 
 
-def _stretches(ids: Sequence[str], currency: str, held: Matrix, instants: Matrix) -> pa.Table:
+def stretches(ids: Sequence[str], currency: str, held: Matrix, instants: Matrix) -> pa.Table:
     """Runs of days that are not held between days that are; both ends of ``held`` are margins."""
     newest = int(np.flatnonzero(held.any(axis=0)).max(initial=0))
     first = np.where(held.any(axis=1), held.argmax(axis=1), held.shape[1])
