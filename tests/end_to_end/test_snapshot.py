@@ -2,14 +2,19 @@
 
 import json
 import random
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import count, takewhile
 from typing import Any
 
 import pytest
+import requests
+from starlette.testclient import TestClient
 
 from coinbeam.clock import format_instant, utc_now
 from console.rejects import Replayed, replay_rejects
-from local.airflow import SNAPSHOT_DAG
+from local.airflow import MARTS_DAG, SNAPSHOT_DAG
+from serving.api.app import create_app
 from tests.end_to_end.conftest import COSTS, RUNS
 from tests.temporary import COINS
 
@@ -67,6 +72,18 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
         "api_calls": batch["api_calls"],
     }
 
+    assert pipeline.run_other(MARTS_DAG).code == 0
+    said, served = simulated_market(pipeline), served_market(pipeline)
+    assert set(served) == {key for key, row in said.items() if row["current_price"] is not None}
+    assert {
+        (key, field, value, said[key].get(field))
+        for key, row in served.items()
+        for field, value in row.items()
+        if field != "sparkline_in_7d" and value != said[key].get(field)
+    } == set()
+    assert [key for key, row in served.items() if row.keys() != said[key].keys()] == []
+    assert [key for key, row in served.items() if row["sparkline_in_7d"] != said[key]["sparkline_in_7d"]] == []
+
     killed = pipeline.elsewhere()
     killed.kill(random.uniform(2, 10), SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "3"})
     assert killed.run().code == 0
@@ -77,6 +94,34 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
         # killed attempt in full.
         if name not in COSTS:
             assert found[name] == tables[name], name
+
+
+MARKETS = "/api/v3/coins/markets"
+EVERYTHING = {
+    "vs_currency": "usd",
+    "per_page": 250,
+    "precision": "full",
+    "sparkline": "true",
+    "price_change_percentage": "1h,24h,7d",
+}
+
+
+def served_market(pipeline: Any) -> dict[str, dict[str, Any]]:
+    """Every row of the market as our API has it, by id."""
+    with TestClient(create_app(pipeline.settings, needs_key=False)) as api:
+        return whole_market(lambda page: api.get(MARKETS, params={**EVERYTHING, "page": page}).json())
+
+
+def simulated_market(pipeline: Any) -> dict[str, dict[str, Any]]:
+    """The same as the simulator says it, whose clock stands still."""
+    url = f"http://127.0.0.1:{pipeline.settings.local.ports.simulator}{MARKETS}"
+    return whole_market(lambda page: requests.get(url, {**EVERYTHING, "page": page}, timeout=30).json())
+
+
+def whole_market(page_of: Callable[[int], list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """All pages of a market."""
+    pages = iter(takewhile(bool, map(page_of, count(1))))
+    return {row["id"]: row for page in pages for row in page}
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(pipeline: Any) -> None:
