@@ -1,9 +1,10 @@
 """One snapshot of the crypto market: ask CoinGecko page by page, land the exact bytes, and write the valid rows as one
-CSV.
+CSV, the exchange rates as another one.
 
 Pages are asked for by a fixed number of shards, which divide the API quota; each answer lies in ``landing/`` before
 anything reads it. Then the whole snapshot is one Beam element: its pages become columns, bad rows are set aside with
-their reason, and each asset is written once.
+their reason, and each asset is written once. One call more asks for the exchange rates, which become a file of their
+own; without them the prices are written all the same.
 
 On one machine, against the simulator (``python -m local.simulator``) or CoinGecko itself (``--source=live``, without
 ``--snapshot_at``)::
@@ -22,11 +23,16 @@ On Dataflow::
         --output=gs://BUCKET/batches/today --landing=gs://BUCKET --project=PROJECT \
         --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp
 
-In ``--output``: ``crypto_<date>.csv``, ``rejected_<date>.ndjson`` and ``report_fetch_crypto_data.json``.
+In ``--output``: ``crypto_<date>.csv``, ``exchange_rates_<date>.csv``, what was refused of both as
+``rejected_<date>.ndjson`` and ``rejected_rates_<date>.ndjson``, and ``report_fetch_crypto_data.json``.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
 
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.job.command import execute
@@ -44,15 +50,17 @@ from beam_pipelines.job.reservation import CallOrder, reserved
 from beam_pipelines.job.sources import expected_assets
 from beam_pipelines.landing.fetch import Fetch, Given
 from beam_pipelines.landing.folder import FetchStats, LandingFolder
+from beam_pipelines.snapshot.landed import pages_of, rates_of, with_rates
+from beam_pipelines.snapshot.rates import RatesTable
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotTable
 from beam_pipelines.snapshot.walk import MarketWalk, is_page, page_size, rows_a_page
 from coinbeam.batch.identity import file_stamp
+from coinbeam.batch.jobs import EXCHANGE_RATES, MARKETS, RATES_REJECTS
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
-from coinbeam.batch.jobs import MARKETS
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.options import SnapshotOptions
-from coinbeam.batch.tables import SNAPSHOT_FACT
+from coinbeam.batch.tables import RATES_FACT, SNAPSHOT_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.settings import Settings
@@ -68,25 +76,41 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
     quality, fact = launch.settings.quality, load_contract(SNAPSHOT_FACT)
     rules = MarketRules(fact, quality.clock_skew_seconds, clock(), quality.observed_tolerance_hours)
-    builder = SnapshotTable(rules, market.universe.ids)
 
     def stamp(batch: BatchManifest) -> str:
         return file_stamp(batch.snapshot_at, job.period)
 
-    write = write_landed(builder, JOB, job.output, stamp)
+    write = WriteSnapshot(
+        write_landed(SnapshotTable(rules, market.universe.ids), JOB, job.output, stamp),
+        write_landed(RatesTable(load_contract(RATES_FACT)), JOB, job.output, stamp, RATES_REJECTS),
+    )
     if job.glob:
-        landed = find_batches(job, lambda uris: foreign_market(uris, job, market))
+        landed = [with_rates(one) for one in find_batches(job, lambda uris: foreign_market(uris, job, market))]
         batches = [one.batch for one in landed]
         refuse_unless_live(batches, launch.settings)
         files = [JOB.file(SNAPSHOT_FACT, stamp(batch)) for batch in batches]
         refuse_shared_file(files, batches, ", or use --period=hourly for hourly batches")
         return launch.run(Given(landed, FetchStats()), write, head(launch, batches))
     order, walk = prepare_fetch(launch, market)
-    report = head(launch, [walk.manifest])
+    report = head(launch, [walk.manifest]) | {"rates_asked": walk.rates_folder is not None}
     if whole := walk.landed_whole():
         return launch.run(Given([whole], FetchStats(bodies_reused=len(whole.bodies))), write, report)
     with reserved(order, launch) as clients:
         return launch.run(Fetch(walk, clients, clock), write, report, clients.reservation)
+
+
+class WriteSnapshot(beam.PTransform[Any, Any]):
+    """`LandedBatch` to the reports of both tables: ``prices`` writes its pages, ``rates`` what lies beside them."""
+
+    def __init__(self, prices: beam.PTransform[Any, Any], rates: beam.PTransform[Any, Any]) -> None:
+        super().__init__()
+        self._prices, self._rates = prices, rates
+
+    def expand(self, landed: PCollection[Any]) -> PCollection[Report]:
+        """Wire the transform."""
+        prices = landed | "Pages" >> beam.Map(pages_of) | "Prices" >> self._prices
+        rates = landed | "Exchange rates" >> beam.Map(rates_of) | "Rates" >> self._rates
+        return (prices, rates) | "Both tables" >> beam.Flatten()
 
 
 def foreign_market(uris: Sequence[str], job: JobRequest, market: MarketRequest) -> BatchManifest:
@@ -107,8 +131,10 @@ def prepare_fetch(launch: Launch, market: MarketRequest) -> tuple[CallOrder, Mar
     """
     universe, size = market.universe, page_size(market.universe, market.per_page)
     batch = launch.job.batch_id(universe)
-    begun = begin(launch, batch, (MARKETS,), size, universe.label, market.fetch_shards)
-    walk = MarketWalk(begun.manifest, begun.folders[0], universe, begun.clients.shards, begun.deadline)
+    endpoints = (MARKETS, EXCHANGE_RATES) if launch.settings.market.exchange_rates else (MARKETS,)
+    begun = begin(launch, batch, endpoints, size, universe.label, market.fetch_shards)
+    pages, rates = (*begun.folders, None)[:2]
+    walk = MarketWalk(begun.manifest, str(pages), universe, begun.clients.shards, begun.deadline, rates)
     landed, assets = LandingFolder(walk.folder, is_page), expected_assets(launch.settings, begun.clients.source)
     calls = walk.calls_needed(landed.stems, assets, rows_a_page(landed.uris))
     return CallOrder(batch, calls, begun.clients), walk

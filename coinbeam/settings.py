@@ -130,6 +130,7 @@ class MarketSettings(_Section):
     per_page: PageSize = LARGEST_PAGE
     fetch_shards: Shards = 4
     max_details: Details = 50
+    exchange_rates: bool = Field(True, description="Whether a snapshot asks for exchange rates, by one call more")
     late_after_minutes: float = Field(
         120.0,
         ge=0,

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import DAG, chain, get_current_context, task
 
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM, POPULATE_DATE_DIM
-from coinbeam.batch.tables import ASSETS, DATES, REJECTS, SNAPSHOT_FACT
+from coinbeam.batch.tables import ASSETS, DATES, RATES_FACT, REJECTS, SNAPSHOT_FACT
 from coinbeam.feeds.forms import SnapshotForm
 from coinbeam.feeds.plan import Mode
 from coinbeam.feeds.snapshot.plan import SnapshotPlan, describe
@@ -20,7 +20,8 @@ from dags.forms import form_params
 DOC = """
 ### What this does
 Takes one **snapshot** of the crypto market and publishes it as one **batch** of
-`crypto_data.crypto_market_snapshot_fact`. Readers see the whole batch or none of it.
+`crypto_data.crypto_market_snapshot_fact`. Readers see the whole batch or none of it. Its exchange rates come by one
+call more, into `crypto_data.exchange_rate_fact`; prices do not wait for them.
 
 1. `plan_batch` decides: **fetch** (the interval is the present one), **replay** (it is past, and its pages were
    landed), or **gap** (it is past and nothing was landed; today's prices are never stamped on an old date). `dry_run`
@@ -92,11 +93,13 @@ with DAG(
         POPULATE_DATE_DIM, options={"output": f"{{{{ {BATCH.template}.output }}}}"}, execution_timeout=CALENDAR_TIMEOUT
     )
     load_facts = BATCH.load(FETCH_CRYPTO_DATA, SNAPSHOT_FACT, f"{{{{ {BATCH.template}.stamp }}}}")
+    load_rates = BATCH.load(FETCH_CRYPTO_DATA, RATES_FACT, f"{{{{ {BATCH.template}.stamp }}}}")
     load_assets = BATCH.load(POPULATE_CRYPTO_ASSET_DIM, ASSETS)
     load_dates = BATCH.load(POPULATE_DATE_DIM, DATES)
     load_rejects = BATCH.load(FETCH_CRYPTO_DATA, REJECTS)
 
     chain(plan, BATCH.ensure_schema(plan), choose_jobs(plan), [fetch, assets, dates])
     chain([fetch, assets, dates], [load_facts, load_assets, load_dates])
+    chain(fetch, load_rates)
     chain([fetch, assets], load_rejects)
-    BATCH.finish([load_facts, load_assets, load_dates], load_rejects)
+    BATCH.finish([load_facts, load_rates, load_assets, load_dates], load_rejects)

@@ -43,10 +43,15 @@ class BatchInput(LandedBatch[Body]):
 
     @classmethod
     def of(
-        cls, landed: LandedBatch[Body], output: str, job: JobSpec, table: str, part: str = "*"
+        cls, landed: LandedBatch[Body], output: str, job: JobSpec, table: str, part: str = "*", prefix: str = ""
     ) -> "BatchInput[Body]":
-        """A batch with its files in ``output``: what loads ``table``, and rejects; ``part`` stamps their names."""
-        csv, rejects = (f"{output}/{job.file(name, part)}" for name in (table, REJECTS))
+        """A batch with its files in ``output``: what loads ``table``, and rejects.
+
+        Args:
+            part: stamps their names.
+            prefix: before the stamp of the rejects, where the job writes those of another table without.
+        """
+        csv, rejects = f"{output}/{job.file(table, part)}", f"{output}/{job.file(REJECTS, prefix + part)}"
         return cls(landed.batch, landed.bodies, csv, rejects, missing=landed.missing)
 
 

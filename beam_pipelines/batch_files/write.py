@@ -16,11 +16,17 @@ from coinbeam.batch.manifest import BatchManifest
 
 
 def write_landed(
-    builder: TableBuilder[Any], job: JobSpec, output: str, part: Callable[[BatchManifest], str] = lambda _: "*"
+    builder: TableBuilder[Any],
+    job: JobSpec,
+    output: str,
+    part: Callable[[BatchManifest], str] = lambda _: "*",
+    prefix: str = "",
 ) -> beam.PTransform[Any, Any]:
-    """`LandedBatch` to the report of the builder; its files lie in ``output``, stamped with ``part`` of the batch."""
+    """`LandedBatch` to the report of the builder; its files lie in ``output``, stamped with ``part`` of the batch, the
+    rejects after a ``prefix``.
+    """
     table = builder.contract.name
-    named = beam.Map(lambda landed: BatchInput.of(landed, output, job, table, part(landed.batch)))
+    named = beam.Map(lambda landed: BatchInput.of(landed, output, job, table, part(landed.batch), prefix))
     return "Name files" >> named | write_batches(builder)
 
 

@@ -23,6 +23,7 @@ from coinbeam.landing.layout import (
 )
 from coinbeam.sources.http.client import ApiAnswer
 from coinbeam.sources.http.errors import ApiError
+from coinbeam.sources.rate import CallsSpentError
 from coinbeam.sources.registry import Source
 
 METRICS_NAMESPACE = "fetching"
@@ -55,7 +56,7 @@ class FetchStats:
         for entry in fields(self):
             setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
 
-    def add_refused(self, error: ApiError) -> None:
+    def add_refused(self, error: ApiError | CallsSpentError) -> None:
         """Add the calls of a question that got no usable answer."""
         self.add(FetchStats(error.calls, max(0, error.calls - 1), error.throttled))
 

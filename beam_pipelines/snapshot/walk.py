@@ -3,11 +3,13 @@
 It is divided over a fixed number of shards: shard ``k`` of ``S`` asks for the pages ``k``, ``k + S``, ``k + 2S`` and so
 on until one is empty, and empty again when it is asked for a second time. A page that is not full ends nothing: the
 source may give fewer rows a page than it was asked for, or lose some of them once. Each shard has its share of the
-quota, so that the plan's bound holds on any runner with any number of workers.
+quota, so that the plan's bound holds on any runner with any number of workers. After its pages the first shard asks for
+the exchange rates, once a batch. They may fail: then the snapshot has none, and its prices are published all the same.
 """
 
 import itertools
 import json
+import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,14 +23,20 @@ from beam_pipelines.landing.fetch import Walk
 from beam_pipelines.landing.files import exists, read_bytes, read_landed, write_atomically
 from beam_pipelines.landing.folder import FetchStats, LandingFolder, MalformedRun
 from beam_pipelines.snapshot.bodies import Page, read_body
+from beam_pipelines.snapshot.rates import is_rates
 from coinbeam.batch.manifest import BatchManifest
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.clock import Clock
+from coinbeam.errors import TerminalError, TransientError
 from coinbeam.feeds.snapshot.plan import market_pages
 from coinbeam.landing.layout import COMPLETE_NAME, page_stem
 from coinbeam.settings import Universe
 from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.client import ApiAnswer
+from coinbeam.sources.http.errors import ApiError
+from coinbeam.sources.rate import CallsSpentError
+
+_LOGGER = logging.getLogger(__name__)
 
 GROWTH = 1.2
 """How much longer than the pages seen so far a walk of unknown length may be, when it is longer than expected."""
@@ -36,6 +44,9 @@ GROWTH = 1.2
 
 CONFIRMED_END = 2
 """Calls that end a walk of unknown length: an empty page, and the same page again."""
+
+RATES_STEM = "rates"
+"""Name of the landed exchange rates."""
 
 
 def page_ids(body: bytes) -> list[str] | None:
@@ -67,20 +78,44 @@ class FetchedPage:
 
 
 @dataclass(frozen=True)
-class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
-    """The pages of one snapshot, which lie in ``folder``; none is asked for from the deadline on, if there is one."""
+class FetchedRates:
+    """The landed exchange rates, readable or not."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
+class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage | FetchedRates]):
+    """The pages of one snapshot, which lie in ``folder``, and its exchange rates, in ``rates_folder`` where they are
+    wanted; nothing is asked for from the deadline on, if there is one.
+    """
 
     manifest: BatchManifest
     folder: str
     universe: UniverseSpec
     shards: int
     deadline: datetime | None
+    rates_folder: str | None = None
 
     def parts(self) -> Sequence[int]:
         """The numbers of the shards."""
         return range(self.shards)
 
-    def land(self, part: int, client: CoinGeckoClient, clock: Clock, stats: FetchStats) -> Iterator[FetchedPage]:
+    def land(
+        self, part: int, client: CoinGeckoClient, clock: Clock, stats: FetchStats
+    ) -> Iterator[FetchedPage | FetchedRates]:
+        """Walk the pages of one shard; the first one asks for the exchange rates too."""
+        yield from self.land_pages(part, client, clock, stats)
+        if self.rates_folder and part == 0:
+            rates = LandingFolder(self.rates_folder, is_rates, self.deadline, clock, stats)
+            try:
+                yield FetchedRates(rates.body(RATES_STEM, client.exchange_rates).uri)
+            except (TerminalError, TransientError) as error:
+                if isinstance(error, (ApiError, CallsSpentError)):
+                    stats.add_refused(error)
+                _LOGGER.warning("%s has no exchange rates; its prices do not wait. %s", self.manifest.batch_id, error)
+
+    def land_pages(self, part: int, client: CoinGeckoClient, clock: Clock, stats: FetchStats) -> Iterator[FetchedPage]:
         """Walk the pages of one shard."""
         folder = LandingFolder(self.folder, is_page, self.deadline, clock, stats)
         malformed = MalformedRun("pages", "JSON")
@@ -106,20 +141,30 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
                 answered = set(wanted)  # asked for twice in vain: no more
             silent = [one for one in dict.fromkeys([*silent, *planned]) if one not in answered]
 
-    def gather(self, bodies: list[FetchedPage]) -> LandedBatch[str]:
-        """The pages by number; their folder is marked as complete."""
-        said = {"pages": len(bodies), "malformed": sum(not page.is_readable for page in bodies)}
+    def gather(self, bodies: list[FetchedPage | FetchedRates]) -> LandedBatch[str]:
+        """The pages by number, then the rates; the folder of the pages is marked as complete."""
+        pages = sorted((body for body in bodies if isinstance(body, FetchedPage)), key=attrgetter("number"))
+        said = {"pages": len(pages), "malformed": sum(not page.is_readable for page in pages)}
         write_atomically(f"{self.folder}/{COMPLETE_NAME}", (json.dumps(said) + "\n").encode())
-        return LandedBatch(self.manifest, tuple(page.uri for page in sorted(bodies, key=attrgetter("number"))))
+        rates = [body for body in bodies if isinstance(body, FetchedRates)]
+        return LandedBatch(self.manifest, (*(page.uri for page in pages), *(body.uri for body in rates)))
 
     def landed_whole(self) -> LandedBatch[str] | None:
-        """The batch, when its every page was landed and can be read: there is nothing left to ask for."""
+        """The batch, when its every page was landed and can be read, and its rates where they are wanted: there is
+        nothing left to ask for.
+        """
         uri = f"{self.folder}/{COMPLETE_NAME}"
         if not exists(uri):
             return None
         said, pages = json.loads(read_bytes(uri)), LandingFolder(self.folder, is_page).uris
-        is_whole = not said["malformed"] and len(pages) == said["pages"]
-        return LandedBatch(self.manifest, pages) if is_whole else None
+        rates = self.landed_rates()
+        is_whole = not said["malformed"] and len(pages) == said["pages"] and (rates or not self.rates_folder)
+        return LandedBatch(self.manifest, pages + rates) if is_whole else None
+
+    def landed_rates(self) -> tuple[str, ...]:
+        """The exchange rates that lie there and can be read: one body, or none."""
+        found = LandingFolder(self.rates_folder, is_rates).uris if self.rates_folder else ()
+        return tuple(uri for uri in found if is_rates(read_landed(uri, tolerant=True).body))
 
     def is_enough(self, number: int, size: int, wanted: Collection[str]) -> bool:
         """Whether a page need not be asked for, where the selection decides it and not the API.
@@ -169,6 +214,7 @@ class MarketWalk(Walk[CoinGeckoClient, int, FetchedPage]):
             sum(page_stem(number) not in landed for number in range(shard + 1, expected + 1, self.shards))
             for shard in range(self.shards)
         ]
+        open_pages[0] += int(bool(self.rates_folder) and not self.landed_rates())
         return self.shards * (max(open_pages) + beyond)
 
     def ask(self, client: CoinGeckoClient, number: int, ids: tuple[str, ...] = ()) -> ApiAnswer:

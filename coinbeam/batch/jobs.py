@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from coinbeam.batch.options import AssetOptions, DateOptions, HistoryOptions, JobOptions, SnapshotOptions
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS, SNAPSHOT_FACT
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, RATES_FACT, REJECTS, SNAPSHOT_FACT
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
 """Exit codes of a job. ``MISUSE``: a wrong option or setting. ``REFUSED``: no retry mends it. ``FAILED``: it may."""
@@ -20,6 +20,7 @@ where it cannot, fall back to this one in silence, so that a laptop and a closed
 """
 
 MARKETS, COINS_LIST, COINS, MARKET_CHART, FEAR_GREED = "markets", "coins_list", "coins", "market_chart", "fear_greed"
+EXCHANGE_RATES = "exchange_rates"
 """The folders of landing, each for one endpoint."""
 
 KNOWN_ASSETS_FILE = "known_assets.csv"
@@ -30,6 +31,9 @@ PIECES_FILE = "pieces.json"
 
 REJECTS_PATTERN = "rejected_*.ndjson"
 """The refused records of all jobs of a batch."""
+
+RATES_REJECTS = "rates_"
+"""Before the stamp in the name of the refused rates, which lie beside the refused rows of the same job."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,10 @@ class JobSpec:
 FETCH_CRYPTO_DATA = JobSpec(
     name="fetch_crypto_data",
     description="One snapshot of the crypto market: ask CoinGecko page by page, land the exact bytes, and write the "
-    "valid rows as one CSV.",
-    files={SNAPSHOT_FACT: "crypto_*.csv", REJECTS: REJECTS_PATTERN},
+    "valid rows as one CSV, the exchange rates as another one.",
+    files={SNAPSHOT_FACT: "crypto_*.csv", RATES_FACT: "exchange_rates_*.csv", REJECTS: REJECTS_PATTERN},
     options=SnapshotOptions,
-    endpoints={"coins/markets": MARKETS},
+    endpoints={"coins/markets": MARKETS, "exchange_rates": EXCHANGE_RATES},
 )
 
 POPULATE_CRYPTO_ASSET_DIM = JobSpec(

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from coinbeam.batch.digest import digest
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, FETCH_FEAR_GREED, FETCH_MARKET_HISTORY, POPULATE_DATE_DIM, JobSpec
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS, SNAPSHOT_FACT
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, RATES_FACT, REJECTS, SNAPSHOT_FACT
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ SNAPSHOTS = Feed(
     SNAPSHOT_FACT,
     FETCH_CRYPTO_DATA,
     "snapshot_date",
-    (SNAPSHOT_FACT, ASSETS, DATES, REJECTS),
-    ("source_dim", "time_dim", DATES, ASSETS, SNAPSHOT_FACT),
+    (SNAPSHOT_FACT, RATES_FACT, ASSETS, DATES, REJECTS),
+    ("source_dim", "time_dim", DATES, ASSETS, RATES_FACT, SNAPSHOT_FACT),
 )
 HISTORY = Feed(DAILY_FACT, FETCH_MARKET_HISTORY, "date", (DAILY_FACT, REJECTS), ("source_dim", DAILY_FACT))
 SENTIMENT = Feed(FEAR_GREED_FACT, FETCH_FEAR_GREED, "date", (FEAR_GREED_FACT, REJECTS), ("source_dim", FEAR_GREED_FACT))

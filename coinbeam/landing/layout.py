@@ -51,6 +51,17 @@ def folder(root: str, endpoint: str, batch_id: str, source_id: str = "") -> str:
     return f"{root.rstrip('/')}/landing/{endpoint}/{name}" if root else f"landing/{endpoint}/{name}"
 
 
+def endpoint_of(uri: str) -> str:
+    """The endpoint of a landed body, by its folder; of a file elsewhere the name of the folder above its own."""
+    return uri.split("/")[-3] if uri.count("/") > 1 else ""
+
+
+def beside(uri: str, endpoint: str) -> str:
+    """The landing folder of another endpoint of the batch of a landed body; empty for a file that lies elsewhere."""
+    *above, _, name, _ = uri.split("/") if uri.count("/") > 2 else ("", "", "", "")
+    return "/".join([*above, endpoint, name]) if above[-1:] == ["landing"] else ""
+
+
 def without_simulator(name: str) -> str:
     """The name of a landing folder without the simulator that filled it; the same name when none did."""
     batch_id, _, source_id = name.rpartition("-")

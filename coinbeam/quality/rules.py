@@ -139,6 +139,20 @@ def ids_answered(missing: Sequence[str]) -> Rule:
     )
 
 
+def rates_answered(batch_id: str) -> Rule:
+    """The exchange rates that were asked for were answered and could be read; prices do not wait for them.
+
+    Args:
+        batch_id: the batch that lacks them.
+    """
+    return Rule(
+        name="rates_answered",
+        query=f"SELECT COUNT(*) FROM UNNEST([{literal(batch_id)}])",
+        severity=Severity.WARNING,
+        description=f"The exchange rates of {batch_id} were answered and could be read.",
+    )
+
+
 def top_filled(expected: int, severity: Severity) -> Rule:
     """A top N has N assets, but those without a price and those that were refused: a source that gives fewer rows than
     it was asked for gives another market.

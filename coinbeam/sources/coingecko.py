@@ -113,6 +113,10 @@ class CoinGeckoClient(HttpClient):
         """``/ping``: whether the API answers."""
         return self.get("/ping")
 
+    def exchange_rates(self) -> ApiAnswer:
+        """``/exchange_rates``: units of each currency, money, coins and metals, that a bitcoin is worth."""
+        return self.get("/exchange_rates")
+
     def coins_list(self) -> ApiAnswer:
         """``/coins/list``: id, symbol, name and contract addresses by platform of every active coin; not paged."""
         return self.get("/coins/list", {"include_platform": True, "status": "active"})

@@ -22,7 +22,15 @@ class BudgetExceededError(TerminalError):
 
 
 class CallsSpentError(TransientError):
-    """A walk is longer than what was reserved for it; another attempt reserves anew, and knows more."""
+    """A walk is longer than what was reserved for it; another attempt reserves anew, and knows more.
+
+    Attributes:
+        calls: attempts of the same question that were made before it.
+        throttled: how many of them were refused for their rate.
+    """
+
+    calls = 0
+    throttled = 0
 
 
 def quota(settings: Settings, source_id: str | None) -> PlanLimits | SimulatorSettings:

@@ -52,7 +52,7 @@ COINGECKO = Source(
     "Data provided by CoinGecko",
     hosts=("api.coingecko.com", "pro-api.coingecko.com"),
     key_headers=("x-cg-demo-api-key", "x-cg-pro-api-key"),
-    endpoints=("markets", "coins_list", "coins", "market_chart"),
+    endpoints=("markets", "exchange_rates", "coins_list", "coins", "market_chart"),
     twin=COINGECKO_SIMULATOR.id,
 )
 COINGECKO_EXPORT = Source(

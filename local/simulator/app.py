@@ -101,6 +101,10 @@ def _serve_others(app: FastAPI, api: SimulatedApi) -> None:
     async def ping() -> Response:
         return _body(to_json({"gecko_says": "(V3) To the Moon!"}))
 
+    @app.get(f"{BASE_PATH}/exchange_rates")
+    async def exchange_rates() -> Response:
+        return _body(api.exchange_rates())
+
     @app.get(f"{BASE_PATH}/key")
     async def key(key: ProKey = None) -> Response:
         if key is None or not key.startswith("CG-"):

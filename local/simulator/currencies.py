@@ -1,6 +1,7 @@
 """Quote currencies: how many units of each one US dollar buys."""
 
 from local.simulator.market import Snapshot
+from local.simulator.rendering import Row
 
 _PER_DOLLAR: dict[str, float] = {
     "usd": 1.0,
@@ -73,6 +74,101 @@ _COINS: dict[str, tuple[str, float]] = {
 
 CURRENCIES: tuple[str, ...] = (*_PER_DOLLAR, *_COINS)
 """Codes that ``vs_currency`` may have."""
+
+
+_NAMES: dict[str, tuple[str, str]] = {
+    "usd": ("US Dollar", "$"),
+    "aed": ("United Arab Emirates Dirham", "DH"),
+    "ars": ("Argentine Peso", "$"),
+    "aud": ("Australian Dollar", "A$"),
+    "bch": ("Bitcoin Cash", "BCH"),
+    "bdt": ("Bangladeshi Taka", "৳"),
+    "bhd": ("Bahraini Dinar", "BD"),
+    "brl": ("Brazil Real", "R$"),
+    "cad": ("Canadian Dollar", "CA$"),
+    "chf": ("Swiss Franc", "Fr."),
+    "clp": ("Chilean Peso", "CLP$"),
+    "cny": ("Chinese Yuan", "¥"),
+    "czk": ("Czech Koruna", "Kč"),
+    "dkk": ("Danish Krone", "kr."),
+    "eos": ("EOS", "EOS"),
+    "eur": ("Euro", "€"),
+    "gbp": ("British Pound Sterling", "£"),
+    "gel": ("Georgian Lari", "₾"),
+    "hkd": ("Hong Kong Dollar", "HK$"),
+    "huf": ("Hungarian Forint", "Ft"),
+    "idr": ("Indonesian Rupiah", "Rp"),
+    "ils": ("Israeli New Shekel", "₪"),
+    "inr": ("Indian Rupee", "₹"),
+    "jpy": ("Japanese Yen", "¥"),
+    "krw": ("South Korean Won", "₩"),
+    "kwd": ("Kuwaiti Dinar", "KD"),
+    "lkr": ("Sri Lankan Rupee", "Rs"),
+    "mmk": ("Burmese Kyat", "K"),
+    "mxn": ("Mexican Peso", "MX$"),
+    "myr": ("Malaysian Ringgit", "RM"),
+    "ngn": ("Nigerian Naira", "₦"),
+    "nok": ("Norwegian Krone", "kr"),
+    "nzd": ("New Zealand Dollar", "NZ$"),
+    "php": ("Philippine Peso", "₱"),
+    "pkr": ("Pakistani Rupee", "₨"),
+    "pln": ("Polish Zloty", "zł"),
+    "rub": ("Russian Ruble", "₽"),
+    "sar": ("Saudi Riyal", "SR"),
+    "sek": ("Swedish Krona", "kr"),
+    "sgd": ("Singapore Dollar", "S$"),
+    "thb": ("Thai Baht", "฿"),
+    "try": ("Turkish Lira", "₺"),
+    "twd": ("New Taiwan Dollar", "NT$"),
+    "uah": ("Ukrainian hryvnia", "₴"),
+    "vef": ("Venezuelan bolívar fuerte", "Bs.F"),
+    "vnd": ("Vietnamese đồng", "₫"),
+    "xag": ("Silver - Troy Ounce", "XAG"),
+    "xau": ("Gold - Troy Ounce", "XAU"),
+    "xdr": ("IMF Special Drawing Rights", "XDR"),
+    "xlm": ("Lumens", "XLM"),
+    "yfi": ("Yearn.finance", "YFI"),
+    "zar": ("South African Rand", "R"),
+    "btc": ("Bitcoin", "BTC"),
+    "bits": ("Bits", "μBTC"),
+    "sats": ("Satoshi", "sats"),
+    "eth": ("Ether", "ETH"),
+    "bnb": ("Binance Coin", "BNB"),
+    "sol": ("Solana", "SOL"),
+    "xrp": ("XRP", "XRP"),
+    "link": ("Chainlink", "LINK"),
+    "ltc": ("Litecoin", "LTC"),
+    "dot": ("Polkadot", "DOT"),
+}
+"""Name and sign of each currency as ``/exchange_rates`` has them (the API's own description)."""
+
+_METALS = frozenset({"xag", "xau"})
+_COINS_OF_OTHERS = frozenset({"bch", "eos", "xlm", "yfi"})
+"""Coins that the simulated market does not have; their rate is fixed."""
+
+
+def exchange_rates(snapshot: Snapshot) -> dict[str, Row]:
+    """The rates of ``/exchange_rates``: units of each currency that a bitcoin is worth, of three decimals; a bitcoin is
+    exactly one.
+    """
+    return {
+        currency: {"name": name, "unit": unit, "value": round(value, 3), "type": _kind(currency)}
+        for currency, (name, unit) in _NAMES.items()
+        if (value := units_per_bitcoin(currency, snapshot)) is not None
+    }
+
+
+def _kind(currency: str) -> str:
+    if currency in _METALS:
+        return "commodity"
+    return "crypto" if currency in _COINS_OF_OTHERS or currency in _COINS else "fiat"
+
+
+def units_per_bitcoin(currency: str, snapshot: Snapshot) -> float | None:
+    """How much of a currency a bitcoin is worth at a snapshot; None for an unknown code."""
+    dollars = units_per_dollar("btc", snapshot)
+    rate = units_per_dollar(currency, snapshot)
+    return None if dollars is None or rate is None else rate / dollars
 
 
 def units_per_dollar(currency: str, snapshot: Snapshot) -> float | None:

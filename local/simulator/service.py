@@ -10,7 +10,7 @@ import numpy as np
 from coinbeam.clock import Clock, utc_now
 from local.simulator.answers import ApiError, beyond_history, plain_error
 from local.simulator.catalogue import CATEGORIES
-from local.simulator.currencies import units_per_dollar
+from local.simulator.currencies import exchange_rates, units_per_dollar
 from local.simulator.details import CoinView, DetailFlags, listed_answer
 from local.simulator.faults import FaultInjector, FaultOrder, page_bytes
 from local.simulator.history import Span, Step, between, chart, granularity, last_days
@@ -103,6 +103,10 @@ class SimulatedApi:
             row["last_updated"] = snapshot.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self.faults.corrupt(page, self._corrupt_kinds(snapshot))
         return page_bytes(page)
+
+    def exchange_rates(self) -> bytes:
+        """The body of ``/exchange_rates``."""
+        return to_json({"rates": exchange_rates(self._snapshot())})
 
     def coin_list(self, include_platform: bool, status: str) -> bytes:
         """The body of ``/coins/list``."""

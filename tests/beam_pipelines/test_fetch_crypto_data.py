@@ -18,10 +18,14 @@ from beam_pipelines.fetch_crypto_data import run
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.layout import unpack
 from coinbeam.settings import ROOT, Environment, Settings
+from local.simulator.answers import ApiError, plain_error
 
 AT = "2026-01-02T00:00:00Z"
 MARKETS = "/api/v3/coins/markets"
 CSV, REJECTS, REPORT = "crypto_2026-01-02.csv", "rejected_2026-01-02.ndjson", "report_fetch_crypto_data.json"
+RATES, RATES_REJECTS = "exchange_rates_2026-01-02.csv", "rejected_rates_2026-01-02.ndjson"
+FILES = (CSV, REJECTS, RATES, RATES_REJECTS)
+RATES_CALL = 1
 
 
 def fetch(settings: Settings, output: Path, *argv: str, at: str | None = AT, **kwargs: Any) -> dict[str, Any]:
@@ -38,8 +42,16 @@ def pages(output: Path) -> list[Path]:
     return sorted(output.glob("landing/markets/*/*.json.gz"))
 
 
+def landed_rates(output: Path) -> list[Path]:
+    return sorted(output.glob("landing/exchange_rates/*/*.json.gz"))
+
+
 def markets_calls(simulator: Any) -> int:
     return sum(count for path, count in simulator.api.traffic.calls.items() if path.endswith("/coins/markets"))
+
+
+def rates_calls(simulator: Any) -> int:
+    return simulator.calls("/exchange_rates")
 
 
 def test_the_whole_market_is_landed_and_written_once(settings: Settings, simulator: Any, tmp_path: Path) -> None:
@@ -48,10 +60,9 @@ def test_the_whole_market_is_landed_and_written_once(settings: Settings, simulat
     assert report["rows_read"] == 600
     assert len(written) == report["rows_valid"] == 600 - report["rows_unpriced"]
     assert len({row["asset_id"] for row in written}) == len(written)
-    assert report["api_calls"] == report["bodies_landed"] == len(pages(tmp_path)) == markets_calls(simulator) == 5, (
-        "three, an empty one, and its confirmation"
-    )
-    assert report["metrics"]["api_calls"] == 5
+    assert len(pages(tmp_path)) == markets_calls(simulator) == 5, "three, an empty one, and its confirmation"
+    assert len(landed_rates(tmp_path)) == rates_calls(simulator) == RATES_CALL
+    assert report["api_calls"] == report["bodies_landed"] == report["metrics"]["api_calls"] == 5 + RATES_CALL
     assert (report["batch_id"], report["source_id"], report["mode"]) == (
         "20260102T0000Z-usd-all",
         "coingecko_simulator",
@@ -61,32 +72,37 @@ def test_the_whole_market_is_landed_and_written_once(settings: Settings, simulat
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_the_landed_bytes_are_the_answer(settings: Settings, tmp_path: Path) -> None:
+def test_the_landed_bytes_are_the_answer(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+    simulator.api.at = datetime(2026, 1, 2, 12, tzinfo=UTC)
     report = fetch(settings, tmp_path)
     bodies = [unpack(page.read_bytes(), str(page), datetime.now(UTC)) for page in pages(tmp_path)]
-    assert sum(len(landed.body) for landed in bodies) == report["bytes_landed"]
+    rates = [unpack(body.read_bytes(), str(body), datetime.now(UTC)) for body in landed_rates(tmp_path)]
+    assert sum(len(landed.body) for landed in bodies + rates) == report["bytes_landed"]
     assert sum(len(json.loads(landed.body)) for landed in bodies) == 600
+    assert [rates[0].body] == [simulator.api.exchange_rates()]
 
 
 def test_a_second_run_spends_no_call_and_changes_no_file(settings: Settings, simulator: Any, tmp_path: Path) -> None:
     fetch(settings, tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in (CSV, REJECTS)} | {
-        page.name: page.read_bytes() for page in pages(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in FILES} | {
+        page.name: page.read_bytes() for page in pages(tmp_path) + landed_rates(tmp_path)
     }
     report = fetch(settings, tmp_path)
-    after = {name: (tmp_path / name).read_bytes() for name in (CSV, REJECTS)} | {
-        page.name: page.read_bytes() for page in pages(tmp_path)
+    after = {name: (tmp_path / name).read_bytes() for name in FILES} | {
+        page.name: page.read_bytes() for page in pages(tmp_path) + landed_rates(tmp_path)
     }
     assert after == before
-    assert (report["api_calls"], report["bodies_reused"], markets_calls(simulator)) == (0, 4, 5)
+    assert (report["api_calls"], report["bodies_reused"]) == (0, 4 + RATES_CALL)
+    assert (markets_calls(simulator), rates_calls(simulator)) == (5, RATES_CALL)
 
 
 def test_a_replay_is_byte_identical(settings: Settings, tmp_path: Path) -> None:
     fetch(settings, tmp_path / "first")
     report = fetch(settings, tmp_path / "again", f"--source={tmp_path}/first/landing/markets/*/*", at=None)
-    for name in (CSV, REJECTS):
+    for name in FILES:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
     assert (report["mode"], report["source_id"], report["api_calls"]) == ("replay", "coingecko_simulator", 0)
+    assert report["rates_valid"] == len(rows(tmp_path / "again" / RATES)) > 50
 
 
 def test_a_replay_needs_no_source_at_all(
@@ -132,7 +148,7 @@ def test_a_replay_may_carry_the_name_of_another_batch(settings: Settings, tmp_pa
 @pytest.mark.parametrize(("top", "calls"), [(10, 1), (250, 1), (500, 2)])
 def test_the_top_n_costs_just_enough_calls(settings: Settings, tmp_path: Path, top: int, calls: int) -> None:
     report = fetch(settings, tmp_path, "--universe=top", f"--top_n={top}")
-    assert report["api_calls"] == calls
+    assert report["api_calls"] == calls + RATES_CALL
     assert report["rows_read"] == top
     ranks = [int(row["market_cap_rank"]) for row in rows(tmp_path / CSV) if row["market_cap_rank"]]
     assert ranks == sorted(ranks)
@@ -141,7 +157,7 @@ def test_the_top_n_costs_just_enough_calls(settings: Settings, tmp_path: Path, t
 
 def test_named_ids_are_asked_for_by_the_page(settings: Settings, tmp_path: Path) -> None:
     report = fetch(settings, tmp_path, "--universe=ids", "--ids=bitcoin,ethereum,tether", "--per_page=2")
-    assert (report["api_calls"], report["rows_read"]) == (2, 3)
+    assert (report["api_calls"], report["rows_read"]) == (2 + RATES_CALL, 3)
     assert {row["asset_id"] for row in rows(tmp_path / CSV)} == {"bitcoin", "ethereum", "tether"}
 
 
@@ -159,7 +175,7 @@ def test_any_number_of_shards_gives_the_same_rows(settings: Settings, tmp_path: 
 
 
 def test_a_full_last_page_costs_no_more_than_another(settings: Settings, tmp_path: Path) -> None:
-    assert fetch(settings, tmp_path, "--per_page=200")["api_calls"] == 5
+    assert fetch(settings, tmp_path, "--per_page=200")["api_calls"] == 5 + RATES_CALL
 
 
 @pytest.mark.slow
@@ -174,7 +190,7 @@ def test_a_passing_fault_leaves_no_trace_but_its_calls(
     report = fetch(impatient, tmp_path)
     assert report["rows_read"] == 600
     assert report["rows_rejected"] == report["pages_rejected"] == 0
-    assert report["api_calls"] == markets_calls(simulator) == 5 + report["api_retries"]
+    assert report["api_calls"] - RATES_CALL == markets_calls(simulator) == 5 + report["api_retries"]
     assert report["api_throttled"] == (profile in {"throttle", "error_in_200"})
     assert report["api_retries"] == (profile != "slow")
 
@@ -182,7 +198,7 @@ def test_a_passing_fault_leaves_no_trace_but_its_calls(
 def test_a_page_that_is_empty_once_ends_nothing(settings: Settings, simulator: Any, tmp_path: Path) -> None:
     simulator.order(profile="empty_page", page=2)
     report = fetch(settings, tmp_path)
-    assert (report["rows_read"], report["api_calls"]) == (600, 6)
+    assert (report["rows_read"], report["api_calls"]) == (600, 6 + RATES_CALL)
 
 
 def test_a_short_page_in_the_middle_ends_nothing(settings: Settings, simulator: Any, tmp_path: Path) -> None:
@@ -210,7 +226,7 @@ def rows_of_run(settings: Settings, output: Path, argv: list[str]) -> list[dict[
 
 def test_ids_that_are_not_answered_are_named(settings: Settings, tmp_path: Path) -> None:
     report = fetch(settings, tmp_path, "--universe=ids", "--ids=bitcoin,typo,ethereum")
-    assert (report["ids_missing"], report["rows_valid"], report["api_calls"]) == (["typo"], 2, 2)
+    assert (report["ids_missing"], report["rows_valid"], report["api_calls"]) == (["typo"], 2, 2 + RATES_CALL)
 
 
 def test_a_page_that_stays_html_is_landed_and_rejected_alone(
@@ -266,7 +282,7 @@ def test_an_attempt_after_a_failure_asks_only_for_what_is_missing(settings: Sett
     (pages(tmp_path)[0].parent / ".page-00002.json.gz.abc").write_bytes(b"half")
     (tmp_path / CSV).unlink()
     report = fetch(settings, tmp_path)
-    assert (report["api_calls"], report["bodies_reused"]) == (1, 3)
+    assert (report["api_calls"], report["bodies_reused"]) == (1, 3 + RATES_CALL)
     assert rows(tmp_path / CSV)[0] == next(csv.DictReader(whole.decode().splitlines()))
 
 
@@ -422,6 +438,82 @@ def test_a_page_in_another_currency_is_refused_by_its_name(
         fetch(make_settings(), tmp_path / "out", source)
     told = [f"--source={tmp_path}/{name.replace('?', '[?]')}", f"--quote_currency={currency}"]
     assert fetch(make_settings(), tmp_path / "out", *told)["rows_valid"] == 1
+
+
+def test_the_rates_of_a_snapshot_are_those_of_its_source(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+    simulator.api.at = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    report = fetch(settings, tmp_path)
+    answered = json.loads(simulator.api.exchange_rates())["rates"]
+    written = {row["currency"]: row for row in rows(tmp_path / RATES)}
+    assert list(written) == sorted(answered)
+    assert report["rates_read"] == report["rates_valid"] == len(answered)
+    assert report["rates_asked"] is True
+    for currency, row in written.items():
+        given = answered[currency]
+        told = (given["name"], given["unit"], given["type"], float(given["value"]))
+        assert (row["name"], row["unit"], row["type"], float(row["value"])) == told
+        assert (row["snapshot_at"], row["batch_id"]) == ("2026-01-02 00:00:00.000000Z", "20260102T0000Z-usd-all")
+    [bitcoin] = [row for row in rows(tmp_path / CSV) if row["asset_id"] == "bitcoin"]
+    assert float(written["usd"]["value"]) == pytest.approx(float(bitcoin["current_price"]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param(b"<html>", "not_json", id="a page of HTML"),
+        pytest.param(b'{"rates": {"btc": {"value": 1}}}', "rates_without_dollar", id="no dollar"),
+    ],
+)
+def test_rates_that_cannot_be_read_are_refused_and_asked_for_again(
+    answer: bytes, reason: str, settings: Settings, simulator: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(simulator.api, "exchange_rates", lambda: answer)
+        report = fetch(settings, tmp_path)
+    assert (report["rows_read"], report["rates_valid"], report["pages_rejected"]) == (600, 0, 0)
+    [record] = [json.loads(line) for line in (tmp_path / RATES_REJECTS).read_text().splitlines()]
+    assert (record["table_name"], record["level"], record["reason"]) == ("exchange_rate_fact", "page", reason)
+    assert (tmp_path / REJECTS).read_text() == ""
+    mended = fetch(settings, tmp_path)
+    assert (mended["api_calls"], mended["rates_valid"] > 50) == (RATES_CALL, True)
+    assert (tmp_path / RATES_REJECTS).read_text() == ""
+
+
+def test_rates_that_are_not_answered_keep_no_price_waiting(
+    settings: Settings,
+    simulator: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(simulator.api, "exchange_rates", _refuse)
+        report = fetch(settings, tmp_path)
+    assert (report["rows_read"], report["rates_valid"], report["rates_asked"]) == (600, 0, True)
+    assert report["api_calls"] == 5 + settings.coingecko.max_attempts == 5 + rates_calls(simulator)
+    assert "20260102T0000Z-usd-all has no exchange rates; its prices do not wait. GET " in caplog.text
+    assert rows(tmp_path / RATES) == []
+
+
+def _refuse() -> bytes:
+    raise ApiError(plain_error(503, "rates are down"))
+
+
+def test_rates_that_are_not_wanted_cost_no_call(settings: Settings, simulator: Any, tmp_path: Path) -> None:
+    market = settings.market.model_copy(update={"exchange_rates": False})
+    report = fetch(settings.model_copy(update={"market": market}), tmp_path)
+    assert (report["api_calls"], report["rates_asked"], rates_calls(simulator)) == (5, False, 0)
+    assert rows(tmp_path / RATES) == []
+    assert not list(tmp_path.glob("landing/exchange_rates/*"))
+
+
+def test_a_batch_that_was_landed_without_rates_is_replayed_without(settings: Settings, tmp_path: Path) -> None:
+    fetch(settings, tmp_path)
+    for body in landed_rates(tmp_path):
+        body.unlink()
+    report = fetch(settings, tmp_path / "again", f"--source={tmp_path}/landing/markets/*/*", at=None)
+    assert (report["rows_read"], report["rates_valid"], "rates_asked" in report) == (600, 0, False)
+    assert rows(tmp_path / "again" / RATES) == []
 
 
 @pytest.mark.slow

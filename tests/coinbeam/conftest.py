@@ -13,7 +13,7 @@ import pytest
 from google.cloud import bigquery
 
 from coinbeam.batch.kinds import SNAPSHOTS, Batch
-from coinbeam.batch.tables import ASSETS, DATES, REJECTS
+from coinbeam.batch.tables import ASSETS, DATES, RATES_FACT, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import staging_schema
@@ -81,6 +81,23 @@ def date_row(day: datetime) -> dict[str, Any]:
         "is_weekend": weekday > 5,
         "is_month_end": (day + timedelta(days=1)).day == 1,
         "days_to_month_end": 3,
+    }
+
+
+def rate_row(currency: str, at: datetime = DAY, batch: str = "batch", **changes: Any) -> dict[str, Any]:
+    """An exchange rate that breaks no rule."""
+    return {
+        "snapshot_at": at.isoformat(),
+        "snapshot_date": f"{at:%Y-%m-%d}",
+        "currency": currency,
+        "name": currency.upper(),
+        "unit": currency.upper(),
+        "type": "fiat",
+        "value": 1.0 if currency == "btc" else 100_000.0,
+        "ingested_at": (at + timedelta(minutes=2)).isoformat(),
+        "source_id": "coingecko_simulator",
+        "batch_id": batch,
+        **changes,
     }
 
 
@@ -158,7 +175,9 @@ class Stage:
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
         """The full contents of every published table."""
-        return {name: self.contents(name) for name in ("source_dim", "time_dim", DATES, ASSETS, FACT, REJECTS)}
+        return {
+            name: self.contents(name) for name in ("source_dim", "time_dim", DATES, ASSETS, FACT, RATES_FACT, REJECTS)
+        }
 
 
 @pytest.fixture

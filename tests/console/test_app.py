@@ -215,7 +215,7 @@ def test_a_plan_says_what_a_run_would_cost(coinbeam: Coinbeam, filled: Stage, mo
     ended = coinbeam("plan", "--top-n", "100", "--source", "simulator")
     assert ended.code == 0, ended.err
     assert "universe  top-100 in usd" in ended.out
-    assert "calls     12 (10000 left this month)" in ended.out
+    assert "calls     13 (10000 left this month)" in ended.out
     assert os.environ["COINBEAM_MARKET__SOURCE"] == "simulator"
 
 

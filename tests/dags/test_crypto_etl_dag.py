@@ -59,10 +59,20 @@ def test_the_jobs_start_in_parallel_after_the_schema(snapshot_dag: dict[str, Any
 
 def test_each_job_is_loaded_on_its_own_and_audited_with_the_others(snapshot_dag: dict[str, Any]) -> None:
     tasks = snapshot_dag["tasks"]
-    assert tasks["fetch_crypto_data"]["down"] == ["load_crypto_market_snapshot_fact", "load_rejected_record"]
+    assert tasks["fetch_crypto_data"]["down"] == [
+        "load_crypto_market_snapshot_fact",
+        "load_exchange_rate_fact",
+        "load_rejected_record",
+    ]
     assert tasks["populate_crypto_asset_dim"]["down"] == ["load_crypto_asset_dim", "load_rejected_record"]
     assert tasks["populate_date_dim"]["down"] == ["load_date_dim"]
-    for name in ("load_crypto_market_snapshot_fact", "load_crypto_asset_dim", "load_date_dim", "record_rejects"):
+    for name in (
+        "load_crypto_market_snapshot_fact",
+        "load_exchange_rate_fact",
+        "load_crypto_asset_dim",
+        "load_date_dim",
+        "record_rejects",
+    ):
         assert tasks[name]["down"] == ["audit"]
 
 

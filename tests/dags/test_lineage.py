@@ -19,8 +19,13 @@ def told(run_python: Any) -> dict[str, Any]:
 
 def test_a_job_asks_an_endpoint_lands_its_answers_and_writes_what_is_loaded(told: dict[str, Any]) -> None:
     assert told["live"] == [
-        ["https://api.coingecko.com api/v3/coins/markets"],
-        ["gs://bucket landing/markets", "gs://coinbeam batches/b/crypto_1.csv", "gs://coinbeam batches/b"],
+        ["https://api.coingecko.com api/v3/coins/markets", "https://api.coingecko.com api/v3/exchange_rates"],
+        [
+            "gs://bucket landing/markets",
+            "gs://bucket landing/exchange_rates",
+            "gs://coinbeam batches/b/crypto_1.csv",
+            "gs://coinbeam batches/b",
+        ],
     ]
 
 

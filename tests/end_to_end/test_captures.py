@@ -48,7 +48,9 @@ def check_page(pipeline: Any, path: Path, day: str, batch: dict[str, Any]) -> No
     for row in stored:
         source = priced[row["asset_id"]]
         for column in doubles:
-            assert bits(row[column.name]) == bits(source.get(column.source)), (path, row["asset_id"], column.name)
+            field, _, member = str(column.source).partition(".")
+            given = (source.get(field) or {}).get(member) if member else source.get(field)
+            assert bits(row[column.name]) == bits(given), (path, row["asset_id"], column.name)
         assert row["name"] == (source["name"] or None)
         assert row["market_cap_rank"] == source["market_cap_rank"]
 

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from coinbeam.clock import format_instant, utc_now
 from console.rejects import Replayed, replay_rejects
 from local.airflow import MARTS_DAG, SNAPSHOT_DAG
+from local.simulator.currencies import CURRENCIES
 from serving.api.app import create_app
 from tests.end_to_end.conftest import COSTS, RUNS
 from tests.temporary import COINS
@@ -48,6 +49,11 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
     assert batch["details_fetched"] == 3
     assert batch["assets_listed"] > COINS / 2
     assert json.loads(batch["task_seconds"])["fetch_crypto_data"] > 0
+    rates = [json.loads(row) for row in tables["exchange_rate_fact"]]
+    assert {rate["batch_id"] for rate in rates} == {batch["batch_id"]}
+    assert {rate["currency"] for rate in rates} == set(CURRENCIES)
+    calls = pipeline.simulator_stats()["calls"]
+    assert calls["/exchange_rates"] > 0
     assert len(tables["time_dim"]) == 1440
     assert len(tables["date_dim"]) > 6000
     assert {json.loads(row)["status"] for row in tables["quality_result"]} <= {"passed", "warning"}
@@ -60,6 +66,7 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
     for name in tables:
         if name not in RUNS:
             assert again[name] == tables[name], name
+    assert pipeline.simulator_stats()["calls"]["/exchange_rates"] == calls["/exchange_rates"], "landed rates are reused"
     first, replayed = pipeline.batches()
     assert first == batch, "the record of the fetch and of what it cost stays"
     assert replayed["api_calls"] == 0, "every page and the list were reused"
@@ -146,7 +153,10 @@ def test_a_past_date_without_landing_is_a_recorded_gap_and_publishes_nothing(pip
 
 def test_the_ids_of_the_form_are_what_is_published(pipeline: Any) -> None:
     pipeline.fill_calendar()
-    assert pipeline.run(universe="ids", ids="bitcoin, ethereum,tether").code == 0
+    without_rates = {"COINBEAM_MARKET__EXCHANGE_RATES": "false"}
+    assert pipeline.run(universe="ids", ids="bitcoin, ethereum,tether", variables=without_rates).code == 0
+    assert pipeline.tables()["exchange_rate_fact"] == []
+    assert "/exchange_rates" not in pipeline.simulator_stats()["calls"]
     fact = "`{data}.crypto_market_snapshot_fact` WHERE snapshot_date >= '2000-01-01'"
     assert {row["asset_id"] for row in pipeline.rows(f"SELECT asset_id FROM {fact}")} == {
         "bitcoin",

@@ -99,7 +99,7 @@ def estimate(
     """
     limits, prices = settings.coingecko.limits, settings.prices
     rows = _rows(universe)
-    calls = page_calls(settings, universe) + asset_calls(settings) if fetches else 0
+    calls = fetch_calls(settings, universe) + asset_calls(settings) if fetches else 0
     landing, files = rows * BYTES_PER_ROW + calls * 2_000, rows * CSV_BYTES_PER_ROW
     storage = (landing / 2.5 + files) / 2**30 * prices.storage_gib_month  # for a month; landed pages are gzip
     queries = 3 * files / 2**40 * prices.bigquery_tib_scanned  # that scan the batch three times
@@ -112,6 +112,11 @@ def estimate(
         dollars=0.0 if settings.is_local else dataflow_dollars(settings, 2 * DATAFLOW_MINUTES) + storage + queries,
         credits_left=limits.calls_per_month - calls_this_month,
     )
+
+
+def fetch_calls(settings: Settings, universe: UniverseSpec) -> int:
+    """Calls of the job that fetches the market, without retries: its pages, and the exchange rates where wanted."""
+    return page_calls(settings, universe) + int(settings.market.exchange_rates)
 
 
 def page_calls(settings: Settings, universe: UniverseSpec) -> int:
@@ -136,7 +141,7 @@ def asset_calls(settings: Settings) -> int:
     return 1 + settings.market.max_details
 
 
-def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
+def rate_shares(per_minute: float, fetch: int, assets: int) -> tuple[int, int]:
     """Calls per minute of the fetch job and of the assets job, which run at the same time, by the calls of each.
 
     Their sum never exceeds the limit.
@@ -148,7 +153,7 @@ def rate_shares(per_minute: float, pages: int, assets: int) -> tuple[int, int]:
     if total < 2:
         remedy = "Set the plan's calls_per_minute to at least 2."
         raise SettingsError(f"calls_per_minute is {per_minute:g}, but two jobs share it.", remedy)
-    share = min(max(round(total * assets / (pages + assets)), 1), total - 1)
+    share = min(max(round(total * assets / (fetch + assets)), 1), total - 1)
     return total - share, share
 
 

@@ -10,10 +10,10 @@ from fnmatch import fnmatch
 from typing import Any
 
 from coinbeam.batch.identity import file_stamp, parse_batch_id
-from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM
+from coinbeam.batch.jobs import FETCH_CRYPTO_DATA, KNOWN_ASSETS_FILE, MARKETS, POPULATE_CRYPTO_ASSET_DIM, RATES_REJECTS
 from coinbeam.batch.kinds import Batch, batch_folder
 from coinbeam.batch.manifest import BatchManifest
-from coinbeam.batch.tables import ASSETS
+from coinbeam.batch.tables import ASSETS, REJECTS
 from coinbeam.batch.universe import top_n
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import Rule, Severity, load_contract
@@ -26,8 +26,8 @@ from coinbeam.feeds.snapshot.plan import (
     check_affordable,
     decide_mode,
     estimate,
+    fetch_calls,
     mode_reason,
-    page_calls,
     rate_shares,
     refuse_foreign_source,
 )
@@ -35,7 +35,7 @@ from coinbeam.feeds.snapshot.request import SnapshotRequest
 from coinbeam.feeds.steps import BatchSteps
 from coinbeam.landing.layout import COMPLETE_NAME, MANIFEST_NAME, folder, read_manifest, without_simulator
 from coinbeam.ops.call_ledger import CallLedger
-from coinbeam.quality.rules import IDS_ANSWERED, ids_answered, top_filled
+from coinbeam.quality.rules import IDS_ANSWERED, ids_answered, rates_answered, top_filled
 from coinbeam.settings import MarketSource, Universe
 from coinbeam.sources.rate import quota
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR, FILES, SIMULATED
@@ -135,7 +135,7 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
         """The options that divide the rate limit, less the share of backfills, between the two parallel jobs."""
         shares = rate_shares(
             quota(self.settings, source_id).calls_per_minute * (1 - self.settings.history.rate_share),
-            page_calls(self.settings, request.universe),
+            fetch_calls(self.settings, request.universe),
             asset_calls(self.settings),
         )
         fetch, assets = ({"calls_per_minute": str(share), "call_ledger": "on"} for share in shares)
@@ -164,12 +164,14 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
         return changes
 
     def landed_places(self, plan: SnapshotPlan) -> list[str]:
-        """Those of the pages, of the coin list and of the details."""
+        """Those of the pages, of the rates, of the coin list and of the details."""
         return self.places_of(plan, FETCH_CRYPTO_DATA) + self.places_of(plan, POPULATE_CRYPTO_ASSET_DIM)
 
     def walk_rules(self, batch: Batch, report: Mapping[str, Any]) -> list[Rule]:
-        """A top N has N assets, and every id that was asked for was answered."""
+        """A top N has N assets, and what was asked for was answered: every id, and the exchange rates."""
         rules = [ids_answered(missing)] if (missing := report.get("ids_missing")) else []
+        if report.get("rates_asked") and not report.get("rates_valid"):
+            rules.append(rates_answered(batch.batch_id))
         if number := top_n(parse_batch_id(batch.batch_id).universe):
             left_out = sum(int(report.get(name) or 0) for name in ("rows_unpriced", "rows_rejected", "rows_lost"))
             rules.append(top_filled(max(0, number - left_out), Severity(self.settings.quality.incomplete)))
@@ -216,7 +218,8 @@ class SnapshotSteps(BatchSteps[SnapshotPlan]):
 
     def _files(self, stamp: str) -> list[str]:
         """The batch files of the snapshot with a stamp."""
-        return [FETCH_CRYPTO_DATA.file(table, stamp) for table in FETCH_CRYPTO_DATA.files]
+        stamped = [FETCH_CRYPTO_DATA.file(table, stamp) for table in FETCH_CRYPTO_DATA.files]
+        return [*stamped, FETCH_CRYPTO_DATA.file(REJECTS, f"{RATES_REJECTS}{stamp}")]
 
 
 def selection(request: SnapshotRequest) -> dict[str, str]:

@@ -19,7 +19,7 @@ from coinbeam.settings import PatienceSettings
 from coinbeam.sources.http.errors import Api, ApiTerminalError
 from coinbeam.sources.http.responses import Verdict, inspect
 from coinbeam.sources.http.transport import KeyHeader, Patience, Received, exchange, new_session
-from coinbeam.sources.rate import CallCap, RateLimiter
+from coinbeam.sources.rate import CallCap, CallsSpentError, RateLimiter
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -155,7 +155,11 @@ class HttpClient:
         """
         url = self._url(path, params or {})
         tally = _Tally()
-        last = self._retrying(url, tally)(self._attempt, url, tally)
+        try:
+            last = self._retrying(url, tally)(self._attempt, url, tally)
+        except CallsSpentError as error:
+            error.calls, error.throttled = tally.calls, tally.throttled
+            raise
         verdict, calls, throttled = last.verdict, tally.calls, tally.throttled
         if verdict.kind is not None:
             said = f"GET {_shown(url)}: {verdict.problem}{tally.gave_up}."

@@ -151,7 +151,7 @@ class Market:
     @property
     def calls(self) -> int:
         """Calls by the simulator's own count."""
-        return sum(count for path, count in self.simulator.api.traffic.calls.items() if "/coins" in path)
+        return sum(self.simulator.api.traffic.calls.values())
 
     def entries(self) -> list[tuple[int, int | None]]:
         """Reserved and spent calls of each attempt, in order."""
@@ -167,7 +167,7 @@ class Market:
 
 
 PAGES = "--per_page=100"
-NEEDED = 8  # six full pages, the empty one, and its confirmation, which end the walk
+NEEDED = 9  # six full pages, the empty one, and its confirmation, which end the walk; and the exchange rates
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_job_settles_what_it_spent(market: Market, shards: int) -> None:
 @pytest.mark.cloud
 def test_a_job_that_the_month_cannot_pay_asks_nobody(market: Market, capsys: pytest.CaptureFixture[str]) -> None:
     assert market.run(NEEDED - 1, PAGES) == REFUSED
-    assert "BudgetExceededError: fetch_crypto_data needs 8 calls" in capsys.readouterr().err
+    assert "BudgetExceededError: fetch_crypto_data needs 9 calls" in capsys.readouterr().err
     assert market.calls == 0
     assert market.entries() == []
 
@@ -203,13 +203,25 @@ def test_the_last_calls_of_a_month_are_enough_for_a_walk_without_retries(market:
 
 
 @pytest.mark.cloud
+def test_the_last_call_of_a_month_goes_to_prices_and_the_rates_are_missing(
+    market: Market, caplog: pytest.LogCaptureFixture
+) -> None:
+    market.simulator.order(profile="server_error", limit=1)
+    assert market.run(NEEDED, PAGES) == DONE
+    assert market.entries() == [(NEEDED, market.calls)] == [(NEEDED, NEEDED)]
+    assert "has no exchange rates; its prices do not wait. All 9 calls" in caplog.text
+
+
+@pytest.mark.cloud
 def test_retries_stop_at_the_bound_and_the_next_month_goes_on(
     market: Market, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two answers are refused, so that ten calls are needed, and the month has eight: the ninth is never made."""
-    market.simulator.order(profile="server_error", limit=2)
+    """Two answers are refused, so that the pages alone need ten calls, and the month has nine: the tenth is never
+    made.
+    """
+    market.simulator.order(profile="server_error", seed=2, limit=2)  # pages 1 and 4
     assert market.run(NEEDED, PAGES) == FAILED
-    assert "All 8 calls that were reserved" in capsys.readouterr().err
+    assert "All 9 calls that were reserved" in capsys.readouterr().err
     assert market.calls == NEEDED == market.used()
     assert market.entries() == [(NEEDED, NEEDED)]
     assert market.run(NEEDED + 6, PAGES) == DONE

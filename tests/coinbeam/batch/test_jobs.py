@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coinbeam.batch.jobs import JOBS, KNOWN_ASSETS_FILE, LOCAL_RUNNER, PIECES_FILE
+from coinbeam.batch.jobs import JOBS, KNOWN_ASSETS_FILE, LOCAL_RUNNER, PIECES_FILE, RATES_REJECTS
 from coinbeam.batch.kinds import FEEDS
 from coinbeam.contracts import load_all
 
@@ -92,8 +92,10 @@ def test_every_file_loads_a_table_of_a_contract() -> None:
 
 def test_the_name_of_a_file_is_its_pattern_with_the_stamp() -> None:
     job = JOBS["fetch_crypto_data"]
-    fact, rejects = job.files
+    fact, rates, rejects = job.files
     assert (job.file(fact), job.file(fact, "2026-01-02")) == ("crypto_*.csv", "crypto_2026-01-02.csv")
+    assert job.file(rates, "2026-01-02") == "exchange_rates_2026-01-02.csv"
+    assert job.file(rejects, f"{RATES_REJECTS}2026-01-02") == "rejected_rates_2026-01-02.ndjson"
     assert job.file(rejects, "2026-01-02") == "rejected_2026-01-02.ndjson"
     assert job.report_path("batches/b") == "batches/b/report_fetch_crypto_data.json"
     assert job.failure_path("batches/b") == "batches/b/failure_fetch_crypto_data.txt"

@@ -17,7 +17,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, REJECTS
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, RATES_FACT, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
@@ -37,7 +37,7 @@ from coinbeam.quality.rules import (
     rules_of,
 )
 from coinbeam.warehouse.client import Warehouse
-from tests.coinbeam.conftest import DAY, asset_row, date_row, fact_row, reject_row
+from tests.coinbeam.conftest import DAY, asset_row, date_row, fact_row, rate_row, reject_row
 from tests.temporary import LocalCloud, fresh_resources
 
 CONTRACTS = load_all()
@@ -115,6 +115,11 @@ def wavering(asset: str = "a", last: float = 100.0, days: int = 32) -> list[Row]
     """
     prices = [100.0 if n % 2 else 101.0 for n in range(days - 1)]
     return [daily(asset, day(n + 1 - days), price) for n, price in enumerate([*prices, last])]
+
+
+def rate(currency: str, **changes: Any) -> Row:
+    """An exchange rate that breaks no rule."""
+    return rate_row(currency, batch=BATCH, **changes)
 
 
 def index(on: date = TODAY, value: int = 50, classification: str = "Neutral", **changes: Any) -> Row:
@@ -393,6 +398,36 @@ RULES: dict[tuple[str, str], Mutation] = {
         },
         broken_tables={DAILY_FACT: [*wavering(last=109.0), *wavering("up", last=115.0), *wavering("down", last=85.0)]},
     ),
+    (RATES_FACT, "dollar_present"): Mutation([rate("btc"), rate("usd")], [rate("btc"), rate("eur")], 1),
+    (RATES_FACT, "bitcoin_is_one"): Mutation(
+        [rate("btc"), rate("usd")],
+        [rate("btc", value=1.5), rate("usd"), rate("usd", snapshot_at=at(hours=1))],
+        2,
+    ),
+    (RATES_FACT, "snapshot_date_matches_snapshot_at"): Mutation(
+        [rate("usd")], [rate("usd"), rate("eur", snapshot_date=day(1))], 1, ("eur",)
+    ),
+    (RATES_FACT, "value_magnitude"): Mutation(
+        [rate("least", value=1e-3), rate("most", value=1e12)],
+        [rate("usd"), rate("less", value=0.9e-3), rate("more", value=1.1e12)],
+        2,
+        ("less", "more"),
+    ),
+    (RATES_FACT, "value_matches_bitcoin"): Mutation(
+        [rate("usd", value=104.0), rate("eur", value=900.0), rate("gbp", value=900.0), rate("chf", value=900.0)],
+        [rate("usd", value=106.0), rate("jpy", value=94.0)],
+        2,
+        ("jpy", "usd"),
+        tables={
+            FACT: [
+                snapshot("bitcoin", current_price=100.0),
+                snapshot("bitcoin", current_price=100.0, quote_currency="jpy"),
+                snapshot("ethereum", current_price=100.0, quote_currency="eur"),
+                snapshot("bitcoin", current_price=100.0, quote_currency="gbp", snapshot_at=at(hours=1)),
+                snapshot("bitcoin", current_price=100.0, quote_currency="chf", snapshot_date=day(1)),
+            ]
+        },
+    ),
     (FEAR_GREED_FACT, "rows_present"): Mutation([index()], [], 0, passing_value=1),
     (FEAR_GREED_FACT, "date_matches_observed_at"): one_row(index, ("2026-01-01",), on=day(-1), observed_at=at()),
     (FEAR_GREED_FACT, "not_in_future"): one_row(index, ("2026-01-03",), on=day(1)),
@@ -513,7 +548,7 @@ MADE = {
 }
 OVER_A_REPORT = {"row_count", "batch_complete", "listed_share", "reject_share"}
 """Ways to make a rule of that name out of a report or a setting."""
-OVER_A_WALK = {"ids_answered", "top_filled"}
+OVER_A_WALK = {"ids_answered", "rates_answered", "top_filled"}
 """The same, of what the walk of a snapshot was asked for; tests of the snapshot's steps break them."""
 
 

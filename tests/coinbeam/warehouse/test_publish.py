@@ -16,7 +16,7 @@ import sqlglot
 from sqlglot import exp
 
 from coinbeam.batch.kinds import FEEDS, HISTORY, SNAPSHOTS, Batch, Feed
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, REJECTS
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, RATES_FACT, REJECTS
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.errors import TerminalError
@@ -25,7 +25,7 @@ from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.publish import QUEUE, publish_script, rejects_script, statement
 from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import StagingTables
-from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row, snapshot_batch
+from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, rate_row, reject_row, snapshot_batch
 from tests.temporary import LocalCloud, fresh_resources, temporary_settings
 
 HOUR = timedelta(hours=1)
@@ -134,6 +134,7 @@ def batch(number: int = 1) -> str:
 def test_publishing_again_changes_nothing(stage: Stage) -> None:
     rows = {
         FACT: [fact_row("bitcoin"), fact_row("ethereum", market_cap=None)],
+        RATES_FACT: [rate_row("btc"), rate_row("eur"), rate_row("usd")],
         ASSETS: [asset_row("bitcoin"), asset_row("ethereum", categories='["x"]', details_at=DAY.isoformat())],
         DATES: [date_row(DAY), date_row(DAY + timedelta(days=1))],
         REJECTS: [reject_row(1), reject_row(2)],
@@ -146,6 +147,7 @@ def test_publishing_again_changes_nothing(stage: Stage) -> None:
         DATES: 2,
         ASSETS: 2,
         FACT: 2,
+        RATES_FACT: 3,
         REJECTS: 2,
     }
     stage.publish("batch", **rows)
@@ -209,22 +211,39 @@ def test_the_rejects_of_a_batch_are_those_of_its_latest_run(stage: Stage) -> Non
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("position", [1, 3, 5, 8], ids=lambda n: f"after {n} statements")
+@pytest.mark.parametrize("position", [1, 3, 5, 8, 10], ids=lambda n: f"after {n} statements")
 def test_a_script_that_fails_anywhere_leaves_nothing_half_visible(position: int, stage: Stage) -> None:
-    stage.publish("batch", **{FACT: [fact_row("bitcoin")], ASSETS: [asset_row("bitcoin")], DATES: [date_row(DAY)]})
+    rows = {FACT: [fact_row("bitcoin")], ASSETS: [asset_row("bitcoin")], DATES: [date_row(DAY)]}
+    stage.publish("batch", **rows, **{RATES_FACT: [rate_row("btc"), rate_row("usd")]})
     before = stage.everything()
     changed = {
+        RATES_FACT: [rate_row("btc"), rate_row("usd", value=2.0)],
         FACT: [fact_row("ethereum", current_price=2.0)],
         ASSETS: [asset_row("ethereum")],
         DATES: [date_row(DAY + timedelta(days=1))],
     }
     stage.fill("batch", **changed)
     parts = publish_script(stage.warehouse, snapshot_batch("batch"), {}).split(";\n")
-    assert len(parts) == 11, "BEGIN, nine statements, COMMIT"
+    assert len(parts) == 13, "BEGIN, eleven statements, COMMIT"
     broken = ";\n".join([*parts[:position], "SELECT ERROR('the power went')", *parts[position:]])
     with pytest.raises(TerminalError, match="the power went"):
         stage.warehouse.query(broken)
     assert stage.everything() == before
+
+
+@pytest.mark.cloud
+def test_rates_are_replaced_by_those_of_their_batch_and_never_by_none(stage: Stage) -> None:
+    def told() -> dict[str, tuple[str, float]]:
+        return {row["currency"]: (row["batch_id"], row["value"]) for row in stage.contents(RATES_FACT)}
+
+    stage.publish("batch", **{RATES_FACT: [rate_row(one) for one in ("btc", "eur", "usd")]})
+    stage.publish("batch", **{RATES_FACT: [rate_row("btc"), rate_row("usd", value=7.0)]})
+    assert told() == {"btc": ("batch", 1.0), "usd": ("batch", 7.0)}, "a rerun replaces its own"
+    stage.publish("batch", **{FACT: [fact_row("bitcoin")]})
+    assert told() == {"btc": ("batch", 1.0), "usd": ("batch", 7.0)}, "an answer that failed takes nothing away"
+    older = {"ingested_at": DAY.isoformat(), "batch": "older"}
+    stage.publish("older", **{RATES_FACT: [rate_row(one, value=1.0, **older) for one in ("btc", "gbp", "usd")]})
+    assert told() == {"btc": ("batch", 1.0), "gbp": ("older", 1.0), "usd": ("batch", 7.0)}, "newer knowledge wins"
 
 
 # Precedence.

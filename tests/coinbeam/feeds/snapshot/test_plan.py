@@ -16,6 +16,7 @@ from coinbeam.feeds.snapshot.plan import (
     check_affordable,
     decide_mode,
     estimate,
+    fetch_calls,
     page_calls,
     rate_shares,
     refuse_foreign_source,
@@ -111,14 +112,16 @@ def test_todays_prices_are_never_stamped_on_an_old_date(late: timedelta, has_lan
 @pytest.mark.parametrize(
     ("universe", "rows", "calls"),
     [
-        pytest.param(UniverseSpec(), 18_000, 72 + 2 + 1 + 50, id="the whole market is 72 pages and a confirmed end"),
-        pytest.param(UniverseSpec(Universe.TOP, top_n=251), 251, 2 + 1 + 50, id="251 assets are two pages"),
-        pytest.param(UniverseSpec(Universe.TOP, top_n=250), 250, 1 + 1 + 50, id="250 assets are one"),
-        pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 2, 1 + 1 + 1 + 50, id="two ids are one page"),
+        pytest.param(
+            UniverseSpec(), 18_000, 72 + 2 + 1 + 1 + 50, id="the whole market is 72 pages and a confirmed end"
+        ),
+        pytest.param(UniverseSpec(Universe.TOP, top_n=251), 251, 2 + 1 + 1 + 50, id="251 assets are two pages"),
+        pytest.param(UniverseSpec(Universe.TOP, top_n=250), 250, 1 + 1 + 1 + 50, id="250 assets are one"),
+        pytest.param(UniverseSpec(Universe.IDS, ids=("a", "b")), 2, 1 + 1 + 1 + 1 + 50, id="two ids are one page"),
         pytest.param(
             UniverseSpec(Universe.CATEGORY, category="c"),
             18_000,
-            72 + 2 + 1 + 50,
+            72 + 2 + 1 + 1 + 50,
             id="a category may be the whole market",
         ),
     ],
@@ -137,6 +140,15 @@ def test_in_the_cloud_every_shard_confirms_its_end() -> None:
     assert page_calls(production(), UniverseSpec()) == 72 + 8
     assert page_calls(local(), UniverseSpec()) == 72 + 2
     assert asset_calls(local(max_details=7)) == 1 + 7
+
+
+def test_exchange_rates_cost_one_call_where_they_are_wanted() -> None:
+    whole = UniverseSpec()
+    assert fetch_calls(local(), whole) == page_calls(local(), whole) + 1
+    assert fetch_calls(local(exchange_rates=False), whole) == page_calls(local(), whole)
+    wanted, unwanted = (estimate(local(exchange_rates=one), whole, 0, fetches=True) for one in (True, False))
+    assert wanted.calls == unwanted.calls + 1
+    assert estimate(local(), whole, 0, fetches=False).calls == 0
 
 
 @given(st.floats(2, 10_000), st.integers(1, 5_000), st.integers(1, 5_000))
@@ -164,7 +176,7 @@ def test_a_replay_makes_no_call() -> None:
 
 
 def test_the_rate_of_the_simulator_replaces_that_of_the_plan() -> None:
-    assert estimate(local(), UniverseSpec(), 0, fetches=True, per_minute=6_000).minutes == 125 / 6_000
+    assert estimate(local(), UniverseSpec(), 0, fetches=True, per_minute=6_000).minutes == 126 / 6_000
 
 
 def test_a_cloud_run_costs_a_few_cents() -> None:
@@ -172,14 +184,14 @@ def test_a_cloud_run_costs_a_few_cents() -> None:
     assert 0.01 < made.dollars < 0.5
 
 
-@pytest.mark.parametrize(("left", "affordable"), [(125, True), (124, False), (0, False), (-5, False)])
+@pytest.mark.parametrize(("left", "affordable"), [(126, True), (125, False), (0, False), (-5, False)])
 def test_a_run_that_the_month_cannot_pay_is_refused(left: int, affordable: bool) -> None:
     plan = estimate(local(), UniverseSpec(), 10_000 - left, fetches=True)
     if affordable:
         check_affordable(plan, local())
         return
     with pytest.raises(
-        BudgetExceededError, match=rf"about 125 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"
+        BudgetExceededError, match=rf"about 126 calls, but only {max(left, 0)} of 10000 .*Choose a smaller universe"
     ):
         check_affordable(plan, local())
 

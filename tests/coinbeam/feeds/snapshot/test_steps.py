@@ -292,12 +292,19 @@ def test_files_of_another_period_are_gone_before_an_attempt_is_loaded(stage: Sta
     plan = steps.plan(request(), RUN, "local")
     ours = (
         "crypto_2026-01-02.csv",
+        "exchange_rates_2026-01-02.csv",
         "rejected_2026-01-02.ndjson",
+        "rejected_rates_2026-01-02.ndjson",
         "rejected_assets.ndjson",
         "asset_dim.csv",
         "report_x.json",
     )
-    others = ("crypto_2026-01-02T0000.csv", "rejected_2026-01-02T0000.ndjson")
+    others = (
+        "crypto_2026-01-02T0000.csv",
+        "exchange_rates_2026-01-02T0000.csv",
+        "rejected_2026-01-02T0000.ndjson",
+        "rejected_rates_2026-01-02T0000.ndjson",
+    )
     for name in (*ours, *others):
         steps.bucket.write_text(f"{plan.batch.folder}/{name}", "x")
     steps.prepare(plan)
@@ -387,6 +394,27 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
         stage.warehouse.exists(StagingTables(steps.settings, plan.batch).name(load_contract(name)))
         for name in SNAPSHOTS.staged
     )
+
+
+@pytest.mark.cloud
+def test_rates_that_are_missing_are_a_recorded_warning_that_names_the_batch(stage: Stage) -> None:
+    steps = ingestion(stage)
+    plan = staged(stage, steps, REPORT | {"rates_asked": True, "rates_valid": 0})
+    found = {result.rule.name: result for result in steps.audit(plan.batch)}["rates_answered"]
+    assert (found.status, found.message) == (
+        Status.WARNING,
+        "The exchange rates of 20260102T0000Z-usd-all were answered and could be read.",
+    )
+    assert [row["status"] for row in stage.contents("quality_result") if row["rule"] == "rates_answered"] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [{}, {"rates_asked": False, "rates_valid": 0}, {"rates_asked": True, "rates_valid": 60}],
+    ids=["a replay", "not wanted", "there"],
+)
+def test_rates_that_are_there_or_were_not_asked_for_are_no_warning(report: dict[str, Any], stage: Stage) -> None:
+    assert ingestion(stage).walk_rules(snapshot_batch("20260102T0000Z-usd-all"), report) == []
 
 
 @pytest.mark.cloud
