@@ -24,6 +24,7 @@ from coinbeam.bundle.layout import CHART, INDICATORS, columns_of
 from coinbeam.bundle.manifest import (
     ASSETS,
     POINTER,
+    RATES,
     STATUS,
     Entry,
     Manifest,
@@ -169,13 +170,15 @@ class Builder:
 
     def _fill_day(self, files: "_Files", assets: "_Assets", day: date, instants: set[datetime]) -> dict[str, pa.Table]:
         """The snapshots of one day; returns those among them that are the newest of their currency."""
-        rows, newest = self._source.snapshots(day, instants), {}
+        rows, rates, newest = self._source.snapshots(day, instants), self._source.rates(day, instants), {}
         known = {c for c, found in files.snapshots.items() if found & instants}
         for currency in sorted(known | set(pc.unique(rows["quote_currency"]).to_pylist())):
             chosen = rows.filter(pc.equal(rows["quote_currency"], currency))
             for instant in sorted(instants):
                 at = pa.scalar(instant, pa.timestamp("us", tz="UTC"))
                 snapshot = chosen.filter(pc.equal(chosen["snapshot_at"], at))
+                if found := rates.get(instant):
+                    snapshot = snapshot.replace_schema_metadata({RATES: orjson.dumps(found)})
                 files.put_snapshot(currency, instant, snapshot)
                 if snapshot.num_rows and instant == max(files.snapshots[currency]):
                     newest[currency] = snapshot

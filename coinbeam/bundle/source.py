@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coinbeam.batch.identity import parse_batch_id
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
+from coinbeam.batch.tables import ASSETS, DAILY_FACT, FEAR_GREED_FACT, RATES_FACT, SNAPSHOT_FACT
 from coinbeam.bundle.layout import CHART, DAY_KEY, INDICATORS, MARKET_DAILY, columns_of
 from coinbeam.clock import Clock
 from coinbeam.contracts import Column, load_contract
@@ -90,11 +90,19 @@ class Source:
 
     def snapshots(self, day: date, instants: Iterable[datetime]) -> pa.Table:
         """All rows of some snapshots of one day, the largest asset of each first."""
-        chosen = ", ".join(literal(instant) for instant in sorted(instants))
-        where = f"snapshot_date = {literal(day)} AND snapshot_at IN ({chosen})"
+        where = f"snapshot_date = {literal(day)} AND snapshot_at IN ({_literals(instants)})"
         rows = self._read(SNAPSHOT_FACT, load_contract(SNAPSHOT_FACT).columns, where)
         order = [("quote_currency", "ascending"), ("snapshot_at", "ascending"), ("market_cap_rank", "ascending")]
         return rows.sort_by([*order, ("market_cap", "descending"), ("asset_id", "ascending")])
+
+    def rates(self, day: date, instants: Iterable[datetime]) -> dict[datetime, dict[str, float]]:
+        """Units of each currency for one bitcoin at the time of some snapshots of one day, as far as anybody asked."""
+        where = f"snapshot_date = {literal(day)} AND snapshot_at IN ({_literals(instants)})"
+        rows = self._read(RATES_FACT, load_contract(RATES_FACT).columns, where).sort_by("currency")
+        found: dict[datetime, dict[str, float]] = {}
+        for row in rows.select(["snapshot_at", "currency", "value"]).to_pylist():
+            found.setdefault(row["snapshot_at"].astimezone(UTC), {})[row["currency"]] = row["value"]
+        return found
 
     def table(self, name: str, newest: date | None) -> pa.Table:
         """A table as a whole, or what of it readers are shown, in the order of its key."""
@@ -144,6 +152,10 @@ class Source:
         names = ", ".join(column.name for column in columns)
         sql = f"SELECT {names} FROM {self._warehouse.names()[table]} WHERE {where}"
         return arrow_rows(self._warehouse, sql, arrow_schema(columns))
+
+
+def _literals(instants: Iterable[datetime]) -> str:
+    return ", ".join(literal(instant) for instant in sorted(instants))
 
 
 def instants_of(taken: Iterable[Taken]) -> dict[date, set[datetime]]:

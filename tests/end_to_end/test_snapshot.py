@@ -91,6 +91,13 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
     assert [key for key, row in served.items() if row.keys() != said[key].keys()] == []
     assert [key for key, row in served.items() if row["sparkline_in_7d"] != said[key]["sparkline_in_7d"]] == []
 
+    in_euro = {"ids": "bitcoin", "vs_currencies": "eur", "precision": "full"}
+    with TestClient(create_app(pipeline.settings, needs_key=False)) as api:
+        derived = api.get("/api/v3/simple/price", params=in_euro)
+    euros = simulated(pipeline, MARKETS, vs_currency="eur", ids="bitcoin", precision="full")[0]["current_price"]
+    assert derived.json()["bitcoin"]["eur"] == pytest.approx(euros, rel=1e-4), "rates have few digits"
+    assert derived.headers["x-coinbeam-derived"] == "eur from usd"
+
     killed = pipeline.elsewhere()
     killed.kill(random.uniform(2, 10), SNAPSHOT_DAG, {"COINBEAM_MARKET__MAX_DETAILS": "3"})
     assert killed.run().code == 0
@@ -121,8 +128,13 @@ def served_market(pipeline: Any) -> dict[str, dict[str, Any]]:
 
 def simulated_market(pipeline: Any) -> dict[str, dict[str, Any]]:
     """The same as the simulator says it, whose clock stands still."""
-    url = f"http://127.0.0.1:{pipeline.settings.local.ports.simulator}{MARKETS}"
-    return whole_market(lambda page: requests.get(url, {**EVERYTHING, "page": page}, timeout=30).json())
+    return whole_market(lambda page: simulated(pipeline, MARKETS, **EVERYTHING, page=page))
+
+
+def simulated(pipeline: Any, path: str, **parameters: Any) -> Any:
+    """An answer of the simulator."""
+    url = f"http://127.0.0.1:{pipeline.settings.local.ports.simulator}{path}"
+    return requests.get(url, parameters, timeout=30).json()
 
 
 def whole_market(page_of: Callable[[int], list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

@@ -113,6 +113,10 @@ class MadeSource(Source):
         numbers = {c.name: price * (1 + place / 7) for place, c in enumerate(columns) if c.type == "FLOAT64"}
         return _filled(columns, {**numbers, **values, "current_price": price}, height)
 
+    def rates(self, day: date, instants: Iterable[datetime]) -> dict[datetime, dict[str, float]]:  # noqa: ARG002
+        """None was asked for."""
+        return {}
+
     def table(self, name: str, newest: date | None) -> pa.Table:  # noqa: ARG002 - as the real source has it
         """Assets and the index; the other tables are empty."""
         columns = load_contract(name).columns

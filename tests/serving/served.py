@@ -8,13 +8,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import uvicorn
 
 from coinbeam.batch.tables import ASSETS
 from coinbeam.bundle.builder import Builder
-from coinbeam.bundle.manifest import RATES
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import (
     Environment,
@@ -47,10 +45,9 @@ class ServedSource(MadeSource):
         super().__init__(assets, days, last)
         self.ids[:3] = ["bitcoin", "ethereum", "solana"]
 
-    def snapshots(self, day: date, instants: Iterable[datetime]) -> pa.Table:
-        """The snapshot with the rates of its time."""
-        rates = {"btc": 1.0, "usd": 50_000.0, "eur": 46_000.0}
-        return super().snapshots(day, instants).replace_schema_metadata({RATES: orjson.dumps(rates)})
+    def rates(self, day: date, instants: Iterable[datetime]) -> dict[datetime, dict[str, float]]:  # noqa: ARG002
+        """The rates of the time of each snapshot."""
+        return {instant: {"btc": 1.0, "usd": 50_000.0, "eur": 46_000.0} for instant in instants}
 
     def table(self, name: str, newest: date | None) -> pa.Table:
         """Assets in the order of their key, which the names have broken."""

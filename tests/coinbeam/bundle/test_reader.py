@@ -158,6 +158,7 @@ def test_a_follower_takes_no_version_of_which_a_file_is_missing(workshop: Worksh
 
 def test_a_follower_looks_by_itself_and_stops(workshop: Workshop) -> None:
     workshop.build()
+    threads = set(threading.enumerate())
     reader = Follower(workshop.files(), lambda bundle: bundle.version, 0.02)
     reader.start()
     first = reader.view
@@ -168,7 +169,7 @@ def test_a_follower_looks_by_itself_and_stops(workshop: Workshop) -> None:
         time.sleep(0.02)
     reader.stop()
     assert reader.view != first
-    assert "bundle" not in {thread.name for thread in threading.enumerate()}
+    assert threads == set(threading.enumerate())
 
 
 def test_copies_that_nobody_needs_are_deleted_after_a_while(workshop: Workshop) -> None:
