@@ -20,6 +20,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
 from serving.api import coingecko, v1
 from serving.api.answers import COINGECKO, JSON, Refusal, unavailable
+from serving.api.description import AS_OF, Described, coingecko_responses
 from serving.api.gate import App, Gate
 from serving.api.keys import KeyRing, Keys
 from serving.api.parameters import read_all
@@ -28,7 +29,8 @@ from serving.api.view import View
 logger = logging.getLogger("coinbeam.api")
 
 _DESCRIPTION = """The market as the warehouse knows it. Below `/api/v3` CoinGecko's own clients work; below `/v1` are
-the marts, signals, quality and batches. `as_of=` asks any route for the state at an instant of the past.
+the marts, signals, quality and batches. `as_of=` asks any route for the state at an instant of the past. HEAD answers
+like GET, without a body.
 
 The data belong to their sources, whose terms limit redistribution: keep this service private unless a person has read
 them."""
@@ -46,7 +48,7 @@ def create_app(settings: Settings, *, needs_key: bool, bucket: Bucket | None = N
     follower = Follower(
         open_files(settings, bucket), lambda bundle: View(bundle, clock), settings.serving.poll_seconds, (ring.look,)
     )
-    app = FastAPI(
+    app = Described(
         title="Coinbeam",
         version=__version__,
         description=_DESCRIPTION,
@@ -54,6 +56,7 @@ def create_app(settings: Settings, *, needs_key: bool, bucket: Bucket | None = N
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
+    app.needs_key = needs_key
     _serve_coingecko(app, settings, clock)
     v1.serve(app)
     _serve_health(app, follower, clock, settings)
@@ -86,25 +89,10 @@ def _serve_coingecko(app: FastAPI, settings: Settings, clock: Clock) -> None:
             summary=route.summary,
             tags=["CoinGecko"],
             response_class=Response,
-            responses=_RESPONSES,
+            status_code=404 if route.shape is None else 200,
+            responses=coingecko_responses(route.shape),
             openapi_extra={"parameters": _described(route)},
         )
-
-
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "As CoinGecko answers", "content": {"application/json": {"schema": {}}}},
-    **{
-        status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
-        for status, text in (
-            (400, "A currency that is not held"),
-            (401, "No valid key"),
-            (404, "An unknown coin, or what is not in this warehouse"),
-            (422, "A parameter is missing or wrong"),
-            (429, "The limit of the key is spent"),
-            (503, "No bundle yet, or prices that are too old"),
-        )
-    },
-}
 
 
 def _described(route: coingecko.Route) -> list[dict[str, Any]]:
@@ -112,8 +100,11 @@ def _described(route: coingecko.Route) -> list[dict[str, Any]]:
     of_path = (
         [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}] if "{id}" in route.path else []
     )
-    of_query = [parameter.described() for parameter in route.parameters.values()]
-    return [*of_path, *of_query, {**v1.AS_OF, "in": "query"}]
+    of_query = [
+        parameter.described() | ({} if parameter.required else {"allowEmptyValue": True})
+        for parameter in route.parameters.values()
+    ]
+    return [*of_path, *of_query, AS_OF]
 
 
 def _endpoint(

@@ -9,6 +9,7 @@ from typing import Any
 from coinbeam.contracts.instants import FIRST_DATE
 from coinbeam.settings import ServingSettings
 from serving.api import parameters as read
+from serving.api import shapes
 from serving.api.answers import Refusal, invalid, key_missing, missing, unknown_coin
 from serving.api.assets import Asset
 from serving.api.charts import chart, span_of_days, span_of_range
@@ -22,7 +23,6 @@ MOST_FOUND = 25
 
 _BEGINNING = round(datetime.combine(FIRST_DATE, time(), UTC).timestamp() * 1_000)
 _ORDERS = ("market_cap_desc", "market_cap_asc", "volume_desc", "volume_asc", "id_asc", "id_desc")
-_PERIODS = ("1h", "24h", "7d", "14d", "30d", "200d", "1y")
 _CHANGES = {"1h": "price_change_percentage_1h", "7d": "price_change_percentage_7d"}
 """Columns of the changes that the warehouse holds, by period; that of 24 hours has one of its own."""
 
@@ -67,22 +67,26 @@ class Route:
 
     Attributes:
         path: below ``/api/v3``; ``{id}`` is the coin.
-        schema: name of the schema of its answer.
+        shape: of its answer, for its description; None where it has none.
     """
 
     path: str
     summary: str
     answer: Callable[[Ask], tuple[Body, Market | None]]
+    shape: Any
     parameters: Mapping[str, Parameter]
+
+
+def _any_of(*known: str) -> dict[str, Any]:
+    """Texts that mean something, and any other, which means the default."""
+    return {"anyOf": [{"type": "string", "enum": list(known)}, {"type": "string"}]}
 
 
 def _parameters(*given: Parameter) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in given}
 
 
-_BOOLEAN = {"type": "boolean"}
-
-_VS_CURRENCY = Parameter("vs_currency", read.lower, "Currency of all amounts", {"type": "string"}, required=True)
+_VS_CURRENCY = Parameter("vs_currency", read.lower, "Currency of all amounts", read.SOMETHING, required=True)
 _IDS = Parameter("ids", read.names, "Ids of coins, separated by commas", default=[])
 _NAMES = Parameter("names", read.lower_names, "Names of coins, separated by commas", default=[])
 _SYMBOLS = Parameter("symbols", read.lower_names, "Symbols of coins, separated by commas", default=[])
@@ -90,7 +94,7 @@ _TOKENS = Parameter(
     "include_tokens",
     read.or_else("top", "top", "all"),
     "Of a symbol the largest coin, or all",
-    {"type": "string", "enum": ["top", "all"]},
+    _any_of("top", "all"),
     default="top",
 )
 _PRECISION = Parameter(
@@ -108,7 +112,7 @@ _INTERVAL = Parameter(
 
 
 def _flag(name: str, description: str) -> Parameter:
-    return Parameter(name, read.flag, description, _BOOLEAN, default=False)
+    return Parameter(name, read.flag, description, read.BOOLEAN, default=False)
 
 
 def _ignored(*names: str) -> list[Parameter]:
@@ -563,16 +567,17 @@ _MARKETS = _parameters(
         "order",
         read.or_else(_ORDERS[0], *_ORDERS),
         "Order of the rows",
-        {"type": "string", "enum": list(_ORDERS)},
+        _any_of(*_ORDERS),
         default=_ORDERS[0],
     ),
-    Parameter("per_page", read.per_page, "Rows of a page", {"type": "integer", "minimum": 1}, default=100),
-    Parameter("page", read.positive, "Number of the page", {"type": "integer", "minimum": 1}, default=1),
+    Parameter("per_page", read.per_page, "Rows of a page, at most 250", read.COUNT, default=100),
+    Parameter("page", read.positive, "Number of the page", read.COUNT, default=1),
     _flag("sparkline", "Add the hourly prices of seven days, of the newest snapshot"),
     Parameter(
         "price_change_percentage",
-        read.periods(*_PERIODS),
-        f"Add changes of periods: {', '.join(_PERIODS)}; null where the warehouse does not hold them",
+        read.periods(*shapes.PERIODS),
+        f"Add changes of periods: {', '.join(shapes.PERIODS)}; null where the warehouse does not hold them",
+        {"type": "string", "pattern": "^({0})(,({0}))*$".format("|".join(shapes.PERIODS))},
         default=[],
     ),
     Parameter("locale", read.text, "Accepted, and without effect here"),
@@ -582,8 +587,8 @@ _MARKETS = _parameters(
 _CHART_PARAMETERS = (_VS_CURRENCY, _INTERVAL, _PRECISION)
 
 ROUTES = (
-    Route("/simple/price", "Prices of coins", simple_price, _parameters(
-        Parameter("vs_currencies", read.lower_names, "Currencies, separated by commas", required=True),
+    Route("/simple/price", "Prices of coins", simple_price, shapes.Prices, _parameters(
+        Parameter("vs_currencies", read.lower_names, "Currencies, separated by commas", read.SOME, required=True),
         _IDS, _NAMES, _SYMBOLS, _TOKENS,
         _flag("include_market_cap", "Add market capitalisations"),
         _flag("include_24hr_vol", "Add volumes"),
@@ -591,40 +596,40 @@ ROUTES = (
         _flag("include_last_updated_at", "Add when the price was observed, UNIX seconds"),
         _PRECISION,
     )),
-    Route("/coins/markets", "A page of the market", coins_markets, _MARKETS),
-    Route("/coins/{id}/market_chart", "Prices of the last days", market_chart, _parameters(
-        Parameter("days", read.days, "Number of days, or max", required=True), *_CHART_PARAMETERS,
+    Route("/coins/markets", "A page of the market", coins_markets, list[shapes.MarketRow], _MARKETS),
+    Route("/coins/{id}/market_chart", "Prices of the last days", market_chart, shapes.Chart, _parameters(
+        Parameter("days", read.days, "Number of days, or max", read.DAYS, required=True), *_CHART_PARAMETERS,
     )),
-    Route("/coins/{id}/market_chart/range", "Prices between two instants", market_chart_range, _parameters(
-        Parameter("from", read.seconds, "UNIX seconds, or ISO 8601", required=True),
-        Parameter("to", read.seconds, "UNIX seconds, or ISO 8601", required=True),
+    Route("/coins/{id}/market_chart/range", "Prices of a range", market_chart_range, shapes.Chart, _parameters(
+        Parameter("from", read.seconds, "UNIX seconds, or ISO 8601", read.INSTANT, required=True),
+        Parameter("to", read.seconds, "UNIX seconds, or ISO 8601", read.INSTANT, required=True),
         *_CHART_PARAMETERS,
     )),
-    Route("/ping", "The server answers", ping, {}),
-    Route("/simple/supported_vs_currencies", "Currencies", supported_vs_currencies, {}),
-    Route("/coins/list", "All coins", coins_list, _parameters(
+    Route("/ping", "The server answers", ping, shapes.Ping, {}),
+    Route("/simple/supported_vs_currencies", "Currencies", supported_vs_currencies, list[str], {}),
+    Route("/coins/list", "All coins", coins_list, list[shapes.ListedCoin], _parameters(
         _flag("include_platform", "Add platforms and contract addresses"),
         Parameter(
             "status", read.one_of("active", "inactive"), "Listed coins, or vanished ones",
             {"type": "string", "enum": ["active", "inactive"]}, default="active",
         ),
     )),
-    Route("/coins/{id}/history", "The price at the beginning of a day", history, _parameters(
-        Parameter("date", read.day, "Day, dd-mm-yyyy", required=True),
-        Parameter("localization", read.flag, "Add names", _BOOLEAN, default=True),
+    Route("/coins/{id}/history", "The price at the beginning of a day", history, shapes.History, _parameters(
+        Parameter("date", read.day, "Day, dd-mm-yyyy", read.DAY, required=True),
+        Parameter("localization", read.flag, "Add names", read.BOOLEAN, default=True),
     )),
-    Route("/coins/{id}/ohlc", "Not held", unknown("Candles"), {}),
-    Route("/coins/{id}/tickers", "Not held", unknown("Tickers of exchanges"), {}),
-    Route("/coins/{id}", "One coin", coin, _parameters(
-        Parameter("localization", read.flag, "Add names", _BOOLEAN, default=True),
-        Parameter("market_data", read.flag, "Add market data", _BOOLEAN, default=True),
+    Route("/coins/{id}/ohlc", "Not held", unknown("Candles"), None, {}),
+    Route("/coins/{id}/tickers", "Not held", unknown("Tickers of exchanges"), None, {}),
+    Route("/coins/{id}", "One coin", coin, shapes.Coin, _parameters(
+        Parameter("localization", read.flag, "Add names", read.BOOLEAN, default=True),
+        Parameter("market_data", read.flag, "Add market data", read.BOOLEAN, default=True),
         _flag("sparkline", "Add the hourly prices of seven days, of the newest snapshot"),
         *_ignored("tickers", "community_data", "developer_data", "include_categories_details", "dex_pair_format"),
     )),
-    Route("/global", "The market as a whole", global_data, {}),
-    Route("/search", "Coins and categories by text", search, _parameters(
-        Parameter("query", read.text, "Part of a name, a symbol or an id", required=True)
+    Route("/global", "The market as a whole", global_data, shapes.Global, {}),
+    Route("/search", "Coins and categories by text", search, shapes.Found, _parameters(
+        Parameter("query", read.text, "Part of a name, a symbol or an id", read.SOMETHING, required=True)
     )),
-    Route("/key", "What the key of the call may do", key_usage, {}),
+    Route("/key", "What the key of the call may do", key_usage, shapes.KeyUsage, {}),
 )  # fmt: skip
 """In the order in which a call is compared with them: the frequent ones first."""

@@ -192,6 +192,11 @@ class Market:
         )
 
 
+def column_of(field: str) -> Column:
+    """The column that holds a field of a row."""
+    return _COLUMN_OF[field]
+
+
 def market_at(
     bundle: Bundle, assets: Callable[[], Assets], currency: str, at: datetime | None, now: datetime
 ) -> Market | None:

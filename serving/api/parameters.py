@@ -15,10 +15,27 @@ MOST_IDS = 1_000
 
 MOST_PER_PAGE = 250
 
-_SECONDS = re.compile(r"-?\d{1,16}(\.\d+)?")
-_DAYS = re.compile(r"\d{1,6}(\.\d{1,6})?")
-_PRECISION = re.compile(r"full|\d|1[0-8]")
+_SECONDS = re.compile(r"-?[0-9]{1,16}(\.[0-9]+)?")
+_DAYS = re.compile(r"max|0{0,5}[1-9][0-9]{0,5}(\.[0-9]{1,6})?|0{1,6}\.[0-9]{0,5}[1-9][0-9]{0,5}")
+_PRECISION = re.compile(r"full|[0-9]|1[0-8]")
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+
+STRING: Mapping[str, Any] = {"type": "string"}
+BOOLEAN: Mapping[str, Any] = {"type": "boolean"}
+SOMETHING: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
+SOME: Mapping[str, Any] = {"type": "string", "pattern": r"[^,\s]"}
+COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
+DAYS: Mapping[str, Any] = {"type": "string", "pattern": f"^({_DAYS.pattern})$"}
+INSTANT: Mapping[str, Any] = {
+    "type": "string",
+    "anyOf": [{"format": "date-time"}, {"format": "date"}, {"pattern": r"^(-?[0-9]{1,10}|[0-9]{11})(\.[0-9]{1,6})?$"}],
+}
+_DAY_OF_MONTH = "([01]?[1-9]|10|2[0-8])-(0?[1-9]|1[0-2])|(29|30)-(0?[13-9]|1[0-2])|31-(0?[13578]|1[02])"
+DAY: Mapping[str, Any] = {
+    "type": "string",
+    "anyOf": [{"format": "date"}, {"pattern": f"^({_DAY_OF_MONTH})-[1-9][0-9]{{3}}$"}],
+}
+"""Schemas of values, as far as JSON Schema can tell the right ones."""
 
 Reader = Callable[[str, str], Any]
 """Reads a text, given the name of its parameter for the error."""
@@ -37,7 +54,7 @@ class Parameter:
     name: str
     read: Reader
     description: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    schema: Mapping[str, Any] = field(default_factory=lambda: STRING)
     default: Any = None
     required: bool = False
 
@@ -123,11 +140,9 @@ def precision(value: str, name: str) -> int | None:
 
 def days(value: str, name: str) -> float | None:
     """A number of days; None for all."""
-    if value == "max":
-        return None
-    if not _DAYS.fullmatch(value) or float(value) <= 0:
+    if not _DAYS.fullmatch(value):
         raise invalid(name, "a number of days above 0, or max")
-    return float(value)
+    return None if value == "max" else float(value)
 
 
 def seconds(value: str, name: str) -> int:
@@ -143,7 +158,7 @@ def seconds(value: str, name: str) -> int:
 def instant(value: str, name: str) -> datetime:
     """ISO 8601, or UNIX seconds."""
     try:
-        if _SECONDS.fullmatch(value) and abs(float(value)) < _LATEST and not re.fullmatch(r"\d{8}", value):
+        if _SECONDS.fullmatch(value) and abs(float(value)) < _LATEST and not re.fullmatch(r"[0-9]{8}", value):
             return datetime.fromtimestamp(float(value), UTC)
         return parse_instant(value.replace(" ", "+") if "T" in value else value)  # an unescaped + arrives as a space
     except (SettingsError, OverflowError, ValueError, OSError):
@@ -167,6 +182,17 @@ def one_of(*accepted: str) -> Reader:
         if value.lower() not in accepted:
             raise invalid(name, ", ".join(accepted))
         return value.lower()
+
+    return read
+
+
+def exactly(*accepted: str) -> Reader:
+    """One of some texts, whose case matters."""
+
+    def read(value: str, name: str) -> str:
+        if value not in accepted:
+            raise invalid(name, ", ".join(accepted))
+        return value
 
     return read
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field, create_model
 from coinbeam.contracts import Column
 from coinbeam.contracts.arrow import csv_block, csv_header
 from serving.api import parameters as read
-from serving.api.answers import JSON, PROBLEM, Refusal, invalid
+from serving.api.answers import JSON, Refusal, invalid
+from serving.api.description import AS_OF, table_responses
 from serving.api.parameters import Parameter
 from serving.api.tables import TABLES, Table
 
@@ -26,27 +27,11 @@ _ROWS = 100
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
 NEXT = "x-coinbeam-next"
 
-AS_OF: dict[str, Any] = {
-    "name": "as_of",
-    "required": False,
-    "description": "The state at an instant: ISO 8601, or UNIX seconds. Left out: now",
-    "schema": {"type": "string"},
-}
-
 _WEIGHT = re.compile(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:$|;)")
 
 _TYPES: dict[str, Any] = {
     "STRING": str, "INT64": int, "FLOAT64": float, "BOOL": bool, "TIMESTAMP": datetime, "DATE": date,
 }  # fmt: skip
-
-
-class Fault(BaseModel):
-    """An error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
 
 
 def serve(app: FastAPI) -> None:
@@ -61,8 +46,8 @@ def serve(app: FastAPI) -> None:
             summary=table.summary,
             tags=[table.tag],
             response_class=Response,
-            responses=_responses(table),
-            openapi_extra={"parameters": [*(p.described() for p in known.values()), {**AS_OF, "in": "query"}]},
+            responses=table_responses(table.summary, page_model(table), _FORMS, _NEXT),
+            openapi_extra={"parameters": [*(p.described() for p in known.values()), AS_OF]},
         )
 
 
@@ -71,22 +56,17 @@ def _parameters(table: Table) -> dict[str, Parameter]:
     found = [
         Parameter(
             name,
-            read.text,
+            read.exactly(*columns[name].accepted) if columns[name].accepted else read.text,
             f"Only rows with this {name}. {columns[name].description}",
-            {
-                "type": "string",
-                "minLength": 1,
-                **({"enum": list(columns[name].accepted)} if columns[name].accepted else {}),
-            },
+            {"type": "string", "enum": list(columns[name].accepted)} if columns[name].accepted else read.SOMETHING,
             required=name in table.required,
         )
         for name in table.equal
     ]
     if table.day:
-        form = {"type": "string", "format": "date"}
         found += [
-            Parameter("from", read.day, f"First {table.day}", form),
-            Parameter("to", read.day, f"Last {table.day}", form),
+            Parameter("from", read.day, f"First {table.day}", read.DAY),
+            Parameter("to", read.day, f"Last {table.day}", read.DAY),
         ]
     found += [
         Parameter(
@@ -100,27 +80,14 @@ def _parameters(table: Table) -> dict[str, Parameter]:
             "after",
             read.text,
             f"Where the page begins: `next` of the page before, or its header {NEXT}",
-            {"type": "string", "minLength": 1},
+            read.SOMETHING,
         ),
     ]
     return {parameter.name: parameter for parameter in found}
 
 
-def _responses(table: Table) -> dict[int | str, dict[str, Any]]:
-    texts = {
-        401: "No valid key",
-        404: "Nothing of this",
-        406: "No such form",
-        422: "A parameter is missing or wrong",
-        429: "The limit of the key is spent",
-        503: "No bundle yet, or prices that are too old",
-    }
-    faults: dict[int | str, dict[str, Any]] = {
-        status: {"description": text, "content": {PROBLEM: {"schema": Fault.model_json_schema()}}}
-        for status, text in texts.items()
-    }
-    forms = {CSV: {"schema": {"type": "string"}}, ARROW: {"schema": {"type": "string", "format": "binary"}}}
-    return {200: {"description": table.summary, "model": page_model(table), "content": forms}, **faults}
+_FORMS = {CSV: {"schema": {"type": "string"}}, ARROW: {"schema": {"type": "string", "format": "binary"}}}
+_NEXT = {NEXT: {"description": "Where the next page begins", "schema": {"type": "string"}}}
 
 
 def page_model(table: Table) -> type[BaseModel]:
@@ -143,7 +110,7 @@ def _field(column: Column) -> tuple[Any, Any]:
 def _endpoint(table: Table, known: Mapping[str, Parameter]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def endpoint(request: Request) -> Response:
         state = request.scope["state"]
-        _refuse_unknown(state["query"], known)
+        _refuse_odd(state["query"], known)
         filters = read.read_all(known, state["query"])
         form = _form(request.headers.get("accept", ""))
         page, following = _page(table, table.rows(state["view"], filters, state["as_of"] or None), filters)
@@ -153,11 +120,14 @@ def _endpoint(table: Table, known: Mapping[str, Parameter]) -> Callable[[Request
     return endpoint
 
 
-def _refuse_unknown(query: Mapping[str, str], known: Mapping[str, Parameter]) -> None:
-    """A filter that is misspelt must not answer as if it were not there."""
+def _refuse_odd(query: Mapping[str, str], known: Mapping[str, Parameter]) -> None:
+    """A filter that is misspelt or has no value must not answer as if it were not there."""
     unknown = sorted(query.keys() - known.keys() - {"as_of"})
     if unknown:
         raise Refusal(422, f"Unknown parameter {unknown[0][:64]}; known are {', '.join([*known, 'as_of'])}")
+    for name in known.keys() & query.keys():
+        if not query[name].strip():
+            raise invalid(name, "it is empty; leave it out")
 
 
 def _form(accept: str) -> str:

@@ -80,9 +80,9 @@ class MadeSource(Source):
             "sma_7d": price,
             "sma_30d": price * 0.9,
             "rsi_14d": np.full(len(self.ids), 55.0),
+            "drawdown_percentage": np.zeros(len(self.ids)),
             "signal": ["BUY"] * len(self.ids),
             "combined_signal": ["HOLD"] * len(self.ids),
-            "drawdown_percentage": np.zeros(len(self.ids)),
             "market_cap_rank": np.arange(1, len(self.ids) + 1),
         }
         return _filled(_daily_columns(), values, len(self.ids))
