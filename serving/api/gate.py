@@ -132,10 +132,10 @@ class Gate:
         return found
 
     def _as_of(self, query: dict[str, str]) -> Any:
-        text = query.get("as_of", "").strip()
+        text = query.get("as_of", "")
         if not text:
             return None
-        at, now = instant(text, "as_of"), self._clock()
+        at, now = instant(text.strip(), "as_of"), self._clock()
         if at > now + _AHEAD:
             raise invalid("as_of", f"it lies in the future; now is {format_instant(now.replace(microsecond=0))}")
         return max(at, EPOCH)  # nothing is older, and a week before the first instant of the calendar is none

@@ -70,21 +70,18 @@ class Parameter:
 
 
 def read_all(parameters: Mapping[str, Parameter], query: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a query. A text of nothing, or of nothing but commas, counts as left out, and what no parameter is
-    called is ignored.
+    """The values of a query. An empty text counts as left out, as does a list of nothing but commas where one is
+    required; what no parameter is called is ignored.
 
     Raises:
         Refusal: a parameter is missing or has a wrong value.
     """
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
-        text = query.get(name, "").strip()
-        if text.strip(", "):
-            values[name] = parameter.read(text, name)
-        elif parameter.required:
+        given = query.get(name, "")
+        values[name] = parameter.read(given.strip(), name) if given else parameter.default
+        if parameter.required and (not given or values[name] in ("", [])):
             raise missing(name)
-        else:
-            values[name] = parameter.default
     return values
 
 
