@@ -23,7 +23,7 @@ from serving.api.answers import COINGECKO, JSON, Refusal, unavailable
 from serving.api.description import AS_OF, Described, coingecko_responses
 from serving.api.gate import App, Gate
 from serving.api.keys import KeyRing, Keys
-from serving.api.parameters import read_all
+from serving.api.parameters import STRING, read_all
 from serving.api.view import View
 
 logger = logging.getLogger("coinbeam.api")
@@ -98,7 +98,9 @@ def _serve_coingecko(app: FastAPI, settings: Settings, clock: Clock) -> None:
 def _described(route: coingecko.Route) -> list[dict[str, Any]]:
     """The parameters of a route as OpenAPI has them."""
     of_path = (
-        [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}] if "{id}" in route.path else []
+        [{"name": "id", "in": "path", "required": True, "schema": dict(STRING), "example": "bitcoin"}]
+        if "{id}" in route.path
+        else []
     )
     of_query = [
         parameter.described() | ({} if parameter.required else {"allowEmptyValue": True})

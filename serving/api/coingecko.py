@@ -86,8 +86,10 @@ def _parameters(*given: Parameter) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in given}
 
 
-_VS_CURRENCY = Parameter("vs_currency", read.lower, "Currency of all amounts", read.SOMETHING, required=True)
-_IDS = Parameter("ids", read.names, "Ids of coins, separated by commas", default=[])
+_VS_CURRENCY = Parameter(
+    "vs_currency", read.lower, "Currency of all amounts", read.SOMETHING, required=True, example="usd"
+)
+_IDS = Parameter("ids", read.names, "Ids of coins, separated by commas", default=[], example="bitcoin,ethereum")
 _NAMES = Parameter("names", read.lower_names, "Names of coins, separated by commas", default=[])
 _SYMBOLS = Parameter("symbols", read.lower_names, "Symbols of coins, separated by commas", default=[])
 _TOKENS = Parameter(
@@ -588,7 +590,10 @@ _CHART_PARAMETERS = (_VS_CURRENCY, _INTERVAL, _PRECISION)
 
 ROUTES = (
     Route("/simple/price", "Prices of coins", simple_price, shapes.Prices, _parameters(
-        Parameter("vs_currencies", read.lower_names, "Currencies, separated by commas", read.SOME, required=True),
+        Parameter(
+            "vs_currencies", read.lower_names, "Currencies, separated by commas", read.SOME, required=True,
+            example="usd",
+        ),
         _IDS, _NAMES, _SYMBOLS, _TOKENS,
         _flag("include_market_cap", "Add market capitalisations"),
         _flag("include_24hr_vol", "Add volumes"),
@@ -598,11 +603,12 @@ ROUTES = (
     )),
     Route("/coins/markets", "A page of the market", coins_markets, list[shapes.MarketRow], _MARKETS),
     Route("/coins/{id}/market_chart", "Prices of the last days", market_chart, shapes.Chart, _parameters(
-        Parameter("days", read.days, "Number of days, or max", read.DAYS, required=True), *_CHART_PARAMETERS,
+        Parameter("days", read.days, "Number of days, or max", read.DAYS, required=True, example="30"),
+        *_CHART_PARAMETERS,
     )),
     Route("/coins/{id}/market_chart/range", "Prices of a range", market_chart_range, shapes.Chart, _parameters(
-        Parameter("from", read.seconds, "UNIX seconds, or ISO 8601", read.INSTANT, required=True),
-        Parameter("to", read.seconds, "UNIX seconds, or ISO 8601", read.INSTANT, required=True),
+        Parameter("from", read.seconds, "UNIX seconds, or ISO 8601", read.INSTANT, required=True, example="2026-11-01"),
+        Parameter("to", read.seconds, "UNIX seconds, or ISO 8601", read.INSTANT, required=True, example="2026-11-20"),
         *_CHART_PARAMETERS,
     )),
     Route("/ping", "The server answers", ping, shapes.Ping, {}),
@@ -615,7 +621,7 @@ ROUTES = (
         ),
     )),
     Route("/coins/{id}/history", "The price at the beginning of a day", history, shapes.History, _parameters(
-        Parameter("date", read.day, "Day, dd-mm-yyyy", read.DAY, required=True),
+        Parameter("date", read.day, "Day, dd-mm-yyyy", read.DAY, required=True, example="01-11-2026"),
         Parameter("localization", read.flag, "Add names", read.BOOLEAN, default=True),
     )),
     Route("/coins/{id}/ohlc", "Not held", unknown("Candles"), None, {}),
@@ -628,7 +634,7 @@ ROUTES = (
     )),
     Route("/global", "The market as a whole", global_data, shapes.Global, {}),
     Route("/search", "Coins and categories by text", search, shapes.Found, _parameters(
-        Parameter("query", read.text, "Part of a name, a symbol or an id", read.SOMETHING, required=True)
+        Parameter("query", read.text, "Part of a name, a symbol or an id", read.SOMETHING, required=True, example="bit")
     )),
     Route("/key", "What the key of the call may do", key_usage, shapes.KeyUsage, {}),
 )  # fmt: skip

@@ -172,8 +172,8 @@ class Market:
     def _roi(self, place: int) -> dict[str, Any] | None:
         times, percentage = self.number("roi_times", place), self.number("roi_percentage", place)
         currency = self.texts["roi_currency"][place]
-        if times is None and percentage is None and currency is None:
-            return None
+        if times is None or percentage is None or currency is None:
+            return None  # the real API has all three or none
         return {"times": times, "currency": currency, "percentage": percentage}
 
     def converted(self, currency: str, rate: float) -> "Market":

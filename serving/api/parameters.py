@@ -49,6 +49,7 @@ class Parameter:
         read: makes the value of its text, or raises `Refusal`.
         schema: as OpenAPI describes it.
         default: the value when it is left out.
+        example: a value that brings an answer.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=lambda: STRING)
     default: Any = None
     required: bool = False
+    example: str = ""
 
     def described(self) -> dict[str, Any]:
         """It as OpenAPI has it."""
@@ -66,6 +68,7 @@ class Parameter:
             "required": self.required,
             "description": self.description,
             "schema": dict(self.schema),
+            **({"example": self.example} if self.example else {}),
         }
 
 

@@ -42,9 +42,9 @@ class ListedCoin(TypedDict):
 class Roi(TypedDict):
     """The return on the price at which a coin was first sold."""
 
-    times: Number
-    currency: str | None
-    percentage: Number
+    times: float
+    currency: str
+    percentage: float
 
 
 @_exactly
@@ -177,7 +177,8 @@ class Coin(TypedDict):
     market_data: NotRequired[MarketData]
 
 
-Point = tuple[int, Number]
+Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
+"""A time and a value; readers of OpenAPI 3.0 know no tuples."""
 
 
 @_exactly

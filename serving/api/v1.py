@@ -27,6 +27,8 @@ _ROWS = 100
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
 NEXT = "x-coinbeam-next"
 
+_EXAMPLES = {"asset_id": "bitcoin", "quote_currency": "usd"}
+
 _WEIGHT = re.compile(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:$|;)")
 
 _TYPES: dict[str, Any] = {
@@ -60,6 +62,7 @@ def _parameters(table: Table) -> dict[str, Parameter]:
             f"Only rows with this {name}. {columns[name].description}",
             {"type": "string", "enum": list(columns[name].accepted)} if columns[name].accepted else read.SOMETHING,
             required=name in table.required,
+            example=_EXAMPLES.get(name, ""),
         )
         for name in table.equal
     ]
