@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run check unit test lint format bench up down ui serve requirements composer schema templates dictionary clean
+.PHONY: help env run check unit test clients lint format bench up down ui serve requirements composer schema templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,10 +32,13 @@ check: env ## Lint, types, and the tests that need no emulator, all at once
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint unit
 
 unit: env ## Run the tests that need neither emulators nor Airflow and are quick
-	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not (cloud or airflow or browser or slow)"
+	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not (cloud or airflow or browser or slow or clients)"
 
 test: env ## Run all tests (many wait for another process, so three run on two cores)
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup
+
+clients: env ## Run the API's tests with real clients, installed from PyPI and npm, and its long fuzzing
+	@$(BIN)/python -m pytest -m clients
 
 lint: env ## Format check, lint, types, import rules, SQL
 	@$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-HEAVY = frozenset({"cloud", "airflow", "browser", "slow"})
+HEAVY = frozenset({"cloud", "airflow", "browser", "slow", "clients"})
 """Marks of the tests that `make check` leaves out; `make unit` names the same."""
 
 FIXTURES = {
