@@ -28,7 +28,11 @@ COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 1, "maximum": 999_999_
 DAYS: Mapping[str, Any] = {"type": "string", "pattern": f"^({_DAYS.pattern})$"}
 INSTANT: Mapping[str, Any] = {
     "type": "string",
-    "anyOf": [{"format": "date-time"}, {"format": "date"}, {"pattern": r"^(-?[0-9]{1,10}|[0-9]{11})(\.[0-9]{1,6})?$"}],
+    "anyOf": [
+        {"format": "date-time"},
+        {"format": "date"},
+        {"pattern": r"^(-[0-9]{1,10}|[0-9]{1,7}|[0-9]{9,11})(\.[0-9]{1,6})?$"},
+    ],
 }
 _DAY_OF_MONTH = "([01]?[1-9]|10|2[0-8])-(0?[1-9]|1[0-2])|(29|30)-(0?[13-9]|1[0-2])|31-(0?[13578]|1[02])"
 DAY: Mapping[str, Any] = {
