@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run check unit test clients lint format bench up down ui serve requirements composer schema templates dictionary clean
+.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements composer schema templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ ui: env ## Open Airflow's web interface on the local cloud (Ctrl-C stops it)
 
 serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam serve
+
+dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
+	@$(BIN)/coinbeam dashboard
 
 requirements: env ## Compile requirements.txt, and those of the images, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt

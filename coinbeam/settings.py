@@ -345,6 +345,18 @@ class ServingSettings(_Section):
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may read the API; none by default")
     sign_in: SignIn = Field(SignIn.NONE, description="Who may open the dashboard: none, oidc or iap")
     iap_audience: str | None = Field(None, description="Audience of the signed assertions of Identity-Aware Proxy")
+    iap_keys_url: HttpUrl = Field(
+        HttpUrl("https://www.gstatic.com/iap/verify/public_key-jwk"), description="Where the proxy publishes its keys"
+    )
+    oidc_viewers: tuple[str, ...] = Field(
+        (), description="Who may look after a sign-in by OpenID Connect: addresses, or @domain; empty: whoever signs in"
+    )
+    secrets_file: Path | None = Field(
+        None, description="File of Streamlit's secrets with the section auth; unset: .streamlit/secrets.toml"
+    )
+    cloud_bucket: str | None = Field(
+        None, min_length=3, description="Bucket of a deployment that the dashboard of one machine can show, too"
+    )
 
     @model_validator(mode="after")
     def _proven(self) -> "ServingSettings":

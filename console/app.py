@@ -457,6 +457,14 @@ def serve(host: HostOption = None, port: PortOption = None) -> None:
     serve_api(host, port)
 
 
+@app.command()
+def dashboard(host: HostOption = None, port: PortOption = None) -> None:
+    """The market and the trust in it, in a browser. Ctrl-C stops it."""
+    from console.serving import open_dashboard
+
+    open_dashboard(host, port)
+
+
 @keys.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],

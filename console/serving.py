@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.landing.bucket import Bucket
-from coinbeam.settings import ROOT, Settings, load_settings
+from coinbeam.settings import ROOT, Settings, SignIn, load_settings
 from console.output import Format, say, show
 
 KEY_COLUMNS = ("key_id", "name", "calls_per_minute", "created_at", "revoked_at")
@@ -51,6 +52,30 @@ def serve_api(host: str | None, port: int | None) -> None:
     if not needs_key:
         say("Calls need no key here: only this machine reaches it.")
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+
+
+def open_dashboard(host: str | None, port: int | None) -> None:
+    """Serve the dashboard until Ctrl-C; the server takes the place of this process.
+
+    Raises:
+        SettingsError: others than this machine reach it, and nobody would be asked who they are.
+    """
+    from serving.dashboard.server import command
+
+    settings = load_settings()
+    host, port = host or "127.0.0.1", port or settings.serving.dashboard_port
+    here_alone = is_loopback(host)
+    if not here_alone and settings.serving.sign_in is SignIn.NONE:
+        raise SettingsError(
+            f"serving.sign_in is none, but {host} is reached by other machines.",
+            "Set it to oidc or iap, or serve on 127.0.0.1.",
+        )
+    prepare_here(settings)
+    say(f"The dashboard is at http://{host}:{port}. Ctrl-C stops it.")
+    sys.stdout.flush()
+    os.chdir(ROOT)  # where Streamlit looks for its secrets
+    words = command(settings.serving, host, port, here_alone=here_alone)
+    os.execv(words[0], words)
 
 
 def keys_needed(settings: Settings, host: str) -> bool:

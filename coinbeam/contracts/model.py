@@ -192,6 +192,12 @@ class Contract:
     freshness_limit_hours: float | None = None
     freshness_column: str | None = None
 
+    def freshness_at(self, hours: float) -> Literal["fresh", "stale", "too old"]:
+        """What it means that the newest row is so many hours old."""
+        if self.freshness_limit_hours is not None and hours > self.freshness_limit_hours:
+            return "too old"
+        return "stale" if self.freshness_hours is not None and hours > self.freshness_hours else "fresh"
+
     @cached_property
     def by_name(self) -> dict[str, Column]:
         """Columns by name."""

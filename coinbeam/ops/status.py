@@ -72,7 +72,7 @@ class Status:
         # A day counts from its midnight, UTC.
         instant = newest if isinstance(newest, datetime) else datetime.combine(newest, time(), UTC)
         age = (self._clock() - instant).total_seconds() / 3600
-        return row | {"newest": newest, "age_hours": round(age, 1), "state": _judge(contract, age)}
+        return row | {"newest": newest, "age_hours": round(age, 1), "state": contract.freshness_at(age)}
 
     def incidents(self) -> list[Row]:
         """What fails and was not over yet, the oldest first."""
@@ -112,12 +112,6 @@ _INCIDENT_COLUMNS = ("batch_id", "task_id", "error_class", "opened_at", "occurre
 _QUOTA_COLUMNS = ("source_id", "plan", "calls_per_month", "spent", "reserved", "used_this_month", "left", "today")
 _WAITING_COLUMNS = ("table_name", "publications", "first_date", "last_date", "waiting_since")
 _PIECE_STATES = ("planned", "published", "empty", "failed")
-
-
-def _judge(contract: Contract, hours: float) -> str:
-    if contract.freshness_limit_hours is not None and hours > contract.freshness_limit_hours:
-        return "too old"
-    return "stale" if contract.freshness_hours is not None and hours > contract.freshness_hours else "fresh"
 
 
 def _unresolved(warehouse: Warehouse) -> list[Row]:

@@ -1,6 +1,6 @@
 """The tables below ``/v1``: where the rows of each come from, and how the past of each is found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coinbeam.batch.tables import ASSETS, FEAR_GREED_FACT, SNAPSHOT_FACT
+from coinbeam.bundle.gaps import gaps
 from coinbeam.bundle.grid import Doubles, Matrix, decode
 from coinbeam.bundle.layout import CHART, DAY_KEY, INDICATORS, MARKET_DAILY, columns_of
 from coinbeam.contracts import Column, load_contract
@@ -182,33 +183,13 @@ _GAPS = (
 def _gaps(view: View, filters: Filters, at: datetime | None) -> pa.Table:
     """The stretches of days without a price, after the first day of an asset and up to the newest day of the market."""
     currency = _currency(view, filters)
-    end = round((at or view.now()).timestamp() * 1_000)
-    grids = [grid for grid in view.bundle.grids("charts", currency, 0, end) if grid.instants[0] <= end]
-    days = np.arange(grids[0].instants[0], end + 1, _DAY_MILLIS) if grids else np.empty(0, np.int64)
-    held = np.zeros((len(view.bundle.assets), len(days) + 2), bool)
-    for grid in grids:
-        inside = grid.labels <= end
-        places = (grid.labels[inside] - days[0]) // _DAY_MILLIS + 1
-        held[: grid.height, places] = ~np.isnan(grid.column("observed_at")[:, inside])
-    return stretches(view.bundle.assets, currency, held, days)
-
-
-def stretches(ids: Sequence[str], currency: str, held: Matrix, instants: Matrix) -> pa.Table:
-    """Runs of days that are not held between days that are; both ends of ``held`` are margins."""
-    newest = int(np.flatnonzero(held.any(axis=0)).max(initial=0))
-    first = np.where(held.any(axis=1), held.argmax(axis=1), held.shape[1])
-    places = np.arange(held.shape[1])
-    absent = ~held & (places >= first[:, None]) & (places <= newest)
-    change = np.diff(absent.astype(np.int8), axis=1)
-    rows, starts = np.nonzero(change == 1)
-    _, ends = np.nonzero(change == -1)
-    days = instants.astype("datetime64[ms]").astype("datetime64[D]")
+    found = gaps(view.bundle, currency, round((at or view.now()).timestamp() * 1_000))
     arrays = [
-        pa.array([ids[row] for row in rows.tolist()], pa.string()),
-        pa.array([currency] * len(rows), pa.string()),
-        pa.array(days[starts], pa.date32()),
-        pa.array(days[ends - 1], pa.date32()),
-        pa.array(ends - starts, pa.int64()),
+        pa.array([view.bundle.assets[number] for number in found.numbers.tolist()], pa.string()),
+        pa.array([currency] * len(found.numbers), pa.string()),
+        pa.array(found.first, pa.date32()),
+        pa.array(found.last, pa.date32()),
+        pa.array(found.days, pa.int64()),
     ]
     return pa.Table.from_arrays(arrays, schema=arrow_schema(_GAPS)).sort_by(
         [("asset_id", "ascending"), ("first_date", "ascending")]

@@ -1,0 +1,50 @@
+"""The Fear & Greed index: its present value and its days."""
+
+from datetime import timedelta
+
+import streamlit as st
+
+from serving.dashboard import coin, figures, formats
+from serving.dashboard.context import Context
+from serving.dashboard.market import fear_greed
+
+
+def show(context: Context) -> None:
+    """Show the page."""
+    st.title("Fear & Greed")
+    index = context.made(fear_greed)
+    if index.empty:
+        st.info("There is no index yet: `coinbeam fear-greed` brings it.")
+        return
+    newest = index.iloc[-1]
+    now, week, month, year = st.columns(4)
+    now.metric(f"{newest['classification']}", int(newest["value"]), help=f"Of {formats.day(newest['date'])}, UTC")
+    for column, label, days in (
+        (week, "A week before", 7),
+        (month, "A month before", 30),
+        (year, "A year before", 365),
+    ):
+        past = index[index["date"] == newest["date"] - timedelta(days=days)]
+        if past.empty:
+            column.metric(label, formats.MISSING)
+        else:
+            column.metric(
+                label, int(past["value"].iloc[0]), past["classification"].iloc[0], delta_color="off", delta_arrow="off"
+            )
+    chosen = st.segmented_control(
+        "Days",
+        list(coin.RANGES),
+        default="365",
+        required=True,
+        format_func=lambda days: "All" if days == "max" else f"{days} days",
+        key="days",
+        bind="query-params",
+    )
+    span = coin.RANGES[chosen or "365"]
+    kept = index if span is None else index[index["date"] > newest["date"] - timedelta(days=span)]
+    st.plotly_chart(
+        figures.fear_greed_chart(kept, context.colours),
+        config=figures.CONFIG,
+        alt="Line of the index over its five bands",
+    )
+    st.caption(f"0 is extreme fear, 100 extreme greed. The newest value is of {formats.day(newest['date'])}, UTC.")
