@@ -87,19 +87,19 @@ def facts(currency: str, seen: Row, past: Row, today: Row) -> dict[str, dict[str
     """
     return {
         "Signals": {
-            "by the average of 7 days:": today.get("signal") or formats.MISSING,
-            "price to the average of 30 days:": today.get("ma30_signal") or formats.MISSING,
-            "with the index:": today.get("combined_signal") or formats.MISSING,
+            "average of 7 days": today.get("signal") or formats.MISSING,
+            "average of 30 days": today.get("ma30_signal") or formats.MISSING,
+            "with the index": today.get("combined_signal") or formats.MISSING,
         },
         "Last 24 hours": {
             "low": formats.price(seen.get("low_24h"), currency),
             "high": formats.price(seen.get("high_24h"), currency),
         },
         "At the source": {
-            "all-time high": _at(seen, "ath", currency),
-            "all-time low": _at(seen, "atl", currency),
+            "highest": _at(seen, "ath", currency),
+            "lowest": _at(seen, "atl", currency),
             "circulating": formats.amount(seen.get("circulating_supply")),
-            "most there can be": formats.amount(seen.get("max_supply")),
+            "at most": formats.amount(seen.get("max_supply")),
         },
         "In this warehouse": {
             "days": formats.count(past.get("days_tracked")),
@@ -112,7 +112,7 @@ def facts(currency: str, seen: Row, past: Row, today: Row) -> dict[str, dict[str
 
 def _at(seen: Row, name: str, currency: str) -> str:
     price = formats.price(seen.get(name), currency)
-    return price if price == formats.MISSING else f"{price} on {formats.day(seen.get(f'{name}_date'))}"
+    return price if price == formats.MISSING else f"{price}, {formats.day(seen.get(f'{name}_date'))}"
 
 
 def _millis(moment: datetime) -> int:

@@ -1,6 +1,7 @@
 """Charts. Each is made of numbers alone; the page gives it the colours of its mode."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
@@ -18,41 +19,58 @@ CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"
 _OVERSOLD, _OVERBOUGHT = 30, 70
 """Bounds of the relative strength index. Source: Wilder, New Concepts in Technical Trading Systems, 1978."""
 
-_PANELS = ("Price", "Volume, 24 h", "RSI, 14 days", "Volatility of the returns, a year", "Drawdown")
-_HEIGHTS = (0.44, 0.13, 0.14, 0.15, 0.14)
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart below that of the price, with the same days.
+
+    Attributes:
+        lines: columns of a day by the name of their line.
+        form: of its numbers, as d3 writes it.
+        height: beside that of the price, which is 1.
+    """
+
+    title: str
+    lines: dict[str, str]
+    form: str
+    height: float = 0.32
+
+    def is_empty(self, days: pd.DataFrame) -> bool:
+        """Whether it would show nothing."""
+        return bool(days[list(self.lines.values())].isna().all(axis=None))
+
+
+_VOLUME = Panel("Volume, 24 h", {"Volume": "total_volume"}, "", 0.28)
+_STRENGTH = Panel("RSI, 14 days", {"RSI": "rsi_14d"}, ".1f")
+_VOLATILITY = Panel(
+    "Volatility of the returns, a year",
+    {"Volatility, 7 days": "realized_volatility_7d", "Volatility, 30 days": "realized_volatility_30d"},
+    ".0%",
+)
+_DRAWDOWN = Panel("Drawdown from the highest price here", {"Drawdown": "drawdown_percentage"}, ".1f")
+_PRICE_PIXELS = 400
 
 
 def coin_chart(days: pd.DataFrame, prices: pd.Series, currency: str, colours: Palette) -> go.Figure:
-    """Price with its averages and signals, and below it volume, strength, volatility and drawdown of the same days."""
+    """Price with its averages and signals, and below it volume, strength, volatility and drawdown, as far as there are
+    any.
+    """
+    panels = [one for one in (_VOLUME, _STRENGTH, _VOLATILITY, _DRAWDOWN) if not one.is_empty(days)]
     figure = make_subplots(
-        rows=len(_PANELS),
+        rows=1 + len(panels),
         shared_xaxes=True,
-        vertical_spacing=0.045,
-        row_heights=_HEIGHTS,
-        subplot_titles=_PANELS,
+        vertical_spacing=0.05,
+        row_heights=[1.0, *(panel.height for panel in panels)],
+        subplot_titles=["Price", *(panel.title for panel in panels)],
     )
     _draw_price(figure, days, prices, currency, colours)
-    amounts = [formats.amount(value, currency) for value in days["total_volume"]]
-    figure.add_bar(
-        x=days.index,
-        y=days["total_volume"],
-        customdata=amounts,
-        hovertemplate="%{customdata}",
-        name="Volume",
-        marker_color=colours.quiet,
-        showlegend=False,
-        row=2,
-        col=1,
-    )
-    _draw_indicators(figure, days, colours)
+    for row, panel in enumerate(panels, 2):
+        _draw_panel(figure, row, panel, days, currency, colours)
     figure.update_annotations(xanchor="left", x=0, font_size=13)  # the titles of the panels
-    figure.update_yaxes(exponentformat="B", tickfont_size=12)
-    figure.update_yaxes(range=[0, 100], tickvals=[_OVERSOLD, 50, _OVERBOUGHT], row=3, col=1)
-    figure.update_yaxes(tickformat=",.4~r", row=1, col=1)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero", row=4, col=1)
-    figure.update_yaxes(ticksuffix="%", row=5, col=1)
-    figure.update_layout(hovermode="x unified", barmode="overlay")
-    return _finished(figure, 920)
+    figure.update_xaxes(type="date")
+    figure.update_yaxes(exponentformat="none", row=1, col=1)
+    figure.update_layout(hovermode="x unified", separators=".,")
+    return _finished(figure, round(_PRICE_PIXELS * (1.2 + sum(1.35 * panel.height for panel in panels))))
 
 
 def _draw_price(figure: go.Figure, days: pd.DataFrame, prices: pd.Series, currency: str, colours: Palette) -> None:
@@ -61,17 +79,19 @@ def _draw_price(figure: go.Figure, days: pd.DataFrame, prices: pd.Series, curren
         ("Average of 7 days", days["sma_7d"], colours.fast, "dash", 1.5),
         ("Average of 30 days", days["sma_30d"], colours.slow, "dot", 1.8),
     ):
-        figure.add_scatter(
-            x=values.index,
-            y=values,
-            customdata=[formats.price(value, currency) for value in values],
-            hovertemplate="%{customdata}",
-            name=name,
-            mode="lines" if len(values) > 1 else "lines+markers",
-            line={"color": colour, "dash": dash, "width": width},
-            row=1,
-            col=1,
-        )
+        if values.notna().any():
+            figure.add_scatter(
+                x=values.index,
+                y=values,
+                customdata=[formats.price(value, currency) for value in values],
+                hovertemplate="%{customdata}",
+                name=name,
+                mode="lines" if len(values) > 1 else "markers",
+                line={"color": colour, "dash": dash, "width": width},
+                marker_size=9,
+                row=1,
+                col=1,
+            )
     for signal, value, label, symbol, colour in (
         ("signal", "BUY", "Signal turns to BUY", "triangle-up", colours.rise),
         ("signal", "SELL", "Signal turns to SELL", "triangle-down", colours.fall),
@@ -87,33 +107,50 @@ def _draw_price(figure: go.Figure, days: pd.DataFrame, prices: pd.Series, curren
                 name=label,
                 hovertemplate=label,
                 mode="markers",
-                marker={"symbol": symbol, "size": 10 if signal == "signal" else 13, "color": colour},
+                marker={"symbol": symbol, "size": 9 if signal == "signal" else 13, "color": colour},
                 row=1,
                 col=1,
             )
 
 
-def _draw_indicators(figure: go.Figure, days: pd.DataFrame, colours: Palette) -> None:
-    for row, column, label, form, colour, dash in (
-        (3, "rsi_14d", "RSI", ".1f", colours.line, "solid"),
-        (4, "realized_volatility_7d", "Volatility, 7 days", ".0%", colours.fast, "dash"),
-        (4, "realized_volatility_30d", "Volatility, 30 days", ".0%", colours.slow, "dot"),
-        (5, "drawdown_percentage", "Drawdown", ".1f", colours.fall, "solid"),
-    ):
+def _draw_panel(figure: go.Figure, row: int, panel: Panel, days: pd.DataFrame, currency: str, colours: Palette) -> None:
+    place = {"row": row, "col": 1}
+    if panel is _VOLUME:
+        amounts = [formats.amount(value, currency) for value in days["total_volume"]]
+        figure.add_bar(
+            x=days.index,
+            y=days["total_volume"],
+            customdata=amounts,
+            hovertemplate="%{customdata}",
+            name="Volume",
+            marker_color=colours.quiet,
+            showlegend=False,
+            **place,
+        )
+        figure.update_yaxes(exponentformat="B", nticks=4, **place)
+        return
+    unit = "%" if panel is _DRAWDOWN else ""
+    styles = ((colours.fast, "dash"), (colours.slow, "dot")) if len(panel.lines) > 1 else ((colours.line, "solid"),)
+    for (name, column), (colour, dash) in zip(panel.lines.items(), styles, strict=True):
         figure.add_scatter(
             x=days.index,
             y=days[column],
-            name=label,
-            hovertemplate=f"%{{y:{form}}}{'%' if row == 5 else ''}",
+            name=name,
+            hovertemplate=f"%{{y:{panel.form}}}{unit}",
             mode="lines",
-            fill="tozeroy" if row == 5 else None,
+            fill="tozeroy" if panel is _DRAWDOWN else None,
             line={"color": colour, "dash": dash, "width": 1.6},
             showlegend=False,
-            row=row,
-            col=1,
+            **place,
         )
-    for bound in (_OVERSOLD, _OVERBOUGHT):
-        figure.add_hline(y=bound, line={"color": colours.quiet, "dash": "dot", "width": 1}, row=3, col=1)
+    if panel is _STRENGTH:
+        figure.update_yaxes(range=[0, 100], tickvals=[_OVERSOLD, 50, _OVERBOUGHT], **place)
+        for bound in (_OVERSOLD, _OVERBOUGHT):
+            figure.add_hline(y=bound, line={"color": colours.quiet, "dash": "dot", "width": 1}, **place)
+    elif panel is _VOLATILITY:
+        figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=4, **place)
+    else:
+        figure.update_yaxes(ticksuffix="%", nticks=4, **place)
 
 
 def market_chart(overview: pd.DataFrame, currency: str, colours: Palette) -> go.Figure:
@@ -145,7 +182,7 @@ def fear_greed_chart(index: pd.DataFrame, colours: Palette) -> go.Figure:
             line_width=0,
             layer="below",
             annotation={"text": band.name, "font_size": 12},
-            annotation_position="inside left",
+            annotation_position="right",
         )
     figure.add_scatter(
         x=index["date"],
@@ -156,7 +193,7 @@ def fear_greed_chart(index: pd.DataFrame, colours: Palette) -> go.Figure:
         line={"color": colours.line, "width": 2},
     )
     figure.update_yaxes(range=[0, 100], tickvals=[0, *(band.up_to for band in bands)], showgrid=False)
-    return _finished(figure, 460)
+    return _finished(figure, 460).update_layout(margin_r=96)
 
 
 def movers_chart(names: Sequence[str], changes: Sequence[float], colours: Palette) -> go.Figure:

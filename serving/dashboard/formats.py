@@ -47,9 +47,9 @@ def amount(value: Any, currency: str = "") -> str:
     if is_missing(value):
         return MISSING
     for scale, letter in _SCALES:
-        scaled = value / scale
-        if abs(scaled) >= 0.9995:
-            digits = max(0, 2 - max(0, math.floor(math.log10(abs(scaled) + 5e-4))))
+        if abs(value / scale) >= 0.9995:
+            scaled = float(f"{value / scale:.3g}")
+            digits = max(0, 2 - math.floor(math.log10(abs(scaled))))
             return _in(currency, f"{scaled:,.{digits}f}{letter}")
     return _in(currency, f"{value:,.2f}".removesuffix(".00"))
 

@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 from coinbeam.batch.tables import ASSETS, FEAR_GREED_FACT
 from coinbeam.bundle.reader import Bundle
 from coinbeam.contracts import load_contract
+from coinbeam.settings import SignalSettings
 from coinbeam.sources.registry import SIMULATED, SOURCES
 
 MOST_COINS = 250
 """Rows of a table on a page; the others are found by their name."""
 
+_ENOUGH = SignalSettings().dominance_among
 _SPARKLINE_POINTS = 28
 _CHANGES = ("price_change_percentage_1h", "price_change_percentage_7d")
 _COINS = (
@@ -56,6 +58,24 @@ def coins(bundle: Bundle, currency: str) -> pd.DataFrame:
     newest["name"] = newest["name"].fillna(newest["asset_id"])
     order = ["market_cap_rank", "market_cap", "asset_id"]
     return newest.sort_values(order, ascending=[True, False, True], na_position="last", ignore_index=True)
+
+
+def sums(coins: pd.DataFrame) -> pd.Series:
+    """The market over the newest price of each coin, under the names of ``market_overview``."""
+    known = coins[coins["market_cap"] > 0]
+    total = known["market_cap"].sum()
+    change = coins["price_change_percentage_24h"]
+    found = {
+        "total_market_cap": total,
+        "total_volume": known["total_volume"].sum(),
+        "advancers": (change > 0).sum(),
+        "decliners": (change < 0).sum(),
+    }
+    for asset_id in ("bitcoin", "ethereum"):
+        cap = known.loc[known["asset_id"] == asset_id, "market_cap"].sum()
+        # Of a few coins it would be no share of the market.
+        found[f"{asset_id}_dominance_percentage"] = 100 * cap / total if cap and len(known) >= _ENOUGH else np.nan
+    return pd.Series(found)
 
 
 def matching(coins: pd.DataFrame, text: str) -> pd.DataFrame:

@@ -95,7 +95,6 @@ def _chosen_environment(settings: Settings) -> str:
         known,
         default=known[0],
         required=True,
-        format_func=str.upper,
         key="environment",
         bind="query-params",
         help="LOCAL is the warehouse of this machine, CLOUD the deployment whose bucket serving.cloud_bucket names.",
@@ -118,7 +117,7 @@ def _chosen_currency(shown: Shown) -> str:
     known = sorted(shown.bundle.currencies, key=lambda currency: (currency != _HOME_CURRENCY, currency))
     if len(known) < 2:
         return known[0] if known else _HOME_CURRENCY
-    chosen = st.sidebar.selectbox("Currency", known, format_func=str.upper, key="currency", bind="query-params")
+    chosen = st.sidebar.selectbox("Currency", known, key="currency", bind="query-params")
     return chosen or known[0]
 
 
@@ -169,7 +168,7 @@ def _show_footer(context: Context) -> None:
         "  \n".join(
             [
                 " · ".join(context.origin.attributions),
-                f"{context.shown.environment.upper()} · batch {manifest.batch_id} · refreshed "
+                f"{context.shown.environment} · batch {manifest.batch_id} · refreshed "
                 f"{formats.instant(manifest.refreshed_at)} · version {manifest.version} · all times are UTC · signals "
                 "describe, they advise nobody",
             ]

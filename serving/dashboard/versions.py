@@ -12,7 +12,7 @@ from coinbeam.bundle.reader import Bundle, Files, open_files
 from coinbeam.errors import CoinbeamError, TerminalError
 from coinbeam.settings import Environment, Settings, StorageSettings
 
-LOCAL, CLOUD = "local", "cloud"
+LOCAL, CLOUD = "LOCAL", "CLOUD"
 
 
 def environments(settings: Settings) -> dict[str, Settings]:

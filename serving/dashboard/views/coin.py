@@ -57,7 +57,6 @@ def _show_coin(context: Context, asset_id: str, name: str) -> None:
         list(coin.RANGES),
         default=_DEFAULT_RANGE,
         required=True,
-        format_func=lambda days: "All" if days == "max" else f"{days} days",
         key="days",
         bind="query-params",
     )
@@ -65,7 +64,7 @@ def _show_coin(context: Context, asset_id: str, name: str) -> None:
     first = coin.since(span, context.now)
     days = context.made(coin.days, context.currency, asset_id, first)
     prices = days["price"]
-    if span is not None and span <= coin.HOURLY_DAYS:
+    if days.empty or (span is not None and span <= coin.HOURLY_DAYS):
         prices = context.made(coin.prices, context.currency, asset_id, first)
     _show_figures(context, asset_id, newest, days)
     if prices.dropna().empty:
@@ -104,7 +103,7 @@ def _show_figures(context: Context, asset_id: str, newest: dict[str, Any], days:
     strength.metric("RSI, 14 days", formats.MISSING if formats.is_missing(rsi) else f"{rsi:.1f}")
     facts = coin.facts(currency, seen, past, today)
     for column, (title, known) in zip(st.columns(len(facts)), facts.items(), strict=True):
-        lines = [f"**{title}**", *(f"{name} {_escaped(text)}" for name, text in known.items())]
+        lines = [f"**{title}**", *(f":gray[{name}] {_escaped(text)}" for name, text in known.items())]
         column.markdown("  \n".join(lines))
 
 

@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
+import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from serving.dashboard import coin, figures, formats
 from serving.dashboard.context import Context
@@ -18,25 +20,19 @@ def show(context: Context) -> None:
         return
     newest = index.iloc[-1]
     now, week, month, year = st.columns(4)
-    now.metric(f"{newest['classification']}", int(newest["value"]), help=f"Of {formats.day(newest['date'])}, UTC")
+    _show_value(now, "Now", newest)
     for column, label, days in (
         (week, "A week before", 7),
         (month, "A month before", 30),
         (year, "A year before", 365),
     ):
         past = index[index["date"] == newest["date"] - timedelta(days=days)]
-        if past.empty:
-            column.metric(label, formats.MISSING)
-        else:
-            column.metric(
-                label, int(past["value"].iloc[0]), past["classification"].iloc[0], delta_color="off", delta_arrow="off"
-            )
+        _show_value(column, label, None if past.empty else past.iloc[0])
     chosen = st.segmented_control(
         "Days",
         list(coin.RANGES),
         default="365",
         required=True,
-        format_func=lambda days: "All" if days == "max" else f"{days} days",
         key="days",
         bind="query-params",
     )
@@ -48,3 +44,10 @@ def show(context: Context) -> None:
         alt="Line of the index over its five bands",
     )
     st.caption(f"0 is extreme fear, 100 extreme greed. The newest value is of {formats.day(newest['date'])}, UTC.")
+
+
+def _show_value(column: DeltaGenerator, label: str, day: pd.Series | None) -> None:
+    if day is None:
+        column.metric(label, formats.MISSING)
+    else:
+        column.metric(label, int(day["value"]), day["classification"], delta_color="off", delta_arrow="off")

@@ -5,7 +5,7 @@ import streamlit as st
 
 from serving.dashboard import figures, formats
 from serving.dashboard.context import Context
-from serving.dashboard.market import MOST_COINS, coins, matching, overview, sparklines
+from serving.dashboard.market import MOST_COINS, coins, matching, overview, sparklines, sums
 from serving.dashboard.palette import Palette
 
 _CHANGES = {
@@ -19,16 +19,30 @@ def show(context: Context) -> None:
     """Show the page."""
     st.title("Market")
     days = context.made(overview, context.currency)
-    if days.empty:
-        st.info("The market has no day yet: `coinbeam refresh` makes it of what was published.")
-    else:
+    every = context.made(coins, context.currency)
+    if len(days):
         _show_overview(context, days)
-    _show_coins(context)
+    elif len(every):
+        _show_sums(context, sums(every), None)
+        st.caption("Sums over the newest price of each coin: the market has no closed day yet.")
+    _show_coins(context, every)
 
 
 def _show_overview(context: Context, days: pd.DataFrame) -> None:
-    now, currency = days.iloc[-1], context.currency
-    before = days.iloc[-2] if len(days) > 1 else None
+    now = days.iloc[-1]
+    _show_sums(context, now, days.iloc[-2] if len(days) > 1 else None)
+    st.caption(
+        f"The market at 00:00 UTC of {formats.day(now['date'])}, over the {formats.count(now['covered_assets'])} coins "
+        "with a market cap; changes since the day before."
+    )
+    if len(days) > 1:
+        alt = "Line of the market cap of all coins, day by day"
+        chart = figures.market_chart(days, context.currency, context.colours)
+        st.plotly_chart(chart, config=figures.CONFIG, alt=alt)
+
+
+def _show_sums(context: Context, now: pd.Series, before: pd.Series | None) -> None:
+    currency = context.currency
     first, second, third, fourth, fifth, sixth = st.columns(6)
     first.metric(
         "Market cap", formats.amount(now["total_market_cap"], currency), _change(now, before, "total_market_cap")
@@ -38,13 +52,6 @@ def _show_overview(context: Context, days: pd.DataFrame) -> None:
     fourth.metric("Ethereum", formats.share(now["ethereum_dominance_percentage"]), help="Share of the market cap")
     fifth.metric("Advancers ▲", formats.count(now["advancers"]), help="Coins whose price rose since the day before")
     sixth.metric("Decliners ▼", formats.count(now["decliners"]), help="Coins whose price fell since the day before")
-    st.caption(
-        f"The market at 00:00 UTC of {formats.day(now['date'])}, over the {formats.count(now['covered_assets'])} coins "
-        "with a market cap; changes since the day before."
-    )
-    if len(days) > 1:
-        alt = "Line of the market cap of all coins, day by day"
-        st.plotly_chart(figures.market_chart(days, currency, context.colours), config=figures.CONFIG, alt=alt)
 
 
 def _change(now: pd.Series, before: pd.Series | None, column: str) -> str | None:
@@ -54,9 +61,8 @@ def _change(now: pd.Series, before: pd.Series | None, column: str) -> str | None
     return f"{100 * (now[column] / before[column] - 1):+,.2f}%"
 
 
-def _show_coins(context: Context) -> None:
+def _show_coins(context: Context, every: pd.DataFrame) -> None:
     st.header("Coins")
-    every = context.made(coins, context.currency)
     text = st.text_input("Find", key="find", bind="query-params", placeholder="Name, symbol or id", type="search") or ""
     found = matching(every, text)
     shown = found.head(MOST_COINS).reset_index(drop=True)
@@ -70,9 +76,10 @@ def _show_coins(context: Context) -> None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "Rank": st.column_config.NumberColumn(width="small", pinned=True),
-            "Name": st.column_config.TextColumn(pinned=True),
-            "Last 7 days": st.column_config.LineChartColumn(width="medium"),
+            "Rank": st.column_config.NumberColumn(width=60),
+            "Name": st.column_config.TextColumn(width=150),
+            "Price": st.column_config.NumberColumn(width=115),
+            "Last 7 days": st.column_config.LineChartColumn(width=140),
         },
         key="coins",
         alt="Table of coins, the largest first",
@@ -117,8 +124,8 @@ def coloured(style: "pd.io.formats.style.Styler", columns: list[str], colours: P
     """Changes with their arrow and sign, in the colour of their direction."""
 
     def css(value: float) -> str:
-        if formats.is_missing(value) or value == 0:
-            return ""
-        return f"color: {colours.up if value > 0 else colours.down}"
+        of_arrow = {"▲": colours.up, "▼": colours.down}
+        colour = of_arrow.get(formats.percent(value)[0])
+        return f"color: {colour}" if colour else ""
 
     return style.format(formats.percent, subset=columns).map(css, subset=columns)

@@ -15,11 +15,10 @@ def show(context: Context) -> None:
     """Show the page."""
     st.title("Movers")
     chosen = st.segmented_control(
-        "Change over",
+        "Change over days",
         _SPANS,
         default=_SPANS[0],
         required=True,
-        format_func=lambda days: "1 day" if days == "1" else f"{days} days",
         key="over",
         bind="query-params",
     )

@@ -32,29 +32,31 @@ def show(context: Context) -> None:
             _show_freshness(context, block)
     _show_quality(found, broken)
     _show_gaps(context)
-    for block in blocks:
-        if block["title"] != trust.FRESHNESS:
-            _show_block(block["title"], block["rows"], block["columns"], block["nothing"])
+    others = [block for block in blocks if block["title"] != trust.FRESHNESS]
+    for block in others:
+        if block["rows"]:
+            _show_block(block["title"], block["rows"], block["columns"])
+    empty = [block["title"].lower() for block in others if not block["rows"]]
+    if empty:
+        st.subheader("Empty")
+        st.write(f"There is nothing in: {', '.join(empty)}.")
     _show_version(context)
 
 
 def _show_freshness(context: Context, block: dict[str, Any]) -> None:
     rows = trust.freshness(block["rows"], context.now)
     told = [row | {"state": _STATES.get(row["state"], row["state"])} for row in rows]
-    _show_block(block["title"], told, block["columns"], block["nothing"])
+    _show_block(block["title"], told, block["columns"])
     st.caption(f"Ages as of {formats.instant(context.now)}; the tables are those of the version that is shown.")
 
 
-def _show_block(title: str, rows: list[dict[str, Any]], columns: list[str], nothing: str) -> None:
-    st.header(title)
-    if not rows:
-        st.write(nothing or "None.")
-        return
+def _show_block(title: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    st.subheader(title)
     st.dataframe(trust.cells(rows, columns), hide_index=True, alt=title)
 
 
 def _show_quality(found: pd.DataFrame, broken: pd.DataFrame) -> None:
-    st.header("Quality")
+    st.subheader("Quality")
     st.write(
         f"{formats.count(len(found))} results in the last days: {formats.count(len(found) - len(broken))} passed, "
         f"{formats.count((broken['status'] == 'warning').sum())} warned, "
@@ -81,8 +83,11 @@ def _show_quality(found: pd.DataFrame, broken: pd.DataFrame) -> None:
 
 
 def _show_gaps(context: Context) -> None:
-    st.header("Days without a price")
+    st.subheader("Days without a price")
     found = context.made(trust.gaps, context.currency, context.now.date())
+    if found.empty and not any(grid.kind == "charts" for grid in context.bundle.manifest.grids):
+        st.write("No day is held yet.")
+        return
     if found.empty:
         st.write("None: every coin has a price on every day from its first one on.")
         return
@@ -105,7 +110,7 @@ def _show_version(context: Context) -> None:
         "Size": f"{formats.amount(sum(entry.size for entry in manifest.files.values()))}B",
         "Sources": ", ".join(sorted(context.origin.source_ids)) or formats.MISSING,
     }
-    st.header("Version")
+    st.subheader("Version")
     st.dataframe(
         pd.DataFrame(rows.items(), columns=["What", "Value"]), hide_index=True, alt="The version that is shown"
     )

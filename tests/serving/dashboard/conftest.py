@@ -35,9 +35,8 @@ def opened(settings: Settings, path: str = "", now: datetime = NOW, **query: str
 
 
 @pytest.fixture(autouse=True)
-def _nothing_cached() -> Iterator[None]:
+def _nothing_cached() -> None:
     st.cache_resource.clear()
-    yield
 
 
 @pytest.fixture

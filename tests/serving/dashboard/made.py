@@ -31,7 +31,9 @@ BUCKET = "coinbeam"
 class Market(MadeSource):
     """A few coins over some weeks, with marts, a gap, quality results and an incident."""
 
-    def __init__(self, assets: int = 12, days: int = 50, last: date = LAST, source_id: str = "coingecko_simulator") -> None:
+    def __init__(
+        self, assets: int = 12, days: int = 50, last: date = LAST, source_id: str = "coingecko_simulator"
+    ) -> None:
         super().__init__(assets, days, last)
         self.source_id = source_id
         self.quiet = False
@@ -124,7 +126,13 @@ class Market(MadeSource):
         ]
 
     def _new_in_top(self) -> list[dict[str, Any]]:
-        row = {"date": self.last, "quote_currency": "usd", "asset_id": self.ids[9], "name": "Coin 9", "market_cap_rank": 10}
+        row = {
+            "date": self.last,
+            "quote_currency": "usd",
+            "asset_id": self.ids[9],
+            "name": "Coin 9",
+            "market_cap_rank": 10,
+        }
         return [row | {"top": top, "price": 0.01, "previous_rank": 11} for top in (10, 25)]
 
     def _fear_greed_fact(self) -> list[dict[str, Any]]:
