@@ -123,7 +123,7 @@ def _draw_panel(figure: go.Figure, row: int, panel: Panel, days: pd.DataFrame, c
             customdata=amounts,
             hovertemplate="%{customdata}",
             name="Volume",
-            marker_color=colours.quiet,
+            marker={"color": colours.quiet, "opacity": 0.7},
             showlegend=False,
             **place,
         )
@@ -182,7 +182,7 @@ def fear_greed_chart(index: pd.DataFrame, colours: Palette) -> go.Figure:
             line_width=0,
             layer="below",
             annotation={"text": band.name, "font_size": 12},
-            annotation_position="right",
+            annotation_position="outside right",
         )
     figure.add_scatter(
         x=index["date"],

@@ -8,6 +8,7 @@ from serving.dashboard.context import Context
 from serving.dashboard.market import MOST_COINS, coins, matching, overview, sparklines, sums
 from serving.dashboard.palette import Palette
 
+_TABLE_PIXELS = 620
 _CHANGES = {
     "price_change_percentage_1h": "1 h",
     "price_change_percentage_24h": "24 h",
@@ -63,31 +64,41 @@ def _change(now: pd.Series, before: pd.Series | None, column: str) -> str | None
 
 def _show_coins(context: Context, every: pd.DataFrame) -> None:
     st.header("Coins")
-    text = st.text_input("Find", key="find", bind="query-params", placeholder="Name, symbol or id", type="search") or ""
+    find, pick = st.columns(2)
+    text = (
+        find.text_input("Find", key="find", bind="query-params", placeholder="Name, symbol or id", type="search") or ""
+    )
     found = matching(every, text)
     shown = found.head(MOST_COINS).reset_index(drop=True)
     if shown.empty:
         st.info(f"No coin is called {text!r}." if text else "There is no coin yet: `coinbeam run` brings some.")
         return
+    names = dict(zip(shown["asset_id"], shown["name"], strict=True))
+    picked = pick.selectbox(
+        "Open",
+        list(names),
+        index=None,
+        format_func=lambda one: f"{names[one]} ({one})",
+        placeholder="A coin of the table",
+    )
     chosen = st.dataframe(
         _styled(table(context, shown), context),
         hide_index=True,
-        height=620 if len(shown) > 16 else "content",
+        height=_TABLE_PIXELS if len(shown) > 16 else "content",
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "Rank": st.column_config.NumberColumn(width=60),
-            "Name": st.column_config.TextColumn(width=150),
-            "Price": st.column_config.NumberColumn(width=115),
-            "Last 7 days": st.column_config.LineChartColumn(width=140),
+            "Rank": st.column_config.NumberColumn(width=55),
+            "Name": st.column_config.TextColumn(width=165),
+            "Price": st.column_config.NumberColumn(width=110),
+            "Last 7 days": st.column_config.LineChartColumn(width=115),
         },
         key="coins",
         alt="Table of coins, the largest first",
     )
-    st.caption(f"{formats.count(len(shown))} of {formats.count(len(found))} coins. Choose a row or a name to open it.")
-    names = dict(zip(shown["asset_id"], shown["name"], strict=True))
-    picked = st.selectbox(
-        "Open a coin", list(names), index=None, format_func=lambda one: f"{names[one]} ({one})", placeholder="Its name"
+    st.caption(
+        f"{formats.count(len(shown))} of {formats.count(len(found))} coins. Tick a row to open its page; Age is that "
+        "of the price."
     )
     rows = chosen["selection"]["rows"]
     if picked or rows:
@@ -96,18 +107,17 @@ def _show_coins(context: Context, every: pd.DataFrame) -> None:
 
 def table(context: Context, shown: pd.DataFrame) -> pd.DataFrame:
     """The columns of the table of coins, under the heads that people read."""
-    lines = sparklines(context.bundle, context.currency, shown["asset_id"].tolist())
+    names = zip(shown["name"], shown["symbol"].fillna("").str.upper(), strict=True)
     return pd.DataFrame(
         {
             "Rank": shown["market_cap_rank"],
-            "Name": shown["name"],
-            "Symbol": shown["symbol"].fillna("").str.upper(),
+            "Name": [name if name.upper() == symbol else f"{name} {symbol}".strip() for name, symbol in names],
             "Price": shown["price"],
             **{head: shown[name] for name, head in _CHANGES.items()},
             "Market cap": shown["market_cap"],
             "Volume, 24 h": shown["total_volume"],
-            "Last 7 days": lines,
-            "Price of": [formats.instant(moment) for moment in shown["price_at"]],
+            "Last 7 days": sparklines(context.bundle, context.currency, shown["asset_id"].tolist()),
+            "Age": [formats.age(context.now - moment) for moment in shown["price_at"]],
         }
     )
 

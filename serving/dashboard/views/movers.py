@@ -9,6 +9,8 @@ from serving.dashboard.market import entrants, movers
 from serving.dashboard.views.market import coloured
 
 _SPANS = ("1", "7", "30")
+_DRAWN = 10
+"""So many of each direction are drawn; the tables have all."""
 
 
 def show(context: Context) -> None:
@@ -32,7 +34,8 @@ def show(context: Context) -> None:
 
 
 def _show_movers(context: Context, found: pd.DataFrame) -> None:
-    ordered = found.sort_values("price_change_percentage", ascending=False)
+    drawn = found[found["position"] <= _DRAWN]
+    ordered = drawn.sort_values("price_change_percentage", ascending=False)
     names = [f"{name or asset_id}" for name, asset_id in zip(ordered["name"], ordered["asset_id"], strict=True)]
     st.plotly_chart(
         figures.movers_chart(names, ordered["price_change_percentage"].tolist(), context.colours),
@@ -75,13 +78,14 @@ def _show_entrants(context: Context) -> None:
             "Name": rows["name"].fillna(rows["asset_id"]),
             "Now among the largest": rows["top"],
             "Rank": rows["market_cap_rank"],
-            "Rank the day before": [formats.count(rank) for rank in rows["previous_rank"]],
+            "Rank the day before": rows["previous_rank"],
             "Price": rows["price"],
             "Market cap": rows["market_cap"],
         }
     )
     style = shown.style.format(lambda value: formats.price(value, context.currency), subset=["Price"])
     style = style.format(lambda value: formats.amount(value, context.currency), subset=["Market cap"])
+    style = style.format(formats.count, subset=["Rank the day before"])
     _open_chosen(context, style, rows["asset_id"].tolist(), "entrants")
 
 
