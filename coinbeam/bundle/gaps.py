@@ -38,10 +38,10 @@ def gaps(bundle: Bundle, currency: str, end: int) -> Gaps:
         inside = grid.labels <= end
         places = (grid.labels[inside] - instants[0]) // _DAY_MILLIS + 1
         held[: grid.height, places] = ~np.isnan(grid.column("observed_at")[:, inside])
-    return _stretches(held, instants.astype("datetime64[ms]").astype("datetime64[D]"))
+    return stretches(held, instants.astype("datetime64[ms]").astype("datetime64[D]"))
 
 
-def _stretches(held: Matrix, days: Matrix) -> Gaps:
+def stretches(held: Matrix, days: Matrix) -> Gaps:
     """Runs of days that are not held between days that are; both ends of ``held`` are margins."""
     newest = int(np.flatnonzero(held.any(axis=0)).max(initial=0))
     first = np.where(held.any(axis=1), held.argmax(axis=1), held.shape[1])

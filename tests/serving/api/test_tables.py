@@ -1,18 +1,15 @@
 """The tables below ``/v1``: typed by their contracts, whole over their pages, the same in every form."""
 
 import io
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from serving.api.tables import TABLES, Table, stretches
+from serving.api.tables import TABLES, Table
 from serving.api.v1 import page_model
 from tests.serving.served import LAST, Made
 
@@ -142,21 +139,3 @@ def test_a_filter_keeps_only_its_rows(api_url: str) -> None:
     [row] = rows(api_url, "assets", "&symbol=c7")
     assert row["asset_id"] == "coin-00007"
     assert rows(api_url, "signals", "&signal=SELL") == []
-
-
-@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))
-def test_gaps_are_the_days_that_are_missing_between_days_that_are_there(held: list[list[bool]]) -> None:
-    first = date(2026, 1, 1)
-    padded = np.pad(np.array(held), ((0, 0), (1, 1)))
-    instants = np.array([np.datetime64(first + timedelta(days=n), "ms").astype(np.int64) for n in range(5)])
-    found = stretches([f"c{row}" for row in range(len(held))], "usd", padded, instants).to_pylist()
-    gone = {(row["asset_id"], row["first_date"] + timedelta(days=n)) for row in found for n in range(row["days"])}
-    newest = max((n for row in held for n, is_held in enumerate(row) if is_held), default=-1)
-    expected = {
-        (f"c{place}", first + timedelta(days=n))
-        for place, row in enumerate(held)
-        for n in range(newest + 1)
-        if any(row[:n]) and not row[n]
-    }
-    assert gone == expected
-    assert all(row["days"] == (row["last_date"] - row["first_date"]).days + 1 for row in found)
