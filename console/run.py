@@ -189,6 +189,9 @@ NEXT_COMMANDS = (
     ".venv/bin/coinbeam fear-greed    # the Fear & Greed index",
     ".venv/bin/coinbeam status    # freshness, batches, incidents, quota",
     "docs/questions.md    # ten questions of an analyst, each with its query",
+    "make serve      # the API: CoinGecko's own clients read this warehouse",
+    "make dashboard      # market, coins and the trust in them, in a browser",
+    ".venv/bin/coinbeam lakehouse export    # open tables for DuckDB, Polars and Spark",
     "make ui      # the Airflow UI",
     "make down    # stop the local cloud",
 )
