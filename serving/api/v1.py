@@ -25,6 +25,7 @@ MOST_ROWS = 10_000
 _ROWS = 100
 
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
+_FORM_OF = {"json": JSON, "csv": CSV, "arrow": ARROW}
 NEXT = "x-coinbeam-next"
 
 _EXAMPLES = {"asset_id": "bitcoin", "quote_currency": "usd"}
@@ -85,6 +86,12 @@ def _parameters(table: Table) -> dict[str, Parameter]:
             f"Where the page begins: `next` of the page before, or its header {NEXT}",
             read.SOMETHING,
         ),
+        Parameter(
+            "format",
+            lambda value, name: _FORM_OF[read.exactly(*_FORM_OF)(value, name)],
+            "The form of the answer, for those who cannot send an Accept header, such as spreadsheets",
+            {"type": "string", "enum": list(_FORM_OF)},
+        ),
     ]
     return {parameter.name: parameter for parameter in found}
 
@@ -115,7 +122,7 @@ def _endpoint(table: Table, known: Mapping[str, Parameter]) -> Callable[[Request
         state = request.scope["state"]
         _refuse_odd(state["query"], known)
         filters = read.read_all(known, state["query"])
-        form = _form(request.headers.get("accept", ""))
+        form = filters["format"] or _form(request.headers.get("accept", ""))
         page, following = _page(table, table.rows(state["view"], filters, state["as_of"] or None), filters)
         headers = {NEXT: following} if following else {}
         return Response(_written(page, table, form, following), headers=headers, media_type=form)

@@ -195,6 +195,23 @@ def test_the_form_of_an_answer_is_the_one_that_is_liked_best(api_url: str, accep
         assert_shaped(V1, got)
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("csv", "text/csv; charset=utf-8"),
+        ("json", "application/json; charset=utf-8"),
+        ("arrow", "application/vnd.apache.arrow.stream"),
+        ("CSV", None),
+        ("xml", None),
+        ("", None),
+    ],
+)
+def test_a_spreadsheet_says_in_the_address_which_form_it_takes(api_url: str, form: str, expected: str | None) -> None:
+    got = ask(api_url, f"/v1/prices?limit=1&format={form}", "GET", "Accept: text/html")
+    assert got.status == (200 if expected else 422)
+    assert got.headers["content-type"] == (expected or "application/problem+json")
+
+
 @pytest.mark.parametrize("tags", ["*", ',,,"', "\xff", 'W/"x"', '"' + "a" * 30_000 + '"'], ids=lambda tags: tags[:6])
 def test_a_tag_that_nobody_gave_out_brings_the_whole_answer(api_url: str, tags: str) -> None:
     assert ask(api_url, V3 + "/ping", "GET", f"If-None-Match: {tags}").status == 200
