@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,11 +39,14 @@ class Session:
 
 
 @contextmanager
-def session(command: str | Path, *arguments: str, variables: Mapping[str, str]) -> Iterator[Session]:
+def session(
+    command: str | Path, *arguments: str, variables: Mapping[str, str], folder: Path | None = None
+) -> Iterator[Session]:
     """Start a server, and stop it at the end.
 
     Args:
         variables: of its environment, besides ours.
+        folder: where it is started.
     """
     process = subprocess.Popen(
         [command, *arguments],
@@ -50,10 +54,13 @@ def session(command: str | Path, *arguments: str, variables: Mapping[str, str]) 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | variables,
+        cwd=folder,
         text=True,
+        start_new_session=True,
     )
     try:
         yield Session(process)
     finally:
-        process.terminate()
+        # npx starts the server, and the server Deno, which outlives it.
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
