@@ -122,11 +122,14 @@ def _chosen_currency(shown: Shown) -> str:
 
 
 def _follow(versions: Versions, look: Look, context: Context | None, clock: Clock, seconds: float) -> None:
-    """Say how old the prices are, again and again, and show the page anew when there is a newer version."""
+    """Say how old the prices are, again and again, and show the page anew when there is a newer version, or when the
+    browser has gone from light to dark.
+    """
 
     def follow() -> None:
         newest = versions.newest()
-        if (newest.shown, str(newest.fault)) != (look.shown, str(look.fault)):
+        other_mode = context is not None and context.colours is not of_mode(st.context.theme.type)
+        if other_mode or (newest.shown, str(newest.fault)) != (look.shown, str(look.fault)):
             st.rerun()
         age = context.origin.age(clock()) if context else None
         st.caption(f"Newest price {formats.age(age)} ago" if age is not None else "No price yet")
@@ -164,13 +167,9 @@ def _show_warnings(context: Context, look: Look) -> None:
 def _show_footer(context: Context) -> None:
     manifest = context.bundle.manifest
     st.divider()
+    st.caption(" · ".join(context.origin.attributions))
     st.caption(
-        "  \n".join(
-            [
-                " · ".join(context.origin.attributions),
-                f"{context.shown.environment} · batch {manifest.batch_id} · refreshed "
-                f"{formats.instant(manifest.refreshed_at)} · version {manifest.version} · all times are UTC · signals "
-                "describe, they advise nobody",
-            ]
-        )
+        f"{context.shown.environment} · batch {manifest.batch_id} · refreshed "
+        f"{formats.instant(manifest.refreshed_at)} · version {manifest.version} · all times are "
+        "UTC · signals describe, they advise nobody"
     )
