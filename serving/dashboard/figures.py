@@ -61,7 +61,7 @@ def coin_chart(days: pd.DataFrame, prices: pd.Series, currency: str, colours: Pa
         shared_xaxes=True,
         vertical_spacing=0.05,
         row_heights=[1.0, *(panel.height for panel in panels)],
-        subplot_titles=["Price", *(panel.title for panel in panels)],
+        subplot_titles=["", *(panel.title for panel in panels)],
     )
     _draw_price(figure, days, prices, currency, colours)
     for row, panel in enumerate(panels, 2):
@@ -93,10 +93,10 @@ def _draw_price(figure: go.Figure, days: pd.DataFrame, prices: pd.Series, curren
                 col=1,
             )
     for signal, value, label, symbol, colour in (
-        ("signal", "BUY", "Signal turns to BUY", "triangle-up", colours.rise),
-        ("signal", "SELL", "Signal turns to SELL", "triangle-down", colours.fall),
-        ("combined_signal", "POTENTIAL_BUY", "With the index: potential buy", "star-triangle-up", colours.rise),
-        ("combined_signal", "POTENTIAL_SELL", "With the index: potential sell", "star-triangle-down", colours.fall),
+        ("signal", "BUY", "Turns to BUY", "triangle-up", colours.rise),
+        ("signal", "SELL", "Turns to SELL", "triangle-down", colours.fall),
+        ("combined_signal", "POTENTIAL_BUY", "Turns to POTENTIAL_BUY", "star-triangle-up", colours.rise),
+        ("combined_signal", "POTENTIAL_SELL", "Turns to POTENTIAL_SELL", "star-triangle-down", colours.fall),
     ):
         turned = coin.turns(days, signal)
         turned = turned[turned[signal] == value]
@@ -219,7 +219,7 @@ def _finished(figure: go.Figure, height: int) -> go.Figure:
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.03, "x": 0.12, "font_size": 12},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "font_size": 12},
         uirevision="kept",  # a zoom survives the next version
     )
     return figure

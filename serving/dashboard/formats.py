@@ -87,10 +87,10 @@ def day(moment: date | None) -> str:
 def age(span: timedelta) -> str:
     """How long ago something was, in the largest unit that it fills twice."""
     seconds = span.total_seconds()
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
-    return f"{max(seconds, 0):.0f} seconds"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def title(name: str) -> str:

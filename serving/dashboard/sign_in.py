@@ -83,7 +83,8 @@ def may_look(user: Mapping[str, Any], viewers: Iterable[str]) -> bool:
     if not wanted:
         return True
     email = str(user.get("email") or "").casefold()
-    return user.get("email_verified") is True and bool({email, f"@{email.rpartition('@')[2]}"} & wanted)
+    domain = email.rpartition("@")[2]
+    return user.get("email_verified") is True and bool(domain) and bool({email, f"@{domain}"} & wanted)
 
 
 def show_refusal(viewer: Viewer) -> None:

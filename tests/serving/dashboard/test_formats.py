@@ -87,9 +87,9 @@ def test_arrow_and_sign_agree(value: float) -> None:
 @pytest.mark.parametrize(
     ("span", "text"),
     [
-        (timedelta(seconds=-5), "0 seconds"),
-        (timedelta(seconds=119), "119 seconds"),
-        (timedelta(minutes=119), "119 minutes"),
+        (timedelta(seconds=-5), "0 s"),
+        (timedelta(seconds=119), "119 s"),
+        (timedelta(minutes=119), "119 min"),
         (timedelta(hours=47), "47 hours"),
         (timedelta(days=3), "3 days"),
     ],
