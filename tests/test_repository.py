@@ -238,7 +238,8 @@ def test_tests_mirror_the_tree() -> None:
     assert [
         folder
         for folder in sorted(folders)
-        if folder not in {"end_to_end", "build", "docs", "faults", "warehouse", "serving/clients"} and not (ROOT / folder).is_dir()
+        if folder not in {"end_to_end", "build", "docs", "faults", "warehouse", "serving/clients"}
+        and not (ROOT / folder).is_dir()
     ] == []
 
 

@@ -309,6 +309,7 @@ class Follower(Generic[View]):
         self._files, self._make, self._poll_seconds, self._beside = files, make, poll_seconds, beside
         self._held: tuple[Bundle, View] | None = None
         self._fault: str | None = None
+        self._is_unsettled = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -325,25 +326,31 @@ class Follower(Generic[View]):
 
     def look(self) -> bool:
         """Take the newest version; whether it is another one. A fault leaves the version of before in place."""
-        held = self._held
         try:
             for look in self._beside:
                 look()
-            manifest = self._files.manifest(held[0].manifest if held else None)
-            if held and manifest is held[0].manifest:
-                self._fault = None
-                return False
-            bundle = Bundle(manifest, self._files)
-            self._held = bundle, self._make(bundle)
-            _settle()
-            self._files.drop_unused(manifest)
+            is_new = self._take_newer()
         except Exception as error:  # whatever is wrong with it, the version of before answers, and looks go on
             if self._fault != str(error):
                 known = isinstance(error, CoinbeamError)
                 logger.warning("The bundle cannot be read: %s", error, exc_info=None if known else error)
             self._fault = str(error)
             return False
+        if is_new or self._is_unsettled:
+            _settle()
+            self._is_unsettled = is_new  # calls under way may still hold the version of before: once more, next time
         self._fault = None
+        return is_new
+
+    def _take_newer(self) -> bool:
+        """Swap the version where there is a newer one; whether there was."""
+        held = self._held
+        manifest = self._files.manifest(held[0].manifest if held else None)
+        if held and manifest is held[0].manifest:
+            return False
+        bundle = Bundle(manifest, self._files)
+        self._held = bundle, self._make(bundle)
+        self._files.drop_unused(manifest)
         return True
 
     def start(self) -> None:

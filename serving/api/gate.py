@@ -67,7 +67,6 @@ class Gate:
         self._calls: Counter[str] = Counter()
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._limit = lru_cache(maxsize=1_000)(RateLimitItemPerMinute)
-        self._version_headers = lru_cache(maxsize=2)(_version_headers)
         self._cache_control = f"private, max-age={max(1, round(settings.poll_seconds))}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +96,7 @@ class Gate:
         view = self._follower.view
         if view is None:
             raise unavailable("There is no serving bundle yet: it is made after the first run.")
-        call.headers = list(self._version_headers(view))
+        call.headers = list(view.headers)
         at = self._as_of(query)
         if at is None:
             self._refuse_stale(view)
@@ -209,18 +208,6 @@ class _Call:
             # Quoted, a path makes no line of its own; what follows a quoted question mark is a query as well.
             path = quote(self.path.partition("?")[0])
             access.info("%s %s %s %.1f ms key %s", self.method, path, self._status, took, key)
-
-
-def _version_headers(view: View) -> Headers:
-    manifest = view.bundle.manifest
-    shown = {
-        "x-coinbeam-version": manifest.version,
-        "x-coinbeam-batch": manifest.batch_id,
-        "x-coinbeam-observed-at": format_instant(view.newest) if view.newest else "",
-        "x-coinbeam-source": ", ".join(view.sources),
-        "x-attribution": view.attribution,
-    }
-    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in shown.items() if value]
 
 
 def _address(call: _Call, query: dict[str, str]) -> int:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from coinbeam.batch.tables import ASSETS
 from coinbeam.bundle.reader import Bundle
-from coinbeam.clock import Clock
+from coinbeam.clock import Clock, format_instant
 from coinbeam.sources.registry import SOURCES
 from serving.api.answers import Refusal, not_held
 from serving.api.assets import Assets
@@ -160,6 +160,19 @@ class View:
         """What the sources ask to be shown beside the data."""
         texts = [source.attribution for source in SOURCES if source.id in self.sources and source.attribution]
         return "; ".join(dict.fromkeys(texts))
+
+    @cached_property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer says of the version that it is from."""
+        manifest = self.bundle.manifest
+        shown = {
+            "x-coinbeam-version": manifest.version,
+            "x-coinbeam-batch": manifest.batch_id,
+            "x-coinbeam-observed-at": format_instant(self.newest) if self.newest else "",
+            "x-coinbeam-source": ", ".join(self.sources),
+            "x-attribution": self.attribution,
+        }
+        return [(name.encode(), value.encode("latin-1", "replace")) for name, value in shown.items() if value]
 
     def _market_at(self, currency: str, at: datetime | None) -> Market | None:
         return market_at(self.bundle, lambda: self.assets_at(at), currency, at, self.now())
