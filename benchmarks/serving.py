@@ -128,7 +128,7 @@ def _measure(folder: Path, emulator: Emulator, arguments: argparse.Namespace, co
     write_files(source, folder / "files")
     with _duckdb_server(folder / "files", arguments.days) as url:
         contender = [_load(url, route, arguments) for route in TARGETS]
-        agree = _same(ours, _answers(url))
+        agree = same_prices(ours, _answers(url))
     warehouse = [] if arguments.without_warehouse else _ask_warehouse(folder, arguments)
     _tell(console, loads, contender, warehouse, (resident, after_swaps), load_seconds, agree)
     return {
@@ -293,15 +293,16 @@ def _under_swap(url: str, settings: Settings, source: MadeSource, arguments: arg
     return found[0]
 
 
-def _answers(url: str) -> dict[str, Any]:
+def _answers(url: str) -> list[float]:
+    """The prices of a chart, without its ends: each contender has another idea of where a year begins."""
     chart = requests.get(f"{url}/api/v3/coins/coin-00007/market_chart?vs_currency=usd&days=365", timeout=30).json()
-    return {"days": [value for _, value in chart["prices"]][5:300]}
+    return [value for _, value in chart["prices"]][5:300]
 
 
-def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether the contender has the prices that we have: the same sequence, wherever the first day of it lies."""
-    known = set(theirs["days"])
-    return sum(value in known for value in ours["days"]) >= len(ours["days"]) - 10
+def same_prices(ours: list[float], theirs: list[float]) -> bool:
+    """Whether a contender has the prices that we have, but for a few days at the ends."""
+    known = set(theirs)
+    return sum(value in known for value in ours) >= len(ours) - 10
 
 
 def _ask_warehouse(folder: Path, arguments: argparse.Namespace) -> list[Load]:
