@@ -31,6 +31,13 @@ hypothesis.settings.register_profile("coinbeam", deadline=None)
 hypothesis.settings.load_profile("coinbeam")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name binary values by their argument: gzip holds the second at which it was written, so that two workers that
+    collect around its end would not have the same tests.
+    """
+    return argname if isinstance(val, bytes) and not val.isascii() else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
     """Hold a test to its marks, whichever tests were selected."""

@@ -74,6 +74,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = dict(scope)  # what is changed for the routes is not changed for the server: it heeds HEAD itself
         call = _Call(scope, send)
         try:
             if call.path not in FREE:

