@@ -14,7 +14,12 @@ from tests.infra.policy import violations
 pytestmark = pytest.mark.xdist_group("terraform")
 
 PROJECT_ROLES = {
-    "composer": {"roles/composer.worker", "roles/dataflow.developer", "roles/bigquery.jobUser"},
+    "composer": {
+        "roles/composer.worker",
+        "roles/dataflow.developer",
+        "roles/bigquery.jobUser",
+        "roles/bigquery.readSessionUser",
+    },
     "dataflow": {"roles/dataflow.worker", "roles/bigquery.jobUser"},
     "build": {
         "roles/logging.logWriter",

@@ -10,9 +10,10 @@ locals {
   # secret, repository, queue or account that it is for, in the module of that thing.
   project_roles = {
     composer = [
-      "roles/composer.worker",    # what Composer asks of the account of an environment
-      "roles/dataflow.developer", # launch, watch and cancel jobs; jobs are resources of the project
-      "roles/bigquery.jobUser",   # run queries and loads; jobs are resources of the project
+      "roles/composer.worker",          # what Composer asks of the account of an environment
+      "roles/dataflow.developer",       # launch, watch and cancel jobs; jobs are resources of the project
+      "roles/bigquery.jobUser",         # run queries and loads; jobs are resources of the project
+      "roles/bigquery.readSessionUser", # the serving bundle reads by the Storage Read API; sessions are resources of the project
     ]
     dataflow = [
       "roles/dataflow.worker",  # what Dataflow asks of the account of its workers

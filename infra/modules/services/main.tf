@@ -4,6 +4,7 @@ locals {
     "artifactregistry.googleapis.com",     # images of the jobs
     "bigquery.googleapis.com",             # the warehouse
     "bigquerydatatransfer.googleapis.com", # the scheduled freshness check
+    "bigquerystorage.googleapis.com",      # whole tables, for the serving bundle
     "billingbudgets.googleapis.com",       # the budget
     "cloudbuild.googleapis.com",           # releases
     "cloudresourcemanager.googleapis.com", # project-level roles
