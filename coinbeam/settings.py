@@ -365,6 +365,38 @@ class ServingSettings(_Section):
         return self
 
 
+Symbol = Annotated[str, Field(pattern="^[A-Z0-9]{2,20}$")]
+"""A pair as Binance writes it; it becomes part of addresses, filters and object names."""
+
+
+class StreamSettings(_Section):
+    """Live trades: which symbols, from where, and through which topic."""
+
+    symbols: tuple[Symbol, ...] = Field(("BTCUSDT", "ETHUSDT"), min_length=1, max_length=200)
+    source: MarketSource = Field(MarketSource.AUTO, description="live: Binance; simulator; auto: whichever answers")
+    topic: str = Field("trades", description="Topic of the messages")
+    subscription: str = Field("trade-windows", description="Subscription of the pipeline; it retains what was acked")
+    bundle_trades: Annotated[int, Field(ge=1, le=1_000, description="Most trades of a message")] = 500
+    bundle_seconds: Annotated[float, Field(gt=0, le=10, description="Longest time that a message waits for more")] = 1.0
+    waiting_trades: Annotated[
+        int, Field(ge=1_000, description="Most trades in memory before the socket is not read")
+    ] = 200_000
+    silence_seconds: Annotated[float, Field(gt=0, description="Silence of one symbol after which REST is asked")] = 60.0
+    weight_per_minute: Annotated[int, Field(ge=4, le=6_000, description="Request weight that refills may use")] = 1_200
+    seek_minutes: Annotated[int, Field(ge=1, le=1_440, description="How far back a restart looks for open windows")] = (
+        60
+    )
+    stale_after_seconds: Annotated[float, Field(gt=0, description="Age of the newest window that is an incident")] = (
+        300.0
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "StreamSettings":
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("a symbol is named twice")
+        return self
+
+
 class LakehouseSettings(_Section):
     """Where the open tables are, and how long their past is kept."""
 
@@ -404,6 +436,7 @@ class PortSettings(_Section):
     bigquery_grpc: Annotated[int, Field(ge=1, le=65_535)] = 9060
     storage: Annotated[int, Field(ge=1, le=65_535)] = 9023
     simulator: Annotated[int, Field(ge=1, le=65_535)] = 9080
+    pubsub: Annotated[int, Field(ge=1, le=65_535)] = 8085
     airflow: Annotated[int, Field(ge=1, le=65_535)] = 8080
 
     @model_validator(mode="after")
@@ -459,6 +492,7 @@ class Settings(BaseSettings):
     dataflow: DataflowSettings = DataflowSettings()
     composer: ComposerSettings = ComposerSettings()
     serving: ServingSettings = ServingSettings()
+    stream: StreamSettings = StreamSettings()
     lakehouse: LakehouseSettings = LakehouseSettings()
     postgres: PostgresSettings = PostgresSettings()
     retry: RetrySettings = RetrySettings()

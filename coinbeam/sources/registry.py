@@ -101,6 +101,24 @@ COINPAPRIKA = Source(
     endpoints=("coinpaprika_tickers",),
     twin=COINPAPRIKA_SIMULATOR.id,
 )
+BINANCE_SIMULATOR = Source(
+    "binance_simulator",
+    "Binance simulator",
+    "simulated",
+    "Trades of the simulated market; only in local warehouses",
+    attribution="Simulated data, not market prices",
+)
+BINANCE = Source(
+    "binance",
+    "Binance",
+    "live",
+    "Aggregate trades of the spot market, as they are sent",
+    "https://www.binance.com",
+    "Market data provided by Binance",
+    hosts=("data-stream.binance.vision", "data-api.binance.vision"),
+    endpoints=("trades",),
+    twin=BINANCE_SIMULATOR.id,
+)
 FILES = Source("file", "Files brought by a user", "file", "API bodies that were not landed by this system")
 
 SOURCES: tuple[Source, ...] = (
@@ -111,6 +129,8 @@ SOURCES: tuple[Source, ...] = (
     ALTERNATIVE_ME_SIMULATOR,
     COINPAPRIKA,
     COINPAPRIKA_SIMULATOR,
+    BINANCE,
+    BINANCE_SIMULATOR,
     FILES,
 )
 """The rows of ``source_dim``. Attributions are those that the terms of each API ask for; alternative.me allows 60 calls
