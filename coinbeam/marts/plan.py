@@ -85,6 +85,7 @@ class MartPlan(_Value):
         publications: what it takes from the queue.
         market: dates that publishes of prices touched.
         sentiment: dates that publishes of the Fear & Greed index touched.
+        trades: dates whose windows of trades were settled, and the day after each range.
         touched: what is recomputed, or None when no day changed.
         latest: where the newest prices are, or None when none may have changed.
         renamed: assets whose name became known, or another one, since their rows were written.
@@ -97,12 +98,15 @@ class MartPlan(_Value):
     latest: Latest | None
     refreshed_at: AwareDatetime
     renamed: int = 0
+    trades: tuple[Range, ...] = ()
 
     @property
     def dates(self) -> Range:
         """First and last day on which a mart may change."""
         touched = [(self.touched.first_date, self.touched.last_date)] if self.touched else []
-        return hull([*self.market, *self.sentiment, *touched, *([self.overview] if self.overview else [])])
+        return hull(
+            [*self.market, *self.sentiment, *self.trades, *touched, *([self.overview] if self.overview else [])]
+        )
 
     @property
     def overview(self) -> Range | None:
@@ -113,11 +117,11 @@ class MartPlan(_Value):
         return hull(bounds) if bounds else None
 
 
-def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same dates in fewer ranges, in order: those that overlap, or lie within the look-back, become one."""
+def joined(ranges: Iterable[Range], gap: timedelta = _JOIN_GAP) -> tuple[Range, ...]:
+    """The same dates in fewer ranges, in order: those that overlap, or lie within the gap, become one."""
     merged: list[Range] = []
     for first, last in sorted(ranges):
-        if merged and first <= merged[-1][1] + _JOIN_GAP:
+        if merged and first <= merged[-1][1] + gap:
             merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
             merged.append((first, last))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
+from coinbeam.batch.tables import DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT, TRADE_WINDOW_FACT
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal
@@ -31,6 +31,7 @@ MOST_PUBLICATIONS = 1_000
 
 _FOLDER = SQL_ROOT / "crypto_marts"
 _MARKET_FACTS = frozenset({SNAPSHOT_FACT, DAILY_FACT})
+_DAY = timedelta(days=1)
 _OVERTAKEN = "a publish overtook the plan"
 
 
@@ -65,6 +66,7 @@ class Marts:
             return None
         market = joined((p.first_date, p.last_date) for p in waiting if p.table_name in _MARKET_FACTS)
         sentiment = joined((p.first_date, p.last_date) for p in waiting if p.table_name == FEAR_GREED_FACT)
+        days = ((p.first_date, p.last_date + _DAY) for p in waiting if p.table_name == TRADE_WINDOW_FACT)
         touched, latest = self._touched(market) if market else (None, None)
         return MartPlan(
             publications=tuple(waiting),
@@ -74,6 +76,7 @@ class Marts:
             latest=latest,
             refreshed_at=self._clock(),
             renamed=self._renamed(),
+            trades=joined(days, _DAY),
         )
 
     def _renamed(self) -> int:
@@ -131,6 +134,7 @@ class Marts:
             Scope.SLICES: [{**reach, **_bounds(bounds)} for bounds in touched.slices] if touched else [],
             Scope.LATEST: [{"ranges": _literals(plan.market), "lost": latest.lost, **newest}] if latest else [],
             Scope.SENTIMENT: [_bounds(bounds) for bounds in plan.sentiment],
+            Scope.TRADES: [_bounds(bounds) for bounds in plan.trades],
             Scope.DAYS: [{**days, **_bounds(plan.overview)}] if plan.overview else [],
         }
 
@@ -199,6 +203,8 @@ def _newest(plan: MartPlan, mart: MartSpec) -> date | None:
     """The last date of which a refresh brought prices into a mart; the index brings none, a late snapshot no day."""
     if mart.reported is Scope.LATEST:
         return plan.latest.last if plan.latest else None
+    if mart.reported is Scope.TRADES:
+        return plan.trades[-1][1] if plan.trades else None
     return plan.touched.last_changed if plan.touched else None
 
 

@@ -19,6 +19,7 @@ class Scope(StrEnum):
         SLICES: the same, slice by slice of their dates.
         LATEST: the dates that hold the newest prices, ``first_latest`` to ``last_latest``, and the ``lost``.
         SENTIMENT: each range of dates of the index.
+        TRADES: each range of dates of windows of trades, and the day after it that its last hour reaches.
         DAYS: the days that prices or the index may have changed, ``first_date`` to ``last_date``.
     """
 
@@ -27,6 +28,7 @@ class Scope(StrEnum):
     SLICES = "slices"
     LATEST = "latest"
     SENTIMENT = "sentiment"
+    TRADES = "trades"
     DAYS = "days"
 
 
@@ -53,5 +55,7 @@ MARTS = (
     MartSpec("asset_stats", {"refresh.sql": Scope.TOUCHED}, Scope.TOUCHED),
     MartSpec("latest_prices", {"refresh.sql": Scope.LATEST}, Scope.LATEST),
     MartSpec("market_overview", {"refresh.sql": Scope.DAYS}, Scope.DAYS),
+    MartSpec("intraday_moving_average", {"refresh.sql": Scope.TRADES}, Scope.TRADES),
+    MartSpec("trade_daily", {"refresh.sql": Scope.TRADES}, Scope.TRADES),
 )
 """In the order in which a refresh makes them: a mart may read those before it."""
