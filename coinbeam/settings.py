@@ -374,6 +374,9 @@ class StreamSettings(_Section):
 
     symbols: tuple[Symbol, ...] = Field(("BTCUSDT", "ETHUSDT"), min_length=1, max_length=200)
     source: MarketSource = Field(MarketSource.AUTO, description="live: Binance; simulator; auto: whichever answers")
+    assets: dict[Symbol, str] = Field(
+        {}, description="Asset of a symbol, where the best ranked of its ticker is not meant"
+    )
     topic: str = Field("trades", description="Topic of the messages")
     subscription: str = Field("trade-windows", description="Subscription of the pipeline; it retains what was acked")
     bundle_trades: Annotated[int, Field(ge=1, le=1_000, description="Most trades of a message")] = 500

@@ -1,0 +1,92 @@
+"""Which asset a symbol of a venue trades."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from coinbeam.batch.tables import TRADE_SYMBOLS
+from coinbeam.clock import format_instant
+from coinbeam.contracts import load_contract
+from coinbeam.errors import SettingsError
+from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.staging import merge_rows
+
+DOLLARS = frozenset({"USDT", "USDC", "FDUSD", "TUSD", "USD1", "RLUSD", "USDE", "USD"})
+"""Quotes that are the US dollar, or follow it."""
+
+QUOTES = (*DOLLARS, "BTC", "ETH", "BNB", "SOL", "EUR", "EURI", "GBP", "TRY", "BRL", "JPY", "AUD", "MXN", "PLN", "ARS")
+"""What symbols of the spot market end with. Source: ``quoteAsset`` of Binance's ``/api/v3/exchangeInfo``."""
+
+_UNITS = {"1000": 1_000, "1M": 1_000_000}
+"""Beginnings of tickers that stand for many units: 1000SATS, 1MBABYDOGE."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A symbol, taken apart: what is traded, of how many units of the asset, and what it is paid with."""
+
+    base_asset: str
+    base_units: int
+    quote_asset: str
+
+    @property
+    def ticker(self) -> str:
+        """Of the asset, without the number of units."""
+        return next(
+            (self.base_asset.removeprefix(name) for name, units in _UNITS.items() if units == self.base_units),
+            self.base_asset,
+        )
+
+
+def split(symbol: str) -> Pair:
+    """Take a symbol apart, by the longest quote that it ends with.
+
+    Raises:
+        SettingsError: it ends with no known quote, or with nothing before it.
+    """
+    ends = [quote for quote in QUOTES if symbol.endswith(quote) and symbol != quote]
+    if not ends:
+        raise SettingsError(
+            f"{symbol!r} is no symbol of the spot market: it ends with none of its quotes.",
+            "Name pairs as Binance writes them, such as BTCUSDT.",
+        )
+    quote = max(ends, key=len)
+    base = symbol.removesuffix(quote)
+    many = next((name for name in _UNITS if base.startswith(name) and base[len(name) :].isalpha()), None)
+    return Pair(base, _UNITS[many] if many else 1, quote)
+
+
+def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) -> Mapping[str, str | None]:
+    """Bring the rows of symbols up to date, and tell which asset each one trades.
+
+    A ticker belongs to many assets; the best ranked of those that have a price is meant, unless
+    ``stream.assets`` names another one.
+
+    Raises:
+        SettingsError: a symbol is none.
+        TransientError: the warehouse does not answer.
+    """
+    pairs = {symbol: split(symbol) for symbol in symbols}
+    tickers = sorted({pair.ticker.lower() for pair in pairs.values()})
+    best = "ARRAY_AGG(asset_id ORDER BY market_cap_rank, asset_id LIMIT 1)[OFFSET(0)]"
+    ranked = warehouse.rows(
+        f"SELECT LOWER(symbol) AS ticker, {best} AS asset_id FROM {warehouse.names()['latest_prices']} "
+        "WHERE market_cap_rank IS NOT NULL AND LOWER(symbol) IN UNNEST(@tickers) GROUP BY ticker",
+        tickers=tickers,
+    )
+    found = {row["ticker"]: row["asset_id"] for row in ranked}
+    told = warehouse.settings.stream.assets
+    assets = {symbol: told.get(symbol) or found.get(pair.ticker.lower()) for symbol, pair in pairs.items()}
+    rows = [
+        {
+            "symbol": symbol,
+            **vars(pair),
+            "is_dollar_quote": pair.quote_asset in DOLLARS,
+            "asset_id": assets[symbol],
+            "matched_by": "setting" if symbol in told else "market_cap_rank" if assets[symbol] else None,
+            "source_id": source_id,
+            "updated_at": format_instant(warehouse.clock()),
+        }
+        for symbol, pair in pairs.items()
+    ]
+    merge_rows(warehouse, load_contract(TRADE_SYMBOLS), rows)
+    return assets
