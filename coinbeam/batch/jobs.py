@@ -8,8 +8,17 @@ failed its reason. Each batch file is loaded into the staging table of one table
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from coinbeam.batch.options import AssetOptions, DateOptions, HistoryOptions, JobOptions, SnapshotOptions
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, RATES_FACT, REJECTS, SNAPSHOT_FACT
+from coinbeam.batch.options import AssetOptions, DateOptions, HistoryOptions, JobOptions, SnapshotOptions, TradeOptions
+from coinbeam.batch.tables import (
+    ASSETS,
+    DAILY_FACT,
+    DATES,
+    FEAR_GREED_FACT,
+    RATES_FACT,
+    REJECTS,
+    SNAPSHOT_FACT,
+    TRADE_WINDOW_PANE,
+)
 
 DONE, FAILED, MISUSE, REFUSED = 0, 1, 2, 3
 """Exit codes of a job. ``MISUSE``: a wrong option or setting. ``REFUSED``: no retry mends it. ``FAILED``: it may."""
@@ -18,6 +27,9 @@ LOCAL_RUNNER = "FnApiRunner"
 """What runs a pipeline on one machine, by name: ``DirectRunner`` would first try to download the Prism binary and,
 where it cannot, fall back to this one in silence, so that a laptop and a closed CI would use different runners.
 """
+
+STREAM_RUNNER = "BundleBasedDirectRunner"
+"""What runs a stream on one machine, by name: the only runner that fires windows without a download; see ADR 19."""
 
 MARKETS, COINS_LIST, COINS, MARKET_CHART, FEAR_GREED = "markets", "coins_list", "coins", "market_chart", "fear_greed"
 EXCHANGE_RATES = "exchange_rates"
@@ -110,8 +122,23 @@ FETCH_FEAR_GREED = JobSpec(
     endpoints={"fng": FEAR_GREED},
 )
 
+TRADE_WINDOWS = JobSpec(
+    name="trade_windows",
+    description="Trades in windows of 60 s: from a subscription as they come, merged into the warehouse, or again from "
+    "landed lines, into files.",
+    files={TRADE_WINDOW_PANE: "trade_windows_*.ndjson", REJECTS: REJECTS_PATTERN},
+    options=TradeOptions,
+)
+
 JOBS: Mapping[str, JobSpec] = {
     job.name: job
-    for job in (FETCH_CRYPTO_DATA, POPULATE_CRYPTO_ASSET_DIM, POPULATE_DATE_DIM, FETCH_MARKET_HISTORY, FETCH_FEAR_GREED)
+    for job in (
+        FETCH_CRYPTO_DATA,
+        POPULATE_CRYPTO_ASSET_DIM,
+        POPULATE_DATE_DIM,
+        FETCH_MARKET_HISTORY,
+        FETCH_FEAR_GREED,
+        TRADE_WINDOWS,
+    )
 }
 """All jobs by name."""

@@ -7,7 +7,7 @@ Every option is text on a command line and has a default, but ``output``. A desc
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -107,6 +107,23 @@ class JobOptions(BaseModel):
         LedgerUse.AUTO,
         description="on: reserve the calls in crypto_ops.api_call_budget before the first one, and make none beyond. "
         "off: do not. auto, the default: on for the live API, off for the simulator. A replay makes no call.",
+    )
+
+
+class TradeOptions(JobOptions):
+    """What trade_windows takes besides."""
+
+    subscription: str | None = Field(
+        None,
+        pattern="^projects/[^/]+/subscriptions/[^/]+$",
+        description="Subscription to read until the job is stopped, as projects/P/subscriptions/S. Without one, "
+        "--source names landed files.",
+    )
+    symbols: Listed | None = Field(
+        None, description="Symbols that are taken, others are refused. Default: stream.symbols; of files any."
+    )
+    venue: Literal["live", "simulator"] | None = Field(
+        None, description="Where landed trades came from: live or simulator. Default: live, or what --source says."
     )
 
 

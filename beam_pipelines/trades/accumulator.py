@@ -1,0 +1,88 @@
+"""What a window knows so far: its trades, each id once, and its marks.
+
+Accumulators are merged in any order, and parts come twice: the same trades give the same accumulator, bit for bit.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from beam_pipelines.trades.lines import COLUMNS, Mark
+
+Packed = tuple[bytes, tuple[Mark, ...]]
+"""Trades as the bytes of their array, and marks: what travels between the workers, cheap to encode."""
+
+_MANY_PIECES = 64
+"""Pieces after which they are made one: many small ones would be slow, and hold what they have twice."""
+
+
+@dataclass
+class Accumulator:
+    """Pieces that were not made one yet, and marks."""
+
+    pieces: list[bytes]
+    marks: set[Mark]
+
+    def compact(self) -> "Accumulator":
+        """The same in one piece."""
+        if len(self.pieces) > 1:
+            self.pieces = [unique(self.pieces).tobytes()]
+        return self
+
+
+def unique(pieces: Sequence[bytes]) -> Any:
+    """The trades of all pieces, each row once, by id; of shape (trades, ``COLUMNS``).
+
+    Two different trades of one id both stay; :func:`split_conflicts` parts them.
+    """
+    table = np.frombuffer(b"".join(pieces), np.int64).reshape(-1, len(COLUMNS))
+    ids = table[:, 0]
+    if (np.diff(ids) > 0).all():  # in order, as they mostly come
+        return table
+    table = table[np.lexsort(table.T[::-1])]
+    again = (table[1:] == table[:-1]).all(axis=1)
+    return table[np.concatenate([[True], ~again])] if again.any() else table
+
+
+def split_conflicts(table: Any) -> tuple[Any, Any]:
+    """Trades with one row for each id, and the other rows of ids that two trades claim.
+
+    The row that stays is the smallest, whichever came first: a rule that no order of messages changes.
+    """
+    claimed = np.concatenate([[False], table[1:, 0] == table[:-1, 0]]) if len(table) else np.empty(0, bool)
+    return (table[~claimed], table[claimed]) if claimed.any() else (table, table[:0])
+
+
+class CombineTrades(beam.CombineFn):
+    """Packed parts of a window to all that they know."""
+
+    def create_accumulator(self) -> Accumulator:
+        """Nothing known."""
+        return Accumulator([], set())
+
+    def add_input(self, accumulator: Accumulator, part: Packed) -> Accumulator:
+        """One part more."""
+        trades, marks = part
+        if trades:
+            accumulator.pieces.append(trades)
+        accumulator.marks.update(marks)
+        return accumulator.compact() if len(accumulator.pieces) > _MANY_PIECES else accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
+        """All that any of them knows."""
+        merged = self.create_accumulator()
+        for one in accumulators:
+            merged.pieces += one.pieces
+            merged.marks |= one.marks
+        return merged.compact()
+
+    def compact(self, accumulator: Accumulator) -> Accumulator:
+        """Before it is stored or sent."""
+        return accumulator.compact()
+
+    def extract_output(self, accumulator: Accumulator) -> Packed:
+        """The trades by id, and the marks in order."""
+        return unique(accumulator.pieces).tobytes(), tuple(sorted(accumulator.marks))

@@ -1,0 +1,300 @@
+"""Lines of trades as columns of integers, cut at the windows that they fall into; what is no trade is refused by name.
+
+All lines of a message are read at once; only a message in which something is wrong is read line by line. Nothing here
+raises for any bytes whatever: the runner of one machine would read the message again, and again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from coinbeam.errors import CoinbeamError
+from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, START, TRADE, WINDOW
+
+SCALE = 10**8
+"""Prices and quantities are integers of 1e-8: the smallest step of Binance's ``tickSize`` and ``stepSize``."""
+
+WINDOW_MS = int(WINDOW.total_seconds() * 1_000)
+LONGEST_MARK = 1_440
+"""Windows that one mark touches at most, beside the last one: those of the day in which late trades are taken."""
+
+_MOST_TRADES = 1_000_000_000
+"""Single trades of an aggregate one; more is no number of trades."""
+
+LARGEST_MESSAGE = 10_000_000
+"""Bytes of a message, the limit of Pub/Sub; a larger one has lost its end."""
+
+COLUMNS = ("agg_trade_id", "price", "quantity", "rest")
+"""Of the array of a window, all of type int64: price and quantity in 1e-8. The rest is packed, see :func:`unpack`:
+half as many bytes are kept and sent for each trade.
+"""
+
+_TIME_BITS = 16
+"""Enough for the milliseconds of a window."""
+
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, pa.ArrowException)
+"""What reading values of any JSON may raise."""
+
+_DECIMAL = pa.decimal128(38, 8)
+
+
+class Mark(NamedTuple):
+    """What is known of trades that are not there; see :mod:`coinbeam.feeds.trades.message`."""
+
+    kind: str
+    first_id: int
+    last_id: int
+    after: int
+    before: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one message says of one window of one symbol.
+
+    Attributes:
+        start: begin of the window in milliseconds.
+        trades: of shape (trades, ``COLUMNS``), int64.
+        marks: those that touch the window.
+    """
+
+    symbol: str
+    start: int
+    trades: "np.ndarray[Any, np.dtype[np.int64]]"
+    marks: frozenset[Mark] = frozenset()
+
+
+@dataclass(frozen=True)
+class RefusedLine:
+    """A line that is no trade and no mark.
+
+    Attributes:
+        number: position in the message from 0; None for a message as a whole.
+        reason: class of the fault.
+        column: field that is wrong, or None.
+        line: the bytes.
+    """
+
+    number: int | None
+    reason: str
+    column: str | None
+    line: bytes
+
+
+class _LineError(CoinbeamError):
+    def __init__(self, reason: str, column: str | None = None) -> None:
+        super().__init__(reason, "")
+        self.reason, self.column = reason, column
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a trade may be.
+
+    Attributes:
+        symbols: those that are followed; empty: any.
+        earliest: milliseconds; an older trade belongs to a window that is closed for good.
+        latest: milliseconds; a later one has not happened yet.
+    """
+
+    symbols: frozenset[str] = frozenset()
+    earliest: int = 0
+    latest: int = 4_102_444_800_000
+
+
+def read_lines(data: bytes, limits: Limits, symbol: str | None = None) -> Iterator[Part | RefusedLine]:
+    """The windows of a message, and each line that is refused.
+
+    Args:
+        symbol: what the message says that its lines are of; None when nothing said so, as in a landed file.
+    """
+    if len(data) > LARGEST_MESSAGE and symbol is not None:
+        yield RefusedLine(None, "too_large", None, data)
+        return
+    lines = [line for line in data.splitlines() if line]
+    try:
+        rows = orjson.loads(b"[" + b",".join(lines) + b"]") if lines else []
+        if len(rows) != len(lines):  # a line of `1,2` would be two
+            raise ValueError
+        trades, marks = _columns(rows, limits, symbol), list[tuple[str, Mark]]()
+    except (*_UNREADABLE, _LineError):
+        trades, marks, refused = _one_by_one(lines, limits, symbol)
+        yield from refused
+    yield from _parts(trades, marks)
+
+
+def _one_by_one(
+    lines: Sequence[bytes], limits: Limits, symbol: str | None
+) -> tuple[dict[str, Any], list[tuple[str, Mark]], list[RefusedLine]]:
+    good, marks, refused = list[dict[str, Any]](), list[tuple[str, Mark]](), list[RefusedLine]()
+    for number, line in enumerate(lines):
+        try:
+            row = _object(line)
+            if row.get("e") in MARKS:
+                marks.append(_mark(row, limits, symbol))
+            else:
+                _columns([row], limits, symbol)
+                good.append(row)
+        except _LineError as error:
+            refused.append(RefusedLine(number, error.reason, error.column, line))
+        except _UNREADABLE:
+            refused.append(RefusedLine(number, "wrong_value", None, line))
+    return _columns(good, limits, symbol), marks, refused
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+    except ValueError:
+        raise _LineError("not_json") from None
+    if not isinstance(row, dict):
+        raise _LineError("not_an_object")
+    return row
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | None) -> dict[str, Any]:
+    """Trades by symbol, as an array of ``COLUMNS`` and the begin of each one's window.
+
+    Raises:
+        _LineError: a row is no trade; of one row alone the error names what is wrong with it.
+    """
+    if not rows:
+        return {}
+    if any(row.get("e") != TRADE for row in rows):
+        raise _LineError("unknown_kind", "e")
+    names = [row.get("s") for row in rows]
+    ids, prices, quantities, times, firsts, lasts, makers = (_field(rows, field) for field in "apqTflm")
+    for name, amounts in (("p", prices), ("q", quantities)):
+        if (amounts <= 0).any():
+            raise _LineError("not_positive", name)
+    counts = lasts - firsts + 1
+    for name, wrong in (("a", ids < 0), ("f", firsts < 0), ("l", (counts < 1) | (counts > _MOST_TRADES))):
+        if wrong.any():
+            raise _LineError("wrong_id", name)
+    if times.min() < limits.earliest:
+        raise _LineError("too_old", "T")
+    if times.max() > limits.latest:
+        raise _LineError("in_future", "T")
+    found = set(map(_text, names))
+    for each in found:
+        _refuse_symbol(each, limits, symbol)
+    rest = (counts << _TIME_BITS | times % WINDOW_MS) << 1 | makers
+    table, starts = np.stack([ids, prices, quantities, rest], axis=1), times - times % WINDOW_MS
+    if len(found) == 1:
+        return {next(iter(found)): (table, starts)}
+    of = np.array(names, dtype=object)
+    return {each: (table[of == each], starts[of == each]) for each in sorted(found)}
+
+
+def unpack(rest: Any) -> tuple[Any, Any, Any]:
+    """Of the last column: single trades in each aggregate one, milliseconds since the begin of the window, and 1 where
+    the buyer was the maker.
+    """
+    return rest >> _TIME_BITS + 1, (rest >> 1) & ((1 << _TIME_BITS) - 1), rest & 1
+
+
+def _field(rows: Sequence[Mapping[str, Any]], field: str) -> Any:
+    """One field of all rows as integers.
+
+    Raises:
+        _LineError: it is missing somewhere, of another type, or out of range.
+    """
+    try:
+        values = [row[field] for row in rows]
+    except KeyError:
+        raise _LineError("missing_field", field) from None
+    try:
+        if field == "m":
+            return pa.array(values, pa.bool_()).to_numpy(zero_copy_only=False)
+        if field in "pq":
+            return _scaled(values)
+        return pa.array(values, pa.int64()).to_numpy()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise _LineError("wrong_value", field) from None
+
+
+def _scaled(texts: Sequence[Any]) -> Any:
+    """Decimal texts as integers of 1e-8, exact.
+
+    Raises:
+        ValueError: one is no decimal text of at most 8 places, or too large.
+    """
+    given = pa.array(texts, pa.string())
+    if given.null_count:
+        raise ValueError("null")
+    halves = np.frombuffer(given.cast(_DECIMAL).buffers()[1], np.int64).reshape(-1, 2)  # little-endian 128 bits
+    if (halves[:, 1] != halves[:, 0] >> 63).any():
+        raise ValueError("too large")
+    return halves[:, 0]
+
+
+def _text(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise _LineError("missing_field", "s")
+    return name
+
+
+def _refuse_symbol(name: str, limits: Limits, symbol: str | None) -> None:
+    if symbol is not None and name != symbol:
+        raise _LineError("other_symbol", "s")
+    if limits.symbols and name not in limits.symbols:
+        raise _LineError("unknown_symbol", "s")
+
+
+def _mark(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[str, Mark]:
+    """A mark and its symbol.
+
+    Raises:
+        _LineError: it lacks what its kind needs.
+    """
+    kind, name = row["e"], _text(row.get("s"))
+    _refuse_symbol(name, limits, symbol)
+    fields = ("f", "T") if kind == START else ("f", "l", "T", "U")
+    for field in fields:
+        value = row.get(field)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+            raise _LineError("wrong_value", field)
+    mark = Mark(kind, row["f"], row.get("l", row["f"]), row["T"], row.get("U", row["T"]))
+    if mark.last_id < mark.first_id or mark.before < mark.after:
+        raise _LineError("wrong_value", "l" if mark.last_id < mark.first_id else "U")
+    if mark.after < limits.earliest - WINDOW_MS * LONGEST_MARK or mark.before > limits.latest:
+        raise _LineError("too_old" if mark.after < limits.earliest else "in_future", "T")
+    return name, mark
+
+
+def touched(mark: Mark) -> list[int]:
+    """The begins of the windows that a mark touches, in milliseconds."""
+    first, last = (moment - moment % WINDOW_MS for moment in (mark.after, mark.before))
+    starts = list(range(first, min(last, first + WINDOW_MS * (LONGEST_MARK - 1)) + 1, WINDOW_MS))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+def _parts(trades: Mapping[str, Any], marks: Sequence[tuple[str, Mark]]) -> Iterator[Part]:
+    """Trades and marks by symbol and window."""
+    pieces: dict[tuple[str, int], Any] = {}
+    for symbol, (table, starts) in trades.items():
+        first = int(starts[0])
+        if (starts == first).all():
+            pieces[symbol, first] = table
+        else:
+            for start in np.unique(starts).tolist():
+                pieces[symbol, start] = table[starts == start]
+    touching: dict[tuple[str, int], set[Mark]] = {}
+    for symbol, mark in marks:
+        for start in touched(mark):
+            touching.setdefault((symbol, start), set()).add(mark)
+    empty = np.empty((0, len(COLUMNS)), np.int64)
+    for symbol, start in sorted(pieces.keys() | touching.keys()):
+        found = frozenset(touching.get((symbol, start), ()))
+        yield Part(symbol, start, pieces.get((symbol, start), empty), found)
+
+
+def open_marks(marks: frozenset[Mark]) -> int:
+    """Starts, and gaps that nobody filled."""
+    filled = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == FILLED}
+    gaps = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == GAP}
+    return len(gaps - filled) + sum(mark.kind == START for mark in marks)

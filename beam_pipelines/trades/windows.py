@@ -1,0 +1,169 @@
+"""From messages to panes: the one transform of the stream and of the batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
+from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
+from apache_beam.typehints.decorators import no_annotations
+from apache_beam.utils.windowed_value import PaneInfoTiming
+
+from beam_pipelines.batch_files.rejects import MAX_PAYLOAD_CHARACTERS
+from beam_pipelines.trades.accumulator import CombineTrades, Packed, split_conflicts
+from beam_pipelines.trades.lines import COLUMNS, Limits, Part, RefusedLine, read_lines
+from beam_pipelines.trades.table import window_row
+from coinbeam.batch.digest import digest
+from coinbeam.batch.tables import TRADE_WINDOW_FACT
+from coinbeam.clock import Clock, format_instant
+from coinbeam.contracts import load_contract
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, WINDOW, Message
+
+PANES, REFUSED = "panes", "refused"
+
+_AHEAD_MS = 60_000
+"""How far a trade may be ahead of our clock: two machines never agree."""
+
+_TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.ON_TIME: "on_time", PaneInfoTiming.LATE: "late"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline: what all its rows say of it.
+
+    Attributes:
+        symbols: those that are followed; empty: any.
+        batch_id: of its refused records.
+        is_batch: over landed files, which may be of any age.
+    """
+
+    run_id: str
+    source_id: str
+    batch_id: str
+    clock: Clock = field(repr=False)
+    symbols: frozenset[str] = frozenset()
+    is_batch: bool = False
+
+    def limits(self) -> Limits:
+        """What a trade may be now."""
+        now = int(self.clock().timestamp() * 1_000)
+        late = int((ALLOWED_LATENESS + WINDOW).total_seconds() * 1_000)
+        return Limits(self.symbols, 0 if self.is_batch else now - late, now + _AHEAD_MS)
+
+
+class TradeWindows(beam.PTransform[Any, Any]):
+    """Messages to panes, rows of ``trade_window_pane``, and to refused records, rows of ``rejected_record``."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    @no_annotations
+    def expand(self, messages: PCollection[Message]) -> dict[str, PCollection[dict[str, Any]]]:
+        """Decode, window, combine, and make rows."""
+        decoded = messages | "Decode" >> beam.ParDo(_Decode(self._run)).with_outputs(REFUSED, main="parts")
+        panes = (
+            decoded["parts"]
+            | "Window"
+            >> beam.WindowInto(
+                FixedWindows(WINDOW.total_seconds()),
+                trigger=AfterWatermark(late=AfterCount(1)),
+                accumulation_mode=AccumulationMode.ACCUMULATING,
+                allowed_lateness=ALLOWED_LATENESS.total_seconds(),
+            )
+            | "Combine" >> beam.CombinePerKey(CombineTrades())
+            | "Rows" >> beam.ParDo(_MakeRows(self._run)).with_outputs(REFUSED, main=PANES)
+        )
+        both = (
+            one | f"{name}, any time" >> beam.WindowInto(GlobalWindows())
+            for name, one in (("Lines", decoded[REFUSED]), ("Ids", panes[REFUSED]))
+        )
+        refused = tuple(both) | "Refused" >> beam.Flatten()
+        return {PANES: panes[PANES], REFUSED: refused}
+
+
+class _Decode(beam.DoFn):
+    """Messages to ``(symbol, packed part)`` at the time of its window."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def process(self, message: Message) -> Iterator[Any]:
+        if message.attributes.get("kind") == HEARTBEAT and not message.data:
+            return
+        symbol = message.attributes.get("symbol")
+        said = message.attributes.get("message_id") or digest(message.data.decode("latin-1"), length=16)
+        for found in read_lines(message.data, self._run.limits(), symbol):
+            if isinstance(found, Part):
+                yield TimestampedValue((found.symbol, _packed(found)), found.start / 1_000)
+            else:
+                yield TaggedOutput(REFUSED, refused_row(self._run, said, symbol, found))
+
+
+def _packed(part: Part) -> Packed:
+    return part.trades.tobytes(), tuple(part.marks)
+
+
+class _MakeRows(beam.DoFn):
+    """What a window knows to a row, and the trades that claimed the id of another one to refused records."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def process(
+        self,
+        known: tuple[str, Packed],
+        window: Any = beam.DoFn.WindowParam,
+        pane: Any = beam.DoFn.PaneInfoParam,
+    ) -> Iterator[Any]:
+        symbol, (trades, marks) = known
+        if not trades:  # marks of a window without trades: there is nothing to say of it
+            return
+        start = window.start.micros // 1_000
+        table, conflicts = split_conflicts(np.frombuffer(trades, np.int64).reshape(-1, len(COLUMNS)))
+        for row in conflicts.tolist():
+            line = repr(dict(zip(COLUMNS, row, strict=True))).encode()
+            refused = RefusedLine(row[0], "id_claimed_twice", "a", line)
+            yield TaggedOutput(REFUSED, refused_row(self._run, f"{symbol} {start}", symbol, refused))
+        yield {
+            **window_row(symbol, start, table, marks),
+            "pane_index": pane.index,
+            "timing": "batch" if self._run.is_batch else _TIMINGS.get(pane.timing, "on_time"),
+            "run_id": self._run.run_id,
+            "source_id": self._run.source_id,
+            "written_at": format_instant(self._run.clock()),
+        }
+
+
+def refused_row(run: Run, where: str, symbol: str | None, refused: RefusedLine) -> dict[str, Any]:
+    """A line that is no trade as a row of ``rejected_record``; the same line of the same message is the same row.
+
+    Args:
+        where: the message, or the landed file.
+    """
+    now: datetime = run.clock()
+    text = refused.line[:MAX_PAYLOAD_CHARACTERS].decode("utf-8", errors="replace")
+    is_row = refused.number is not None
+    return {
+        "rejected_id": digest(where, str(refused.number), str(refused.column), refused.reason, length=16),
+        "batch_id": run.batch_id,
+        "snapshot_date": now.date().isoformat(),
+        "table_name": TRADE_WINDOW_FACT,
+        "level": "row" if is_row else "page",
+        "estimated_rows": 1,
+        "page_uri": where,
+        "row_number": refused.number,
+        "asset_id": symbol,
+        "reason": refused.reason,
+        "column_name": refused.column,
+        "value": None,
+        "payload": text,
+        "contract_version": load_contract(TRADE_WINDOW_FACT).version,
+        "rejected_at": format_instant(now),
+    }

@@ -1,0 +1,116 @@
+"""Panes into the fact: appended as they come, and merged where they know more than the row that is there."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from coinbeam.batch.digest import digest
+from coinbeam.batch.tables import REJECTS, TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
+from coinbeam.clock import parse_instant
+from coinbeam.contracts import load_contract
+from coinbeam.contracts.bigquery import literal
+from coinbeam.errors import TerminalError
+from coinbeam.feeds.trades.message import WINDOW
+from coinbeam.sql_template import render
+from coinbeam.warehouse.client import Warehouse
+
+MOST_ROWS = 500
+"""Rows of one streaming insert. Source: BigQuery's quotas, "Maximum rows per request", recommended."""
+
+Row = Mapping[str, Any]
+
+
+def append_panes(warehouse: Warehouse, panes: Sequence[Row]) -> None:
+    """Append panes by streaming inserts, which readers and statements see at once.
+
+    A bundle that is tried again inserts its rows again; BigQuery drops most of those, by their ids, and the merge
+    minds none.
+
+    Raises:
+        TerminalError: BigQuery refuses a row.
+        TransientError: BigQuery does not answer.
+    """
+    names = ("symbol", "window_start", "run_id", "pane_index")
+    _insert(warehouse, TRADE_WINDOW_PANE, panes, [digest(*(str(row[name]) for name in names)) for row in panes])
+
+
+def append_rejects(warehouse: Warehouse, rejects: Sequence[Row]) -> None:
+    """Append refused lines by streaming inserts; see :func:`append_panes`."""
+    _insert(warehouse, REJECTS, rejects, [str(row["rejected_id"]) for row in rejects])
+
+
+def _insert(warehouse: Warehouse, table: str, rows: Sequence[Row], ids: Sequence[str]) -> None:
+    contract = load_contract(table)
+    name = warehouse.full_name(warehouse.table(contract))
+    for first in range(0, len(rows), MOST_ROWS):
+        part = slice(first, first + MOST_ROWS)
+        with warehouse.answering():
+            faults = warehouse.client.insert_rows_json(
+                name, [dict(row) for row in rows[part]], row_ids=list(ids[part]), **warehouse.bounds
+            )
+        if faults:
+            said = faults[0].get("errors") or faults
+            raise TerminalError(
+                f"BigQuery refuses rows of {contract.name}: {str(said)[:500]}.", "Bring table and contract in step."
+            )
+
+
+def merge_panes(warehouse: Warehouse, first: datetime, last: datetime, run_id: str | None = None) -> None:
+    """Merge the panes of the windows that begin from ``first`` to ``last``, both included, into the fact.
+
+    Args:
+        run_id: of panes of one run only.
+
+    Raises:
+        WriteConflictError: another merge was faster; try again.
+        TransientError: BigQuery does not answer.
+    """
+    fact = load_contract(TRADE_WINDOW_FACT)
+    warehouse.query(
+        render(
+            fact.folder / "merge.sql",
+            **warehouse.names(),
+            columns=[column.name for column in fact.columns],
+            first_date=literal(first.date()),
+            last_date=literal(last.date()),
+            first_start=literal(first),
+            last_start=literal(last),
+            run_id=literal(run_id) if run_id else "",
+        )
+    )
+
+
+def starts_of(panes: Sequence[Row]) -> tuple[datetime, datetime]:
+    """The begin of the earliest and of the latest window of panes; there is at least one."""
+    starts = [parse_instant(row["window_start"]) for row in panes]
+    return min(starts), max(starts)
+
+
+def seek_point(warehouse: Warehouse, symbols: Sequence[str], now: datetime) -> datetime:
+    """Where a pipeline that starts again has to read from: before the oldest window that it may still complete.
+
+    That is the first window, within ``stream.seek_minutes``, which some symbol lacks, or has with trades missing
+    between its ids, or with an open mark; a symbol that was never seen reaches back no further than the others. No
+    message about a window was published before the window began.
+
+    Raises:
+        TransientError: BigQuery does not answer.
+    """
+    reach = now - timedelta(minutes=warehouse.settings.stream.seek_minutes)
+    day: date = reach.date()
+    rows = warehouse.rows(
+        f"SELECT symbol, window_start, is_complete FROM {warehouse.names()[TRADE_WINDOW_FACT]} "
+        f"WHERE window_date BETWEEN {literal(day)} AND {literal(now.date())} AND window_start >= {literal(reach)} "
+        "AND symbol IN UNNEST(@symbols)",
+        symbols=list(symbols),
+    )
+    whole = {(row["symbol"], row["window_start"]) for row in rows if row["is_complete"]}
+    seen = {row["symbol"] for row in rows}
+    start = _floor(reach) + WINDOW
+    while start < now and seen and all((symbol, start) in whole for symbol in seen):
+        start += WINDOW
+    return start if start < now else _floor(now)
+
+
+def _floor(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
