@@ -1,7 +1,7 @@
 """Panes into the fact: appended as they come, and merged where they know more than the row that is there."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from coinbeam.batch.digest import digest
@@ -66,11 +66,14 @@ def merge_panes(warehouse: Warehouse, first: datetime, last: datetime, run_id: s
         TransientError: BigQuery does not answer.
     """
     fact = load_contract(TRADE_WINDOW_FACT)
+    names = [column.name for column in fact.columns]
     warehouse.query(
         render(
             fact.folder / "merge.sql",
             **warehouse.names(),
-            columns=[column.name for column in fact.columns],
+            columns=", ".join(names),
+            assignments=", ".join(f"{name} = s.{name}" for name in names),
+            values=", ".join(f"s.{name}" for name in names),
             first_date=literal(first.date()),
             last_date=literal(last.date()),
             first_start=literal(first),
@@ -89,28 +92,21 @@ def starts_of(panes: Sequence[Row]) -> tuple[datetime, datetime]:
 def seek_point(warehouse: Warehouse, symbols: Sequence[str], now: datetime) -> datetime:
     """Where a pipeline that starts again has to read from: before the oldest window that it may still complete.
 
-    That is the first window, within ``stream.seek_minutes``, which some symbol lacks, or has with trades missing
-    between its ids, or with an open mark; a symbol that was never seen reaches back no further than the others. No
-    message about a window was published before the window began.
+    That is the first window, within ``stream.seek_minutes``, which some symbol lacks, or which is not complete. No
+    message about a window was published before it began; what is read again changes nothing.
 
     Raises:
         TransientError: BigQuery does not answer.
     """
     reach = now - timedelta(minutes=warehouse.settings.stream.seek_minutes)
-    day: date = reach.date()
     rows = warehouse.rows(
-        f"SELECT symbol, window_start, is_complete FROM {warehouse.names()[TRADE_WINDOW_FACT]} "
-        f"WHERE window_date BETWEEN {literal(day)} AND {literal(now.date())} AND window_start >= {literal(reach)} "
-        "AND symbol IN UNNEST(@symbols)",
+        f"SELECT symbol, window_start FROM {warehouse.names()[TRADE_WINDOW_FACT]} WHERE is_complete "
+        f"AND window_date BETWEEN {literal(reach.date())} AND {literal(now.date())} "
+        f"AND window_start >= {literal(reach)} AND symbol IN UNNEST(@symbols)",
         symbols=list(symbols),
     )
-    whole = {(row["symbol"], row["window_start"]) for row in rows if row["is_complete"]}
-    seen = {row["symbol"] for row in rows}
-    start = _floor(reach) + WINDOW
-    while start < now and seen and all((symbol, start) in whole for symbol in seen):
+    whole = {(row["symbol"], row["window_start"]) for row in rows}
+    start = reach.replace(second=0, microsecond=0) + WINDOW
+    while start + WINDOW <= now and all((symbol, start) in whole for symbol in symbols):
         start += WINDOW
-    return start if start < now else _floor(now)
-
-
-def _floor(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
+    return start

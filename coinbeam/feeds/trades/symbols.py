@@ -7,6 +7,7 @@ from coinbeam.batch.tables import TRADE_SYMBOLS
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.sources.registry import SOURCES
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
 
@@ -56,7 +57,7 @@ def split(symbol: str) -> Pair:
 
 
 def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) -> Mapping[str, str | None]:
-    """Bring the rows of symbols up to date, and tell which asset each one trades.
+    """Bring the rows of symbols and of their venue up to date, and tell which asset each symbol trades.
 
     A ticker belongs to many assets; the best ranked of those that have a price is meant, unless
     ``stream.assets`` names another one.
@@ -88,5 +89,8 @@ def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) ->
         }
         for symbol, pair in pairs.items()
     ]
+    venue = next(source for source in SOURCES if source.id == source_id)
+    shown = {name: getattr(venue, name) for name in ("name", "kind", "url", "attribution", "description")}
+    merge_rows(warehouse, load_contract("source_dim"), [{"source_id": source_id, **shown}])
     merge_rows(warehouse, load_contract(TRADE_SYMBOLS), rows)
     return assets

@@ -2,7 +2,7 @@
 -- repetition of merges ends the same.
 MERGE {{ trade_window_fact }} AS t
 USING (
-  SELECT {{ columns | join(", ") }}
+  SELECT {{ columns }}
   FROM {{ trade_window_pane }}
   WHERE window_date BETWEEN {{ first_date }} AND {{ last_date }} AND window_start BETWEEN {{ first_start }} AND {{ last_start }}
     {% if run_id %}AND run_id = {{ run_id }}{% endif %}
@@ -11,7 +11,5 @@ USING (
 ) AS s
 ON t.symbol = s.symbol AND t.window_start = s.window_start AND t.window_date = s.window_date AND t.window_date BETWEEN {{ first_date }} AND {{ last_date }}
 WHEN MATCHED AND (s.agg_trade_count > t.agg_trade_count OR (s.agg_trade_count = t.agg_trade_count AND s.mark_count > t.mark_count)) THEN UPDATE SET
-  {% for name in columns %}{{ name }} = s.{{ name }}{{ ", " if not loop.last }}{% endfor %}
-
-WHEN NOT MATCHED THEN INSERT ({{ columns | join(", ") }})
-  VALUES ({% for name in columns %}s.{{ name }}{{ ", " if not loop.last }}{% endfor %})
+  {{ assignments }}
+WHEN NOT MATCHED THEN INSERT ({{ columns }}) VALUES ({{ values }})

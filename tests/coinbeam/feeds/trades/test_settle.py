@@ -1,0 +1,156 @@
+"""A day once more: what a batch of the landed trades says of the windows of the stream, and what the marts make of it."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from coinbeam.batch.tables import TRADE_SYMBOLS, TRADE_WINDOW_FACT
+from coinbeam.contracts import load_contract
+from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.feeds.trades.merge import append_panes, merge_panes, starts_of
+from coinbeam.feeds.trades.settle import announce, compare
+from coinbeam.feeds.trades.symbols import map_symbols, split
+from coinbeam.marts.refresh import Marts
+from coinbeam.quality import Audit, check_published
+from coinbeam.quality.audit import Status
+from coinbeam.settings import StreamSettings
+from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.staging import merge_rows
+from tests.coinbeam.conftest import Stage
+from tests.coinbeam.feeds.trades.conftest import FIRST, pane
+
+cloud = pytest.mark.cloud
+DAY = FIRST.date()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "base", "units", "quote"),
+    [
+        ("BTCUSDT", "BTC", 1, "USDT"),
+        ("ETHBTC", "ETH", 1, "BTC"),
+        ("BTCFDUSD", "BTC", 1, "FDUSD"),
+        ("BNBUSDC", "BNB", 1, "USDC"),
+        ("1000SATSUSDT", "1000SATS", 1_000, "USDT"),
+        ("1MBABYDOGEUSDT", "1MBABYDOGE", 1_000_000, "USDT"),
+        ("1INCHUSDT", "1INCH", 1, "USDT"),
+    ],
+)
+def test_a_symbol_is_taken_apart_by_its_longest_quote(symbol: str, base: str, units: int, quote: str) -> None:
+    pair = split(symbol)
+    assert (pair.base_asset, pair.base_units, pair.quote_asset) == (base, units, quote)
+    assert pair.ticker == base.removeprefix({1: "", 1_000: "1000", 1_000_000: "1M"}[units])
+
+
+@pytest.mark.parametrize("symbol", ["USDT", "BTC", "HELLO", ""])
+def test_what_is_no_symbol_is_refused(symbol: str) -> None:
+    with pytest.raises(SettingsError, match="is no symbol"):
+        split(symbol)
+
+
+@cloud
+def test_a_ticker_means_its_best_ranked_asset_unless_a_setting_says_otherwise(stage: Stage) -> None:
+    latest = load_contract("latest_prices")
+    for asset, symbol, rank in (
+        ("bitcoin", "btc", 1),
+        ("batcat", "btc", 900),
+        ("ethereum", "eth", 2),
+        ("pepe-2", "pepe", 9),
+    ):
+        row = {
+            "asset_id": asset,
+            "quote_currency": "usd",
+            "symbol": symbol,
+            "market_cap_rank": rank,
+            "price": 1.0,
+            "date": "2026-01-02",
+            "price_at": "2026-01-02T00:00:00Z",
+            "observed_at": "2026-01-02T00:00:00Z",
+            "kind": "snapshot",
+            "source_id": "coingecko_simulator",
+            "batch_id": "b",
+            "is_wrapped": False,
+        }
+        merge_rows(stage.warehouse, latest, [row])
+    stream = StreamSettings(assets={"PEPEUSDT": "pepe"})
+    settings = stage.warehouse.settings.model_copy(update={"stream": stream})
+    warehouse = Warehouse(settings, clock=stage.warehouse.clock)
+    symbols = ["BTCUSDT", "ETHBTC", "PEPEUSDT", "NOBODYUSDT"]
+    assets = map_symbols(warehouse, symbols, "binance_simulator")
+    assert assets == {"BTCUSDT": "bitcoin", "ETHBTC": "ethereum", "PEPEUSDT": "pepe", "NOBODYUSDT": None}
+    assert map_symbols(warehouse, symbols, "binance_simulator") == assets
+    rows = {row["symbol"]: row for row in stage.contents(TRADE_SYMBOLS)}
+    assert {name: row["matched_by"] for name, row in rows.items()} == {
+        "BTCUSDT": "market_cap_rank",
+        "ETHBTC": "market_cap_rank",
+        "PEPEUSDT": "setting",
+        "NOBODYUSDT": None,
+    }
+    assert (rows["BTCUSDT"]["is_dollar_quote"], rows["ETHBTC"]["is_dollar_quote"]) == (True, False)
+
+
+def bring(stage: Stage, *panes: dict[str, object]) -> None:
+    """Panes of the stream, merged."""
+    append_panes(stage.warehouse, panes)
+    merge_panes(stage.warehouse, *starts_of(panes))
+
+
+@cloud
+def test_each_way_in_which_a_batch_and_a_stream_may_differ_is_told(stage: Stage) -> None:
+    bring(stage, pane(0), pane(1, 6), pane(0, symbol="ETHUSDT"), pane(1, symbol="ETHUSDT"), pane(2))
+    of_batch = {"run_id": "trades", "timing": "batch", "written_at": "2026-01-04T00:00:00Z"}
+    append_panes(
+        stage.warehouse,
+        [
+            pane(0, **of_batch),
+            pane(1, **of_batch),
+            pane(0, 5, symbol="ETHUSDT", **of_batch),
+            pane(1, symbol="ETHUSDT", **of_batch, high_price=103.5),
+            pane(0, symbol="SOLUSDT", **of_batch),
+        ],
+    )
+    found = compare(stage.warehouse, DAY, "trades")
+    assert (found.equal, found.repaired, found.lost, found.differing) == (1, 2, 1, 1)
+    with pytest.raises(TerminalError, match=r"1 know fewer trades, 1 have other figures, 1 are equal: ETHUSDT .*23:58"):
+        found.refuse_unless_equal()
+    merge_panes(stage.warehouse, FIRST, FIRST + timedelta(minutes=1), "trades")
+    again = compare(stage.warehouse, DAY, "trades")
+    assert (again.equal, again.repaired, again.lost, again.differing) == (3, 0, 1, 1)
+
+
+@cloud
+def test_a_settled_day_reaches_the_marts(stage: Stage) -> None:
+    panes = [pane(n) for n in range(-58, 2)]
+    bring(stage, *panes, pane(3))  # no trade in the minute between: of the next day, like this one
+    for day in (DAY, DAY + timedelta(days=1)):
+        announce(stage.warehouse, day, 1)
+    marts = Marts(stage.warehouse, stage.warehouse.settings, lambda: datetime(2026, 1, 4, tzinfo=UTC))
+    done = marts.refresh()
+    assert (done.publications, done.rows["trade_daily"], done.rows["intraday_moving_average"]) == (2, 2, 61)
+    first, second = stage.contents("trade_daily")
+    closes = [row["close_price"] for row in panes]
+    assert (first["open_price"], first["close_price"], first["window_count"]) == (42.0, 102.0, 60)
+    assert first["volume_weighted_average_price"] == first["quote_volume"] / first["base_volume"]
+    returns = [math.log(b / a) for a, b in pairwise(closes)]
+    assert first["realised_volatility"] == pytest.approx(math.sqrt(sum(r * r for r in returns)), rel=1e-12)
+    assert (first["coverage"], first["is_complete"], first["return_count"]) == (1.0, True, 59)
+    assert (second["window_count"], second["coverage"], second["is_complete"]) == (1, 0.5, False)  # ids tell of a gap
+    assert second["realised_volatility"] is None
+    averages = stage.contents("intraday_moving_average")
+    full = averages[59]
+    assert full["sma_60"] == pytest.approx(sum(closes) / 60, rel=1e-12)
+    assert full["sma_5"] == pytest.approx(sum(closes[-5:]) / 5, rel=1e-12)
+    assert [row["sma_5"] is None for row in averages[:5]] == [True] * 4 + [False]
+    assert averages[58]["sma_60"] is None
+    assert (averages[60]["sma_5"], averages[60]["sma_60"]) == (None, None)  # one of its minutes had no trade
+
+
+@cloud
+def test_rules_find_what_was_lost_without_a_mark(stage: Stage) -> None:
+    map_symbols(stage.warehouse, ["BTCUSDT"], "binance_simulator")
+    bring(stage, pane(0), pane(2), pane(3, 6), pane(4, low_price=500.0))
+    audit = Audit.of_dates("check", DAY, DAY + timedelta(days=1), datetime(2026, 1, 4, tzinfo=UTC))
+    results = check_published(stage.warehouse, [load_contract(TRADE_WINDOW_FACT)], audit)
+    broken = {result.rule.name for result in results if result.status is not Status.PASSED}
+    assert broken == {"complete_windows_meet", "windows_are_complete", "prices_are_ordered"}
