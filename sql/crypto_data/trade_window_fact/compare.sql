@@ -6,6 +6,8 @@ WITH batch AS (
   QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol, window_start ORDER BY agg_trade_count DESC, mark_count DESC, pane_index DESC) = 1
 ),
 
+stream AS (SELECT * FROM {{ trade_window_fact }} WHERE window_date = {{ day }}),
+
 beside AS (
   SELECT
     COALESCE(b.symbol, f.symbol) AS symbol, COALESCE(b.window_start, f.window_start) AS window_start,
@@ -16,7 +18,7 @@ beside AS (
       ELSE 'differing'
     END AS verdict
   FROM batch AS b
-  FULL JOIN (SELECT * FROM {{ trade_window_fact }} WHERE window_date = {{ day }}) AS f ON b.symbol = f.symbol AND b.window_start = f.window_start
+  FULL JOIN stream AS f ON b.symbol = f.symbol AND b.window_start = f.window_start
 )
 
 SELECT
