@@ -5,17 +5,15 @@ stay true; only a halt is part of the tape.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from local.simulator.binance.tape import Trades
-from local.simulator.noise import IntArray, hashes, uniforms
-
-DAY_MS = 86_400_000
+from local.simulator.binance.tape import DAY_MS, Trades
+from local.simulator.noise import text_hash, uniforms
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,6 +46,7 @@ class VenueOrder(BaseModel):
     Attributes:
         seed: which trades are hit.
         symbols: whose frames are hit; empty for all.
+        run: so many consecutive trades have the same fate, so that a drop is a gap of as many.
         limit: at most so many spoiled frames; None for no limit.
         drop: share of trades that the websocket loses.
         duplicate: share of trades that it sends twice, the second time up to three trades later.
@@ -65,6 +64,7 @@ class VenueOrder(BaseModel):
     seed: int = 1
     symbols: tuple[str, ...] = ()
     limit: Annotated[int, Field(ge=0)] | None = None
+    run: Annotated[int, Field(ge=1, le=10_000)] = 1
     drop: Share = 0.0
     duplicate: Share = 0.0
     reorder: Share = 0.0
@@ -133,6 +133,10 @@ class HaltOrder(BaseModel):
     after_seconds: Annotated[float, Field(ge=0, le=86_400)] = 1.0
 
 
+Wrap = Callable[[str, str], str]
+"""Makes a frame of a symbol and the line of a trade."""
+
+
 class FrameFaults:
     """The order of the moment, from when it is, and what it has done so far."""
 
@@ -155,7 +159,7 @@ class FrameFaults:
         for name in ("drop", "duplicate", "reorder", "garbage"):
             total += getattr(order, name)
             bounds.append((total, name))
-        lucks = uniforms(order.seed, f"fate:{trades.symbol}", trades.ids).tolist()
+        lucks = uniforms(order.seed, f"fate:{trades.symbol}", trades.ids // order.run).tolist()
         return [next((name for bound, name in bounds if luck < bound), None) for luck in lucks]
 
     def count(self, what: str) -> bool:
@@ -165,77 +169,80 @@ class FrameFaults:
         self.sent[what] += 1
         return True
 
-    def kind(self, bits: int) -> Garbage:
-        """One of the kinds of garbage."""
-        return self.order.kinds[bits % len(self.order.kinds)]
-
 
 class Spoiler:
-    """The frames of one symbol on one connection, spoiled as ordered; a late one waits here for its turn."""
+    """The frames of one symbol on one connection, spoiled as ordered; a late one waits here for its turn.
 
-    def __init__(self, symbol: str) -> None:
-        self._symbol = symbol
+    Args:
+        symbol: as ``BTCUSDT``.
+        wrap: makes a frame of a symbol and the line of a trade.
+    """
+
+    def __init__(self, symbol: str, wrap: Wrap) -> None:
+        self._symbol, self._wrap = symbol, wrap
         self._late: list[tuple[int, str]] = []
 
-    def frames(self, trades: Trades, faults: FrameFaults) -> list[str]:
-        """The frames of the next trades, in the order in which they are sent."""
-        whole = [frame(self._symbol, event) for event in trades.events()]
-        if not (faults.order.spoils or self._late):
-            return whole
+    @property
+    def waits(self) -> bool:
+        """Whether a frame is still to come."""
+        return bool(self._late)
+
+    def frames(self, trades: Trades, lines: Sequence[str], faults: FrameFaults) -> list[str]:
+        """The frames of the next trades, in the order in which they are sent.
+
+        Args:
+            trades: of the symbol.
+            lines: theirs, as the tape writes them.
+            faults: the order in force.
+        """
         sent: list[str] = []
-        bits = _bits(faults.order.seed, trades)
-        cells = zip(whole, faults.fates(trades), bits, trades.ids.tolist(), trades.times.tolist(), strict=True)
-        for text, fate, luck, trade_id, at_ms in cells:
+        cells = zip(lines, faults.fates(trades), trades.ids.tolist(), trades.times.tolist(), strict=True)
+        for line, fate, trade_id, at_ms in cells:
             if faults.is_silent(self._symbol, at_ms):
-                faults.sent["silence"] += 1
+                faults.sent["silent"] += 1
                 continue
-            sent += self._sent(text, fate, luck, trade_id, faults)
+            sent += [self._wrap(self._symbol, line)] if fate is None else self._hit(line, fate, trade_id, faults)
             sent += [late for due, late in self._late if due <= trade_id]
             self._late = [(due, late) for due, late in self._late if due > trade_id]
         return sent
 
-    def _sent(self, text: str, fate: str | None, luck: int, trade_id: int, faults: FrameFaults) -> list[str]:
-        kind = faults.kind(luck)
-        if fate is None or not faults.count(kind if fate == "garbage" else fate):
-            return [text]
+    def _hit(self, line: str, fate: str, trade_id: int, faults: FrameFaults) -> list[str]:
+        """What is sent at once for a trade that is to be hit; what is sent later joins the late ones."""
+        frame, luck = self._wrap(self._symbol, line), text_hash(faults.order.seed, self._symbol, str(trade_id))
+        kind = faults.order.kinds[luck % len(faults.order.kinds)]
+        if not faults.count(kind if fate == "garbage" else fate):
+            return [frame]
         if fate == "duplicate":
-            self._late.append((trade_id + luck % 4, text))
-            return [text]
+            self._late.append((trade_id + luck // 16 % 4, frame))
+            return [frame]
         if fate == "reorder":
-            self._late.append((trade_id + 1 + luck % 4, text))
+            self._late.append((trade_id + 1 + luck // 16 % 4, frame))
             return []
-        return [_GARBAGE[kind](text)] if fate == "garbage" else []
+        return [garbage(kind, self._symbol, line, self._wrap)] if fate == "garbage" else []
 
 
-def frame(symbol: str, event: str) -> str:
-    """A frame of a combined stream."""
-    return f'{{"stream":"{symbol.lower()}@aggTrade","data":{event}}}'
+def combined(symbol: str, line: str) -> str:
+    """A frame of ``/stream``."""
+    return f'{{"stream":"{symbol.lower()}@aggTrade","data":{line}}}'
 
 
-def _bits(seed: int, trades: Trades) -> list[int]:
-    bits: IntArray = (hashes(seed, f"luck:{trades.symbol}", trades.ids) >> 1).astype("int64")
-    return bits.tolist()
+def raw(_: str, line: str) -> str:
+    """A frame of ``/ws``."""
+    return line
 
 
-def _changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
-    """Garbage that is made by a change of the trade."""
-
-    def spoil(text: str) -> str:
-        whole = orjson.loads(text)
-        change(whole["data"])
-        return orjson.dumps(whole).decode()
-
-    return spoil
-
-
-def _moved(by_ms: int) -> Callable[[str], str]:
-    return _changed(lambda data: data.update(E=data["E"] + by_ms, T=data["T"] + by_ms))
+def garbage(kind: Garbage, symbol: str, line: str, wrap: Wrap) -> str:
+    """A frame that is none of the venue's, made of the line of a trade."""
+    if kind is Garbage.NO_JSON:
+        frame = wrap(symbol, line)
+        return frame[: len(frame) // 2]
+    trade = orjson.loads(line)
+    _SPOIL[kind](trade)
+    return wrap(trade["s"], orjson.dumps(trade).decode())
 
 
-def _unasked(text: str) -> str:
-    whole = orjson.loads(text)
-    whole["data"]["s"], whole["stream"] = UNASKED, f"{UNASKED.lower()}@aggTrade"
-    return orjson.dumps(whole).decode()
+def _moved(by_ms: int) -> Callable[[dict[str, Any]], None]:
+    return lambda trade: trade.update(E=trade["E"] + by_ms, T=trade["T"] + by_ms)
 
 
 UNASKED = "NOBODYASKEDUSDT"
@@ -243,14 +250,13 @@ UNASKED = "NOBODYASKEDUSDT"
 
 HUGE_BYTES = 10_000_000
 
-_GARBAGE: dict[Garbage, Callable[[str], str]] = {
-    Garbage.NO_JSON: lambda text: text[: len(text) // 2],
-    Garbage.MISSING_FIELD: _changed(lambda data: data.pop("q")),
-    Garbage.NO_NUMBER: _changed(lambda data: data.update(p="expensive")),
-    Garbage.NEGATIVE_QUANTITY: _changed(lambda data: data.update(q=f"-{data['q']}")),
-    Garbage.ID_BACKWARDS: _changed(lambda data: data.update(a=data["a"] - 1_000)),
+_SPOIL: dict[Garbage, Callable[[dict[str, Any]], object]] = {
+    Garbage.MISSING_FIELD: lambda trade: trade.pop("q"),
+    Garbage.NO_NUMBER: lambda trade: trade.update(p="expensive"),
+    Garbage.NEGATIVE_QUANTITY: lambda trade: trade.update(q=f"-{trade['q']}"),
+    Garbage.ID_BACKWARDS: lambda trade: trade.update(a=trade["a"] - 1_000),
     Garbage.FUTURE: _moved(DAY_MS),
     Garbage.YEAR_OLD: _moved(-365 * DAY_MS),
-    Garbage.UNASKED_SYMBOL: _unasked,
-    Garbage.HUGE: _changed(lambda data: data.update(q="9" * HUGE_BYTES)),
+    Garbage.UNASKED_SYMBOL: lambda trade: trade.update(s=UNASKED),
+    Garbage.HUGE: lambda trade: trade.update(q="9" * HUGE_BYTES),
 }

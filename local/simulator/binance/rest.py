@@ -8,11 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from coinbeam.errors import SettingsError
 from local.simulator.answers import Answer, ApiError
 from local.simulator.binance.errors import BAD_COMBINATION, INVALID_SYMBOL, illegal, invalid, missing
 from local.simulator.binance.faults import EndingOrder, HaltOrder, VenueOrder
-from local.simulator.binance.tape import UNIT
+from local.simulator.binance.listing import QUOTE, UNIT
 from local.simulator.binance.truth import truth
 from local.simulator.binance.venue import Venue
 from local.simulator.rendering import Row, to_json
@@ -75,12 +74,9 @@ def serve_control(app: FastAPI, venue: Venue) -> None:
         return {"ending": venue.end_connections(order)}
 
     @app.post("/_control/binance/halts")
-    async def halt(order: HaltOrder) -> Response:
-        try:
-            venue.halt(order)
-        except SettingsError as error:
-            return Response(to_json({"detail": str(error)}), 422, media_type="application/json")
-        return Response(to_json(venue.report()), media_type="application/json")
+    async def halt(order: HaltOrder) -> dict[str, Any]:
+        venue.halt(order)
+        return venue.report()
 
     @app.get("/_control/binance/truth")
     async def window_truth(symbol: str, from_ms: int, to_ms: int) -> Response:
@@ -105,7 +101,7 @@ def aggregate_trades(venue: Venue, query: Query) -> bytes:
     if first is not None and (start is not None or end is not None):
         raise ApiError(BAD_COMBINATION)
     low, high = _range(venue, symbol, first, start, end, limit)
-    return f"[{','.join(venue.tape.trades(symbol, low, high).rows() if low <= high else ())}]".encode()
+    return f"[{','.join(venue.tape.trades(symbol, low, high).rows())}]".encode()
 
 
 def _range(
@@ -114,11 +110,11 @@ def _range(
     """The first and the last id of an answer; nothing of the future, nothing beyond the retention."""
     tape, now = venue.tape, venue.now_ms()
     kept_seconds = venue.faults.order.retention_seconds
-    oldest = 0 if kept_seconds is None else tape.id_at(symbol, now - round(kept_seconds * 1_000))
-    newest = tape.id_at(symbol, min(now, end if end is not None else now) + 1) - 1
+    oldest = 0 if kept_seconds is None else tape.next_id(symbol, now - round(kept_seconds * 1_000))
+    newest = tape.next_id(symbol, min(now, end if end is not None else now) + 1) - 1
     if first is None and start is None:
         return max(oldest, newest - limit + 1), newest
-    asked = first if first is not None else tape.id_at(symbol, min(start or 0, now + 1))
+    asked = first if first is not None else tape.next_id(symbol, min(start or 0, now + 1))
     low = max(oldest, asked)
     return low, min(newest, low + limit - 1)
 
@@ -148,10 +144,10 @@ def _listed(venue: Venue, symbol: str) -> Row:
     listing = venue.tape.listings[symbol]
     return {
         "symbol": symbol,
-        "status": "HALT" if venue.tape.is_halted(symbol, venue.now_ms()) else "TRADING",
-        "baseAsset": symbol.removesuffix("USDT"),
+        "status": "BREAK" if venue.tape.is_halted(symbol, venue.now_ms()) else "TRADING",
+        "baseAsset": listing.base,
         "baseAssetPrecision": 8,
-        "quoteAsset": "USDT",
+        "quoteAsset": QUOTE,
         "quotePrecision": 8,
         "quoteAssetPrecision": 8,
         "isSpotTradingAllowed": True,

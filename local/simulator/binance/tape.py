@@ -34,6 +34,9 @@ OPENED_MS = milliseconds(datetime(2017, 7, 14, tzinfo=UTC))
 MOST_PER_SECOND = 20_000
 """Trades of one symbol; more would leave the 64 bits in which a day is dealt out to its minutes."""
 
+_TOLD_MS = 1
+"""How long after a trade the stream tells of it: the distance of ``E`` from ``T``."""
+
 _MINUTES = DAY_MS // MINUTE_MS
 _ODDS = 65_536
 _LARGEST_QUANTITY = 2**62
@@ -45,7 +48,7 @@ _ROW = '{"a":%d,"p":"%d.%08d","q":"%d.%08d","f":%d,"l":%d,"T":%d,"m":%s,"M":true
 
 @dataclass(frozen=True)
 class Halt:
-    """A hole in the time of a symbol: trades that would lie in [``start``, ``end``) come at ``end``, in ms since 1970."""
+    """A hole in the time of a symbol: the trades that would lie in [``start``, ``end``) come at ``end``; ms since 1970."""
 
     start: int
     end: int
@@ -62,7 +65,6 @@ class Trades:
         quantities: units of 1e-8.
         firsts: ids of the first single trade of each, ``lasts`` of the last one.
         times: milliseconds since 1970.
-        events: milliseconds at which the stream tells of them, a little later.
         makers: whether the buyer was the maker.
     """
 
@@ -73,16 +75,20 @@ class Trades:
     firsts: IntArray
     lasts: IntArray
     times: IntArray
-    events: IntArray
     makers: BoolArray
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, part: slice) -> "Trades":
+        """Some of them."""
+        columns = (self.ids, self.prices, self.quantities, self.firsts, self.lasts, self.times)
+        return Trades(self.symbol, *(column[part] for column in columns), self.makers[part])
+
     def lines(self) -> list[str]:
         """Each as the stream sends it: the ``data`` of a combined frame, byte for byte in Binance's form."""
         frame = _FRAME.replace("{symbol}", self.symbol)
-        return [frame % cells for cells in zip(self.events.tolist(), *self._cells(), strict=True)]
+        return [frame % cells for cells in zip((self.times + _TOLD_MS).tolist(), *self._cells(), strict=True)]
 
     def rows(self) -> list[str]:
         """Each as REST answers it: without kind, event time and symbol."""
@@ -188,9 +194,8 @@ class Tape:
         prices = self._trade_prices(pair, times, bits, makers)
         single = 2 * np.append(ids, ids[-1:] + 1)
         single += (self._bits("single", pair, single >> 1) & np.uint64(1)).astype(np.int64)
-        events = times + (bits >> np.uint64(61)).astype(np.int64) // 2
         quantities = _quantities(pair, prices, bits)
-        return Trades(symbol, ids, prices, quantities, single[:-1], single[1:] - 1, times, events, makers)
+        return Trades(symbol, ids, prices, quantities, single[:-1], single[1:] - 1, times, makers)
 
     def between(self, symbol: str, from_ms: int, to_ms: int) -> Trades:
         """The trades from ``from_ms`` until ``to_ms``, not included, in ms since 1970.

@@ -1,25 +1,32 @@
-"""What a window of trades must come to: one trade after the other, in Python's integers, by nobody's batches."""
+"""What a window of trades must come to: one row after the other, in Python's integers, by nobody's batches."""
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
+from local.simulator.binance.listing import UNIT
 from local.simulator.binance.tape import Tape
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The figures of the trades of ``[from_ms, to_ms)``; at least one trade.
+    """The figures of at least one trade.
 
     Attributes:
-        symbol: as ``BTCUSDT``.
-        open: price of the smallest id in units of 1e-8; ``close`` that of the largest; ``high`` and ``low`` likewise.
-        count: aggregate trades; ``trade_count`` the trades in them.
-        first_id: smallest aggregate id, ``last_id`` the largest.
-        first_ms: earliest time, ``last_ms`` the latest.
-        price_sum: units of 1e-8; ``quantity_sum`` and ``taker_buy_quantity_sum`` as well.
-        quote_sum: price times quantity in units of 1e-16; ``taker_buy_quote_sum`` as well.
+        open: price of the smallest id in units of 1e-8, as ``high``, ``low`` and ``close``, that of the largest id.
+        count: aggregate trades.
+        trade_count: single trades in them.
+        first_id: smallest aggregate trade id, ``last_id`` the largest.
+        first_ms: earliest time in ms since 1970, ``last_ms`` the latest.
+        price_sum: units of 1e-8; each aggregate trade counts once.
+        quantity_sum: units of 1e-8.
+        quote_sum: price times quantity, units of 1e-16.
+        taker_buy_quantity_sum: quantities of trades in which the buyer took, units of 1e-8.
+        taker_buy_quote_sum: price times quantity of those, units of 1e-16.
     """
 
-    symbol: str
     open: int
     high: int
     low: int
@@ -38,35 +45,41 @@ class Truth:
 
 
 def truth(tape: Tape, symbol: str, from_ms: int, to_ms: int) -> Truth | None:
-    """The figures of a window; None where nothing traded in it.
+    """The figures of the trades from ``from_ms`` until ``to_ms``, not included; None where nothing was traded.
 
     Raises:
-        KeyError: an unknown symbol.
+        KeyError: nobody trades the symbol.
     """
-    trades = tape.between(symbol, from_ms, to_ms)
-    ids, times = trades.ids.tolist(), trades.times.tolist()
-    if not ids:
+    return figures(map(json.loads, tape.between(symbol, from_ms, to_ms).rows()))
+
+
+def figures(rows: Iterable[Mapping[str, Any]]) -> Truth | None:
+    """The figures of rows as REST or the stream writes them, by rising id and each id once; None where there are none."""
+    trades = list(rows)
+    if not trades:
         return None
-    prices, quantities = trades.prices.tolist(), trades.quantities.tolist()
-    pairs = list(zip(prices, quantities, strict=True))
-    bought = [pair for pair, maker in zip(pairs, trades.makers.tolist(), strict=True) if not maker]
+    prices = [_units(trade["p"]) for trade in trades]
+    quantities = [_units(trade["q"]) for trade in trades]
+    quotes = [price * quantity for price, quantity in zip(prices, quantities, strict=True)]
+    taken = [not trade["m"] for trade in trades]
     return Truth(
-        symbol=symbol,
         open=prices[0],
         high=max(prices),
         low=min(prices),
         close=prices[-1],
-        count=len(ids),
-        trade_count=sum(
-            last - first + 1 for first, last in zip(trades.firsts.tolist(), trades.lasts.tolist(), strict=True)
-        ),
-        first_id=ids[0],
-        last_id=ids[-1],
-        first_ms=times[0],
-        last_ms=times[-1],
+        count=len(trades),
+        trade_count=sum(trade["l"] - trade["f"] + 1 for trade in trades),
+        first_id=trades[0]["a"],
+        last_id=trades[-1]["a"],
+        first_ms=min(trade["T"] for trade in trades),
+        last_ms=max(trade["T"] for trade in trades),
         price_sum=sum(prices),
         quantity_sum=sum(quantities),
-        quote_sum=sum(price * quantity for price, quantity in pairs),
-        taker_buy_quantity_sum=sum(quantity for _, quantity in bought),
-        taker_buy_quote_sum=sum(price * quantity for price, quantity in bought),
+        quote_sum=sum(quotes),
+        taker_buy_quantity_sum=sum(quantity for quantity, took in zip(quantities, taken, strict=True) if took),
+        taker_buy_quote_sum=sum(quote for quote, took in zip(quotes, taken, strict=True) if took),
     )
+
+
+def _units(text: str) -> int:
+    return int(Decimal(text) * UNIT)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -32,13 +33,13 @@ class Venue:
         market: whose prices its trades follow.
         now: the simulated instant, which may stand still or jump.
         monotonic: seconds that never go back, for the limits.
-        per_second: trades of each symbol.
+        trades_per_second: trades of each symbol.
     """
 
     def __init__(
-        self, market: Market, now: Callable[[], datetime], monotonic: Callable[[], float], per_second: float
+        self, market: Market, now: Callable[[], datetime], monotonic: Callable[[], float], trades_per_second: float
     ) -> None:
-        self.tape = Tape(market, per_second)
+        self.tape = Tape(market, trades_per_second)
         self.monotonic, self._now = monotonic, now
         self.connections: set[Ends] = set()
         self.reset()
@@ -64,7 +65,6 @@ class Venue:
 
         Raises:
             ApiError: an unknown symbol.
-            SettingsError: the halt meets another one.
         """
         if order.symbol not in self.tape.listings:
             raise ApiError(INVALID_SYMBOL)
@@ -92,7 +92,7 @@ class Venue:
         return {
             "order": self.faults.order.model_dump(mode="json"),
             "sent": dict(self.faults.sent),
-            "halts": self.tape.halts(),
+            "halts": {symbol: [asdict(halt) for halt in halts] for symbol, halts in self.tape.halts().items()},
             "connections": len(self.connections),
             "used_weight": self.weights.used,
         }
