@@ -7,6 +7,7 @@ unreadable trade stays unseen, and REST is asked for it.
 """
 
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -277,7 +278,9 @@ class BinanceClient(HttpClient):
             {418: (ThrottledError, "address banned for a while, after calls beyond the limit")},
             error_in=_error_in,
         )
-        super().__init__(api, _PATIENCE, base_url, RateLimiter(weight_per_minute / _TRADE_WEIGHT), **wiring)
+        monotonic, sleep = wiring.get("monotonic", time.monotonic), wiring.get("sleep", time.sleep)
+        limiter = RateLimiter(weight_per_minute / _TRADE_WEIGHT, monotonic=monotonic, sleep=sleep)
+        super().__init__(api, _PATIENCE, base_url, limiter, **wiring)
 
     def trades(
         self, symbol: str, from_id: int | None = None, since: int | None = None, limit: int = LARGEST_ANSWER
