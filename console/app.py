@@ -44,6 +44,8 @@ keys = typer.Typer(no_args_is_help=True, help="The keys of the API.")
 app.add_typer(keys, name="keys")
 lakehouse = typer.Typer(no_args_is_help=True, help="Facts and marts as open tables (Apache Iceberg), a tag per batch.")
 app.add_typer(lakehouse, name="lakehouse")
+stream = typer.Typer(no_args_is_help=True, help="Live trades.")
+app.add_typer(stream, name="stream")
 export = typer.Typer(help="Copies of the warehouse for other databases.", no_args_is_help=True)
 app.add_typer(export, name="export")
 
@@ -611,3 +613,18 @@ def dictionary(
     if write:
         DICTIONARY.write_text(render(), encoding="utf-8")
     typer.echo(f"wrote {DICTIONARY}" if write else render(), nl=write)
+
+
+@stream.command("publish")
+def stream_publish(
+    symbols: Annotated[
+        str | None, typer.Option(help="Pairs, separated by commas: BTCUSDT,ETHUSDT. Default: stream.symbols.")
+    ] = None,
+    source: Annotated[
+        Literal["live", "simulator", "auto"] | None, typer.Option(help="Default: the setting stream.source.")
+    ] = None,
+) -> None:
+    """Follow symbols and publish each trade to Pub/Sub. Ctrl-C stops it; the next start fetches what it missed."""
+    from console.stream import publish
+
+    publish(symbols, source)
