@@ -104,7 +104,7 @@ class Positions:
         for symbol in symbols:
             dumped = self._others.pop(symbol, None)
             try:
-                position = Position.load(symbol, dumped) if dumped else Position(symbol)
+                position = Position(symbol) if dumped is None else Position.load(symbol, dumped)
             except (KeyError, TypeError, ValueError) as error:
                 raise self._broken(f"{symbol}: {type(error).__name__}: {error}") from error
             self._positions[symbol] = position
