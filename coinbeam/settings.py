@@ -456,11 +456,8 @@ class SimulatorSettings(_Section):
     seed: int = 20_260_101
     coins: Annotated[int, Field(ge=1, le=200_000)] = 18_000
     faults: str = "none"
-    calls_per_minute: Annotated[float, Field(gt=0)] = 10_000
+    calls_per_minute: Annotated[float, Field(gt=0)] = 60_000
     calls_per_month: Annotated[int, Field(gt=0)] = 100_000_000
-    trades_per_second: Annotated[
-        float, Field(gt=0, le=20_000, description="Of each symbol of the venue, as the mean of a day")
-    ] = 5.0
 
 
 class LocalSettings(_Section):

@@ -124,8 +124,7 @@ FETCH_FEAR_GREED = JobSpec(
 
 TRADE_WINDOWS = JobSpec(
     name="trade_windows",
-    description="Trades in windows of 60 s: from a subscription as they come, merged into the warehouse, or again from "
-    "landed lines, into files.",
+    description="Trades in windows of 60 s: from the topic as they come, or again from what was landed.",
     files={TRADE_WINDOW_PANE: "trade_windows_*.ndjson", REJECTS: REJECTS_PATTERN},
     options=TradeOptions,
 )
