@@ -100,7 +100,7 @@ class Seen:
 
     def lacks(self, first: int, last: int) -> bool:
         """Whether any id of a range is not known to have been seen."""
-        return first < self.floor or any(True for _ in self.within(first, last))
+        return first < self.floor or last >= self.next or any(True for _ in self.within(first, last))
 
     def give_up(self, first: int, last: int) -> int:
         """Mark the unseen ids of a range as gone; how many were not before."""
