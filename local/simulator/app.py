@@ -12,7 +12,7 @@ from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
 from local.simulator.answers import KEY_MISSING, Answer, ApiError, plain_error
 from local.simulator.binance.rest import serve_control, serve_rest
-from local.simulator.binance.stream import PING_SECONDS, PONG_SECONDS, AbortableProtocol, serve_stream
+from local.simulator.binance.stream import PING_SECONDS, PONG_SECONDS, serve_stream
 from local.simulator.details import DetailFlags
 from local.simulator.faults import FaultOrder
 from local.simulator.gate import BASE_PATH, Gate, respond
@@ -69,7 +69,7 @@ def server_config(
         log_level="warning",
         access_log=False,
         lifespan="off",
-        ws=AbortableProtocol,
+        ws="websockets-sansio",
         ws_ping_interval=ping_seconds,
         ws_ping_timeout=pong_seconds,
         ws_per_message_deflate=False,

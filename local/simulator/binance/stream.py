@@ -1,4 +1,4 @@
-"""The websocket of the venue: ``/binance/stream?streams=a/b`` and ``/binance/ws/a``, read from the tape as the clock passes."""
+"""The websocket of the venue, ``/binance/stream?streams=a/b`` or ``/binance/ws/a``: the tape as the clock passes."""
 
 import asyncio
 from bisect import bisect_right
@@ -76,7 +76,7 @@ class Reader:
         self._tape, self._symbol, self._wrap = tape, symbol, wrap
         self._spoiler = Spoiler(symbol, wrap)
         self._size = max(64, tape.per_day // 43_200)  # two seconds
-        self._next = tape.next_id(symbol, at_ms + 1)
+        self._next, self._version, self._place = tape.next_id(symbol, at_ms + 1), -1, 0
         self._turn()
 
     def frames(self, until_ms: int, faults: FrameFaults) -> list[str]:

@@ -48,7 +48,7 @@ _ROW = '{"a":%d,"p":"%d.%08d","q":"%d.%08d","f":%d,"l":%d,"T":%d,"m":%s,"M":true
 
 @dataclass(frozen=True)
 class Halt:
-    """A hole in the time of a symbol: the trades that would lie in [``start``, ``end``) come at ``end``; ms since 1970."""
+    """A hole in the time of a symbol: the trades that would lie in [``start``, ``end``) come at ``end``. In ms."""
 
     start: int
     end: int
@@ -82,8 +82,16 @@ class Trades:
 
     def __getitem__(self, part: slice) -> "Trades":
         """Some of them."""
-        columns = (self.ids, self.prices, self.quantities, self.firsts, self.lasts, self.times)
-        return Trades(self.symbol, *(column[part] for column in columns), self.makers[part])
+        return Trades(
+            self.symbol,
+            self.ids[part],
+            self.prices[part],
+            self.quantities[part],
+            self.firsts[part],
+            self.lasts[part],
+            self.times[part],
+            self.makers[part],
+        )
 
     def lines(self) -> list[str]:
         """Each as the stream sends it: the ``data`` of a combined frame, byte for byte in Binance's form."""
@@ -168,7 +176,7 @@ class Tape:
                 at_ms = halt.start
         day, in_day = divmod(max(at_ms, OPENED_MS) - OPENED_MS, DAY_MS)
         minute, in_minute = divmod(in_day, MINUTE_MS)
-        begin, end = self._day(pair, day)[minute : minute + 2].tolist()
+        begin, end = map(int, self._day(pair, day)[minute : minute + 2])
         base = pair.first_id + day * self.per_day
         # A trade is at most a cell away from where its number alone would place it, and a half more by rounding.
         guess = begin + in_minute * (end - begin) // MINUTE_MS
@@ -238,7 +246,8 @@ class Tape:
         luck = self._bits("minute", pair, day * _MINUTES + minutes) % np.uint64(601)
         shares = (700 + luck.astype(np.int64)) * (720 + from_noon // 2)
         total = np.append(0, np.cumsum(shares))
-        return total * self.per_day // total[-1]
+        dealt: IntArray = total * self.per_day // total[-1]
+        return dealt
 
     def _trade_prices(self, pair: Listing, times: IntArray, bits: HashArray, makers: BoolArray) -> IntArray:
         """On the line between the prices of two minutes, a little off; a seller takes below it, a buyer above."""
@@ -261,7 +270,8 @@ class Tape:
 
     def _minute_prices(self, pair: Listing, hour: int) -> IntArray:
         dollars = self._market.prices(np.array([pair.slot]), hour + np.arange(61) / 60)[0]
-        return np.rint(dollars * UNIT).astype(np.int64)
+        units: IntArray = np.rint(dollars * UNIT).astype(np.int64)
+        return units
 
 
 def _merged(halts: tuple[Halt, ...]) -> tuple[Halt, ...]:
