@@ -13,6 +13,7 @@ from coinbeam.errors import CoinbeamError, SettingsError
 from coinbeam.settings import LocalSettings, load_settings
 from local.environment import HOST
 from local.simulator.app import create_app, server_config
+from local.simulator.binance.tape import MOST_PER_SECOND
 from local.simulator.faults import FaultOrder, Profile
 from local.simulator.service import SimulatedApi, SimulatorOptions
 
@@ -67,9 +68,9 @@ def _options(arguments: argparse.Namespace) -> SimulatorOptions:
         found = f"--faults is {arguments.faults!r}, which is no fault profile."
         raise SettingsError(found, f"Take one of {', '.join(Profile)}.")
     coins, calls, trades = arguments.coins, arguments.calls_per_minute, arguments.trades_per_second
-    if coins < 1 or calls <= 0 or trades <= 0:
+    if coins < 1 or calls <= 0 or not 0 < trades <= MOST_PER_SECOND:
         found = f"--coins is {coins}, --calls-per-minute {calls}, --trades-per-second {trades}."
-        raise SettingsError(found, "All must be above zero.")
+        raise SettingsError(found, f"All must be above zero, and the trades at most {MOST_PER_SECOND}.")
     order = FaultOrder(profile=Profile(arguments.faults), retry_after=arguments.retry_after)
     return SimulatorOptions(arguments.seed, coins, order, arguments.at, calls, trades)
 

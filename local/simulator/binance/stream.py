@@ -114,12 +114,15 @@ class Connection:
         websocket: accepted.
         names: of its streams, as ``btcusdt@aggTrade``; unknown ones are silent, as at Binance.
         wrap: makes a frame of a symbol and the line of a trade.
+
+    Attributes:
+        read_to_ms: until when it was told all, in ms since 1970.
     """
 
     def __init__(self, venue: Venue, websocket: WebSocket, names: list[str], wrap: Wrap) -> None:
         self._venue, self._websocket, self._wrap = venue, websocket, wrap
         self._names = dict.fromkeys(names)
-        self._read_to_ms = venue.now_ms()
+        self.read_to_ms = venue.now_ms()
         self._readers: dict[str, Reader] = {}
         self._follow_names()
         self._opened, self._closes_at = venue.monotonic(), float("inf")
@@ -153,14 +156,14 @@ class Connection:
     async def _tell(self) -> None:
         """Send the trades since the last tick, none twice, unless the clock was set elsewhere."""
         now = self._venue.now_ms()
-        if not 0 <= now - self._read_to_ms <= _LONGEST_JUMP_MS:
-            self._read_to_ms = now
+        if not 0 <= now - self.read_to_ms <= _LONGEST_JUMP_MS:
+            self.read_to_ms = now
             self._readers.clear()
             self._follow_names()
-        while self._read_to_ms < now and not self._orders:
-            self._read_to_ms = min(now, self._read_to_ms + _STEP_MS)
+        while self.read_to_ms < now and not self._orders:
+            self.read_to_ms = min(now, self.read_to_ms + _STEP_MS)
             for reader in list(self._readers.values()):
-                for frame in reader.frames(self._read_to_ms, self._venue.faults):
+                for frame in reader.frames(self.read_to_ms, self._venue.faults):
                     await self._websocket.send_text(frame)
 
     def _follow_names(self) -> None:
@@ -168,7 +171,7 @@ class Connection:
         asked = (name.removesuffix(_SUFFIX) for name in self._names if name.endswith(_SUFFIX))
         symbols = [name.upper() for name in asked if name == name.lower() and name.upper() in self._venue.tape.listings]
         self._readers = {
-            symbol: self._readers.get(symbol) or Reader(self._venue.tape, symbol, self._read_to_ms, self._wrap)
+            symbol: self._readers.get(symbol) or Reader(self._venue.tape, symbol, self.read_to_ms, self._wrap)
             for symbol in symbols
         }
 
