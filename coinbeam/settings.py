@@ -458,6 +458,9 @@ class SimulatorSettings(_Section):
     faults: str = "none"
     calls_per_minute: Annotated[float, Field(gt=0)] = 60_000
     calls_per_month: Annotated[int, Field(gt=0)] = 100_000_000
+    trades_per_second: Annotated[
+        float, Field(gt=0, le=20_000, description="Of each symbol of the venue, as the mean of a day")
+    ] = 5.0
 
 
 class LocalSettings(_Section):

@@ -1,14 +1,18 @@
 """The real process: its command line, its port, its speed and its end."""
 
+import json
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 import pytest
 import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from coinbeam.settings import ROOT
 
@@ -76,6 +80,19 @@ def test_options_reach_the_market():
         assert [requests.get(f"{base}/ping", timeout=30).status_code for _ in range(2)] == [200, 429]
 
 
+def test_trades_of_the_venue_are_streamed_until_the_process_is_stopped():
+    with running("--coins", "100", "--trades-per-second", "50") as (base, process):
+        address = base.replace("http://", "ws://").replace("/api/v3", "/binance/stream?streams=btcusdt@aggTrade")
+        with connect(address, compression=None) as client:
+            first, second = (json.loads(client.recv(timeout=30))["data"]["a"] for _ in range(2))
+            assert second == first + 1
+            process.terminate()
+            with pytest.raises(ConnectionClosed) as end:
+                deque(iter(lambda: client.recv(timeout=30), None), maxlen=0)
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 1012
+
+
 @pytest.mark.parametrize("variant", ["by length", "by chunks"])
 def test_a_truncated_body_is_complete_to_a_real_client(variant):
     with running("--coins", "100") as (base, _):
@@ -118,6 +135,9 @@ def test_a_port_that_is_taken_is_named_with_the_remedy():
         pytest.param(("--at", "teatime"), "teatime", id="an instant that is none"),
         pytest.param(("--coins", "0"), "--coins is 0", id="a market without coins"),
         pytest.param(("--calls-per-minute", "0"), "--calls-per-minute 0", id="a limit of no calls"),
+        pytest.param(
+            ("--trades-per-second", "20001"), "--trades-per-second 20001", id="more trades than the tape holds"
+        ),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(arguments, named):
