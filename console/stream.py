@@ -2,12 +2,19 @@
 
 import asyncio
 import logging
+import os
 import signal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from coinbeam.batch.options import parts
+from coinbeam.batch.tables import TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
+from coinbeam.clock import utc_now
+from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.trades.message import WINDOW
 from coinbeam.feeds.trades.publisher import Outlet, Places, Publisher
 from coinbeam.feeds.trades.status import PublisherStatus
 from coinbeam.feeds.trades.store import store_of
@@ -15,7 +22,10 @@ from coinbeam.feeds.trades.topic import async_publisher, ensure_topic, topic_pat
 from coinbeam.settings import MarketSource, Settings, StreamSettings, load_settings
 from coinbeam.sources.binance import BinanceClient, Venue, choose_venue
 from coinbeam.sources.http.errors import ApiTransientError
-from console.output import say, say_banner, warn
+from console.output import Format, say, say_banner, show, warn
+
+if TYPE_CHECKING:
+    from coinbeam.warehouse.client import Warehouse
 
 MANY_CALLS = 60_000
 """Request weight a minute that a simulated venue may be asked for: it has no limit to keep to."""
@@ -98,3 +108,114 @@ async def _until_stopped(
         loop.add_signal_handler(number, publisher.stop.set)
     await publisher.run()
     return publisher.status()
+
+
+STATUS_COLUMNS = (
+    "symbol",
+    "newest_window",
+    "lag_seconds",
+    "windows_per_hour",
+    "incomplete",
+    "late_panes",
+    "trades",
+    "gaps_found",
+    "gaps_refilled",
+    "gaps_open",
+)
+
+
+def start(symbols: str | None, source: str | None) -> None:
+    """Start the local cloud and a stream on it.
+
+    Raises:
+        SettingsError: a symbol is none, the source is not allowed here, or the environment is not local.
+        TerminalError: a port is taken, a process does not start, or another stream runs.
+    """
+    from coinbeam.feeds.trades.symbols import map_symbols
+    from coinbeam.warehouse.client import Warehouse
+    from coinbeam.warehouse.schema import ensure_schema
+    from local import cloud
+    from local.environment import environment
+    from local.stream import control
+
+    settings = load_settings()
+    stream = chosen_stream(settings, symbols)
+    os.environ.update(environment(settings))
+    cloud.up(settings, say)
+    venue = choose_venue(settings, MarketSource(source) if source else None)
+    say_banner(venue.banner or "")
+    warehouse = Warehouse(settings)
+    ensure_schema(warehouse)
+    map_symbols(warehouse, stream.symbols, venue.source_id)
+    control.up(settings, ",".join(stream.symbols), venue.kind, say)
+    say("`coinbeam stream status` shows each symbol; a window is there seconds after its minute.")
+
+
+def end() -> None:
+    """Stop the stream.
+
+    Raises:
+        TerminalError: it did not end in time, and was killed.
+    """
+    from local.stream import control
+
+    control.down(load_settings(), say)
+
+
+def show_status(form: Format) -> None:
+    """Show what is known of each symbol of the stream: of the publisher, and of the windows of the last hour.
+
+    Raises:
+        TransientError: the warehouse does not answer.
+    """
+    from coinbeam.warehouse.client import Warehouse
+    from local.environment import environment
+    from local.stream import control
+
+    settings = load_settings()
+    os.environ.update(environment(settings))
+    record = control.running(settings)
+    if record is None:
+        say("No stream is running. `coinbeam stream up` starts one.")
+        return
+    published = control.published(settings, record["source"]) or {"symbols": []}
+    said = {one["symbol"]: one for one in published["symbols"]}
+    now = utc_now()
+    windows = recent_windows(Warehouse(settings), now)
+    rows = []
+    for symbol in record["symbols"].split(","):
+        found, own = windows.get(symbol, {}), said.get(symbol, {})
+        newest = found.get("newest_window")
+        lag = None if newest is None else round((now - newest).total_seconds() - WINDOW.total_seconds(), 1)
+        rows.append(
+            {"symbol": symbol, "lag_seconds": lag, **{name: found.get(name) for name in _OF_WINDOWS}}
+            | {name: own.get(name) for name in _OF_PUBLISHER}
+        )
+    show(STATUS_COLUMNS, rows, form)
+    if form is Format.TABLE:
+        for name, state in record["members"].items():
+            say(f"{name}: process {state['pid']}, started again {state['restarts']} times")
+
+
+_OF_WINDOWS = ("newest_window", "windows_per_hour", "incomplete", "late_panes")
+_OF_PUBLISHER = ("trades", "gaps_found", "gaps_refilled", "gaps_open")
+
+
+def recent_windows(warehouse: "Warehouse", now: datetime) -> dict[str, dict[str, Any]]:
+    """Windows and late panes of the last hour by symbol.
+
+    Raises:
+        TransientError: the warehouse does not answer.
+    """
+    names, since = warehouse.names(), now - timedelta(hours=1)
+    dates = (
+        f"window_date BETWEEN {literal(since.date())} AND {literal(now.date())} AND window_start >= {literal(since)}"
+    )
+    rows = warehouse.rows(
+        "SELECT f.symbol, f.newest_window, f.windows_per_hour, f.incomplete, COALESCE(p.late_panes, 0) AS late_panes FROM ("
+        "SELECT symbol, MAX(window_start) AS newest_window, COUNT(*) AS windows_per_hour, "
+        f"COUNTIF(NOT is_complete) AS incomplete FROM {names[TRADE_WINDOW_FACT]} WHERE {dates} GROUP BY symbol) AS f "
+        "LEFT JOIN (SELECT symbol, COUNTIF(timing = 'late') AS late_panes "
+        f"FROM {names[TRADE_WINDOW_PANE]} WHERE {dates} GROUP BY symbol) AS p ON f.symbol = p.symbol"
+    )
+    return {row.pop("symbol"): row for row in rows}
