@@ -208,14 +208,13 @@ def recent_windows(warehouse: "Warehouse", now: datetime) -> dict[str, dict[str,
         TransientError: the warehouse does not answer.
     """
     names, since = warehouse.names(), now - timedelta(hours=1)
-    dates = (
-        f"window_date BETWEEN {literal(since.date())} AND {literal(now.date())} AND window_start >= {literal(since)}"
-    )
+    days = f"window_date BETWEEN {literal(since.date())} AND {literal(now.date())}"
+    recent = f"{days} AND window_start >= {literal(since)}"
     rows = warehouse.rows(
-        "SELECT f.symbol, f.newest_window, f.windows_per_hour, f.incomplete, COALESCE(p.late_panes, 0) AS late_panes FROM ("
-        "SELECT symbol, MAX(window_start) AS newest_window, COUNT(*) AS windows_per_hour, "
-        f"COUNTIF(NOT is_complete) AS incomplete FROM {names[TRADE_WINDOW_FACT]} WHERE {dates} GROUP BY symbol) AS f "
-        "LEFT JOIN (SELECT symbol, COUNTIF(timing = 'late') AS late_panes "
-        f"FROM {names[TRADE_WINDOW_PANE]} WHERE {dates} GROUP BY symbol) AS p ON f.symbol = p.symbol"
+        "WITH windows AS (SELECT symbol, MAX(window_start) AS newest_window, COUNT(*) AS windows_per_hour, "
+        f"COUNTIF(NOT is_complete) AS incomplete FROM {names[TRADE_WINDOW_FACT]} WHERE {recent} GROUP BY symbol), "
+        "panes AS (SELECT symbol, COUNTIF(timing = 'late') AS late_panes "
+        f"FROM {names[TRADE_WINDOW_PANE]} WHERE {recent} GROUP BY symbol) "
+        "SELECT w.*, COALESCE(p.late_panes, 0) AS late_panes FROM windows AS w LEFT JOIN panes AS p USING (symbol)"
     )
     return {row.pop("symbol"): row for row in rows}
