@@ -29,7 +29,7 @@ where it cannot, fall back to this one in silence, so that a laptop and a closed
 """
 
 STREAM_RUNNER = "BundleBasedDirectRunner"
-"""What runs a stream on one machine, by name: the only runner that fires windows without a download; see docs/decisions/0019."""
+"""What runs a stream on one machine, by name: the only runner that fires windows without a download; decision 19."""
 
 MARKETS, COINS_LIST, COINS, MARKET_CHART, FEAR_GREED = "markets", "coins_list", "coins", "market_chart", "fear_greed"
 EXCHANGE_RATES = "exchange_rates"
