@@ -262,6 +262,16 @@ def test_a_kill_after_a_mark_was_sent_leaves_its_gap_to_the_next_run() -> None:
     ]
 
 
+def test_a_start_that_is_sent_again_forgets_no_gap() -> None:
+    position = Position("BTCUSDT")
+    start, gap = Mark("start", "BTCUSDT", 0, 0, 1, 1), Mark("gap", "BTCUSDT", 1, 1, 1, 2)
+    position.intend([start, gap])
+    position.advance([start])
+    assert list(position.gaps) == [(1, 1)]
+    position.advance([gap, start])
+    assert position.gaps == {}, "the second start is that of a venue that counts anew"
+
+
 def test_a_gap_of_which_nothing_is_missing_is_filled_when_the_next_run_begins() -> None:
     position = since(next_id=50, at=49, gaps={(2, 3): Mark("gap", "BTCUSDT", 2, 3, 1, 4)})
     assert lines(restored(position), 1.0) == [("filled", 2, 3)]
