@@ -47,7 +47,9 @@ class Position:
                 if self.seen:
                     self.seen.add(entry.id, entry.at)
             elif entry.kind == START:
-                self.seen, self.is_started, self.gaps = Seen(entry.first, entry.after), True, {}
+                # A second start is that of a venue that counts anew: what was open before is not filled any more.
+                self.gaps = {} if self.is_started else self.gaps
+                self.seen, self.is_started = Seen(entry.first, entry.after), True
             elif entry.kind == GAP:
                 self.gaps[entry.first, entry.last] = entry
             elif entry.kind == FILLED:

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from coinbeam.feeds.trades.entries import Mark
 from coinbeam.feeds.trades.gaps import Ask, Limits, Tracker
 from coinbeam.feeds.trades.position import Position
 from coinbeam.feeds.trades.seen import Seen
@@ -194,3 +195,93 @@ def test_a_venue_that_counts_anew_closes_no_gap_of_before() -> None:
         ("gap", 14, 14),
         ("start", 1),
     ]
+
+
+def spans(tracker: Tracker, now: float) -> list[tuple[Any, ...]]:
+    """Ids and times of the gaps that are marked now."""
+    found = list[tuple[Any, ...]]()
+    while bundle := tracker.take(now):
+        found += [mark[2:] for mark in bundle.marks if mark.kind == "gap"]
+        tracker.acknowledged(bundle)
+    return found
+
+
+def test_a_mark_reaches_from_the_trade_below_to_the_one_above() -> None:
+    tracker = followed()
+    for id, at in ((1, 100), (5, 500), (6, 600), (20, 2_000)):
+        tracker.hear(trade(id, at), 0.0)
+    assert spans(tracker, 3.0) == [(2, 4, 100, 500), (7, 19, 600, 2_000)]
+    tracker.hear(trade(10, 1_000), 3.0)
+    assert spans(tracker, 6.0) == [(7, 9, 600, 1_000)], "of the part below it, which is a gap of its own"
+    tracker.hear(trade(12, 1_200), 6.0)
+    assert spans(tracker, 9.0) == [(11, 11, 1_000, 1_200)]
+
+
+def test_a_gap_is_filled_behind_the_last_of_its_trades() -> None:
+    tracker = followed()
+    for id in (1, 4):
+        tracker.hear(trade(id), 0.0)
+    assert lines(tracker, 3.0)[-2:] == [("gap", 2, 3), ("aggTrade", 4)]
+    for id in (5, 2, 6, 3, 7):
+        tracker.hear(trade(id), 3.0)
+    assert lines(tracker, 4.0) == [
+        ("aggTrade", 5),
+        ("aggTrade", 2),
+        ("aggTrade", 6),
+        ("aggTrade", 3),
+        ("filled", 2, 3),
+        ("aggTrade", 7),
+    ]
+    assert tracker.gaps_open == 0
+
+
+def restored(position: Position) -> Tracker:
+    """A tracker of the next run, from what was written down."""
+    return followed(Position.load("BTCUSDT", orjson.loads(orjson.dumps(position.dump()))))
+
+
+def test_a_kill_after_a_mark_was_sent_leaves_its_gap_to_the_next_run() -> None:
+    tracker = followed()
+    for id in (1, 4):
+        tracker.hear(trade(id), 0.0)
+    for _ in range(2):
+        bundle = tracker.take(3.0)
+        assert bundle
+        tracker.position.intend(bundle.marks)
+    tracker = restored(tracker.position)
+    ask = tracker.wants(0.0, 0)
+    assert ask == Ask("BTCUSDT", 1), "nothing was acknowledged"
+    tracker.answered(ask, [trade(id) for id in range(1, 5)], 4, 0.0)
+    assert lines(tracker, 1.0) == [
+        ("start", 1),
+        ("aggTrade", 1),
+        ("aggTrade", 2),
+        ("aggTrade", 3),
+        ("filled", 2, 3),
+        ("aggTrade", 4),
+    ]
+
+
+def test_a_start_that_is_sent_again_forgets_no_gap() -> None:
+    position = Position("BTCUSDT")
+    start, gap = Mark("start", "BTCUSDT", 0, 0, 1, 1), Mark("gap", "BTCUSDT", 1, 1, 1, 2)
+    position.intend([start, gap])
+    position.advance([start])
+    assert list(position.gaps) == [(1, 1)]
+    position.advance([gap, start])
+    assert position.gaps == {}, "the second start is that of a venue that counts anew"
+
+
+def test_a_gap_of_which_nothing_is_missing_is_filled_when_the_next_run_begins() -> None:
+    position = since(next_id=50, at=49, gaps={(2, 3): Mark("gap", "BTCUSDT", 2, 3, 1, 4)})
+    assert lines(restored(position), 1.0) == [("filled", 2, 3)]
+
+
+def test_a_gap_below_the_floor_is_never_called_filled() -> None:
+    seen = Seen(0, 0, most=1)
+    for id in (2, 4):
+        seen.add(id, id)
+    assert seen.floor == 2
+    assert seen.lacks(1, 1)
+    assert not seen.lacks(2, 2)
+    assert seen.lacks(4, 5)
