@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from coinbeam.clock import utc_now
@@ -66,10 +67,11 @@ class ScriptedVenue:
         return frame(symbol, id, at)
 
     async def send(self, *frames: bytes) -> None:
-        """Send frames on every connection."""
+        """Send frames on every connection; one that the publisher is closing at this moment takes none any more."""
         for one in frames:
             for connection in list(self.listening):
-                await connection.send(one, text=True)
+                with suppress(ConnectionClosed):
+                    await connection.send(one, text=True)
 
     async def trades(self, count: int, symbol: str = "BTCUSDT") -> None:
         """Trades happen and are sent."""
