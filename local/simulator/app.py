@@ -60,19 +60,23 @@ def create_app(api: SimulatedApi) -> FastAPI:
     return app
 
 
-def server_config(
-    app: FastAPI, ping_seconds: float = PING_SECONDS, pong_seconds: float = PONG_SECONDS
-) -> uvicorn.Config:
-    """How the application is served: quietly, its websockets pinged and not compressed."""
+def server_config(app: FastAPI, ping: float = PING_SECONDS, pong: float = PONG_SECONDS) -> uvicorn.Config:
+    """How the application is served: quietly, and with Binance's pings on its websockets.
+
+    Args:
+        app: what is served.
+        ping: seconds between two pings of a websocket.
+        pong: seconds that its client has to answer.
+    """
     return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         lifespan="off",
         ws="websockets-sansio",
-        ws_ping_interval=ping_seconds,
-        ws_ping_timeout=pong_seconds,
-        ws_per_message_deflate=False,
+        ws_ping_interval=ping,
+        ws_ping_timeout=pong,
+        ws_per_message_deflate=False,  # frames leave as they are: on one machine compression costs and wins nothing
     )
 
 

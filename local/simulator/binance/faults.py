@@ -164,7 +164,7 @@ class FrameFaults:
 
     def count(self, what: str) -> bool:
         """Count a spoiled frame; False where the limit allows no more."""
-        if self.order.limit is not None and self.sent.total() >= self.order.limit:
+        if self.order.limit is not None and self.sent.total() - self.sent["silent"] >= self.order.limit:
             return False
         self.sent[what] += 1
         return True

@@ -1,4 +1,7 @@
-"""The websocket of the venue, ``/binance/stream?streams=a/b`` or ``/binance/ws/a``: the tape as the clock passes."""
+"""The websocket of the venue, read from the tape as the clock passes.
+
+``/binance/stream?streams=a/b`` wraps each trade with the name of its stream, ``/binance/ws/a`` sends it bare.
+"""
 
 import asyncio
 from bisect import bisect_right
@@ -55,8 +58,8 @@ async def _serve(venue: Venue, websocket: WebSocket, streams: str, wrap: Wrap) -
         await websocket.send_denial_response(Response("Too many connections", 429, wait))
         return
     names = dict.fromkeys(name for name in streams.split("/") if name)
-    await websocket.accept()
     if len(names) > MOST_STREAMS:
+        await websocket.accept()
         await websocket.close(_POLICY, "Too many streams")
         return
     await Connection(venue, websocket, list(names), wrap).run()
@@ -76,8 +79,9 @@ class Reader:
         self._tape, self._symbol, self._wrap = tape, symbol, wrap
         self._spoiler = Spoiler(symbol, wrap)
         self._size = max(64, tape.per_day // 43_200)  # two seconds
-        self._next, self._version, self._place = tape.next_id(symbol, at_ms + 1), -1, 0
-        self._turn()
+        self._next, self._place, self._version = tape.next_id(symbol, at_ms + 1), 0, -1
+        self._times: list[int] = []
+        self._lines: list[str] = []
 
     def frames(self, until_ms: int, faults: FrameFaults) -> list[str]:
         """The frames of the trades until an instant, included, that were not read before."""
@@ -111,18 +115,15 @@ class Connection:
 
     Args:
         venue: what is read.
-        websocket: accepted.
+        websocket: not accepted yet: a client that is connected misses nothing.
         names: of its streams, as ``btcusdt@aggTrade``; unknown ones are silent, as at Binance.
         wrap: makes a frame of a symbol and the line of a trade.
-
-    Attributes:
-        read_to_ms: until when it was told all, in ms since 1970.
     """
 
     def __init__(self, venue: Venue, websocket: WebSocket, names: list[str], wrap: Wrap) -> None:
         self._venue, self._websocket, self._wrap = venue, websocket, wrap
         self._names = dict.fromkeys(names)
-        self.read_to_ms = venue.now_ms()
+        self._read_to_ms = venue.now_ms()
         self._readers: dict[str, Reader] = {}
         self._follow_names()
         self._opened, self._closes_at = venue.monotonic(), float("inf")
@@ -136,11 +137,17 @@ class Connection:
     async def run(self) -> None:
         """Talk and listen until either side ends it. A server drops a connection that is left without a close."""
         self._venue.connections.add(self)
+        try:
+            await self._websocket.accept()
+            await self._talk_and_listen()
+        finally:
+            self._venue.connections.discard(self)
+
+    async def _talk_and_listen(self) -> None:
         tasks = [asyncio.create_task(self._talk()), asyncio.create_task(self._listen())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._venue.connections.discard(self)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,14 +163,14 @@ class Connection:
     async def _tell(self) -> None:
         """Send the trades since the last tick, none twice, unless the clock was set elsewhere."""
         now = self._venue.now_ms()
-        if not 0 <= now - self.read_to_ms <= _LONGEST_JUMP_MS:
-            self.read_to_ms = now
+        if not 0 <= now - self._read_to_ms <= _LONGEST_JUMP_MS:
+            self._read_to_ms = now
             self._readers.clear()
             self._follow_names()
-        while self.read_to_ms < now and not self._orders:
-            self.read_to_ms = min(now, self.read_to_ms + _STEP_MS)
+        while self._read_to_ms < now and not self._orders:
+            self._read_to_ms = min(now, self._read_to_ms + _STEP_MS)
             for reader in list(self._readers.values()):
-                for frame in reader.frames(self.read_to_ms, self._venue.faults):
+                for frame in reader.frames(self._read_to_ms, self._venue.faults):
                     await self._websocket.send_text(frame)
 
     def _follow_names(self) -> None:
@@ -171,7 +178,7 @@ class Connection:
         asked = (name.removesuffix(_SUFFIX) for name in self._names if name.endswith(_SUFFIX))
         symbols = [name.upper() for name in asked if name == name.lower() and name.upper() in self._venue.tape.listings]
         self._readers = {
-            symbol: self._readers.get(symbol) or Reader(self._venue.tape, symbol, self.read_to_ms, self._wrap)
+            symbol: self._readers.get(symbol) or Reader(self._venue.tape, symbol, self._read_to_ms, self._wrap)
             for symbol in symbols
         }
 

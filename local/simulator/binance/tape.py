@@ -8,12 +8,13 @@ Everything from the price of a minute on is integer arithmetic: the same trade h
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from coinbeam.errors import SettingsError
 from local.simulator.binance.listing import UNIT, Listing, list_pairs
 from local.simulator.market import Market, Recent
 from local.simulator.noise import BoolArray, HashArray, IntArray, hashes
@@ -48,7 +49,7 @@ _ROW = '{"a":%d,"p":"%d.%08d","q":"%d.%08d","f":%d,"l":%d,"T":%d,"m":%s,"M":true
 
 @dataclass(frozen=True)
 class Halt:
-    """A hole in the time of a symbol: the trades that would lie in [``start``, ``end``) come at ``end``. In ms."""
+    """A hole in the time of a symbol, in ms since 1970: the trades of [``start``, ``end``) come at ``end``."""
 
     start: int
     end: int
@@ -82,16 +83,8 @@ class Trades:
 
     def __getitem__(self, part: slice) -> "Trades":
         """Some of them."""
-        return Trades(
-            self.symbol,
-            self.ids[part],
-            self.prices[part],
-            self.quantities[part],
-            self.firsts[part],
-            self.lasts[part],
-            self.times[part],
-            self.makers[part],
-        )
+        columns = {field.name: getattr(self, field.name)[part] for field in fields(self) if field.name != "symbol"}
+        return Trades(self.symbol, **columns)
 
     def lines(self) -> list[str]:
         """Each as the stream sends it: the ``data`` of a combined frame, byte for byte in Binance's form."""
@@ -122,13 +115,15 @@ class Tape:
         listings: the pairs by symbol.
         per_day: trades of each symbol on a day.
         version: rises with every change of the halts.
+
+    Raises:
+        SettingsError: no tape has such a rate.
     """
 
     def __init__(self, market: Market, trades_per_second: float = 5.0) -> None:
         if not 0 < trades_per_second <= MOST_PER_SECOND:
-            raise ValueError(
-                f"{trades_per_second} trades per second: it must be above 0, and at most {MOST_PER_SECOND}"
-            )
+            found = f"The tape is asked for {trades_per_second} trades per second."
+            raise SettingsError(found, f"local.simulator.trades_per_second is above 0, and at most {MOST_PER_SECOND}.")
         self._market, self._seed = market, market.catalogue.seed
         self.listings = list_pairs(market.catalogue)
         self.per_day = max(1, round(trades_per_second * DAY_MS / 1_000))
@@ -178,7 +173,8 @@ class Tape:
         minute, in_minute = divmod(in_day, MINUTE_MS)
         begin, end = map(int, self._day(pair, day)[minute : minute + 2])
         base = pair.first_id + day * self.per_day
-        # A trade is at most a cell away from where its number alone would place it, and a half more by rounding.
+        # In a minute of n trades, those before an instant are n times the share of it that has passed, and at most two
+        # more: one that shares its cell, and one that comes with it.
         guess = begin + in_minute * (end - begin) // MINUTE_MS
         low, high = max(begin, guess - 3), min(end, guess + 3)
         if low >= high:

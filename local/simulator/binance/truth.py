@@ -54,7 +54,7 @@ def truth(tape: Tape, symbol: str, from_ms: int, to_ms: int) -> Truth | None:
 
 
 def figures(rows: Iterable[Mapping[str, Any]]) -> Truth | None:
-    """The figures of rows as REST or the stream writes them, by rising id and each id once; None of no rows."""
+    """The figures of rows as REST or the stream writes them, by rising id, each id once; None where there are none."""
     trades = list(rows)
     if not trades:
         return None

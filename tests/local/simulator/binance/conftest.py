@@ -1,109 +1,128 @@
-"""A venue on a free port: its clock stands still until a test moves it, and so does the clock of its limits."""
+"""A venue on loopback whose clock moves when a test says so."""
 
-import socket
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from local.simulator.app import create_app, server_config
+from local.simulator.binance.faults import VenueOrder
 from local.simulator.binance.tape import Tape, milliseconds
+from local.simulator.market import Market
 from local.simulator.service import SimulatedApi, SimulatorOptions
+from tests.temporary import free_ports
 
 NOON = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 NOON_MS = milliseconds(NOON)
-WAIT_SECONDS = 10
+
+SEED, COINS = 7, 60
 
 
-class Bench:
-    """A running venue and its clocks."""
-
-    def __init__(self, port: int, api: SimulatedApi, monotonic: list[float]) -> None:
-        self.port, self.api, self.monotonic = port, api, monotonic
-        self.tape: Tape = api.venue.tape
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_SECONDS)
-
-    def advance(self, seconds: float) -> None:
-        """Move the simulated clock on."""
-        at = (self.api.now() + timedelta(seconds=seconds)).isoformat()
-        assert self.http.post("/_control/clock", json={"at": at}).status_code == 200
-
-    def rest(self, path: str = "aggTrades", **query: Any) -> httpx.Response:
-        """Ask the REST of the venue."""
-        return self.http.get(f"/binance/api/v3/{path}", params=query)
-
-    def order(self, what: str, **order: Any) -> dict[str, Any]:
-        """Order something at a control path."""
-        answer = self.http.post(f"/_control/binance/{what}", json=order)
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    def report(self) -> dict[str, Any]:
-        """What the venue says of itself."""
-        found: dict[str, Any] = self.http.get("/_control/binance").json()
-        return found
-
-    def stream(self, *symbols: str, path: str | None = None) -> ClientConnection:
-        """A client of the combined stream, as it is open; the venue knows it."""
-        names = "/".join(f"{symbol.lower()}@aggTrade" for symbol in symbols)
-        before = len(self.api.venue.connections)
-        client = connect(
-            f"ws://127.0.0.1:{self.port}{path or f'/binance/stream?streams={names}'}",
-            compression=None,
-            ping_interval=None,
-            max_size=2**25,
-            close_timeout=1,
-        )
-        eventually(lambda: len(self.api.venue.connections) > before)
-        return client
+@pytest.fixture(scope="session")
+def tape() -> Tape:
+    """The trades of a small market, five a second; nobody may halt it."""
+    return Tape(Market(SEED, COINS))
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, for a bounded time."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
+class Server:
+    """A venue behind uvicorn.
+
+    Attributes:
+        api: what is served.
+        port: on loopback.
+        seconds: what its limits are counted by.
+    """
+
+    def __init__(self, api: SimulatedApi, port: int) -> None:
+        self.api, self.port = api, port
+
+    @property
+    def tape(self) -> Tape:
+        """What it trades."""
+        return self.api.venue.tape
+
+    def connect(self, target: str) -> ClientConnection:
+        """A websocket to a path and query below ``/binance``."""
+        url = f"ws://127.0.0.1:{self.port}/binance/{target}"
+        return connect(url, compression=None, max_size=None, max_queue=None)  # unread frames keep no close waiting
+
+    def stream(self, *symbols: str) -> ClientConnection:
+        """A websocket to the combined stream of some symbols."""
+        return self.connect(f"stream?streams={'/'.join(f'{symbol.lower()}@aggTrade' for symbol in symbols)}")
+
+    def order(self, **faults: Any) -> None:
+        """Replace the faults."""
+        self.api.venue.order_faults(VenueOrder(**faults))
+
+    def now_ms(self) -> int:
+        """The simulated instant."""
+        return self.api.venue.now_ms()
+
+    def wait(self, seconds: float) -> None:
+        """Let simulated time pass."""
+        self.api.at = self.api.now() + timedelta(seconds=seconds)
 
 
 @contextmanager
-def serving(**pings: float) -> Iterator[Bench]:
-    """A venue on a free port."""
-    monotonic = [1_000.0]
-    api = SimulatedApi(SimulatorOptions(seed=7, coins=600, at=NOON), monotonic=lambda: monotonic[0])
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(server_config(create_app(api), **pings))
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        bench = Bench(listener.getsockname()[1], api, monotonic)
-        try:
-            eventually(lambda: server.started)
-            yield bench
-        finally:
-            bench.http.close()
-            server.should_exit = True
-            thread.join(WAIT_SECONDS)
-            assert not thread.is_alive()
+def served(api: SimulatedApi, **config: float) -> Iterator[Server]:
+    """Serve a venue from a thread."""
+    settings = server_config(create_app(api), **config)
+    settings.host, settings.port = "127.0.0.1", free_ports(1)[0]
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < until, "the venue did not start within 30 s"
+        time.sleep(0.01)
+    try:
+        yield Server(api, settings.port)
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
-@pytest.fixture(scope="module")
-def _bench() -> Iterator[Bench]:
-    with serving() as bench:
-        yield bench
+class Stopwatch:
+    """Seconds that pass only when told."""
+
+    seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(scope="session")
+def stopwatch() -> Stopwatch:
+    """What the limits of the served venue count by."""
+    return Stopwatch()
+
+
+@pytest.fixture(scope="session")
+def running_server(stopwatch: Stopwatch) -> Iterator[Server]:
+    """One venue for all tests of a session."""
+    with served(SimulatedApi(SimulatorOptions(SEED, COINS, at=NOON), monotonic=stopwatch)) as server:
+        yield server
 
 
 @pytest.fixture
-def bench(_bench: Bench) -> Iterator[Bench]:
-    """The venue of the module without faults and halts, at noon."""
-    _bench.http.post("/_control/reset")
-    eventually(lambda: not _bench.api.venue.connections)
-    return _bench
+def server(running_server: Server) -> Server:
+    """The venue without faults and with all limits unused."""
+    running_server.api.reset()
+    return running_server
+
+
+def frames(websocket: ClientConnection, count: int) -> list[str]:
+    """The next frames, as text."""
+    return [str(websocket.recv(timeout=10)) for _ in range(count)]
+
+
+def data(websocket: ClientConnection, count: int) -> list[dict[str, Any]]:
+    """What the next combined frames carry."""
+    return [json.loads(frame)["data"] for frame in frames(websocket, count)]
