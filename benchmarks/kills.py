@@ -172,8 +172,9 @@ class Run:
     def batch(self, output: Path) -> list[dict[str, Any]]:
         """The rows that the bounded job computes from all that was landed."""
         landed = f"gs://{self.settings.storage.bucket}/landing/trades/*/*/*/*"
-        job = [sys.executable, "-m", "beam_pipelines.trade_windows", "--runner=DirectRunner", f"--source={landed}"]
-        subprocess.run([*job, f"--output={output}"], cwd=ROOT, env=self.environment, check=True, timeout=600)
+        job = [sys.executable, "-m", "beam_pipelines.trade_windows", "--runner=DirectRunner", "--venue=simulator"]
+        where = [f"--source={landed}", f"--output={output}"]
+        subprocess.run([*job, *where], cwd=ROOT, env=self.environment, check=True, timeout=600)
         files = sorted(output.glob("trade_windows_*.ndjson"))
         return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
