@@ -121,7 +121,7 @@ def seek_point(warehouse: Warehouse, symbols: Sequence[str], now: datetime) -> d
     if not rows:
         return begin
     earliest = rows[0]["newest"] - again
-    points = [earliest] if {row["symbol"] for row in rows} < set(symbols) else []
+    points: list[datetime | None] = [earliest] if {row["symbol"] for row in rows} < set(symbols) else []
     for row in rows:
         points += [max(row["last_start"], earliest), row["open_start"], row["torn_start"]]
     return min(point for point in points if point is not None)
