@@ -3,6 +3,7 @@
 # mypy: disable-error-code="import-not-found,import-untyped"
 # Spark is there for `make bench` only.
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
@@ -44,7 +45,7 @@ def run_spark(file: Path, output: Path) -> None:
 
 def _stop(spark: SparkSession) -> None:
     """End Java too and wait for it: the system counts what a process used only once it was waited for."""
-    gateway = spark.sparkContext._gateway
+    gateway: Any = spark.sparkContext._gateway
     spark.stop()
     gateway.shutdown()
     gateway.proc.stdin.close()
