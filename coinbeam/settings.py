@@ -386,9 +386,9 @@ class StreamSettings(_Section):
     ] = 200_000
     silence_seconds: Annotated[float, Field(gt=0, description="Silence of one symbol after which REST is asked")] = 60.0
     weight_per_minute: Annotated[int, Field(ge=4, le=6_000, description="Request weight that refills may use")] = 1_200
-    seek_minutes: Annotated[int, Field(ge=1, le=1_440, description="How far back a restart looks for open windows")] = (
-        10
-    )
+    seek_minutes: Annotated[
+        int, Field(ge=1, le=1_440, description="How far before the newest window a restart reads")
+    ] = 10
     stale_after_seconds: Annotated[float, Field(gt=0, description="Age of the newest window that is an incident")] = (
         300.0
     )
@@ -456,8 +456,11 @@ class SimulatorSettings(_Section):
     seed: int = 20_260_101
     coins: Annotated[int, Field(ge=1, le=200_000)] = 18_000
     faults: str = "none"
-    calls_per_minute: Annotated[float, Field(gt=0)] = 10_000
+    calls_per_minute: Annotated[float, Field(gt=0)] = 60_000
     calls_per_month: Annotated[int, Field(gt=0)] = 100_000_000
+    trades_per_second: Annotated[
+        float, Field(gt=0, le=20_000, description="Of each symbol of the venue, as the mean of a day")
+    ] = 5.0
 
 
 class LocalSettings(_Section):

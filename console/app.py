@@ -44,6 +44,8 @@ keys = typer.Typer(no_args_is_help=True, help="The keys of the API.")
 app.add_typer(keys, name="keys")
 lakehouse = typer.Typer(no_args_is_help=True, help="Facts and marts as open tables (Apache Iceberg), a tag per batch.")
 app.add_typer(lakehouse, name="lakehouse")
+stream = typer.Typer(no_args_is_help=True, help="Live trades.")
+app.add_typer(stream, name="stream")
 export = typer.Typer(help="Copies of the warehouse for other databases.", no_args_is_help=True)
 app.add_typer(export, name="export")
 
@@ -611,3 +613,46 @@ def dictionary(
     if write:
         DICTIONARY.write_text(render(), encoding="utf-8")
     typer.echo(f"wrote {DICTIONARY}" if write else render(), nl=write)
+
+
+SymbolsOption = Annotated[
+    str | None, typer.Option(help="Pairs, separated by commas: BTCUSDT,ETHUSDT. Default: stream.symbols.")
+]
+VenueOption = Annotated[
+    Literal["live", "simulator", "auto"] | None, typer.Option(help="Default: the setting stream.source.")
+]
+
+
+@stream.command("up")
+def stream_up(symbols: SymbolsOption = None, source: VenueOption = None) -> None:
+    """Start a stream on this machine: trades through Pub/Sub and Beam into trade_window_fact."""
+    from console.stream import start
+
+    start(symbols, source)
+
+
+@stream.command("status")
+def stream_status(form: FormatOption = Format.TABLE) -> None:
+    """Show each symbol of the stream: its newest window and how late it is, trades, late panes and gaps."""
+    from console.stream import show_status
+
+    show_status(form)
+
+
+@stream.command("down")
+def stream_down() -> None:
+    """Stop the stream without loss; the next start goes on where it ended."""
+    from console.stream import end
+
+    end()
+
+
+@stream.command("publish")
+def stream_publish(
+    symbols: SymbolsOption = None,
+    source: VenueOption = None,
+) -> None:
+    """Follow symbols and publish each trade to Pub/Sub. Ctrl-C stops it; the next start fetches what it missed."""
+    from console.stream import publish
+
+    publish(symbols, source)

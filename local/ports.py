@@ -22,11 +22,20 @@ def check_free(settings: Settings) -> None:
     """
     for service in services(settings):
         for name, port in service.ports.items():
-            if not _is_free(port):
-                variable = f"COINBEAM_LOCAL__PORTS__{name.upper()}"
-                message = f"Port {port} of the local {service.name} service is taken{_holder(port)}."
-                own = "Stop it (a cloud of this folder: `coinbeam local down`)"
-                raise PortTakenError(message, f"{own}, or choose another port: {variable}={port + 1}")
+            refuse_taken(service.name, name, port)
+
+
+def refuse_taken(service: str, name: str, port: int) -> None:
+    """Check the port of one service, which is that setting below ``local.ports``.
+
+    Raises:
+        PortTakenError: it is taken; see :func:`check_free`.
+    """
+    if not _is_free(port):
+        variable = f"COINBEAM_LOCAL__PORTS__{name.upper()}"
+        message = f"Port {port} of the local {service} service is taken{_holder(port)}."
+        own = "Stop it (a cloud of this folder: `coinbeam local down`)"
+        raise PortTakenError(message, f"{own}, or choose another port: {variable}={port + 1}")
 
 
 def _is_free(port: int) -> bool:

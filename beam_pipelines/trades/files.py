@@ -31,6 +31,7 @@ class ReadLanded(beam.PTransform[Any, PCollection[Message]]):
         self._uris = tuple(uris)
 
     def expand(self, begin: Any) -> PCollection[Message]:
+        """Read each file by one worker, block by block."""
         return (
             begin
             | "Files" >> beam.Create(self._uris)
@@ -64,6 +65,7 @@ class WriteFiles(beam.PTransform[Any, Any]):
 
     @no_annotations
     def expand(self, rows: tuple[Rows, Rows]) -> PCollection[Report]:
+        """Gather by symbol, and write."""
         panes, refused = rows
         written = (
             panes

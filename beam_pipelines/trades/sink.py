@@ -34,6 +34,7 @@ class WriteStream(beam.PTransform[Any, Any]):
 
     @no_annotations
     def expand(self, rows: tuple[Rows, Rows]) -> PDone:
+        """Gather panes under one key, merge them, and set refused lines aside."""
         panes, refused = rows
         _ = (
             panes

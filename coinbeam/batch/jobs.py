@@ -29,7 +29,7 @@ where it cannot, fall back to this one in silence, so that a laptop and a closed
 """
 
 STREAM_RUNNER = "BundleBasedDirectRunner"
-"""What runs a stream on one machine, by name: the only runner that fires windows without a download; see ADR 19."""
+"""What runs a stream on one machine, by name: the only runner that fires windows without a download; decision 19."""
 
 MARKETS, COINS_LIST, COINS, MARKET_CHART, FEAR_GREED = "markets", "coins_list", "coins", "market_chart", "fear_greed"
 EXCHANGE_RATES = "exchange_rates"
@@ -124,8 +124,7 @@ FETCH_FEAR_GREED = JobSpec(
 
 TRADE_WINDOWS = JobSpec(
     name="trade_windows",
-    description="Trades in windows of 60 s: from a subscription as they come, merged into the warehouse, or again from "
-    "landed lines, into files.",
+    description="Trades in windows of 60 s: from the topic as they come, or again from what was landed.",
     files={TRADE_WINDOW_PANE: "trade_windows_*.ndjson", REJECTS: REJECTS_PATTERN},
     options=TradeOptions,
 )

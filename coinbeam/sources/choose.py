@@ -94,11 +94,16 @@ def probe_live(settings: Settings, live: RuntimeSource) -> str | None:
     one_try = {"max_attempts": 1, "connect_timeout_seconds": seconds, "read_timeout_seconds": seconds}
     impatient, key = settings.coingecko.model_copy(update=one_try), api_key(settings.coingecko)
     client = CoinGeckoClient(impatient, live.base_url, RateLimiter(60), api_key=key)
+    return reason_within(seconds, lambda: _ping(client), live.base_url)
+
+
+def reason_within(seconds: float, ask: Callable[[], str | None], url: str) -> str | None:
+    """What a probe of a URL says, or that it said nothing in time; its thread is left behind then."""
     reasons: list[str | None] = []
-    thread = threading.Thread(target=lambda: reasons.append(_ping(client)), name="probe-live", daemon=True)
+    thread = threading.Thread(target=lambda: reasons.append(ask()), name="probe-live", daemon=True)
     thread.start()
     thread.join(seconds)
-    return reasons[0] if reasons else f"no answer from {live.base_url} within {seconds:g} s"
+    return reasons[0] if reasons else f"no answer from {url} within {seconds:g} s"
 
 
 def _ping(client: CoinGeckoClient) -> str | None:

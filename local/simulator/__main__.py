@@ -12,7 +12,8 @@ from coinbeam.clock import parse_instant
 from coinbeam.errors import CoinbeamError, SettingsError
 from coinbeam.settings import LocalSettings, load_settings
 from local.environment import HOST
-from local.simulator.app import create_app
+from local.simulator.app import create_app, server_config
+from local.simulator.binance.tape import MOST_PER_SECOND
 from local.simulator.faults import FaultOrder, Profile
 from local.simulator.service import SimulatedApi, SimulatorOptions
 
@@ -50,6 +51,8 @@ def _parser(local: LocalSettings) -> argparse.ArgumentParser:
     add("--retry-after", type=int, default=1, help="seconds that the profile throttle asks for (default: %(default)s)")
     add("--at", type=_instant, default=None, help="stop the clock at this ISO 8601 instant")
     add("--calls-per-minute", type=float, default=limit, help="more calls answer 429 (default: %(default)s)")
+    rate = start.trades_per_second
+    add("--trades-per-second", type=float, default=rate, help="of each symbol (default: %(default)s)")
     return parser
 
 
@@ -64,11 +67,12 @@ def _options(arguments: argparse.Namespace) -> SimulatorOptions:
     if arguments.faults not in list(Profile):
         found = f"--faults is {arguments.faults!r}, which is no fault profile."
         raise SettingsError(found, f"Take one of {', '.join(Profile)}.")
-    if arguments.coins < 1 or arguments.calls_per_minute <= 0:
-        found = f"--coins is {arguments.coins}, --calls-per-minute {arguments.calls_per_minute}."
-        raise SettingsError(found, "Both must be above zero.")
+    coins, calls, trades = arguments.coins, arguments.calls_per_minute, arguments.trades_per_second
+    if coins < 1 or calls <= 0 or not 0 < trades <= MOST_PER_SECOND:
+        found = f"--coins is {coins}, --calls-per-minute {calls}, --trades-per-second {trades}."
+        raise SettingsError(found, f"All must be above zero, and the trades at most {MOST_PER_SECOND}.")
     order = FaultOrder(profile=Profile(arguments.faults), retry_after=arguments.retry_after)
-    return SimulatorOptions(arguments.seed, arguments.coins, order, arguments.at, arguments.calls_per_minute)
+    return SimulatorOptions(arguments.seed, coins, order, arguments.at, calls, trades)
 
 
 def _listen(port: int) -> socket.socket:
@@ -90,7 +94,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _serve(listener: socket.socket, options: SimulatorOptions) -> None:
-    config = uvicorn.Config(create_app(SimulatedApi(options)), log_level="warning", access_log=False, lifespan="off")
+    config = server_config(create_app(SimulatedApi(options)))
     address = f"http://{HOST}:{listener.getsockname()[1]}/api/v3"
     print(f"CoinGecko simulator: {address} seed={options.seed} coins={options.coins}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])

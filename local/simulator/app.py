@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import uvicorn
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -10,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from coinbeam.clock import parse_instant
 from coinbeam.errors import SettingsError
 from local.simulator.answers import KEY_MISSING, Answer, ApiError, plain_error
+from local.simulator.binance.rest import serve_control, serve_rest
+from local.simulator.binance.stream import PING_SECONDS, PONG_SECONDS, serve_stream
 from local.simulator.details import DetailFlags
 from local.simulator.faults import FaultOrder
 from local.simulator.gate import BASE_PATH, Gate, respond
@@ -48,10 +51,33 @@ def create_app(api: SimulatedApi) -> FastAPI:
     _serve_coins(app, api)
     _serve_others(app, api)
     _serve_control(app, api)
+    serve_rest(app, api.venue, respond)
+    serve_stream(app, api.venue)
+    serve_control(app, api.venue)
     app.add_middleware(Gate, api=api)
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(RequestValidationError, _explain)
     return app
+
+
+def server_config(app: FastAPI, ping: float = PING_SECONDS, pong: float = PONG_SECONDS) -> uvicorn.Config:
+    """How the application is served: quietly, and with Binance's pings on its websockets.
+
+    Args:
+        app: what is served.
+        ping: seconds between two pings of a websocket.
+        pong: seconds that its client has to answer.
+    """
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_ping_interval=ping,
+        ws_ping_timeout=pong,
+        ws_per_message_deflate=False,  # frames leave as they are: on one machine compression costs and wins nothing
+    )
 
 
 def _body(content: bytes) -> Response:

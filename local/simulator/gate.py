@@ -12,7 +12,7 @@ from local.simulator.faults import Delay, Truncation
 from local.simulator.service import SimulatedApi
 
 BASE_PATH = "/api/v3"
-_FREE = ("/_control/", "/healthz")
+_FREE = ("/_control/", "/healthz", "/binance/")
 _COIN = re.compile(r"^/coins/(?!list$|markets$)[^/]+")
 
 
@@ -22,7 +22,9 @@ def respond(answer: Answer) -> Response:
 
 
 class Gate:
-    """ASGI middleware around the API with its traffic and faults; control paths and health pass freely."""
+    """ASGI middleware around the API with its traffic and faults. Control paths and health pass freely, and the venue,
+    which has limits and faults of its own.
+    """
 
     def __init__(self, app: ASGIApp, api: SimulatedApi) -> None:
         self._app, self._api = app, api
@@ -52,7 +54,7 @@ class Gate:
 
 
 def _api_path(scope: Scope) -> str | None:
-    """The path of a call to any API, that of CoinGecko below its base; None for control paths and health."""
+    """The path of a call to any API, that of CoinGecko below its base; None for what passes freely."""
     if scope["type"] != "http" or scope["path"].startswith(_FREE):
         return None
     path: str = scope["path"]

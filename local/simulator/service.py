@@ -9,6 +9,7 @@ import numpy as np
 
 from coinbeam.clock import Clock, utc_now
 from local.simulator.answers import ApiError, beyond_history, plain_error
+from local.simulator.binance.venue import Venue
 from local.simulator.catalogue import CATEGORIES
 from local.simulator.currencies import exchange_rates, units_per_dollar
 from local.simulator.details import CoinView, DetailFlags, listed_answer
@@ -36,10 +37,11 @@ class SimulatorOptions:
     order: FaultOrder = field(default_factory=FaultOrder)
     at: datetime | None = None
     calls_per_minute: float = 60_000
+    trades_per_second: float = 5.0
 
 
 class SimulatedApi:
-    """One simulator: a market, a clock, a rate limit (by ``monotonic``) and the faults of the moment."""
+    """One simulator: a market, a clock, a rate limit (by ``monotonic``), the faults of the moment, and its venue."""
 
     def __init__(
         self, options: SimulatorOptions, clock: Clock = utc_now, monotonic: Callable[[], float] = time.monotonic
@@ -49,6 +51,8 @@ class SimulatedApi:
         self._rows: Recent[list[Row]] = Recent(3)
         self._orders: Recent[IntArray] = Recent(16)
         self._lists: Recent[bytes] = Recent(4)
+        self.at = options.at
+        self.venue = Venue(self.market, self.now, monotonic, options.trades_per_second)
         self.reset()
 
     def reset(self) -> None:
@@ -56,6 +60,7 @@ class SimulatedApi:
         self.order_faults(self.options.order)
         self.at = self.options.at
         self.traffic = Traffic(self.options.calls_per_minute, self._monotonic)
+        self.venue.reset()
 
     def order_faults(self, order: FaultOrder) -> None:
         """Replace the faults; what failed before may fail again."""

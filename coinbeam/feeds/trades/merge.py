@@ -10,7 +10,7 @@ from coinbeam.clock import parse_instant
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import TerminalError
-from coinbeam.feeds.trades.message import WINDOW
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, WINDOW
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
 
@@ -92,21 +92,25 @@ def starts_of(panes: Sequence[Row]) -> tuple[datetime, datetime]:
 def seek_point(warehouse: Warehouse, symbols: Sequence[str], now: datetime) -> datetime:
     """Where a pipeline that starts again has to read from: before the oldest window that it may still complete.
 
-    That is the first window, within ``stream.seek_minutes``, which some symbol lacks, or which is not complete. No
-    message about a window was published before it began; what is read again changes nothing.
+    That is the first window, of the last ``stream.seek_minutes`` before the newest one in the fact, which some symbol
+    lacks, or which is not complete; with nothing there, a day ago. No message about a window was published before it
+    began, and what is read again changes nothing.
 
     Raises:
         TransientError: BigQuery does not answer.
     """
-    reach = now - timedelta(minutes=warehouse.settings.stream.seek_minutes)
+    begin = now - ALLOWED_LATENESS
     rows = warehouse.rows(
-        f"SELECT symbol, window_start FROM {warehouse.names()[TRADE_WINDOW_FACT]} WHERE is_complete "
-        f"AND window_date BETWEEN {literal(reach.date())} AND {literal(now.date())} "
-        f"AND window_start >= {literal(reach)} AND symbol IN UNNEST(@symbols)",
+        f"SELECT symbol, window_start, is_complete FROM {warehouse.names()[TRADE_WINDOW_FACT]} "
+        f"WHERE window_date BETWEEN {literal(begin.date())} AND {literal(now.date())} "
+        f"AND window_start >= {literal(begin)} AND symbol IN UNNEST(@symbols)",
         symbols=list(symbols),
     )
-    whole = {(row["symbol"], row["window_start"]) for row in rows}
-    start = reach.replace(second=0, microsecond=0) + WINDOW
-    while start + WINDOW <= now and all((symbol, start) in whole for symbol in symbols):
+    if not rows:
+        return begin
+    newest: datetime = max(row["window_start"] for row in rows)
+    whole = {(row["symbol"], row["window_start"]) for row in rows if row["is_complete"]}
+    start = newest - timedelta(minutes=warehouse.settings.stream.seek_minutes)
+    while start <= newest and all((symbol, start) in whole for symbol in symbols):
         start += WINDOW
     return start

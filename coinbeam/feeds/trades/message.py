@@ -42,7 +42,8 @@ class Message:
     Attributes:
         data: lines of one symbol, each ended by a newline; empty for a heartbeat.
         attributes: ``kind`` (``trades`` or ``heartbeat``), ``event_time`` (milliseconds, that of the earliest line); of
-            trades also ``symbol``, ``first_id`` and ``last_id``.
+            trades also ``symbol``, ``first_id`` and ``last_id``. A message of kind ``trades`` without a symbol holds a
+            line that is none, see :func:`unreadable`.
     """
 
     data: bytes
@@ -70,6 +71,13 @@ def bundle(symbol: str, lines: Sequence[bytes], first_id: int, last_id: int, eve
 def heartbeat(now: datetime) -> Message:
     """A message that says how late it is."""
     return Message(b"", {"kind": HEARTBEAT, "event_time": str(int(now.timestamp() * 1_000))})
+
+
+def unreadable(line: bytes, now: datetime) -> Message:
+    """A message of a line that is no trade of a symbol that is followed; the pipeline makes a dead letter of it, and it
+    is not landed. It is as late as the moment at which it came.
+    """
+    return Message(line + b"\n", {"kind": "trades", "event_time": str(int(now.timestamp() * 1_000))})
 
 
 def start_mark(symbol: str, first_id: int, at: int) -> bytes:

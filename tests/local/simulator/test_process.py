@@ -1,14 +1,17 @@
 """The real process: its command line, its port, its speed and its end."""
 
+import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
 import pytest
 import requests
+from websockets.sync.client import connect
 
 from coinbeam.settings import ROOT
 
@@ -100,6 +103,19 @@ def test_a_slow_body_runs_into_the_timeout_of_a_client_once():
         assert requests.get(url, timeout=30).status_code == 200
 
 
+def test_trades_are_streamed_by_the_real_process_and_refilled_by_rest():
+    with running("--coins", "60", "--trades-per-second", "200") as (base, _):
+        root = base.removesuffix("/api/v3")
+        url = f"{root.replace('http', 'ws')}/binance/stream?streams=btcusdt@aggTrade"
+        with connect(url, compression=None) as websocket:
+            said = [json.loads(websocket.recv(timeout=10))["data"] for _ in range(100)]
+        assert [trade["a"] for trade in said] == list(range(said[0]["a"], said[0]["a"] + 100))
+        assert 0 <= time.time() * 1_000 - said[-1]["T"] < 5_000
+        query = {"symbol": "BTCUSDT", "fromId": said[0]["a"], "limit": 100}
+        rows = requests.get(f"{root}/binance/api/v3/aggTrades", params=query, timeout=30).json()
+        assert rows == [{key: trade[key] for key in "apqflTmM"} for trade in said]
+
+
 def test_a_port_that_is_taken_is_named_with_the_remedy():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -118,6 +134,7 @@ def test_a_port_that_is_taken_is_named_with_the_remedy():
         pytest.param(("--at", "teatime"), "teatime", id="an instant that is none"),
         pytest.param(("--coins", "0"), "--coins is 0", id="a market without coins"),
         pytest.param(("--calls-per-minute", "0"), "--calls-per-minute 0", id="a limit of no calls"),
+        pytest.param(("--trades-per-second", "30000"), "--trades-per-second 30000", id="more trades than a tape has"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(arguments, named):

@@ -71,16 +71,27 @@ def test_refused_lines_are_appended(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("panes", "expected"),
     [
-        ([], -5),
+        ([], -1_440 + 4.5),
         ([pane(n) for n in range(-9, 4)], 4),
         ([pane(n, 10 - (n == 1)) for n in range(-9, 4)], 1),
         ([pane(n) for n in range(-9, 4) if n != 2], 2),
-        ([pane(n) for n in range(-9, 3)], 3),
-        ([pane(n, symbol="ETHUSDT") for n in range(-9, 4)], -5),
+        ([pane(n) for n in range(-10, 1)], 1),
+        ([*(pane(n) for n in range(-9, 4)), pane(4, symbol="ETHUSDT")], 4),
+        ([pane(n) for n in range(4)], -7),
     ],
-    ids=["nothing yet", "all whole", "one misses a trade", "one is missing", "the newest is missing", "another symbol"],
+    ids=[
+        "nothing yet",
+        "all whole",
+        "one misses a trade",
+        "one is missing",
+        "long down",
+        "another symbol",
+        "a cold start",
+    ],
 )
-def test_a_restart_reads_from_the_oldest_open_window(stage: Stage, panes: list[dict[str, Any]], expected: int) -> None:
+def test_a_restart_reads_from_the_oldest_open_window(
+    stage: Stage, panes: list[dict[str, Any]], expected: float
+) -> None:
     if panes:
         bring(stage, *panes)
     found = seek_point(stage.warehouse, ["BTCUSDT"], FIRST + timedelta(minutes=4, seconds=30))

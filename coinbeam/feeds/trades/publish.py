@@ -1,0 +1,149 @@
+"""From what waits to Pub/Sub: one call under way at a time, repeated until it is acknowledged.
+
+A call has at most one message of each symbol, and the next one follows its acknowledgement. So what the broker has of a
+symbol is always a beginning of what was to be published, and a ``gap`` is there before what lies behind it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from google.api_core.exceptions import Aborted, Cancelled, GoogleAPICallError, RetryError, ServerError, TooManyRequests
+from google.auth.exceptions import TransportError
+from google.pubsub_v1.types import PubsubMessage
+
+from coinbeam.errors import TerminalError, TransientError
+from coinbeam.feeds.trades.entries import Bundle
+from coinbeam.feeds.trades.gaps import Tracker
+from coinbeam.feeds.trades.intake import Intake
+from coinbeam.feeds.trades.message import Message, heartbeat
+from coinbeam.feeds.trades.pace import Backoff, Wiring
+from coinbeam.feeds.trades.store import Positions
+
+_LOGGER = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 1.0
+
+_IDLE_SECONDS = 0.05
+_CALL_SECONDS = 20.0
+_LARGEST_CALL = 7 * 2**20
+"""Pub/Sub takes 10 MB a call. Source: its quotas."""
+
+_MOST_MESSAGES = 1_000
+_TRANSIENT = (ServerError, TooManyRequests, Aborted, Cancelled, RetryError, TransportError)
+
+
+class Client(Protocol):
+    """The part of ``PublisherAsyncClient`` that is used here."""
+
+    def publish(self, *, topic: str, messages: list[PubsubMessage], retry: None, timeout: float) -> Awaitable[object]:
+        """Publish messages, all or none of them acknowledged."""
+        ...
+
+
+class Sender:
+    """Publishes what waits.
+
+    Attributes:
+        heartbeats: that were published; ``retries`` of calls that were not acknowledged.
+        problem: why the last call was not acknowledged; None when it was.
+    """
+
+    def __init__(self, client: Client, topic: str, intake: Intake, positions: Positions, wiring: Wiring) -> None:
+        self.heartbeats = self.retries = 0
+        self.problem: str | None = None
+        self._client, self._topic, self._intake, self._positions = client, topic, intake, positions
+        self._wiring = wiring
+        self._backoff = Backoff(0.2, 5.0, wiring.rng)
+        self._heartbeat_at = wiring.monotonic()
+        self._taken: list[tuple[Tracker, Bundle]] = []
+
+    async def run(self, is_stopping: Callable[[], bool]) -> None:
+        """Publish until told to stop, and then everything that still waits.
+
+        Raises:
+            TerminalError: Pub/Sub refuses for a reason that stays.
+        """
+        while not is_stopping():
+            if not await self.send():
+                await self._wiring.sleep(_IDLE_SECONDS)
+        while await self.send(all_of_it=True):
+            pass
+
+    async def send(self, *, all_of_it: bool = False) -> bool:
+        """Publish one call of what is due; False when nothing but a heartbeat was.
+
+        Raises:
+            TerminalError: Pub/Sub refuses for a reason that stays.
+        """
+        if not self._taken:
+            self._taken = self._intake.due(all_of_it=all_of_it)
+        lines = list(self._intake.lines)
+        messages = [bundle.message for _, bundle in self._taken] + lines
+        del messages[_fitting(messages) :]
+        chosen, lines = self._taken[: len(messages)], messages[len(self._taken) :]
+        now = self._wiring.monotonic()
+        beats = now >= self._heartbeat_at
+        if beats:
+            self._heartbeat_at = now + HEARTBEAT_SECONDS
+            messages.append(heartbeat(self._wiring.clock()))
+        if not messages:
+            return False
+        await self._write_down(chosen)
+        await self._publish(messages)
+        for tracker, bundle in chosen:
+            tracker.acknowledged(bundle)
+        del self._taken[: len(chosen)]
+        for _ in lines:
+            self._intake.lines.popleft()
+        self.heartbeats += beats
+        self._intake.count()
+        return bool(chosen or lines)
+
+    async def _write_down(self, chosen: Sequence[tuple[Tracker, Bundle]]) -> None:
+        """Save the positions before a message with marks is sent: see :mod:`coinbeam.feeds.trades.position`."""
+        marked = [(tracker, bundle.marks) for tracker, bundle in chosen if bundle.marks]
+        for tracker, marks in marked:
+            tracker.position.intend(marks)
+        is_written = not marked
+        while not is_written:
+            try:
+                await self._positions.save()
+                is_written = True
+            except TransientError as error:
+                await self._wait(str(error))
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
+        sent = [PubsubMessage(data=message.data, attributes=message.attributes) for message in messages]
+        while True:
+            try:
+                await self._client.publish(topic=self._topic, messages=sent, retry=None, timeout=_CALL_SECONDS)
+            except _TRANSIENT as error:
+                self.retries += 1
+                await self._wait(f"Pub/Sub: {type(error).__name__}: {error}")
+            except GoogleAPICallError as error:
+                raise TerminalError(
+                    f"Pub/Sub refuses what is published to {self._topic}: {error}.",
+                    "Check that the topic exists and that this account may publish to it. Nothing is lost: the next "
+                    "start goes on from what was acknowledged.",
+                ) from error
+            else:
+                self.problem = None
+                self._backoff.reset()
+                return
+
+    async def _wait(self, problem: str) -> None:
+        wait = self._backoff.next()
+        _LOGGER.warning("%s; another try in %.1f s, %d trades wait", problem, wait, self._intake.room.waiting)
+        self.problem = problem
+        await self._wiring.sleep(wait)
+
+
+def _fitting(messages: Sequence[Message]) -> int:
+    """How many of the messages fit into a call: one at least, however large it is."""
+    size = 0
+    for count, message in enumerate(messages[:_MOST_MESSAGES]):
+        size += len(message.data)
+        if size > _LARGEST_CALL and count:
+            return count
+    return min(len(messages), _MOST_MESSAGES)

@@ -1,0 +1,220 @@
+"""The commands of live trades."""
+
+import asyncio
+import logging
+import os
+import signal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from coinbeam.batch.options import parts
+from coinbeam.batch.tables import TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
+from coinbeam.clock import utc_now
+from coinbeam.contracts.bigquery import literal
+from coinbeam.errors import SettingsError
+from coinbeam.feeds.trades.message import WINDOW
+from coinbeam.feeds.trades.publisher import Outlet, Places, Publisher
+from coinbeam.feeds.trades.status import PublisherStatus
+from coinbeam.feeds.trades.store import store_of
+from coinbeam.feeds.trades.topic import async_publisher, ensure_topic, topic_path
+from coinbeam.settings import MarketSource, Settings, StreamSettings, load_settings
+from coinbeam.sources.binance import BinanceClient, Venue, choose_venue
+from coinbeam.sources.http.errors import ApiTransientError
+from console.output import Format, say, say_banner, show, warn
+
+if TYPE_CHECKING:
+    from coinbeam.warehouse.client import Warehouse
+
+MANY_CALLS = 60_000
+"""Request weight a minute that a simulated venue may be asked for: it has no limit to keep to."""
+
+
+def publish(symbols: str | None, source: str | None) -> None:
+    """Follow symbols and publish their trades, until SIGINT or SIGTERM.
+
+    Raises:
+        SettingsError: a symbol is none, or the source is not allowed here.
+        TerminalError: Pub/Sub refuses what is published.
+        TransientError: the local Pub/Sub does not answer at the start.
+    """
+    settings = load_settings()
+    stream = chosen_stream(settings, symbols)
+    venue = choose_venue(settings, MarketSource(source) if source else None)
+    say_banner(venue.banner or "")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    rest = BinanceClient(venue.rest_url, stream.weight_per_minute if venue.kind == "live" else MANY_CALLS)
+    try:
+        refuse_unknown(rest, stream)
+        if settings.is_local:
+            ensure_topic(settings)
+        say(f"Trades of {', '.join(stream.symbols)} go from {venue.source_id} to {topic_path(settings)}. Ctrl-C stops.")
+        ended = asyncio.run(_until_stopped(settings, stream, venue, rest))
+    finally:
+        rest.close()
+    published = sum(one.trades for one in ended.symbols)
+    say(f"Stopped: {published:,} trades published, {sum(one.gaps_open for one in ended.symbols)} gaps open.")
+
+
+def chosen_stream(settings: Settings, symbols: str | None) -> StreamSettings:
+    """The settings of the stream, with the symbols of a comma separated list where one is given.
+
+    Raises:
+        SettingsError: one of them has not the form of a symbol, or is named twice.
+    """
+    if symbols is None:
+        return settings.stream
+    try:
+        return StreamSettings.model_validate(settings.stream.model_dump() | {"symbols": parts(symbols)})
+    except ValidationError as error:
+        said = "; ".join(str(one["msg"]) for one in error.errors(include_input=False, include_url=False))
+        raise SettingsError(
+            f"{symbols!r} is no list of symbols: {said}.", "Name pairs as Binance writes them: BTCUSDT,ETHUSDT."
+        ) from None
+
+
+def refuse_unknown(rest: BinanceClient, stream: StreamSettings) -> None:
+    """Refuse a symbol that the venue does not have: its stream would be silent for ever, and no error.
+
+    Raises:
+        SettingsError: it does not have one of them.
+    """
+    try:
+        trading = rest.trading(stream.symbols)
+    except ApiTransientError as error:
+        warn(f"Whether the symbols exist could not be asked: {error}")
+        return
+    unknown = [symbol for symbol in stream.symbols if symbol not in trading]
+    if unknown:
+        raise SettingsError(f"The venue has no {', '.join(unknown)}.", "Name pairs as Binance writes them: BTCUSDT.")
+    halted = [symbol for symbol, trades in trading.items() if not trades]
+    if halted:
+        warn(f"Not traded at present: {', '.join(halted)}.")
+
+
+async def _until_stopped(
+    settings: Settings, stream: StreamSettings, venue: Venue, rest: BinanceClient
+) -> PublisherStatus:
+    places = Places(
+        store_of(settings, venue.source_id, "positions"),
+        store_of(settings, venue.source_id, "status"),
+    )
+    outlet = Outlet(async_publisher(settings), topic_path(settings))
+    publisher = Publisher(stream, stream.symbols, venue, rest, outlet, places)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, publisher.stop.set)
+    await publisher.run()
+    return publisher.status()
+
+
+STATUS_COLUMNS = (
+    "symbol",
+    "newest_window",
+    "lag_seconds",
+    "windows_per_hour",
+    "incomplete",
+    "late_panes",
+    "trades",
+    "gaps_found",
+    "gaps_refilled",
+    "gaps_open",
+)
+
+
+def start(symbols: str | None, source: str | None) -> None:
+    """Start the local cloud and a stream on it.
+
+    Raises:
+        SettingsError: a symbol is none, the source is not allowed here, or the environment is not local.
+        TerminalError: a port is taken, a process does not start, or another stream runs.
+    """
+    from coinbeam.feeds.trades.symbols import map_symbols
+    from coinbeam.warehouse.client import Warehouse
+    from coinbeam.warehouse.schema import ensure_schema
+    from local import cloud
+    from local.environment import environment
+    from local.stream import control
+
+    settings = load_settings()
+    stream = chosen_stream(settings, symbols)
+    os.environ.update(environment(settings))
+    cloud.up(settings, say)
+    venue = choose_venue(settings, MarketSource(source) if source else None)
+    say_banner(venue.banner or "")
+    warehouse = Warehouse(settings)
+    ensure_schema(warehouse)
+    map_symbols(warehouse, stream.symbols, venue.source_id)
+    control.up(settings, ",".join(stream.symbols), venue.kind, say)
+    say("`coinbeam stream status` shows each symbol; a window is there seconds after its minute.")
+
+
+def end() -> None:
+    """Stop the stream.
+
+    Raises:
+        TerminalError: it did not end in time, and was killed.
+    """
+    from local.stream import control
+
+    control.down(load_settings(), say)
+
+
+def show_status(form: Format) -> None:
+    """Show what is known of each symbol of the stream: of the publisher, and of the windows of the last hour.
+
+    Raises:
+        TransientError: the warehouse does not answer.
+    """
+    from coinbeam.warehouse.client import Warehouse
+    from local.environment import environment
+    from local.stream import control
+
+    settings = load_settings()
+    os.environ.update(environment(settings))
+    record = control.running(settings)
+    if record is None:
+        say("No stream is running. `coinbeam stream up` starts one.")
+        return
+    published = control.published(settings, record["source"]) or {"symbols": []}
+    said = {one["symbol"]: one for one in published["symbols"]}
+    now = utc_now()
+    windows = recent_windows(Warehouse(settings), now)
+    rows = []
+    for symbol in record["symbols"].split(","):
+        found, own = windows.get(symbol, {}), said.get(symbol, {})
+        newest = found.get("newest_window")
+        lag = None if newest is None else round((now - newest).total_seconds() - WINDOW.total_seconds(), 1)
+        rows.append(
+            {"symbol": symbol, "lag_seconds": lag, **{name: found.get(name) for name in _OF_WINDOWS}}
+            | {name: own.get(name) for name in _OF_PUBLISHER}
+        )
+    show(STATUS_COLUMNS, rows, form)
+    if form is Format.TABLE:
+        for name, state in record["members"].items():
+            say(f"{name}: process {state['pid']}, started again {state['restarts']} times")
+
+
+_OF_WINDOWS = ("newest_window", "windows_per_hour", "incomplete", "late_panes")
+_OF_PUBLISHER = ("trades", "gaps_found", "gaps_refilled", "gaps_open")
+
+
+def recent_windows(warehouse: "Warehouse", now: datetime) -> dict[str, dict[str, Any]]:
+    """Windows and late panes of the last hour by symbol.
+
+    Raises:
+        TransientError: the warehouse does not answer.
+    """
+    names, since = warehouse.names(), now - timedelta(hours=1)
+    days = f"window_date BETWEEN {literal(since.date())} AND {literal(now.date())}"
+    recent = f"{days} AND window_start >= {literal(since)}"
+    rows = warehouse.rows(
+        "WITH windows AS (SELECT symbol, MAX(window_start) AS newest_window, COUNT(*) AS windows_per_hour, "
+        f"COUNTIF(NOT is_complete) AS incomplete FROM {names[TRADE_WINDOW_FACT]} WHERE {recent} GROUP BY symbol), "
+        "panes AS (SELECT symbol, COUNTIF(timing = 'late') AS late_panes "
+        f"FROM {names[TRADE_WINDOW_PANE]} WHERE {recent} GROUP BY symbol) "
+        "SELECT w.*, COALESCE(p.late_panes, 0) AS late_panes FROM windows AS w LEFT JOIN panes AS p USING (symbol)"
+    )
+    return {row.pop("symbol"): row for row in rows}

@@ -1,0 +1,115 @@
+"""Starting, stopping and inspecting a stream on one machine."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+from coinbeam.clock import parse_instant
+from coinbeam.feeds.trades.store import store_of
+from coinbeam.settings import ROOT, Settings
+from coinbeam.sources.registry import BINANCE
+from local.cloud import LocalCloudError
+from local.environment import HOST, environment
+from local.ports import refuse_taken
+from local.stream.__main__ import logs_folder, stream_file
+
+Say = Callable[[str], None]
+
+START_SECONDS = 60.0
+STOP_SECONDS = 45.0
+"""How long the processes may take to end: the publisher awaits what it sent."""
+
+_POLL_SECONDS = 0.1
+
+
+def running(settings: Settings) -> dict[str, Any] | None:
+    """The record of the stream, if its owner is alive."""
+    path = stream_file(settings)
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        alive = psutil.Process(record["pid"]).create_time() <= record["since"] + 1
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return None
+    return record if alive else None
+
+
+def up(settings: Settings, symbols: str, source: str, say: Say) -> None:
+    """Start the stream unless it runs, and wait until trades are published.
+
+    Raises:
+        LocalCloudError: it runs with other symbols, its port is taken, or a process of it does not start.
+    """
+    if record := running(settings):
+        if (record["symbols"], record["source"]) != (symbols, source):
+            raise LocalCloudError(
+                f"A stream of {record['symbols']} from {record['source']} runs already.",
+                "Stop it with `coinbeam stream down` first.",
+            )
+        say("The stream runs already.")
+        return
+    refuse_taken("Pub/Sub", "pubsub", settings.local.ports.pubsub)
+    logs_folder(settings).mkdir(parents=True, exist_ok=True)
+    with (logs_folder(settings) / "keeper.log").open("ab") as log:
+        owner = subprocess.Popen(
+            [sys.executable, "-m", "local.stream", f"--symbols={symbols}", f"--source={source}"],
+            cwd=ROOT,
+            env=os.environ | environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    began, ends = time.time(), time.monotonic() + START_SECONDS
+    while not _publishes(settings, source, began):
+        if owner.poll() is not None or time.monotonic() > ends:
+            owner.terminate()
+            raise LocalCloudError(
+                f"The stream did not start within {START_SECONDS:g} s.", f"Look at the logs in {logs_folder(settings)}."
+            )
+        time.sleep(_POLL_SECONDS)
+    say(f"Trades of {symbols} flow through Pub/Sub at {HOST}:{settings.local.ports.pubsub} into trade_window_fact.")
+
+
+def _publishes(settings: Settings, source: str, since: float) -> bool:
+    status = published(settings, source)
+    return status is not None and status["state"] == "running" and status["connections"] > 0 and _time(status) >= since
+
+
+def published(settings: Settings, source: str) -> dict[str, Any] | None:
+    """What the publisher said of itself last, or None when it never did."""
+    text = store_of(settings, BINANCE.answering(source), "status").read()
+    return json.loads(text) if text else None
+
+
+def _time(status: dict[str, Any]) -> float:
+    return parse_instant(status["written_at"]).timestamp()
+
+
+def down(settings: Settings, say: Say) -> None:
+    """End the stream: the publisher sends what it has, and the next start reads from the oldest open window on.
+
+    Raises:
+        LocalCloudError: it did not end in time.
+    """
+    record = running(settings)
+    if record is None:
+        say("No stream was running.")
+        return
+    owner = psutil.Process(record["pid"])
+    owner.terminate()
+    try:
+        owner.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        for process in [*owner.children(recursive=True), owner]:
+            process.kill()
+        raise LocalCloudError(
+            f"The stream did not end within {STOP_SECONDS:g} s and was killed.",
+            "Nothing is lost: the next start continues where it was.",
+        ) from None
+    say("The stream is stopped.")

@@ -1,0 +1,65 @@
+"""Start the pipeline of one machine where it left off: ``python -m local.stream.windows``.
+
+Its runner acknowledges a message before it is done with it, and keeps windows in memory. So the subscription, which
+retains what was acknowledged, is first set back to before the oldest window that is not whole; what comes again
+changes nothing.
+"""
+
+import argparse
+import logging
+import os
+import sys
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.pubsub_v1 import SubscriberClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from coinbeam.clock import utc_now
+from coinbeam.feeds.trades.merge import seek_point
+from coinbeam.feeds.trades.topic import emulator_host, ensure_topic, subscription_path, use_emulator
+from coinbeam.settings import Settings, load_settings
+from coinbeam.warehouse.client import Warehouse
+
+log = logging.getLogger(__name__)
+
+JOB = "trade_windows"
+
+
+def seek(settings: Settings, symbols: list[str]) -> str:
+    """Set the subscription back; its full name.
+
+    Raises:
+        TransientError: the warehouse does not answer.
+        GoogleAPICallError: the broker does not.
+    """
+    ensure_topic(settings)
+    subscription = subscription_path(settings, settings.stream.subscription)
+    point = seek_point(Warehouse(settings), symbols, utc_now())
+    stamp = Timestamp()
+    stamp.FromDatetime(point)
+    with grpc.insecure_channel(emulator_host(settings) or "") as channel:
+        client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        client.seek(request={"subscription": subscription, "time": stamp}, timeout=30)
+    log.info("The stream is read from %s on", point.isoformat())
+    return subscription
+
+
+def main() -> None:
+    """Seek, and become the Beam job."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--symbols", required=True)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--output", required=True)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    settings = load_settings()
+    subscription = seek(settings, given.symbols.split(","))
+    use_emulator(settings)
+    job = [sys.executable, "-m", f"beam_pipelines.{JOB}", "--runner=DirectRunner", f"--source={given.source}"]
+    where = [f"--subscription={subscription}", f"--symbols={given.symbols}", f"--output={given.output}"]
+    os.execv(sys.executable, [*job, *where])
+
+
+if __name__ == "__main__":
+    main()
