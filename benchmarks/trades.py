@@ -34,6 +34,7 @@ TITLES = {
     OURS: "Coinbeam (Beam, one element a block)",
     "rows": "Beam, one element a trade",
     "spark": "Spark, local[1]",
+    "spark_exact": "Spark, local[1], ids once and sums exact",
     "duckdb": "DuckDB",
     "polars": "Polars",
 }
@@ -241,9 +242,19 @@ def _print(
     faults: list[str],
 ) -> None:
     style = box.SIMPLE_HEAD if console.is_terminal else None
-    heads = ("contender", "CPU s", "of it start-up", "wall s", "trades/CPU s", "peak MB", "CPU over Coinbeam")
+    heads = (
+        "contender",
+        "CPU s",
+        "of it start-up",
+        "wall s",
+        "trades/CPU s",
+        "peak MB",
+        "CPU over Coinbeam",
+        "less start-up",
+    )
     table = Table(*heads, box=style)
     for m in measured.values():
+        ours = measured.get(OURS)
         table.add_row(
             TITLES[m.name].replace("[", r"\["),
             f"{m.cpu_seconds:.2f}",
@@ -251,7 +262,8 @@ def _print(
             f"{m.wall_seconds:.1f}",
             f"{m.rows_per_cpu_second:,.0f}",
             f"{m.peak_mib * _MB_OF_MIB:.0f}",
-            f"{m.cpu_seconds / measured[OURS].cpu_seconds:.2f}" if OURS in measured else "-",
+            f"{m.cpu_seconds / ours.cpu_seconds:.2f}" if ours else "-",
+            f"{_beyond(m, startup[m.name]) / _beyond(ours, startup[OURS]):.2f}" if ours else "-",
         )
     console.print(table)
     if merges:

@@ -43,10 +43,11 @@ def test_all_contenders_do_the_same_work(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.skipif(absent("spark") is not None, reason=str(absent("spark")))
 def test_spark_does_the_same_work(tmp_path: Path) -> None:
     file = landed(tmp_path, 2_000)
-    for name in ("spark", "duckdb"):
+    names = ("spark", "spark_exact", "duckdb")
+    for name in names:
         (tmp_path / name).mkdir()
         run_measured(name, 1, 2_000, trades.command(name, file, str(tmp_path / name)))
-    assert disagreements({name: read_windows(tmp_path / name) for name in ("spark", "duckdb")}) == []
+    assert disagreements({name: read_windows(tmp_path / name) for name in names}) == []
 
 
 def test_what_is_not_there_is_left_out_and_said(
