@@ -19,9 +19,11 @@ FIRST_MS = 1_767_225_600_000
 A_SECOND = 70
 """Trades of all symbols in a second."""
 
-_SHARES = (0.4, 0.25, 0.15, 0.12, 0.08)
-_LEVELS = (87_000.0, 2_900.0, 125.0, 1.9, 0.12)
-_DECIMALS = (2, 2, 2, 4, 5)
+SHARES = (0.4, 0.25, 0.15, 0.12, 0.08)
+"""Of the trades; then prices, and their decimals."""
+
+LEVELS = (87_000.0, 2_900.0, 125.0, 1.9, 0.12)
+DECIMALS = (2, 2, 2, 4, 5)
 _FIRST_ID = 3_700_000_000
 
 
@@ -37,9 +39,25 @@ def landed(folder: Path, trades: int) -> Path:
     return path
 
 
+def line(
+    symbol: str, number: int, time: int, price: float, quantity: float, first: int, last: int, maker: bool
+) -> bytes:
+    """One aggregate trade as Binance writes it.
+
+    Args:
+        number: its id; ``first`` and ``last`` those of its single trades.
+        time: milliseconds since 1970.
+        maker: whether the buyer was the maker.
+    """
+    return (
+        f'{{"e":"{TRADE}","E":{time + 4},"s":"{symbol}","a":{number},"p":"{price:.8f}","q":"{quantity:.8f}",'
+        f'"f":{first},"l":{last},"T":{time},"m":{"true" if maker else "false"},"M":true}}'
+    ).encode()
+
+
 def _lines(trades: int) -> Iterator[bytes]:
     """The lines of each symbol in turn for each second."""
-    counts = [int(trades * share) for share in _SHARES[1:]]
+    counts = [int(trades * share) for share in SHARES[1:]]
     made = [_of_symbol(number, count, trades) for number, count in enumerate([trades - sum(counts), *counts])]
     seconds = -(-trades // A_SECOND)
     cuts = [np.searchsorted(times, FIRST_MS + 1_000 * np.arange(seconds + 1)).tolist() for times, _ in made]
@@ -52,17 +70,14 @@ def _of_symbol(number: int, count: int, trades: int) -> tuple["np.ndarray[Any, A
     """Times and lines of the trades of one symbol, in the order of their ids."""
     rng = np.random.default_rng((number, trades))
     times = np.sort(rng.integers(FIRST_MS, FIRST_MS + trades * 1_000 // A_SECOND, count))
-    prices = np.round(_LEVELS[number] * np.exp(np.cumsum(rng.normal(0, 2e-5, count))), _DECIMALS[number])
-    quantities = np.round(rng.lognormal(0, 1.5, count) * 500 / _LEVELS[number], 5) + 0.00001
+    prices = np.round(LEVELS[number] * np.exp(np.cumsum(rng.normal(0, 2e-5, count))), DECIMALS[number])
+    quantities = np.round(rng.lognormal(0, 1.5, count) * 500 / LEVELS[number], 5) + 0.00001
     singles = rng.geometric(0.6, count)
     last = _FIRST_ID + np.cumsum(singles)
     columns = (times, prices, quantities, last - singles, last - 1, rng.random(count) < 0.5)
     symbol, first_id = SYMBOLS[number], _FIRST_ID // 2 + number * 1_000_003
     lines = [
-        f'{{"e":"{TRADE}","E":{time + 4},"s":"{symbol}","a":{first_id + place},"p":"{price:.8f}","q":"{quantity:.8f}",'
-        f'"f":{first},"l":{final},"T":{time},"m":{"true" if maker else "false"},"M":true}}\n'.encode()
-        for place, (time, price, quantity, first, final, maker) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True)
-        )
+        line(symbol, first_id + place, *values) + b"\n"
+        for place, values in enumerate(zip(*(column.tolist() for column in columns), strict=True))
     ]
     return times, lines

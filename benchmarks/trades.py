@@ -124,10 +124,10 @@ def command(name: str, file: Path, output: str) -> list[str]:
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Let the processes that are started in a block have one core only."""
+def pinned(*cores: int) -> Iterator[None]:
+    """Let the processes that are started in a block have these cores only."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

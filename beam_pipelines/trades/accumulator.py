@@ -21,8 +21,8 @@ Known = tuple[Any, tuple[Mark, ...]]
 
 _WORD = np.dtype(np.int64).itemsize
 
-_MANY_PIECES = 64
-"""Pieces after which they are made one: many small ones would be slow, and hold what they have twice."""
+_MANY_PIECES = 1_000
+"""Pieces after which they are made one: more of them than the messages of a busy minute may hold trades twice."""
 
 
 @dataclass
@@ -67,7 +67,8 @@ def unique(pieces: Sequence[bytes]) -> Any:
     """
     if not pieces:
         return np.empty((0, len(COLUMNS)), np.int64)
-    table = np.concatenate([unpack_trades(piece) for piece in pieces])
+    tables = sorted((unpack_trades(piece) for piece in pieces), key=lambda table: int(table[0, 0]))
+    table = np.concatenate(tables)
     ids = table[:, 0]
     if (ids[1:] > ids[:-1]).all():  # in order, as they mostly come
         return table
@@ -106,7 +107,7 @@ class CombineTrades(beam.CombineFn):
         for one in accumulators:
             merged.pieces += one.pieces
             merged.marks |= one.marks
-        return merged.compact()
+        return merged
 
     def compact(self, accumulator: Accumulator) -> Accumulator:
         """Before it is stored or sent."""
