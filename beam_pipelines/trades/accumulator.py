@@ -19,6 +19,9 @@ Packed = tuple[bytes, tuple[Mark, ...]]
 Known = tuple[Any, tuple[Mark, ...]]
 """The trades of a window by id, of shape (trades, ``COLUMNS``), and its marks in order."""
 
+_AMOUNTS = slice(1, 3)
+"""Price and quantity among the columns."""
+
 _WORD = np.dtype(np.int64).itemsize
 
 _MANY_PIECES = 1_000
@@ -40,24 +43,31 @@ class Accumulator:
 
 
 def pack_trades(table: Any) -> bytes:
-    """Trades in a third of their bytes, for a small part of the time that reading them takes; none are no bytes.
+    """Trades in a fifth of their bytes, for a small part of the time that reading them takes; none are no bytes.
 
-    The columns lie apart, and of each column the lowest byte of all trades, then the next, as most of the higher ones
-    are the same. The runner has a window in hand five times at its worst: that is what fewer bytes are for.
+    Prices and quantities lose the factor that they share, that of the smallest step of the venue. The columns lie apart,
+    and of each column the lowest byte of all trades, then the next, as most of the higher ones are the same. A stream
+    keeps all trades of a day, and the runner of a batch has them in hand five times at its worst.
     """
     if not len(table):
         return b""
-    columns = np.ascontiguousarray(table.T).view(np.uint8).reshape(len(COLUMNS), len(table), _WORD)
-    packed: bytes = pa.compress(columns.transpose(0, 2, 1).tobytes(), "lz4", asbytes=True)
-    return len(table).to_bytes(_WORD, "little") + packed
+    columns = table.T.copy()
+    factors = np.maximum(np.gcd.reduce(columns[_AMOUNTS], axis=1), 1)
+    columns[_AMOUNTS] //= factors[:, None]
+    planes = columns.view(np.uint8).reshape(len(COLUMNS), len(table), _WORD)
+    packed: bytes = pa.compress(planes.transpose(0, 2, 1).tobytes(), "lz4", asbytes=True)
+    return np.array([len(table), *factors], np.int64).tobytes() + packed
 
 
 def unpack_trades(packed: bytes) -> Any:
     """The trades of :func:`pack_trades`, which were some."""
-    trades = int.from_bytes(packed[:_WORD], "little")
-    planes = pa.decompress(packed[_WORD:], trades * len(COLUMNS) * _WORD, "lz4", asbytes=True)
+    head = np.frombuffer(packed, np.int64, 3)
+    trades, factors = int(head[0]), head[1:]
+    planes = pa.decompress(packed[head.nbytes :], trades * len(COLUMNS) * _WORD, "lz4", asbytes=True)
     columns = np.frombuffer(planes, np.uint8).reshape(len(COLUMNS), _WORD, trades)
-    return columns.transpose(2, 0, 1).copy().view(np.int64)[:, :, 0]
+    table = columns.transpose(2, 0, 1).copy().view(np.int64)[:, :, 0]
+    table[:, _AMOUNTS] *= factors
+    return table
 
 
 def unique(pieces: Sequence[bytes]) -> Any:

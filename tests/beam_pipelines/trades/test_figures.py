@@ -91,11 +91,11 @@ def test_packed_trades_are_the_same_again(rows: list[tuple[int, ...]]) -> None:
     assert (unpack_trades(packed).tolist() if rows else packed) == (table.tolist() if rows else b"")
 
 
-def test_trades_as_they_come_take_a_third_of_their_bytes() -> None:
+def test_trades_as_they_come_take_a_fourth_of_their_bytes() -> None:
     many = [Trade(n, 7_000_000_000_000 + n * 1_000_000, 12_345_000 + n * 1_000, n * 59) for n in range(500)]
     [part] = read_lines(lines(many), RUN.limits(), SYMBOL)
     assert isinstance(part, Part)
-    assert len(pack_trades(part.trades)) < part.trades.nbytes / 2.5
+    assert len(pack_trades(part.trades)) < part.trades.nbytes / 4
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**10))
