@@ -6,6 +6,7 @@ raises for any bytes whatever: the runner of one machine would read the message 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,9 @@ _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, p
 """What reading values of any JSON may raise."""
 
 _DECIMAL = pa.decimal128(38, 8)
+
+_FIELDS = "apqTflm"
+_VALUES = itemgetter("e", "s", *_FIELDS)
 
 
 class Mark(NamedTuple):
@@ -164,10 +168,15 @@ def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | No
     """
     if not rows:
         return {}
-    if any(row.get("e") != TRADE for row in rows):
+    try:
+        kinds, names, *values = zip(*map(_VALUES, rows), strict=True)
+    except KeyError as error:
+        if any(row.get("e") != TRADE for row in rows):
+            raise _LineError("unknown_kind", "e") from None
+        raise _LineError("missing_field", error.args[0]) from None
+    if kinds.count(TRADE) != len(rows):
         raise _LineError("unknown_kind", "e")
-    names = [row.get("s") for row in rows]
-    ids, prices, quantities, times, firsts, lasts, makers = (_field(rows, field) for field in "apqTflm")
+    ids, prices, quantities, times, firsts, lasts, makers = map(_integers, _FIELDS, values)
     for name, amounts in (("p", prices), ("q", quantities)):
         if (amounts <= 0).any():
             raise _LineError("not_positive", name)
@@ -179,15 +188,14 @@ def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | No
         raise _LineError("too_old", "T")
     if times.max() > limits.latest:
         raise _LineError("in_future", "T")
-    found = set(map(_text, names))
+    found, of = _symbols(names)
     for each in found:
         _refuse_symbol(each, limits, symbol)
     rest = (counts << _TIME_BITS | times % WINDOW_MS) << 1 | makers
     table, starts = np.stack([ids, prices, quantities, rest], axis=1), times - times % WINDOW_MS
     if len(found) == 1:
-        return {next(iter(found)): (table, starts)}
-    of = np.array(names, dtype=object)
-    return {each: (table[of == each], starts[of == each]) for each in sorted(found)}
+        return {found[0]: (table, starts)}
+    return {each: (table[of == number], starts[of == number]) for number, each in enumerate(found)}
 
 
 def unpack(rest: Any) -> tuple[Any, Any, Any]:
@@ -197,16 +205,12 @@ def unpack(rest: Any) -> tuple[Any, Any, Any]:
     return rest >> _TIME_BITS + 1, (rest >> 1) & ((1 << _TIME_BITS) - 1), rest & 1
 
 
-def _field(rows: Sequence[Mapping[str, Any]], field: str) -> Any:
+def _integers(field: str, values: Sequence[Any]) -> Any:
     """One field of all rows as integers.
 
     Raises:
-        _LineError: it is missing somewhere, of another type, or out of range.
+        _LineError: one is of another type, or out of range.
     """
-    try:
-        values = [row[field] for row in rows]
-    except KeyError:
-        raise _LineError("missing_field", field) from None
     try:
         if field == "m":
             return pa.array(values, pa.bool_()).to_numpy(zero_copy_only=False)
@@ -230,6 +234,22 @@ def _scaled(texts: Sequence[Any]) -> Any:
     if (halves[:, 1] != halves[:, 0] >> 63).any():
         raise ValueError("too large")
     return halves[:, 0]
+
+
+def _symbols(names: Sequence[Any]) -> tuple[list[str], Any]:
+    """The different symbols, and the position in them of that of each row.
+
+    Raises:
+        _LineError: one is no text, or empty.
+    """
+    try:
+        encoded = pa.array(names, pa.string()).dictionary_encode()
+    except pa.ArrowException:
+        raise _LineError("missing_field", "s") from None
+    found: list[str] = encoded.dictionary.to_pylist()
+    if encoded.null_count or "" in found:
+        raise _LineError("missing_field", "s")
+    return found, encoded.indices.to_numpy()
 
 
 def _text(name: Any) -> str:

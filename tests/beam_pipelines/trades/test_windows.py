@@ -1,5 +1,6 @@
 """The stream, event by event: what a pane says on time, late, and of what comes twice or cannot be read."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -238,6 +239,6 @@ def test_no_bytes_whatever_raise(data: bytes) -> None:
     )
 )
 def test_no_values_whatever_raise(row: dict[str, Any]) -> None:
-    data = b"\n".join([TRADES[0].line(), orjson.dumps({**orjson.loads(TRADES[1].line()), **row}, default=str)])
+    data = b"\n".join([TRADES[0].line(), json.dumps({**orjson.loads(TRADES[1].line()), **row}).encode()])
     found = list(read_lines(data, RUN.limits(), SYMBOL))
     assert any(isinstance(one, Part) and len(one.trades) for one in found)
