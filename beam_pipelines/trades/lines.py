@@ -4,7 +4,7 @@ All lines of a message are read at once; only a message in which something is wr
 raises for any bytes whatever: the runner of one machine would read the message again, and again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,17 +13,20 @@ import orjson
 import pyarrow as pa
 
 from coinbeam.errors import CoinbeamError
-from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, START, TRADE, WINDOW
+from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, START, WINDOW
+from coinbeam.sources.aggregate_trade import LARGEST_INTEGER, MOST_SINGLES, PLACES, TRADE
 
-SCALE = 10**8
-"""Prices and quantities are integers of 1e-8: the smallest step of Binance's ``tickSize`` and ``stepSize``."""
+SCALE = 10**PLACES
+
+MISSED = "missed"
+"""Kind of a mark that no line holds: a trade was refused, so that it is missing as long as its id does not come."""
 
 WINDOW_MS = int(WINDOW.total_seconds() * 1_000)
 LONGEST_MARK = 1_440
-"""Windows that one mark touches at most, beside the last one: those of the day in which late trades are taken."""
+"""Windows before its last one that a mark touches, beside its first: those of the day in which late trades count."""
 
-_MOST_TRADES = 1_000_000_000
-"""Single trades of an aggregate one; more is no number of trades."""
+_FAR_AHEAD_MS = 3_600_000
+"""How far a refused trade may be ahead for its window to be marked: another clock may be wrong by so much."""
 
 LARGEST_MESSAGE = 10_000_000
 """Bytes of a message, the limit of Pub/Sub; a larger one has lost its end."""
@@ -39,7 +42,7 @@ _TIME_BITS = 16
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, pa.ArrowException)
 """What reading values of any JSON may raise."""
 
-_DECIMAL = pa.decimal128(38, 8)
+_DECIMAL = pa.decimal128(38, PLACES)
 
 
 class Mark(NamedTuple):
@@ -127,9 +130,19 @@ def read_lines(data: bytes, limits: Limits, symbol: str | None = None) -> Iterat
     yield from _parts(trades, marks)
 
 
+def read_unreadable(data: bytes, limits: Limits, symbol: str | None = None) -> Iterator[RefusedLine]:
+    """The refused lines of a message that holds no trade: the publisher keeps the id of what looks like one as missing,
+    and no file has it, so that it must not count here either.
+    """
+    found = list(read_lines(data, limits, symbol))
+    refused = [one for one in found if isinstance(one, RefusedLine)]
+    yield from refused or [RefusedLine(0, "refused_by_publisher", None, data)]
+
+
 def _one_by_one(
     lines: Sequence[bytes], limits: Limits, symbol: str | None
 ) -> tuple[dict[str, Any], list[tuple[str, Mark]], list[RefusedLine]]:
+    """Trades, marks, those of refused trades among them, and refused lines."""
     good, marks, refused = list[dict[str, Any]](), list[tuple[str, Mark]](), list[RefusedLine]()
     for number, line in enumerate(lines):
         try:
@@ -143,7 +156,23 @@ def _one_by_one(
             refused.append(RefusedLine(number, error.reason, error.column, line))
         except _UNREADABLE:
             refused.append(RefusedLine(number, "wrong_value", None, line))
-    return _columns(good, limits, symbol), marks, refused
+    missed = (_missed(one.line, limits, symbol) for one in refused)
+    return _columns(good, limits, symbol), marks + [mark for mark in missed if mark], refused
+
+
+def _missed(line: bytes, limits: Limits, symbol: str | None) -> tuple[str, Mark] | None:
+    """The mark of a trade that was refused, if its symbol, id and time can be read."""
+    try:
+        row = _object(line)
+        name = _text(row.get("s"))
+        _refuse_symbol(name, limits, symbol)
+    except _LineError:
+        return None
+    id, at = row.get("a"), row.get("T")
+    if row.get("e") != TRADE or type(id) is not int or type(at) is not int or not 0 <= id <= LARGEST_INTEGER:
+        return None
+    is_open = limits.earliest <= at <= limits.latest + _FAR_AHEAD_MS
+    return (name, Mark(MISSED, id, id, at, at)) if is_open else None
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -172,7 +201,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | No
         if (amounts <= 0).any():
             raise _LineError("not_positive", name)
     counts = lasts - firsts + 1
-    for name, wrong in (("a", ids < 0), ("f", firsts < 0), ("l", (counts < 1) | (counts > _MOST_TRADES))):
+    for name, wrong in (("a", ids < 0), ("f", firsts < 0), ("l", (counts < 1) | (counts > MOST_SINGLES))):
         if wrong.any():
             raise _LineError("wrong_id", name)
     if times.min() < limits.earliest:
@@ -261,16 +290,16 @@ def _mark(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[s
     mark = Mark(kind, row["f"], row.get("l", row["f"]), row["T"], row.get("U", row["T"]))
     if mark.last_id < mark.first_id or mark.before < mark.after:
         raise _LineError("wrong_value", "l" if mark.last_id < mark.first_id else "U")
-    if mark.after < limits.earliest - WINDOW_MS * LONGEST_MARK or mark.before > limits.latest:
-        raise _LineError("too_old" if mark.after < limits.earliest else "in_future", "T")
+    if not limits.earliest <= mark.before <= limits.latest:
+        raise _LineError("too_old" if mark.before < limits.earliest else "in_future", "U" if "U" in fields else "T")
     return name, mark
 
 
 def touched(mark: Mark) -> list[int]:
     """The begins of the windows that a mark touches, in milliseconds."""
     first, last = (moment - moment % WINDOW_MS for moment in (mark.after, mark.before))
-    starts = list(range(first, min(last, first + WINDOW_MS * (LONGEST_MARK - 1)) + 1, WINDOW_MS))
-    return starts if starts[-1] == last else [*starts, last]
+    starts = list(range(max(first, last - WINDOW_MS * LONGEST_MARK), last + 1, WINDOW_MS))
+    return starts if starts[0] == first else [first, *starts]
 
 
 def _parts(trades: Mapping[str, Any], marks: Sequence[tuple[str, Mark]]) -> Iterator[Part]:
@@ -293,8 +322,9 @@ def _parts(trades: Mapping[str, Any], marks: Sequence[tuple[str, Mark]]) -> Iter
         yield Part(symbol, start, pieces.get((symbol, start), empty), found)
 
 
-def open_marks(marks: frozenset[Mark]) -> int:
-    """Starts, and gaps that nobody filled."""
+def open_marks(marks: frozenset[Mark], ids: Collection[int] = ()) -> int:
+    """Starts, gaps that nobody filled, and refused trades whose ids are not there."""
     filled = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == FILLED}
     gaps = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == GAP}
-    return len(gaps - filled) + sum(mark.kind == START for mark in marks)
+    missed = {mark.first_id for mark in marks if mark.kind == MISSED}.difference(ids)
+    return len(gaps - filled) + len(missed) + sum(mark.kind == START for mark in marks)

@@ -35,7 +35,7 @@ def window_row(symbol: str, start: int, table: Any, marks: Iterable[Mark]) -> di
     quotes = list(map(mul, prices, quantities))
     base, quote = sum(quantities), sum(quotes)
     taken = np.flatnonzero(makers == 0).tolist()
-    missing, still_open = ids[-1] - ids[0] + 1 - len(ids), open_marks(known)
+    missing, still_open = ids[-1] - ids[0] + 1 - len(ids), open_marks(known, ids)
     return {
         "symbol": symbol,
         "window_start": instant(start),

@@ -12,6 +12,7 @@ published: of its window nothing else is known.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -157,12 +158,18 @@ class Tracker:
         since = oldest if not self._is_caught_up and seen.at < oldest else None
         return Ask(self.symbol, seen.next, since=since, is_watch=self._is_caught_up)
 
-    def answered(self, ask: Ask, trades: list[Trade], rows: int, now: float) -> int:
+    def missed(self, id: int, now: float) -> None:
+        """A trade came that cannot be read. If it is the next one, REST is asked soon, not when another one comes."""
+        if self.seen and id == self.seen.next and self._is_caught_up:
+            self._is_caught_up, self._tail_at = False, now + GRACE_SECONDS
+
+    def answered(self, ask: Ask, trades: list[Trade], rows: int, now: float, unreadable: Sequence[int] = ()) -> int:
         """Take the answer to a question.
 
         Args:
             trades: the readable ones of its rows, by ascending id.
             rows: how many rows it had.
+            unreadable: ids of others of its rows: REST has no better ones.
 
         Returns:
             How many ids turned out to be gone.
@@ -176,12 +183,14 @@ class Tracker:
             self._tail_at, self._is_caught_up = now + self.limits.silence_seconds, True
         if ask.first is None or seen is None:
             return 0
+        gone = sum(seen.give_up(id, id) for id in unreadable)
         if first is None:
-            self._back_off(seen, ask, now)
-            return 0
+            if not gone:
+                self._back_off(seen, ask, now)
+            return gone
         if ask.is_watch:
             self._doubt = (now + DEAF_SECONDS, first)
-        return seen.give_up(ask.first, first - 1 if ask.last is None else min(first - 1, ask.last))
+        return gone + seen.give_up(ask.first, first - 1 if ask.last is None else min(first - 1, ask.last))
 
     def refused(self, seconds: float, now: float) -> None:
         """Ask nothing for a while: REST refuses this symbol."""
@@ -306,7 +315,7 @@ class Tracker:
             if lower is not below:
                 entries.append(lower)
             if upper.id > lower.id + 1:
-                mark = Mark(GAP, self.symbol, lower.id + 1, upper.id - 1, lower.at, upper.at)
+                mark = Mark(GAP, self.symbol, lower.id + 1, upper.id - 1, *sorted((lower.at, upper.at)))
                 self._open[mark.first, mark.last] = mark
                 entries.append(mark)
                 marks += 1

@@ -26,13 +26,16 @@ WINDOW = timedelta(seconds=60)
 ALLOWED_LATENESS = timedelta(days=1)
 """How long after its end a window still takes trades."""
 
-TRADE, START, GAP, FILLED = "aggTrade", "start", "gap", "filled"
-"""Values of ``e``, the kind of a line."""
+START, GAP, FILLED = "start", "gap", "filled"
+"""Values of ``e``, the kind of a line, beside that of a trade."""
 
 MARKS = frozenset({START, GAP, FILLED})
 
 HEARTBEAT = "heartbeat"
 """Value of the attribute ``kind`` of a message without lines: it carries the time on when no trade does."""
+
+UNREADABLE = "unreadable"
+"""Value of ``kind`` of a message whose line the publisher took for no trade."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,8 @@ class Message:
 
     Attributes:
         data: lines of one symbol, each ended by a newline; empty for a heartbeat.
-        attributes: ``kind`` (``trades`` or ``heartbeat``), ``event_time`` (milliseconds, that of the earliest line); of
-            trades also ``symbol``, ``first_id`` and ``last_id``. A message of kind ``trades`` without a symbol holds a
-            line that is none, see :func:`unreadable`.
+        attributes: ``kind`` (``trades``, ``heartbeat`` or ``unreadable``), ``event_time`` (milliseconds, that of the
+            earliest line); of trades also ``symbol``, ``first_id`` and ``last_id``.
     """
 
     data: bytes
@@ -74,10 +76,10 @@ def heartbeat(now: datetime) -> Message:
 
 
 def unreadable(line: bytes, now: datetime) -> Message:
-    """A message of a line that is no trade of a symbol that is followed; the pipeline makes a dead letter of it, and it
-    is not landed. It is as late as the moment at which it came.
+    """A message of a line that is no trade of a symbol that is followed; the pipeline makes a dead letter of it without
+    a second opinion, and it is not landed. It is as late as the moment at which it came.
     """
-    return Message(line + b"\n", {"kind": "trades", "event_time": str(int(now.timestamp() * 1_000))})
+    return Message(line + b"\n", {"kind": UNREADABLE, "event_time": str(int(now.timestamp() * 1_000))})
 
 
 def start_mark(symbol: str, first_id: int, at: int) -> bytes:

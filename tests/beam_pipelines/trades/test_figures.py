@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_pipelines.trades.accumulator import CombineTrades, Packed, split_conflicts
-from beam_pipelines.trades.lines import COLUMNS, Mark, Part, open_marks, read_lines, touched
+from beam_pipelines.trades.lines import COLUMNS, MISSED, Mark, Part, open_marks, read_lines, touched
 from beam_pipelines.trades.table import window_row
 from coinbeam.feeds.trades.message import FILLED, GAP
 from coinbeam.feeds.trades.message import START as FIRST
@@ -84,13 +84,13 @@ def test_a_float_sum_would_not_do() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**10))
-def test_a_mark_touches_its_first_day_and_its_end(after: int, length: int) -> None:
+def test_a_mark_touches_its_begin_and_the_day_before_its_end(after: int, length: int) -> None:
     starts = touched(Mark(GAP, 1, 2, START + after, START + after + length))
     first, last = START + after - after % MINUTE, START + after + length
     assert starts[0] == first
     assert starts[-1] == last - last % MINUTE
-    assert len(starts) <= 1_441
-    assert starts[:-1] == list(range(first, first + MINUTE * (len(starts) - 1), MINUTE))
+    assert len(starts) <= 1_442
+    assert starts[1:] == list(range(starts[-1] - MINUTE * (len(starts) - 2), starts[-1] + 1, MINUTE))
 
 
 def test_a_gap_is_closed_only_by_its_own_filling() -> None:
@@ -99,3 +99,10 @@ def test_a_gap_is_closed_only_by_its_own_filling() -> None:
     assert open_marks(frozenset({gap, other})) == 1
     assert open_marks(frozenset({gap, other, Mark(FILLED, 5, 9, 0, 1)})) == 0
     assert open_marks(frozenset({Mark(FIRST, 5, 5, 0, 0), gap})) == 2
+
+
+def test_a_refused_trade_is_missing_until_its_id_comes() -> None:
+    missed = frozenset({Mark(MISSED, 5, 5, 0, 0), Mark(MISSED, 6, 6, 0, 0)})
+    assert open_marks(missed) == 2
+    assert open_marks(missed, [4, 5]) == 1
+    assert open_marks(missed, [4, 5, 6]) == 0

@@ -34,7 +34,7 @@ def touched(marks: Sequence[dict[str, Any]]) -> set[int]:
     for mark in marks:
         if mark["e"] == "gap" and (mark["f"], mark["l"]) not in filled:
             first, last = mark["T"] // WINDOW, mark["U"] // WINDOW
-            windows |= {*range(first, min(last, first + 1_439) + 1), last}
+            windows |= {first, *range(max(first, last - 1_440), last + 1)}
     return windows
 
 

@@ -197,6 +197,31 @@ def test_a_venue_that_counts_anew_closes_no_gap_of_before() -> None:
     ]
 
 
+def test_a_trade_that_rest_cannot_read_either_is_given_up() -> None:
+    tracker = followed()
+    for id in (1, 5):
+        tracker.hear(trade(id), 0.0)
+    ask = tracker.wants(0.3, 0)
+    assert ask
+    assert tracker.answered(ask, [trade(2), trade(4)], 3, 0.3, [3]) == 1
+    assert lines(tracker, 0.4) == [
+        ("start", 1),
+        ("aggTrade", 1),
+        ("aggTrade", 2),
+        ("gap", 3, 3),
+        ("aggTrade", 4),
+        ("aggTrade", 5),
+    ]
+    assert tracker.wants(59.0, 0) is None
+
+
+def test_a_mark_never_ends_before_it_begins() -> None:
+    tracker = followed()
+    for id, at in ((1, 900), (3, 500)):
+        tracker.hear(trade(id, at), 0.0)
+    assert spans(tracker, 3.0) == [(2, 2, 500, 900)]
+
+
 def spans(tracker: Tracker, now: float) -> list[tuple[Any, ...]]:
     """Ids and times of the gaps that are marked now."""
     found = list[tuple[Any, ...]]()

@@ -396,9 +396,20 @@ def test_a_topic_that_does_not_exist_ends_the_publisher(play: Callable[..., None
         frame("DOGEUSDT", 1, milliseconds(utc_now())),
         frame("BTCUSDT", -1, milliseconds(utc_now())),
         frame("BTCUSDT", 5, milliseconds(utc_now()) + 365 * 86_400_000),
+        frame("BTCUSDT", 5, milliseconds(utc_now()) + 55_000),
         b"x" * 10_000_000,
     ],
-    ids=["bytes", "empty", "nested", "a kline", "another symbol", "a negative id", "the future", "ten megabytes"],
+    ids=[
+        "bytes",
+        "empty",
+        "nested",
+        "a kline",
+        "another symbol",
+        "a negative id",
+        "the future",
+        "soon",
+        "ten megabytes",
+    ],
 )
 def test_what_is_no_trade_becomes_a_dead_letter_and_the_rest_flows(play: Callable[..., None], garbage: bytes) -> None:
     async def script(scene: Scene) -> None:
@@ -415,12 +426,41 @@ def test_what_is_no_trade_becomes_a_dead_letter_and_the_rest_flows(play: Callabl
     play(script)
 
 
-def test_a_line_of_a_symbol_is_passed_on_whatever_its_price_is(play: Callable[..., None]) -> None:
+@pytest.mark.parametrize("is_last", [False, True], ids=["with a trade behind it", "as the last one for now"])
+def test_a_trade_with_a_bad_price_is_fetched_again_and_its_line_a_dead_letter(
+    play: Callable[..., None], is_last: bool
+) -> None:
     async def script(scene: Scene) -> None:
         async with scene.publishing():
-            await scene.venue.send(frame("BTCUSDT", 100, milliseconds(utc_now()), p="cheap", q=None))
-            await scene.arrived([100])
-        assert scene.broker.lines[-1]["p"] == "cheap"
+            await scene.venue.trades(2)
+            good = json.loads(scene.venue.made())["data"]
+            await scene.venue.send(frame("BTCUSDT", 102, good["T"], p="cheap", q=None))
+            if not is_last:
+                await scene.venue.trades(1)
+            await scene.arrived([100, 101, 102])
+        assert scene.broker.ids() == [*range(100, 103 if is_last else 104)]
+        assert scene.broker.marks() == [("start", 100, None)]
+        [letter] = scene.broker.dead_letters()
+        assert json.loads(letter)["p"] == "cheap"
+        assert len(scene.venue.opened) == 1, "no connection is to blame"
+
+    play(script)
+
+
+def test_a_trade_that_rest_has_no_better_stays_marked_and_is_not_asked_for_again(play: Callable[..., None]) -> None:
+    async def script(scene: Scene) -> None:
+        async with scene.publishing():
+            await scene.venue.trades(2)
+            scene.venue.made()
+            scene.venue.rows["BTCUSDT"][-1]["p"] = "-1.00000000"
+            await scene.venue.send(frame("BTCUSDT", 102, milliseconds(utc_now()), p="-1.00000000"))
+            await scene.venue.trades(1)
+            await scene.arrived([103])
+            asked = len(scene.venue.asked)
+            await asyncio.sleep(0.5)
+            assert len(scene.venue.asked) == asked
+        assert scene.broker.marks() == [("start", 100, None), ("gap", 102, 102)]
+        assert len(scene.broker.dead_letters()) == 2, "of the stream and of REST"
 
     play(script)
 
