@@ -56,9 +56,13 @@ class Intake:
         trades = [row for row in rows if isinstance(row, Trade)]
         others = [row for row in rows if isinstance(row, Unreadable)]
         ids = [row.id for row in others if row.id is not None]
-        gone = self.trackers[ask.symbol].answered(ask, trades, len(rows), self._wiring.monotonic(), ids)
+        tracker = self.trackers[ask.symbol]
+        gone = tracker.answered(ask, trades, len(rows), self._wiring.monotonic(), ids)
         for row in others:
             self._take_line(row)
+        for trade in tracker.false:
+            self._take_line(Unreadable(trade.line, f"an id {trade.id} of {trade.symbol} that REST does not know"))
+        tracker.false.clear()
         if gone:
             _LOGGER.warning(
                 "%s: %d trades from id %s on are gone, or no trades; their windows stay incomplete", *_said(ask, gone)

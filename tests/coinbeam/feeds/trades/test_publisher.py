@@ -24,7 +24,7 @@ from coinbeam.feeds.trades.topic import async_publisher, topic_path
 from coinbeam.settings import GoogleSettings, LocalSettings, PortSettings, Settings, StorageSettings, StreamSettings
 from coinbeam.sources.binance import BinanceClient, milliseconds
 from tests.coinbeam.feeds.trades.broker import StubBroker, stub_broker
-from tests.coinbeam.feeds.trades.venue import ScriptedVenue, frame, scripted_venue, until
+from tests.coinbeam.feeds.trades.venue import ScriptedVenue, fields, frame, scripted_venue, until
 
 FAST = 10
 """How much faster than the wall the publisher's own clock runs in these tests."""
@@ -485,11 +485,30 @@ def test_rest_is_left_alone_for_as_long_as_it_says(play: Callable[..., None]) ->
     play(script, wiring=Wiring(utc_now, lambda: time.monotonic() * FAST, sleep, random.Random(1)))
 
 
+@pytest.mark.parametrize("id", [10**15, 50_000, 100], ids=["far", "high", "counted long ago"])
+def test_an_id_that_rest_does_not_know_is_a_dead_letter_and_the_rest_flows(play: Callable[..., None], id: int) -> None:
+    async def script(scene: Scene) -> None:
+        async with scene.publishing():
+            await scene.venue.trades(3)
+            await scene.venue.send(frame("BTCUSDT", id, milliseconds(utc_now()) + 10))
+            await scene.venue.trades(3)
+            await until(scene.broker.dead_letters)
+            await scene.arrived([*range(100, 106)])
+        assert len(scene.venue.asked) == 1, "REST is asked once, and for no gap"
+        assert scene.broker.ids() == [*range(100, 106)]
+        assert scene.broker.marks() == [("start", 100, None)]
+        [letter] = scene.broker.dead_letters()
+        assert json.loads(letter)["a"] == id
+
+    play(script)
+
+
 def test_a_venue_that_counts_anew_is_followed_and_marked(play: Callable[..., None]) -> None:
     async def script(scene: Scene) -> None:
         now = milliseconds(utc_now())
         async with scene.publishing():
             await scene.venue.send(frame("BTCUSDT", 500, now - 100), frame("BTCUSDT", 501, now - 90))
+            scene.venue.rows["BTCUSDT"] = [fields(501, now + 1)]
             await scene.venue.send(frame("BTCUSDT", 500, now), frame("BTCUSDT", 501, now + 1))
             await until(lambda: len(scene.broker.ids()) == 4)
         assert scene.broker.ids() == [500, 501, 500, 501]
