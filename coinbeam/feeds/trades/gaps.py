@@ -270,7 +270,7 @@ class Tracker:
                 return False
             self._start_anew(seen, trade, now)
             return True
-        pending = next((one for one in self._pending if one.covers(trade.id)), None)
+        pending = next((one for one in self._pending if one.covers(trade.id)), None) if self._pending else None
         if pending:
             self.waiting += trade.id not in pending.trades
             pending.trades[trade.id] = trade
