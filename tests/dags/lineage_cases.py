@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _refresh() -> str:
-    """The script of the marts for one touched day."""
+    """The script of the marts for one touched day, and one day of trades."""
     day, at = date(2026, 1, 1), datetime(2026, 1, 2, tzinfo=UTC)
     waiting = Publication(
         batch_id="b", table_name="crypto_market_daily_fact", first_date=day, last_date=day, published_at=at
@@ -69,6 +69,7 @@ def _refresh() -> str:
         publications=(waiting,),
         market=((day, day),),
         sentiment=((day, day),),
+        trades=((day, day),),
         touched=touched,
         latest=Latest(first=day, last=day, lost=0),
         refreshed_at=at,

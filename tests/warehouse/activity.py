@@ -17,12 +17,15 @@ from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece
 from coinbeam.feeds.history.planner import BackfillPlanner
 from coinbeam.feeds.history.request import BackfillRequest
+from coinbeam.feeds.trades.merge import append_panes, append_rejects, merge_panes, seek_point, starts_of
+from coinbeam.feeds.trades.settle import announce, compare
+from coinbeam.feeds.trades.symbols import map_symbols
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts.refresh import Marts
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.ops.incidents import Failure, Incidents
 from coinbeam.settings import Settings, load_settings
-from coinbeam.sources.registry import COINGECKO_SIMULATOR
+from coinbeam.sources.registry import BINANCE_SIMULATOR, COINGECKO_SIMULATOR
 from coinbeam.warehouse import schema as warehouse_module
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.lease import PublishLease
@@ -32,6 +35,7 @@ from console.app import app
 from console.run import check_counts, late_note, open_checks, table_counts, top_ten
 from local.environment import environment
 from tests.coinbeam.conftest import DAY, Stage, asset_row, date_row, fact_row, reject_row
+from tests.coinbeam.feeds.trades.conftest import FIRST, pane
 from tests.coinbeam.marts.conftest import day_row, index_row
 
 READING_COMMANDS = ("status", "rejects", "quality", "quality check", "gaps --assets bitcoin")
@@ -54,6 +58,7 @@ def do_everything_else(settings: Settings) -> None:
     stage = Stage(warehouse)
     ensure_schema(warehouse)
     publish_each_feed(stage)
+    settle_a_day_of_trades(warehouse)
     refresh_marts(stage)
     reserve_and_settle(warehouse)
     open_and_close_an_incident(warehouse)
@@ -90,13 +95,27 @@ def publish_each_feed(stage: Stage) -> None:
         stage.warehouse.query(publish_script(stage.warehouse, batch, lease.seals()))
 
 
+def settle_a_day_of_trades(warehouse: Warehouse) -> None:
+    """Two windows of a stream, and the day once more from what was landed."""
+    map_symbols(warehouse, ["BTCUSDT"], BINANCE_SIMULATOR.id)
+    for run_id in ("stream", "trades"):
+        panes = [pane(number, run_id=run_id) for number in range(2)]
+        append_panes(warehouse, panes)
+        if run_id == "trades":
+            assert compare(warehouse, FIRST.date(), run_id).equal == len(panes)
+        merge_panes(warehouse, *starts_of(panes), run_id=run_id)
+    append_rejects(warehouse, [reject_row(2)])
+    seek_point(warehouse, ["BTCUSDT"], FIRST + timedelta(minutes=2))
+    announce(warehouse, FIRST.date(), len(panes))
+
+
 def refresh_marts(stage: Stage) -> None:
     """A refresh with all its parts, verified, and two that have no new day."""
     warehouse = stage.warehouse
     marts = Marts(warehouse, warehouse.settings, lambda: DAY)
     plan = marts.plan()
     assert plan is not None
-    assert all((plan.touched, plan.latest, plan.sentiment, plan.market)), "every part of the script"
+    assert all((plan.touched, plan.latest, plan.sentiment, plan.market, plan.trades)), "every part of the script"
     marts.refresh()
     marts.verify(plan, "run")
     late = fact_row("late", observed_at=(DAY + timedelta(hours=3)).isoformat())

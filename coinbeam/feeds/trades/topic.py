@@ -24,7 +24,9 @@ LOCAL_PROJECT = "coinbeam-local"
 LANDING_SUBSCRIPTION = "trades-landing"
 """The subscription that writes the messages of symbols into the bucket."""
 
-LANDING_FOLDER = "landing/trades/"
+LANDING_FOLDER, LANDING_SUFFIX = "landing/trades/", ".ndjson"
+LANDING_FORMAT = "YYYY/MM/DD/hh_mm_ssZ"
+"""A folder for each UTC day on which messages were written, in the words of Pub/Sub; letters of its own follow."""
 
 _RETENTION = ALLOWED_LATENESS + timedelta(hours=1)
 _TIMEOUT_SECONDS = 20.0
@@ -112,7 +114,8 @@ def subscriptions(settings: Settings) -> list[Subscription]:
         cloud_storage_config=CloudStorageConfig(
             bucket=settings.storage.bucket,
             filename_prefix=LANDING_FOLDER,
-            filename_suffix=".ndjson",
+            filename_suffix=LANDING_SUFFIX,
+            filename_datetime_format=LANDING_FORMAT,
             text_config=CloudStorageConfig.TextConfig(),
             max_duration=timedelta(minutes=1),
         ),

@@ -17,7 +17,17 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from coinbeam.batch.tables import ASSETS, DAILY_FACT, DATES, FEAR_GREED_FACT, RATES_FACT, REJECTS
+from coinbeam.batch.tables import (
+    ASSETS,
+    DAILY_FACT,
+    DATES,
+    FEAR_GREED_FACT,
+    RATES_FACT,
+    REJECTS,
+    TRADE_SYMBOLS,
+    TRADE_WINDOW_FACT,
+    TRADE_WINDOW_PANE,
+)
 from coinbeam.batch.tables import SNAPSHOT_FACT as FACT
 from coinbeam.contracts import Contract, Rule, Severity, load_all, load_contract
 from coinbeam.contracts import Stage as AuditStage
@@ -182,6 +192,55 @@ def mart_day(**changes: Any) -> Row:
     }
 
 
+def window(symbol: str = "BTCUSDT", minute: int = 0, **changes: Any) -> Row:
+    """A window of trades that breaks no rule: ten trades of the ``minute``-th minute of the day, all there."""
+    return {
+        "symbol": symbol,
+        "window_start": at(minutes=minute),
+        "window_date": TODAY,
+        "open_price": 2.0,
+        "high_price": 4.0,
+        "low_price": 1.0,
+        "close_price": 3.0,
+        "average_price": 2.5,
+        "volume_weighted_average_price": 2.5,
+        "base_volume": 10.0,
+        "quote_volume": 25.0,
+        "taker_buy_base_volume": 4.0,
+        "taker_buy_quote_volume": 10.0,
+        "agg_trade_count": 10,
+        "first_agg_trade_id": 10 * minute,
+        "last_agg_trade_id": 10 * minute + 9,
+        "missing_trade_count": 0,
+        "first_trade_at": at(minutes=minute),
+        "last_trade_at": at(minutes=minute, seconds=59.999),
+        "mark_count": 0,
+        "open_mark_count": 0,
+        "is_complete": True,
+        **changes,
+    }
+
+
+def traded(base: str, quote: str, asset: str, **changes: Any) -> Row:
+    """A symbol and the asset that it trades."""
+    return {
+        "symbol": base + quote,
+        "base_asset": base,
+        "base_units": 1,
+        "quote_asset": quote,
+        "is_dollar_quote": quote == "USDT",
+        "asset_id": asset,
+        **changes,
+    }
+
+
+def trade_day(**changes: Any) -> Row:
+    """A row of ``trade_daily`` that breaks no rule."""
+    prices = {"open_price": 2.0, "high_price": 4.0, "low_price": 1.0, "close_price": 3.0}
+    counts = {"window_count": 1440, "complete_window_count": 1440, "coverage": 1.0}
+    return {"symbol": "BTCUSDT", "date": TODAY, **prices, **counts, **changes}
+
+
 @dataclass(frozen=True)
 class Mutation:
     """What breaks a rule, and what does not.
@@ -234,6 +293,14 @@ def indexes(count: int) -> list[Row]:
     """So many days of the index."""
     return [index(day(-n)) for n in range(count)]
 
+
+PRICES = ("open_price", "high_price", "low_price", "close_price", "average_price", "volume_weighted_average_price")
+COMPLETENESS = Mutation(
+    [window(), *(window("B", is_complete=False, **{name: 1}) for name in ("missing_trade_count", "open_mark_count"))],
+    [window("hole", missing_trade_count=1), window("mark", open_mark_count=1), window("whole", is_complete=False)],
+    3,
+    tuple(f"{name} 2026-01-02 00:00:00+00" for name in ("hole", "mark", "whole")),
+)
 
 RULES: dict[tuple[str, str], Mutation] = {
     (FACT, "rows_present"): Mutation([snapshot()], [], 0, passing_value=1),
@@ -530,6 +597,92 @@ RULES: dict[tuple[str, str], Mutation] = {
         [{"date": TODAY, "assets": 5, "advancers": 1, "decliners": 2, "unchanged": 3}],
         1,
         ("2026-01-02",),
+    ),
+    (TRADE_WINDOW_FACT, "date_matches_window"): one_row(
+        window, ("BTCUSDT 2026-01-02 00:00:00+00",), window_date=day(1)
+    ),
+    (TRADE_WINDOW_FACT, "window_is_a_whole_minute"): one_row(
+        window, ("BTCUSDT 2026-01-02 00:00:01+00",), window_start=at(seconds=1)
+    ),
+    (TRADE_WINDOW_FACT, "ids_are_counted"): Mutation(
+        [window(), window("B", agg_trade_count=8, missing_trade_count=2)],
+        [window(agg_trade_count=9), window("B", missing_trade_count=1)],
+        2,
+        ("B 2026-01-02 00:00:00+00", "BTCUSDT 2026-01-02 00:00:00+00"),
+    ),
+    (TRADE_WINDOW_FACT, "prices_are_ordered"): Mutation(
+        [window(), window("B", **dict.fromkeys(PRICES, 2.0))],
+        [window(name, **{name: 4.5 if name == "low_price" else 0.5}) for name in PRICES],
+        6,
+        tuple(sorted(f"{name} 2026-01-02 00:00:00+00" for name in PRICES)),
+    ),
+    (TRADE_WINDOW_FACT, "trades_lie_in_window"): Mutation(
+        [window(), window("B", first_trade_at=at(seconds=30), last_trade_at=at(seconds=30))],
+        [
+            window("early", first_trade_at=at(seconds=-0.001)),
+            window("late", last_trade_at=at(minutes=1)),
+            window("turned", first_trade_at=at(seconds=30), last_trade_at=at(seconds=29)),
+        ],
+        3,
+        tuple(f"{name} 2026-01-02 00:00:00+00" for name in ("early", "late", "turned")),
+    ),
+    (TRADE_WINDOW_FACT, "takers_are_a_part"): Mutation(
+        [window(), window("B", taker_buy_base_volume=10.0, taker_buy_quote_volume=25.0)],
+        [window(taker_buy_base_volume=10.5), window("B", taker_buy_quote_volume=25.5)],
+        2,
+        ("B 2026-01-02 00:00:00+00", "BTCUSDT 2026-01-02 00:00:00+00"),
+    ),
+    (TRADE_WINDOW_FACT, "completeness_is_true"): COMPLETENESS,
+    (TRADE_WINDOW_PANE, "completeness_is_true"): COMPLETENESS,
+    (TRADE_WINDOW_FACT, "complete_windows_meet"): Mutation(
+        [
+            window(),
+            window(minute=1),
+            window(minute=3, first_agg_trade_id=20, last_agg_trade_id=29),
+            window("B", first_agg_trade_id=900, last_agg_trade_id=909),
+            window("marked"),
+            window("marked", 2, is_complete=False),
+        ],
+        [window(), window(minute=2), window("B"), window("B", 1, first_agg_trade_id=9, last_agg_trade_id=18)],
+        2,
+        ("B 2026-01-02 00:01:00+00", "BTCUSDT 2026-01-02 00:02:00+00"),
+    ),
+    (TRADE_WINDOW_FACT, "windows_are_complete"): one_row(
+        window, ("BTCUSDT 2026-01-02 00:00:00+00",), is_complete=False
+    ),
+    (TRADE_WINDOW_FACT, "agrees_with_snapshot"): Mutation(
+        [
+            window("AUSDT", close_price=2.03),
+            window("1000AUSDT", close_price=2_010.0),
+            window("AEUR", close_price=9.0),
+            window("AUSDT", 1, close_price=9.0),
+        ],
+        [window("AUSDT", close_price=2.05), window("1000AUSDT", close_price=1_950.0), window("AEUR", close_price=9.0)],
+        2,
+        tables={
+            FACT: [snapshot("a", observed_at=at(seconds=30)), snapshot("a", quote_currency="eur", current_price=5.0)],
+            TRADE_SYMBOLS: [
+                traded("A", "USDT", "a"),
+                traded("1000A", "USDT", "a", base_units=1_000),
+                traded("A", "EUR", "a"),
+            ],
+        },
+    ),
+    (TRADE_SYMBOLS, "base_is_in_symbol"): Mutation(
+        [traded("BTC", "USDT", "bitcoin")], [traded("BTC", "USDT", "bitcoin", base_asset="ETH")], 1
+    ),
+    ("trade_daily", "prices_are_ordered"): Mutation(
+        [trade_day()],
+        [trade_day(**change) for change in ({"low_price": 2.5}, {"high_price": 2.5}, {"low_price": 5.0})],
+        3,
+    ),
+    ("trade_daily", "windows_fit_into_day"): Mutation(
+        [trade_day(), trade_day(window_count=3, complete_window_count=0, coverage=0.002)],
+        [trade_day(window_count=1441), trade_day(window_count=1439), trade_day(coverage=1.01)],
+        3,
+    ),
+    ("intraday_moving_average", "date_matches_window"): Mutation(
+        [window()], [window(), window(window_start=at(days=1))], 1
     ),
 }
 

@@ -58,6 +58,7 @@ def test_what_is_missing_is_made_once() -> None:
             "bucket": "bucket",
             "filenamePrefix": "landing/trades/",
             "filenameSuffix": ".ndjson",
+            "filenameDatetimeFormat": "YYYY/MM/DD/hh_mm_ssZ",
             "textConfig": {},
             "maxDuration": "60s",
         }
