@@ -4,6 +4,7 @@ All lines of a message are read at once; only a message in which something is wr
 raises for any bytes whatever: the runner of one machine would read the message again, and again.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,13 +14,16 @@ import orjson
 import pyarrow as pa
 
 from coinbeam.errors import CoinbeamError
-from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, START, WINDOW
+from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, PRICE, PRICE_COLON, START, WINDOW
 from coinbeam.sources.aggregate_trade import LARGEST_INTEGER, MOST_SINGLES, PLACES, TRADE
 
 SCALE = 10**PLACES
 
 MISSED = "missed"
 """Kind of a mark that no line holds: a trade was refused, so that it is missing as long as its id does not come."""
+
+POLLED = "polled"
+"""Kind of a mark that no line holds: prices were polled in this window, and nobody knows those between them."""
 
 WINDOW_MS = int(WINDOW.total_seconds() * 1_000)
 LONGEST_MARK = 1_440
@@ -33,7 +37,8 @@ LARGEST_MESSAGE = 10_000_000
 
 COLUMNS = ("agg_trade_id", "price", "quantity", "rest")
 """Of the array of a window, all of type int64: price and quantity in 1e-8. The rest is packed, see :func:`unpack`:
-half as many bytes are kept and sent for each trade.
+half as many bytes are kept and sent for each trade. A polled price has the quantity 0, which no trade has, and as price
+the bits of its double, which as integers have the same order.
 """
 
 _TIME_BITS = 16
@@ -144,11 +149,16 @@ def _one_by_one(
 ) -> tuple[dict[str, Any], list[tuple[str, Mark]], list[RefusedLine]]:
     """Trades, marks, those of refused trades among them, and refused lines."""
     good, marks, refused = list[dict[str, Any]](), list[tuple[str, Mark]](), list[RefusedLine]()
+    points = dict[str, list[tuple[list[int], int]]]()
     for number, line in enumerate(lines):
         try:
             row = _object(line)
             if row.get("e") in MARKS:
                 marks.append(_mark(row, limits, symbol))
+            elif row.get("e") == PRICE:
+                name, point, start = _point(row, limits, symbol)
+                points.setdefault(name, []).append((point, start))
+                marks.append((name, Mark(POLLED, 0, 0, start, start)))
             else:
                 _columns([row], limits, symbol)
                 good.append(row)
@@ -157,7 +167,38 @@ def _one_by_one(
         except _UNREADABLE:
             refused.append(RefusedLine(number, "wrong_value", None, line))
     missed = (_missed(one.line, limits, symbol) for one in refused)
-    return _columns(good, limits, symbol), marks + [mark for mark in missed if mark], refused
+    found = _columns(good, limits, symbol) | {name: _table(known) for name, known in points.items()}
+    return found, marks + [mark for mark in missed if mark], refused
+
+
+def _point(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[str, list[int], int]:
+    """Symbol, ``COLUMNS`` and begin of the window of a polled price.
+
+    Raises:
+        _LineError: it is none.
+    """
+    name, price = _text(row.get("s")), row.get("p")
+    _refuse_symbol(name, limits, symbol)
+    if PRICE_COLON not in name:
+        raise _LineError("wrong_value", "s")
+    if not isinstance(price, int | float) or isinstance(price, bool) or not 0 < price < math.inf:
+        raise _LineError("wrong_value", "p")
+    id, at = _natural(row, "a"), _natural(row, "T")
+    if not limits.earliest <= at <= limits.latest:
+        raise _LineError("too_old" if at < limits.earliest else "in_future", "T")
+    bits = int(np.array(price, np.float64).view(np.int64))
+    return name, [id, bits, 0, (1 << _TIME_BITS | at % WINDOW_MS) << 1], at - at % WINDOW_MS
+
+
+def _natural(row: Mapping[str, Any], column: str) -> int:
+    value = row.get(column)
+    if type(value) is not int or not 0 <= value <= LARGEST_INTEGER:
+        raise _LineError("wrong_value", column)
+    return value
+
+
+def _table(points: Sequence[tuple[list[int], int]]) -> tuple[Any, Any]:
+    return np.array([point for point, _ in points], np.int64), np.array([start for _, start in points], np.int64)
 
 
 def _missed(line: bytes, limits: Limits, symbol: str | None) -> tuple[str, Mark] | None:
@@ -211,6 +252,8 @@ def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | No
     found = set(map(_text, names))
     for each in found:
         _refuse_symbol(each, limits, symbol)
+        if PRICE_COLON in each:
+            raise _LineError("wrong_value", "s")
     rest = (counts << _TIME_BITS | times % WINDOW_MS) << 1 | makers
     table, starts = np.stack([ids, prices, quantities, rest], axis=1), times - times % WINDOW_MS
     if len(found) == 1:
@@ -323,8 +366,8 @@ def _parts(trades: Mapping[str, Any], marks: Sequence[tuple[str, Mark]]) -> Iter
 
 
 def open_marks(marks: frozenset[Mark], ids: Collection[int] = ()) -> int:
-    """Starts, gaps that nobody filled, and refused trades whose ids are not there."""
+    """Starts, gaps that nobody filled, refused trades whose ids are not there, and that prices were polled."""
     filled = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == FILLED}
     gaps = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == GAP}
     missed = {mark.first_id for mark in marks if mark.kind == MISSED}.difference(ids)
-    return len(gaps - filled) + len(missed) + sum(mark.kind == START for mark in marks)
+    return len(gaps - filled) + len(missed) + sum(mark.kind in (START, POLLED) for mark in marks)

@@ -21,8 +21,9 @@ from coinbeam.batch.digest import digest
 from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, UNREADABLE, WINDOW, Message
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, PRICE_COLON, UNREADABLE, WINDOW, Message
 from coinbeam.sources.aggregate_trade import AHEAD
+from coinbeam.sources.registry import COINGECKO
 
 PANES, REFUSED = "panes", "refused"
 
@@ -35,6 +36,7 @@ class Run:
 
     Attributes:
         symbols: those that are followed; empty: any.
+        source_id: where trades come from; ``price_source_id`` polled prices.
         batch_id: of its refused records.
         is_batch: over landed files, which may be of any age.
     """
@@ -45,6 +47,7 @@ class Run:
     clock: Clock = field(repr=False)
     symbols: frozenset[str] = frozenset()
     is_batch: bool = False
+    price_source_id: str = COINGECKO.id
 
     def limits(self) -> Limits:
         """What a trade may be now."""
@@ -135,7 +138,7 @@ class _MakeRows(beam.DoFn):
             "pane_index": pane.index,
             "timing": "batch" if self._run.is_batch else _TIMINGS.get(pane.timing, "on_time"),
             "run_id": self._run.run_id,
-            "source_id": self._run.source_id,
+            "source_id": self._run.price_source_id if PRICE_COLON in symbol else self._run.source_id,
             "written_at": format_instant(self._run.clock()),
         }
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from beam_pipelines.trades.accumulator import CombineTrades, Packed, split_conflicts
 from beam_pipelines.trades.lines import COLUMNS, MISSED, Mark, Part, open_marks, read_lines, touched
 from beam_pipelines.trades.table import window_row
+from beam_pipelines.trades.windows import Run
 from coinbeam.feeds.trades.message import FILLED, GAP
 from coinbeam.feeds.trades.message import START as FIRST
 from tests.beam_pipelines.trades.made import MINUTE, RUN, START, SYMBOL, Trade, figures, lines
@@ -39,12 +40,12 @@ def row_of(known: Packed) -> dict[str, Any]:
     return window_row(SYMBOL, START, table, known[1])
 
 
-def combined(messages: list[bytes], source: random.Random) -> Packed:
+def combined(messages: list[bytes], source: random.Random, run: Run = RUN, symbol: str = SYMBOL) -> Packed:
     """Messages through accumulators that are merged in some order."""
     combine = CombineTrades()
     held = [combine.create_accumulator() for _ in range(source.randrange(1, 4))]
     for message in messages:
-        for part in read_lines(message, RUN.limits(), SYMBOL):
+        for part in read_lines(message, run.limits(), symbol):
             assert isinstance(part, Part)
             number = source.randrange(len(held))
             held[number] = combine.add_input(held[number], (part.trades.tobytes(), tuple(part.marks)))
