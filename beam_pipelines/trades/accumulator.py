@@ -45,7 +45,7 @@ class Accumulator:
 def pack_trades(table: Any) -> bytes:
     """Trades in a fifth of their bytes, for a small part of the time that reading them takes; none are no bytes.
 
-    Prices and quantities lose the factor that they share, that of the smallest step of the venue. The columns lie apart,
+    Prices and quantities lose the factor that they share, the smallest step of the venue. The columns lie apart,
     and of each column the lowest byte of all trades, then the next, as most of the higher ones are the same. A stream
     keeps all trades of a day, and the runner of a batch has them in hand five times at its worst.
     """

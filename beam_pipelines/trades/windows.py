@@ -14,18 +14,17 @@ from apache_beam.utils.windowed_value import PaneInfoTiming
 
 from beam_pipelines.batch_files.rejects import MAX_PAYLOAD_CHARACTERS
 from beam_pipelines.trades.accumulator import CombineTrades, Known, pack_trades, split_conflicts
-from beam_pipelines.trades.lines import COLUMNS, Limits, Part, RefusedLine, read_lines
+from beam_pipelines.trades.lines import COLUMNS, Limits, Part, RefusedLine, read_lines, read_unreadable
 from beam_pipelines.trades.table import window_row
 from coinbeam.batch.digest import digest
 from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, WINDOW, Message
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, PRICE_COLON, UNREADABLE, WINDOW, Message
+from coinbeam.sources.aggregate_trade import AHEAD
+from coinbeam.sources.registry import COINGECKO
 
 PANES, REFUSED = "panes", "refused"
-
-_AHEAD_MS = 60_000
-"""How far a trade may be ahead of our clock: two machines never agree."""
 
 _TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.ON_TIME: "on_time", PaneInfoTiming.LATE: "late"}
 
@@ -36,6 +35,7 @@ class Run:
 
     Attributes:
         symbols: those that are followed; empty: any.
+        source_id: where trades come from; ``price_source_id`` polled prices.
         batch_id: of its refused records.
         is_batch: over landed files, which may be of any age.
     """
@@ -46,12 +46,13 @@ class Run:
     clock: Clock = field(repr=False)
     symbols: frozenset[str] = frozenset()
     is_batch: bool = False
+    price_source_id: str = COINGECKO.id
 
     def limits(self) -> Limits:
         """What a trade may be now."""
         now = int(self.clock().timestamp() * 1_000)
         late = int((ALLOWED_LATENESS + WINDOW).total_seconds() * 1_000)
-        return Limits(self.symbols, 0 if self.is_batch else now - late, now + _AHEAD_MS)
+        return Limits(self.symbols, 0 if self.is_batch else now - late, now + int(AHEAD.total_seconds() * 1_000))
 
 
 class TradeWindows(beam.PTransform[Any, Any]):
@@ -98,7 +99,8 @@ class _Decode(beam.DoFn):
             return
         symbol = message.attributes.get("symbol")
         said = message.attributes.get("message_id") or digest(message.data.decode("latin-1"), length=16)
-        for found in read_lines(message.data, self._run.limits(), symbol):
+        found_in = read_unreadable if message.attributes.get("kind") == UNREADABLE else read_lines
+        for found in found_in(message.data, self._run.limits(), symbol):
             if isinstance(found, Part):
                 packed = pack_trades(found.trades), tuple(found.marks)
                 yield TimestampedValue(((found.symbol, found.start), packed), found.start / 1_000)
@@ -131,7 +133,7 @@ class _MakeRows(beam.DoFn):
             "pane_index": pane.index,
             "timing": "batch" if self._run.is_batch else _TIMINGS.get(pane.timing, "on_time"),
             "run_id": self._run.run_id,
-            "source_id": self._run.source_id,
+            "source_id": self._run.price_source_id if PRICE_COLON in symbol else self._run.source_id,
             "written_at": format_instant(self._run.clock()),
         }
 
