@@ -24,7 +24,9 @@ _LOGGER = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
 
-_IDLE_SECONDS = 0.05
+IDLE_SECONDS = 0.05
+"""How long a sender rests that has nothing to send."""
+
 _CALL_SECONDS = 20.0
 _LARGEST_CALL = 7 * 2**20
 """Pub/Sub takes 10 MB a call. Source: its quotas."""
@@ -41,21 +43,75 @@ class Client(Protocol):
         ...
 
 
+class Calls:
+    """Calls of Pub/Sub, each repeated until it is acknowledged.
+
+    Attributes:
+        retries: calls that were not acknowledged; ``problem`` says why the last one was not, None when it was.
+    """
+
+    def __init__(self, client: Client, topic: str, wiring: Wiring) -> None:
+        self.retries = 0
+        self.problem: str | None = None
+        self._client, self._topic, self._wiring = client, topic, wiring
+        self._backoff = Backoff(0.2, 5.0, wiring.rng)
+        self._heartbeat_at = wiring.monotonic()
+
+    def heartbeat(self) -> list[Message]:
+        """The heartbeat, where one is due."""
+        now = self._wiring.monotonic()
+        if now < self._heartbeat_at:
+            return []
+        self._heartbeat_at = now + HEARTBEAT_SECONDS
+        return [heartbeat(self._wiring.clock())]
+
+    async def publish(self, messages: Sequence[Message], waiting: int) -> None:
+        """Publish messages that fit into one call, until they are acknowledged.
+
+        Args:
+            waiting: how many lines are in memory, for the log.
+
+        Raises:
+            TerminalError: Pub/Sub refuses for a reason that stays.
+        """
+        sent = [PubsubMessage(data=message.data, attributes=message.attributes) for message in messages]
+        while True:
+            try:
+                await self._client.publish(topic=self._topic, messages=sent, retry=None, timeout=_CALL_SECONDS)
+            except _TRANSIENT as error:
+                self.retries += 1
+                await self.wait(f"Pub/Sub: {type(error).__name__}: {error}", waiting)
+            except GoogleAPICallError as error:
+                raise TerminalError(
+                    f"Pub/Sub refuses what is published to {self._topic}: {error}.",
+                    "Check that the topic exists and that this account may publish to it. Nothing is lost: the next "
+                    "start goes on from what was acknowledged.",
+                ) from error
+            else:
+                self.problem = None
+                self._backoff.reset()
+                return
+
+    async def wait(self, problem: str, waiting: int) -> None:
+        """Log a problem, and wait before another try."""
+        wait = self._backoff.next()
+        _LOGGER.warning("%s; another try in %.1f s, %d lines wait", problem, wait, waiting)
+        self.problem = problem
+        await self._wiring.sleep(wait)
+
+
 class Sender:
     """Publishes what waits.
 
     Attributes:
-        heartbeats: that were published; ``retries`` of calls that were not acknowledged.
-        problem: why the last call was not acknowledged; None when it was.
+        calls: those that it makes.
+        heartbeats: that were published.
     """
 
     def __init__(self, client: Client, topic: str, intake: Intake, positions: Positions, wiring: Wiring) -> None:
-        self.heartbeats = self.retries = 0
-        self.problem: str | None = None
-        self._client, self._topic, self._intake, self._positions = client, topic, intake, positions
-        self._wiring = wiring
-        self._backoff = Backoff(0.2, 5.0, wiring.rng)
-        self._heartbeat_at = wiring.monotonic()
+        self.heartbeats = 0
+        self.calls = Calls(client, topic, wiring)
+        self._intake, self._positions, self._wiring = intake, positions, wiring
         self._taken: list[tuple[Tracker, Bundle]] = []
 
     async def run(self, is_stopping: Callable[[], bool]) -> None:
@@ -66,7 +122,7 @@ class Sender:
         """
         while not is_stopping():
             if not await self.send():
-                await self._wiring.sleep(_IDLE_SECONDS)
+                await self._wiring.sleep(IDLE_SECONDS)
         while await self.send(all_of_it=True):
             pass
 
@@ -80,23 +136,20 @@ class Sender:
             self._taken = self._intake.due(all_of_it=all_of_it)
         lines = list(self._intake.lines)
         messages = [bundle.message for _, bundle in self._taken] + lines
-        del messages[_fitting(messages) :]
+        del messages[fitting(messages) :]
         chosen, lines = self._taken[: len(messages)], messages[len(self._taken) :]
-        now = self._wiring.monotonic()
-        beats = now >= self._heartbeat_at
-        if beats:
-            self._heartbeat_at = now + HEARTBEAT_SECONDS
-            messages.append(heartbeat(self._wiring.clock()))
+        beat = self.calls.heartbeat()
+        messages += beat
         if not messages:
             return False
         await self._write_down(chosen)
-        await self._publish(messages)
+        await self.calls.publish(messages, self._intake.room.waiting)
         for tracker, bundle in chosen:
             tracker.acknowledged(bundle)
         del self._taken[: len(chosen)]
         for _ in lines:
             self._intake.lines.popleft()
-        self.heartbeats += beats
+        self.heartbeats += len(beat)
         self._intake.count()
         return bool(chosen or lines)
 
@@ -111,35 +164,10 @@ class Sender:
                 await self._positions.save()
                 is_written = True
             except TransientError as error:
-                await self._wait(str(error))
-
-    async def _publish(self, messages: Sequence[Message]) -> None:
-        sent = [PubsubMessage(data=message.data, attributes=message.attributes) for message in messages]
-        while True:
-            try:
-                await self._client.publish(topic=self._topic, messages=sent, retry=None, timeout=_CALL_SECONDS)
-            except _TRANSIENT as error:
-                self.retries += 1
-                await self._wait(f"Pub/Sub: {type(error).__name__}: {error}")
-            except GoogleAPICallError as error:
-                raise TerminalError(
-                    f"Pub/Sub refuses what is published to {self._topic}: {error}.",
-                    "Check that the topic exists and that this account may publish to it. Nothing is lost: the next "
-                    "start goes on from what was acknowledged.",
-                ) from error
-            else:
-                self.problem = None
-                self._backoff.reset()
-                return
-
-    async def _wait(self, problem: str) -> None:
-        wait = self._backoff.next()
-        _LOGGER.warning("%s; another try in %.1f s, %d trades wait", problem, wait, self._intake.room.waiting)
-        self.problem = problem
-        await self._wiring.sleep(wait)
+                await self.calls.wait(str(error), self._intake.room.waiting)
 
 
-def _fitting(messages: Sequence[Message]) -> int:
+def fitting(messages: Sequence[Message]) -> int:
     """How many of the messages fit into a call: one at least, however large it is."""
     size = 0
     for count, message in enumerate(messages[:_MOST_MESSAGES]):

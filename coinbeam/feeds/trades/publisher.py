@@ -124,8 +124,8 @@ class Publisher:
             waiting=self.intake.room.waiting,
             unreadable=self.intake.unreadable,
             heartbeats=self._sender.heartbeats,
-            retries=self._sender.retries,
-            problem=self._sender.problem,
+            retries=self._sender.calls.retries,
+            problem=self._sender.calls.problem,
             symbols=[status_of(tracker) for tracker in self.intake.trackers.values()],
         )
 
