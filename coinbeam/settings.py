@@ -366,6 +366,7 @@ class ServingSettings(_Section):
 
 
 Symbol = Annotated[str, Field(pattern="^[A-Z0-9]{2,20}$")]
+PriceSymbol = Annotated[str, Field(pattern=r"^[^\s:,/]+:[a-z]{2,10}$")]
 """A pair as Binance writes it; it becomes part of addresses, filters and object names."""
 
 
@@ -392,10 +393,18 @@ class StreamSettings(_Section):
     stale_after_seconds: Annotated[float, Field(gt=0, description="Age of the newest window that is an incident")] = (
         300.0
     )
+    prices: tuple[PriceSymbol, ...] = Field(
+        ("bitcoin:usd", "ethereum:usd"),
+        min_length=1,
+        max_length=200,
+        description="Assets and quote currencies whose prices are polled from CoinGecko, with --source=coingecko",
+    )
+    poll_seconds: Annotated[float, Field(ge=1, le=3_600, description="From one poll to the next")] = 60.0
+    poll_share: Annotated[float, Field(gt=0, le=1, description="Share of a month's calls that polls may use")] = 0.5
 
     @model_validator(mode="after")
     def _distinct(self) -> "StreamSettings":
-        if len(set(self.symbols)) != len(self.symbols):
+        if len(set(self.symbols)) != len(self.symbols) or len(set(self.prices)) != len(self.prices):
             raise ValueError("a symbol is named twice")
         return self
 

@@ -616,16 +616,24 @@ def dictionary(
 
 
 SymbolsOption = Annotated[
-    str | None, typer.Option(help="Pairs, separated by commas: BTCUSDT,ETHUSDT. Default: stream.symbols.")
+    str | None,
+    typer.Option(
+        help="Pairs, separated by commas: BTCUSDT,ETHUSDT; of polled prices assets: bitcoin:usd,ethereum:usd. "
+        "Default: stream.symbols or stream.prices."
+    ),
 ]
 VenueOption = Annotated[
-    Literal["live", "simulator", "auto"] | None, typer.Option(help="Default: the setting stream.source.")
+    Literal["live", "simulator", "auto", "coingecko"] | None,
+    typer.Option(
+        help="Where trades come from; coingecko: no trades, but polled prices, from where market.source says. "
+        "Default: the setting stream.source."
+    ),
 ]
 
 
 @stream.command("up")
 def stream_up(symbols: SymbolsOption = None, source: VenueOption = None) -> None:
-    """Start a stream on this machine: trades through Pub/Sub and Beam into trade_window_fact."""
+    """Start a stream on this machine: trades or prices through Pub/Sub and Beam into trade_window_fact."""
     from console.stream import start
 
     start(symbols, source)
@@ -652,7 +660,7 @@ def stream_publish(
     symbols: SymbolsOption = None,
     source: VenueOption = None,
 ) -> None:
-    """Follow symbols and publish each trade to Pub/Sub. Ctrl-C stops it; the next start fetches what it missed."""
+    """Publish trades, or polled prices, to Pub/Sub. Ctrl-C stops it; the next start fetches the trades it missed."""
     from console.stream import publish
 
     publish(symbols, source)

@@ -37,7 +37,7 @@ def window_row(symbol: str, start: int, table: Any, marks: Iterable[Mark]) -> di
     base, quote = sum(quantities), sum(quotes)
     figures = _of_trades(prices, base, quote) if base else _of_points(table[:, 1])
     taken = np.flatnonzero(makers == 0).tolist()
-    missing, still_open = ids[-1] - ids[0] + 1 - len(ids), open_marks(known, ids)
+    missing, still_open = ids[-1] - ids[0] + 1 - len(ids) if base else 0, open_marks(known, ids)
     return {
         "symbol": symbol,
         "window_start": instant(start),

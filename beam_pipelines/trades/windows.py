@@ -54,6 +54,14 @@ class Run:
         late = int((ALLOWED_LATENESS + WINDOW).total_seconds() * 1_000)
         return Limits(self.symbols, 0 if self.is_batch else now - late, now + int(AHEAD.total_seconds() * 1_000))
 
+    def leaves_aside(self, symbol: str) -> bool:
+        """Whether a symbol is none of this run's business: a polled price where it follows trades only, or a trade
+        where it follows prices only. Streams of the two read the same subscription one after the other, and each one
+        finds what the other one retains.
+        """
+        is_price = PRICE_COLON in symbol
+        return bool(self.symbols) and all((PRICE_COLON in one) != is_price for one in self.symbols)
+
 
 class TradeWindows(beam.PTransform[Any, Any]):
     """Messages to panes, rows of ``trade_window_pane``, and to refused records, rows of ``rejected_record``."""
@@ -98,6 +106,8 @@ class _Decode(beam.DoFn):
         if message.attributes.get("kind") == HEARTBEAT and not message.data:
             return
         symbol = message.attributes.get("symbol")
+        if symbol is not None and self._run.leaves_aside(symbol):
+            return
         said = message.attributes.get("message_id") or digest(message.data.decode("latin-1"), length=16)
         found_in = read_unreadable if message.attributes.get("kind") == UNREADABLE else read_lines
         for found in found_in(message.data, self._run.limits(), symbol):

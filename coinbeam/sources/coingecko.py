@@ -162,6 +162,21 @@ class CoinGeckoClient(HttpClient):
             },
         )
 
+    def prices(self, quote_currency: str, ids: Sequence[str]) -> ApiAnswer:
+        """``/coins/markets``: present prices of up to 250 coins with their instants; an unknown coin is left out."""
+        return self.get(
+            "/coins/markets",
+            {
+                "vs_currency": quote_currency,
+                "ids": ids,
+                "order": "id_asc",
+                "per_page": 250,
+                "page": 1,
+                "sparkline": False,
+                "precision": "full",
+            },
+        )
+
     def market_chart_range(self, asset_id: str, quote_currency: str, start: datetime, end: datetime) -> ApiAnswer:
         """``/coins/{id}/market_chart/range``: price, market cap and volume over a stretch of time, in full precision.
 

@@ -13,7 +13,6 @@ import psutil
 from coinbeam.clock import parse_instant
 from coinbeam.feeds.trades.store import store_of
 from coinbeam.settings import ROOT, Settings
-from coinbeam.sources.registry import BINANCE
 from local.cloud import LocalCloudError
 from local.environment import HOST, environment
 from local.ports import refuse_taken
@@ -39,16 +38,16 @@ def running(settings: Settings) -> dict[str, Any] | None:
     return record if alive else None
 
 
-def up(settings: Settings, symbols: str, source: str, say: Say) -> None:
-    """Start the stream unless it runs, and wait until trades are published.
+def up(settings: Settings, symbols: str, source_id: str, say: Say) -> None:
+    """Start the stream unless it runs, and wait until trades or prices are published.
 
     Raises:
         LocalCloudError: it runs with other symbols, its port is taken, or a process of it does not start.
     """
     if record := running(settings):
-        if (record["symbols"], record["source"]) != (symbols, source):
+        if (record["symbols"], record["source_id"]) != (symbols, source_id):
             raise LocalCloudError(
-                f"A stream of {record['symbols']} from {record['source']} runs already.",
+                f"A stream of {record['symbols']} from {record['source_id']} runs already.",
                 "Stop it with `coinbeam stream down` first.",
             )
         say("The stream runs already.")
@@ -57,7 +56,7 @@ def up(settings: Settings, symbols: str, source: str, say: Say) -> None:
     logs_folder(settings).mkdir(parents=True, exist_ok=True)
     with (logs_folder(settings) / "keeper.log").open("ab") as log:
         owner = subprocess.Popen(
-            [sys.executable, "-m", "local.stream", f"--symbols={symbols}", f"--source={source}"],
+            [sys.executable, "-m", "local.stream", f"--symbols={symbols}", f"--source-id={source_id}"],
             cwd=ROOT,
             env=os.environ | environment(settings),
             stdin=subprocess.DEVNULL,
@@ -66,24 +65,29 @@ def up(settings: Settings, symbols: str, source: str, say: Say) -> None:
             start_new_session=True,
         )
     began, ends = time.time(), time.monotonic() + START_SECONDS
-    while not _publishes(settings, source, began):
+    while not _publishes(settings, source_id, began):
         if owner.poll() is not None or time.monotonic() > ends:
             owner.terminate()
             raise LocalCloudError(
                 f"The stream did not start within {START_SECONDS:g} s.", f"Look at the logs in {logs_folder(settings)}."
             )
         time.sleep(_POLL_SECONDS)
-    say(f"Trades of {symbols} flow through Pub/Sub at {HOST}:{settings.local.ports.pubsub} into trade_window_fact.")
+    say(
+        f"{symbols} of {source_id} flow through Pub/Sub at {HOST}:{settings.local.ports.pubsub} into trade_window_fact."
+    )
 
 
-def _publishes(settings: Settings, source: str, since: float) -> bool:
-    status = published(settings, source)
-    return status is not None and status["state"] == "running" and status["connections"] > 0 and _time(status) >= since
+def _publishes(settings: Settings, source_id: str, since: float) -> bool:
+    status = published(settings, source_id)
+    if status is None or status["state"] != "running" or _time(status) < since:
+        return False
+    is_heard: bool = status["connections" if "connections" in status else "polls"] > 0
+    return is_heard
 
 
-def published(settings: Settings, source: str) -> dict[str, Any] | None:
-    """What the publisher said of itself last, or None when it never did."""
-    text = store_of(settings, BINANCE.answering(source), "status").read()
+def published(settings: Settings, source_id: str) -> dict[str, Any] | None:
+    """What the publisher of a source said of itself last, or None when it never did."""
+    text = store_of(settings, source_id, "status").read()
     return json.loads(text) if text else None
 
 

@@ -102,13 +102,13 @@ class Publisher:
         try:
             await asyncio.wait({sender, stopped, *others}, return_when=asyncio.FIRST_COMPLETED)
             ended = [task for task in (sender, *others) if task.done()]
-            await _cancel(others)
+            await cancel(others)
             if not ended:
                 await self._drain(sender)
             for task in ended:
                 task.result()
         finally:
-            await _cancel([sender, stopped, *others])
+            await cancel([sender, stopped, *others])
             await self._leave()
 
     def status(self) -> PublisherStatus:
@@ -167,7 +167,7 @@ class Publisher:
             _LOGGER.warning("%s; the next start goes on from an earlier position", error)
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """End tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()

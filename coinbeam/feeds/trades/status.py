@@ -62,6 +62,53 @@ class PublisherStatus(BaseModel):
     symbols: Sequence[SymbolStatus]
 
 
+class PriceStatus(BaseModel):
+    """One polled price.
+
+    Attributes:
+        last_price_at: when the newest price that was published was computed; None before the first one.
+        waiting: prices in memory.
+        prices: that were published, in so many ``messages``.
+        unchanged: polls that found the price of an earlier one.
+        unusable: polls that found none, one older than a day, or one that is a dead letter.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    symbol: str
+    last_price_at: datetime | None
+    waiting: int
+    prices: int
+    messages: int
+    unchanged: int
+    unusable: int
+
+
+class PollerStatus(BaseModel):
+    """The publisher of polled prices; ``state`` as in :class:`PublisherStatus`.
+
+    Attributes:
+        polls: that were answered; ``failures`` were not.
+        unreadable: rows of answers that were passed on for a dead letter.
+        retries: calls of Pub/Sub that were not acknowledged; ``problem`` says why the last poll or call failed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source_id: str
+    state: Literal["running", "stopped"]
+    started_at: datetime
+    written_at: datetime
+    polls: int
+    failures: int
+    waiting: int
+    unreadable: int
+    heartbeats: int
+    retries: int
+    problem: str | None
+    symbols: Sequence[PriceStatus]
+
+
 def status_of(tracker: Tracker) -> SymbolStatus:
     """The status of one symbol."""
     seen = tracker.position.seen if tracker.position.is_started else None

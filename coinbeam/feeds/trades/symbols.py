@@ -1,4 +1,4 @@
-"""Which asset a symbol of a venue trades."""
+"""Which asset a symbol of a venue trades, or is the price of."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from coinbeam.batch.tables import TRADE_SYMBOLS
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.trades.message import PRICE_COLON
 from coinbeam.sources.registry import SOURCES
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
@@ -23,11 +24,16 @@ _UNITS = {"1000": 1_000, "1M": 1_000_000}
 
 @dataclass(frozen=True)
 class Pair:
-    """A symbol, taken apart: what is traded, of how many units of the asset, and what it is paid with."""
+    """A symbol, taken apart: what is traded, of how many units of the asset, and what it is paid with.
+
+    Attributes:
+        asset_id: of a polled price, whose symbol names it.
+    """
 
     base_asset: str
     base_units: int
     quote_asset: str
+    asset_id: str | None = None
 
     @property
     def ticker(self) -> str:
@@ -39,16 +45,19 @@ class Pair:
 
 
 def split(symbol: str) -> Pair:
-    """Take a symbol apart, by the longest quote that it ends with.
+    """Take a symbol apart: that of a polled price at its colon, another one by the longest quote that it ends with.
 
     Raises:
         SettingsError: it ends with no known quote, or with nothing before it.
     """
+    asset, colon, currency = symbol.rpartition(PRICE_COLON)
+    if colon and asset and currency:
+        return Pair(asset, 1, currency, asset)
     ends = [quote for quote in QUOTES if symbol.endswith(quote) and symbol != quote]
     if not ends:
         raise SettingsError(
             f"{symbol!r} is no symbol of the spot market: it ends with none of its quotes.",
-            "Name pairs as Binance writes them, such as BTCUSDT.",
+            "Name pairs as Binance writes them, such as BTCUSDT, and polled prices like bitcoin:usd.",
         )
     quote = max(ends, key=len)
     base = symbol.removesuffix(quote)
@@ -67,7 +76,7 @@ def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) ->
         TransientError: the warehouse does not answer.
     """
     pairs = {symbol: split(symbol) for symbol in symbols}
-    tickers = sorted({pair.ticker.lower() for pair in pairs.values()})
+    tickers = sorted({pair.ticker.lower() for pair in pairs.values() if pair.asset_id is None})
     best = "ARRAY_AGG(asset_id ORDER BY market_cap_rank, asset_id LIMIT 1)[OFFSET(0)]"
     ranked = warehouse.rows(
         f"SELECT LOWER(symbol) AS ticker, {best} AS asset_id FROM {warehouse.names()['latest_prices']} "
@@ -76,14 +85,14 @@ def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) ->
     )
     found = {row["ticker"]: row["asset_id"] for row in ranked}
     told = warehouse.settings.stream.assets
-    assets = {symbol: told.get(symbol) or found.get(pair.ticker.lower()) for symbol, pair in pairs.items()}
+    matches = {symbol: _match(symbol, pair, told, found) for symbol, pair in pairs.items()}
     rows = [
         {
             "symbol": symbol,
             **vars(pair),
-            "is_dollar_quote": pair.quote_asset in DOLLARS,
-            "asset_id": assets[symbol],
-            "matched_by": "setting" if symbol in told else "market_cap_rank" if assets[symbol] else None,
+            "is_dollar_quote": pair.quote_asset.upper() in DOLLARS,
+            "asset_id": matches[symbol][0],
+            "matched_by": matches[symbol][1],
             "source_id": source_id,
             "updated_at": format_instant(warehouse.clock()),
         }
@@ -93,4 +102,16 @@ def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) ->
     shown = {name: getattr(venue, name) for name in ("name", "kind", "url", "attribution", "description")}
     merge_rows(warehouse, load_contract("source_dim"), [{"source_id": source_id, **shown}])
     merge_rows(warehouse, load_contract(TRADE_SYMBOLS), rows)
-    return assets
+    return {symbol: asset for symbol, (asset, _) in matches.items()}
+
+
+def _match(
+    symbol: str, pair: Pair, told: Mapping[str, str], found: Mapping[str, str]
+) -> tuple[str, str] | tuple[None, None]:
+    """The asset of a symbol, and what says so."""
+    if pair.asset_id is not None:
+        return pair.asset_id, "id"
+    if symbol in told:
+        return told[symbol], "setting"
+    ranked = found.get(pair.ticker.lower())
+    return (ranked, "market_cap_rank") if ranked else (None, None)
