@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +15,17 @@ from coinbeam.batch.tables import TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
 from coinbeam.clock import utc_now
 from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.trades.message import PRICE_COLON, WINDOW
-from coinbeam.feeds.trades.polling import PricePublisher
+from coinbeam.feeds.trades.message import WINDOW
 from coinbeam.feeds.trades.publisher import Outlet, Places, Publisher
-from coinbeam.feeds.trades.status import PollerStatus, PublisherStatus
+from coinbeam.feeds.trades.status import PublisherStatus
 from coinbeam.feeds.trades.store import only_one, store_of
 from coinbeam.feeds.trades.topic import async_publisher, ensure_topic, topic_path
-from coinbeam.secrets import api_key
 from coinbeam.settings import MarketSource, Settings, StreamSettings, load_settings
 from coinbeam.sources.binance import BinanceClient, Venue, choose_venue
-from coinbeam.sources.choose import RuntimeSource, choose_source
-from coinbeam.sources.coingecko import CoinGeckoClient
 from coinbeam.sources.http.errors import ApiTransientError
-from coinbeam.sources.rate import RateLimiter, quota
-from coinbeam.sources.registry import COINGECKO
 from console.output import Format, say, say_banner, show, warn
 
 if TYPE_CHECKING:
-    from coinbeam.feeds.trades.budget import PollBudget
     from coinbeam.warehouse.client import Warehouse
 
 POLLED = "coingecko"
@@ -51,6 +45,8 @@ def publish(symbols: str | None, source: str | None) -> None:
     """
     settings = load_settings()
     if source == POLLED:
+        from console.prices import publish_prices
+
         publish_prices(settings, symbols)
         return
     stream = chosen_stream(settings, symbols)
@@ -73,112 +69,6 @@ def publish(symbols: str | None, source: str | None) -> None:
     say(f"Stopped: {published:,} trades published, {sum(one.gaps_open for one in ended.symbols)} gaps open.")
 
 
-def publish_prices(settings: Settings, symbols: str | None) -> None:
-    """Poll prices of CoinGecko and publish them, until SIGINT or SIGTERM.
-
-    Raises:
-        SettingsError: a symbol is none, CoinGecko has none of that name, or plan and poll do not fit.
-        TerminalError: Pub/Sub or CoinGecko refuse for a reason that stays, or another process polls.
-        TransientError: the local Pub/Sub does not answer at the start.
-    """
-    stream, source = chosen_prices(settings, symbols), choose_source(settings)
-    source_id = COINGECKO.answering(source.kind)
-    say_banner(source.banner or "")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    budget = budget_of(settings, source_id)
-    index = index_of(settings, stream, source, budget)
-    try:
-        if settings.is_local:
-            ensure_topic(settings)
-        with only_one(settings, source_id):
-            followed, topic = ", ".join(stream.prices), topic_path(settings)
-            say(f"Prices of {followed} go from {source_id} to {topic} each {stream.poll_seconds:g} s. Ctrl-C stops.")
-            ended = asyncio.run(_polled_until_stopped(settings, stream, source_id, index))
-    finally:
-        index.close()
-        if budget:
-            budget.settle()
-    say(f"Stopped: {sum(one.prices for one in ended.symbols):,} prices published in {ended.polls:,} polls.")
-
-
-def index_of(
-    settings: Settings, stream: StreamSettings, source: RuntimeSource, budget: "PollBudget | None" = None
-) -> CoinGeckoClient:
-    """A client that asks once for each question, at the rate of the plan; whoever polls is patient.
-
-    Raises:
-        SettingsError: the plan needs a key, or allows fewer calls than the polls make.
-        TransientError: Secret Manager did not answer.
-    """
-    limits = quota(settings, COINGECKO.answering(source.kind))
-    a_poll = len({symbol.rpartition(PRICE_COLON)[2] for symbol in stream.prices})
-    a_minute = a_poll * 60 / stream.poll_seconds
-    if a_minute > limits.calls_per_minute:
-        raise SettingsError(
-            f"Polls each {stream.poll_seconds:g} s are {a_minute:g} calls a minute; {limits.calls_per_minute:g} are "
-            "allowed.",
-            "Set stream.poll_seconds higher.",
-        )
-    a_month, share = a_minute * 60 * 24 * 31, int(limits.calls_per_month * stream.poll_share)
-    if a_month > share:
-        warn(
-            f"Polls each {stream.poll_seconds:g} s are {a_month:,.0f} calls a month, and {share:,} are theirs: they "
-            f"stop when those are used. From {60 * a_poll * 60 * 24 * 31 / share:.0f} s on they last for a month."
-        )
-    once = {"max_attempts": 1, "connect_timeout_seconds": 5.0, "read_timeout_seconds": 10.0}
-    key = api_key(settings.coingecko) if source.kind == "live" else None
-    return CoinGeckoClient(
-        settings.coingecko.model_copy(update=once),
-        source.base_url,
-        RateLimiter(limits.calls_per_minute),
-        api_key=key,
-        cap=budget,
-    )
-
-
-def budget_of(settings: Settings, source_id: str) -> "PollBudget | None":
-    """What polls of the real market may cost; the simulator's are free."""
-    from coinbeam.feeds.trades.budget import PollBudget
-    from coinbeam.ops.call_ledger import CallLedger
-    from coinbeam.warehouse.client import Warehouse
-
-    if source_id != COINGECKO.id:
-        return None
-    return PollBudget(CallLedger(Warehouse(settings), settings), source_id, settings.stream.poll_share)
-
-
-async def _polled_until_stopped(
-    settings: Settings, stream: StreamSettings, source_id: str, index: CoinGeckoClient
-) -> PollerStatus:
-    places = Places(store_of(settings, source_id, "positions"), store_of(settings, source_id, "status"))
-    outlet = Outlet(async_publisher(settings), topic_path(settings))
-    publisher = PricePublisher(stream, stream.prices, source_id, index, outlet, places)
-    _end_on_signals(publisher.stop)
-    await publisher.run()
-    return publisher.status()
-
-
-def _end_on_signals(stop: asyncio.Event) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-
-def chosen_prices(settings: Settings, symbols: str | None) -> StreamSettings:
-    """The settings of the stream, with the prices of a comma separated list where one is given; an asset without a
-    currency is meant in ``market.quote_currency``.
-
-    Raises:
-        SettingsError: one of them has not the form of a symbol, or is named twice.
-    """
-    if symbols is None:
-        return settings.stream
-    named = [
-        name if PRICE_COLON in name else f"{name}{PRICE_COLON}{settings.market.quote_currency}"
-        for name in parts(symbols)
-    ]
-    return _changed(settings.stream, symbols, "Name assets and currencies: bitcoin:usd,ethereum:usd.", prices=named)
-
-
 def chosen_stream(settings: Settings, symbols: str | None) -> StreamSettings:
     """The settings of the stream, with the symbols of a comma separated list where one is given.
 
@@ -188,10 +78,15 @@ def chosen_stream(settings: Settings, symbols: str | None) -> StreamSettings:
     if symbols is None:
         return settings.stream
     remedy = "Name pairs as Binance writes them: BTCUSDT,ETHUSDT."
-    return _changed(settings.stream, symbols, remedy, symbols=parts(symbols))
+    return changed(settings.stream, symbols, remedy, symbols=parts(symbols))
 
 
-def _changed(stream: StreamSettings, given: str, remedy: str, **changes: Any) -> StreamSettings:
+def changed(stream: StreamSettings, given: str, remedy: str, **changes: Any) -> StreamSettings:
+    """The settings of the stream with what a person gave.
+
+    Raises:
+        SettingsError: it is none; ``remedy`` says what would be.
+    """
     try:
         return StreamSettings.model_validate(stream.model_dump() | changes)
     except ValidationError as error:
@@ -218,6 +113,12 @@ def refuse_unknown(rest: BinanceClient, stream: StreamSettings) -> None:
         warn(f"Not traded at present: {', '.join(halted)}.")
 
 
+def end_on_signals(stop: asyncio.Event) -> None:
+    """Have SIGINT and SIGTERM set the event."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 async def _until_stopped(
     settings: Settings, stream: StreamSettings, venue: Venue, rest: BinanceClient
 ) -> PublisherStatus:
@@ -227,7 +128,7 @@ async def _until_stopped(
     )
     outlet = Outlet(async_publisher(settings), topic_path(settings))
     publisher = Publisher(stream, stream.symbols, venue, rest, outlet, places)
-    _end_on_signals(publisher.stop)
+    end_on_signals(publisher.stop)
     await publisher.run()
     return publisher.status()
 
@@ -256,22 +157,21 @@ def start(symbols: str | None, source: str | None) -> None:
     from coinbeam.feeds.trades.symbols import map_symbols
     from coinbeam.warehouse.client import Warehouse
     from coinbeam.warehouse.schema import ensure_schema
+    from console.prices import chosen_prices, market_of
     from local import cloud
     from local.environment import environment
     from local.stream import control
 
     settings = load_settings()
-    is_polled = source == POLLED
-    stream = chosen_prices(settings, symbols) if is_polled else chosen_stream(settings, symbols)
+    chosen = chosen_prices(settings, symbols) if source == POLLED else chosen_stream(settings, symbols)
     os.environ.update(environment(settings))
     cloud.up(settings, say)
-    if is_polled:
-        market = choose_source(settings)
-        source_id, banner, followed = COINGECKO.answering(market.kind), market.banner, stream.prices
-        index_of(settings, stream, market).close()
+    if source == POLLED:
+        source_id, banner = market_of(settings, chosen)
+        followed: Sequence[str] = chosen.prices
     else:
         venue = choose_venue(settings, MarketSource(source) if source else None)
-        source_id, banner, followed = venue.source_id, venue.banner, stream.symbols
+        source_id, banner, followed = venue.source_id, venue.banner, chosen.symbols
     say_banner(banner or "")
     warehouse = Warehouse(settings)
     ensure_schema(warehouse)
