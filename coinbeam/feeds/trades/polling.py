@@ -119,12 +119,11 @@ class PricePublisher:
 
     async def _poll_all(self) -> None:
         while True:
-            began = self.wiring.monotonic()
-            wait = await self._poll()
-            await self.wiring.sleep(max(0.0, began + wait - self.wiring.monotonic()))
+            await self.wiring.sleep(await self._poll())
 
     async def _poll(self) -> float:
-        """Ask once; the seconds from its begin to the next time."""
+        """Ask once; the seconds until the next time."""
+        began = self.wiring.monotonic()
         if self._waiting() >= self.settings.waiting_trades:
             return self._failed("as many prices wait for Pub/Sub as may, and no more are polled", 0.0)
         try:
@@ -142,7 +141,7 @@ class PricePublisher:
         self._polls += 1
         self._problem = None
         self._backoff.reset()
-        return self.settings.poll_seconds
+        return max(0.0, began + self.settings.poll_seconds - self.wiring.monotonic())
 
     def _failed(self, problem: str, least: float) -> float:
         wait = max(least, self._backoff.next(), min(_FIRST_WAIT, self.settings.poll_seconds))
@@ -195,7 +194,7 @@ class PricePublisher:
         beat = self._calls.heartbeat()
         if not messages and not beat:
             return False
-        await self._calls.publish(messages + beat, self._waiting())
+        await self._calls.publish(messages + beat, self._waiting)
         self._heartbeats += len(beat)
         for series, _, part in chosen:
             series.acknowledged(part)

@@ -65,11 +65,11 @@ class Calls:
         self._heartbeat_at = now + HEARTBEAT_SECONDS
         return [heartbeat(self._wiring.clock())]
 
-    async def publish(self, messages: Sequence[Message], waiting: int) -> None:
+    async def publish(self, messages: Sequence[Message], waiting: Callable[[], int]) -> None:
         """Publish messages that fit into one call, until they are acknowledged.
 
         Args:
-            waiting: how many lines are in memory, for the log.
+            waiting: tells how many lines are in memory, for the log.
 
         Raises:
             TerminalError: Pub/Sub refuses for a reason that stays.
@@ -92,10 +92,10 @@ class Calls:
                 self._backoff.reset()
                 return
 
-    async def wait(self, problem: str, waiting: int) -> None:
+    async def wait(self, problem: str, waiting: Callable[[], int]) -> None:
         """Log a problem, and wait before another try."""
         wait = self._backoff.next()
-        _LOGGER.warning("%s; another try in %.1f s, %d lines wait", problem, wait, waiting)
+        _LOGGER.warning("%s; another try in %.1f s, %d lines wait", problem, wait, waiting())
         self.problem = problem
         await self._wiring.sleep(wait)
 
@@ -143,7 +143,7 @@ class Sender:
         if not messages:
             return False
         await self._write_down(chosen)
-        await self.calls.publish(messages, self._intake.room.waiting)
+        await self.calls.publish(messages, self._waiting)
         for tracker, bundle in chosen:
             tracker.acknowledged(bundle)
         del self._taken[: len(chosen)]
@@ -152,6 +152,9 @@ class Sender:
         self.heartbeats += len(beat)
         self._intake.count()
         return bool(chosen or lines)
+
+    def _waiting(self) -> int:
+        return self._intake.room.waiting
 
     async def _write_down(self, chosen: Sequence[tuple[Tracker, Bundle]]) -> None:
         """Save the positions before a message with marks is sent: see :mod:`coinbeam.feeds.trades.position`."""
@@ -164,7 +167,7 @@ class Sender:
                 await self._positions.save()
                 is_written = True
             except TransientError as error:
-                await self.calls.wait(str(error), self._intake.room.waiting)
+                await self.calls.wait(str(error), self._waiting)
 
 
 def fitting(messages: Sequence[Message]) -> int:
