@@ -366,8 +366,10 @@ class ServingSettings(_Section):
 
 
 Symbol = Annotated[str, Field(pattern="^[A-Z0-9]{2,20}$")]
-PriceSymbol = Annotated[str, Field(pattern=r"^[^\s:,/]+:[a-z]{2,10}$")]
 """A pair as Binance writes it; it becomes part of addresses, filters and object names."""
+
+PriceSymbol = Annotated[str, Field(pattern=r"^[^\s:,/]+:[a-z]{2,10}$")]
+"""An asset, by its id at CoinGecko, and the currency in which its price is polled."""
 
 
 class StreamSettings(_Section):

@@ -53,6 +53,7 @@ def test_a_window_of_polled_prices_has_their_prices_and_no_volume_and_is_never_c
             "taker_buy_quote_volume": 0.0,
             "trade_count": 3,
             "agg_trade_count": 3,
+            "missing_trade_count": 0,
             "open_mark_count": 1,
             "is_complete": False,
         }
@@ -62,6 +63,28 @@ def test_a_window_of_polled_prices_has_their_prices_and_no_volume_and_is_never_c
     events = first, message(TRADES), polled((64_999.3, 41_000)), first, 61
     with beam.Pipeline(STREAM_RUNNER, options=PipelineOptions(["--streaming"])) as pipeline:
         made = pipeline | stream(*events) | TradeWindows(PRICE_RUN)
+        assert_that(made[PANES] | beam.WindowInto(beam.window.GlobalWindows()), check, label="panes")
+        assert_that(made[REFUSED], reasons(), label="refused")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "kept"),
+    [
+        ({"BTCUSDT"}, {"BTCUSDT"}),
+        ({"bitcoin:usd"}, {"bitcoin:usd"}),
+        ({"BTCUSDT", "bitcoin:usd"}, {"BTCUSDT", "bitcoin:usd"}),
+        (set(), {"BTCUSDT", "bitcoin:usd"}),
+    ],
+    ids=["trades", "prices", "both", "any"],
+)
+def test_a_stream_leaves_aside_what_the_other_one_retains(symbols: set[str], kept: set[str]) -> None:
+    def check(found: list[Any]) -> None:
+        assert {row["symbol"] for row in found} == kept
+
+    run = replace(PRICE_RUN, symbols=frozenset(symbols))
+    events = message(TRADES), polled((65_000.1, 1_000)), 61
+    with beam.Pipeline(STREAM_RUNNER, options=PipelineOptions(["--streaming"])) as pipeline:
+        made = pipeline | stream(*events) | TradeWindows(run)
         assert_that(made[PANES] | beam.WindowInto(beam.window.GlobalWindows()), check, label="panes")
         assert_that(made[REFUSED], reasons(), label="refused")
 

@@ -43,3 +43,24 @@ def pane(number: int = 0, trades: int = 10, symbol: str = "BTCUSDT", **changes: 
         "written_at": (start + timedelta(seconds=61)).isoformat(),
         **changes,
     }
+
+
+def polled(number: int = 0, prices: int = 3, symbol: str = "bitcoin:usd", **changes: Any) -> dict[str, Any]:
+    """The pane of a window in which so many prices were polled."""
+    nothing = dict.fromkeys(
+        ("base_volume", "quote_volume", "taker_buy_base_volume", "taker_buy_quote_volume"),
+        0.0,
+    )
+    first = int((FIRST + timedelta(minutes=number)).timestamp() * 1_000)
+    known = {
+        "volume_weighted_average_price": None,
+        "trade_count": prices,
+        "first_agg_trade_id": first,
+        "last_agg_trade_id": first + 59_000,
+        "missing_trade_count": 0,
+        "open_mark_count": 1,
+        "mark_count": 1,
+        "is_complete": False,
+        "source_id": "coingecko_simulator",
+    }
+    return pane(number, prices, symbol, **nothing, **known) | changes

@@ -10,7 +10,7 @@ from coinbeam.batch.tables import REJECTS, TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
 from coinbeam.errors import TerminalError
 from coinbeam.feeds.trades.merge import append_panes, append_rejects, merge_panes, seek_point, starts_of
 from tests.coinbeam.conftest import Stage, reject_row
-from tests.coinbeam.feeds.trades.conftest import FIRST, pane
+from tests.coinbeam.feeds.trades.conftest import FIRST, pane, polled
 
 pytestmark = pytest.mark.cloud
 
@@ -88,6 +88,9 @@ def test_refused_lines_are_appended(stage: Stage) -> None:
         ([pane(n, symbol="ETHUSDT") for n in range(4)], -7),
         ([pane(-20), pane(3, symbol="ETHUSDT")], -7),
         ([pane(n) for n in range(4)], 3),
+        ([pane(3), *(polled(n) for n in range(-597, 4))], -7),
+        ([pane(3), *(polled(n) for n in range(-30, 4))], -7),
+        ([pane(3), polled(-600), polled(3, symbol="ethereum:usd")], -7),
     ],
     ids=[
         "nothing yet",
@@ -101,6 +104,9 @@ def test_refused_lines_are_appended(stage: Stage) -> None:
         "nothing of one symbol",
         "a quiet symbol",
         "a cold start",
+        "polled prices of ten hours",
+        "polled prices",
+        "an asset whose price is old",
     ],
 )
 def test_a_restart_reads_from_the_oldest_open_window(

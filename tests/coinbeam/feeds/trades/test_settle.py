@@ -19,7 +19,7 @@ from coinbeam.settings import StreamSettings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
 from tests.coinbeam.conftest import Stage
-from tests.coinbeam.feeds.trades.conftest import FIRST, pane
+from tests.coinbeam.feeds.trades.conftest import FIRST, pane, polled
 
 cloud = pytest.mark.cloud
 DAY = FIRST.date()
@@ -90,6 +90,28 @@ def test_a_ticker_means_its_best_ranked_asset_unless_a_setting_says_otherwise(st
     assert (rows["BTCUSDT"]["is_dollar_quote"], rows["ETHBTC"]["is_dollar_quote"]) == (True, False)
 
 
+@cloud
+def test_a_polled_price_names_its_asset_and_its_rows_pass_every_rule(stage: Stage) -> None:
+    symbols = ["bitcoin:usd", "bitcoin:eur", "usd-coin:usd"]
+    found = map_symbols(stage.warehouse, symbols, "coingecko_simulator")
+    assert found == {"bitcoin:usd": "bitcoin", "bitcoin:eur": "bitcoin", "usd-coin:usd": "usd-coin"}
+    map_symbols(stage.warehouse, ["BTCUSDT"], "binance_simulator")
+    rows = {row["symbol"]: row for row in stage.contents(TRADE_SYMBOLS)}
+    assert {symbol: (rows[symbol]["is_dollar_quote"], rows[symbol]["matched_by"]) for symbol in symbols} == {
+        "bitcoin:usd": (True, "id"),
+        "bitcoin:eur": (False, "id"),
+        "usd-coin:usd": (True, "id"),
+    }
+    assert (rows["bitcoin:eur"]["base_asset"], rows["bitcoin:eur"]["quote_asset"]) == ("bitcoin", "eur")
+    assert rows["BTCUSDT"]["source_id"] == "binance_simulator"
+    bring(stage, *(polled(n, symbol=symbol) for n in range(3) for symbol in symbols), pane(0), pane(1))
+    audit = Audit.of_dates("check", DAY, DAY + timedelta(days=1), datetime(2026, 1, 4, tzinfo=UTC))
+    contracts = [load_contract(TRADE_WINDOW_FACT), load_contract(TRADE_SYMBOLS)]
+    results = check_published(stage.warehouse, contracts, audit)
+    assert {one.rule.name for one in results if one.status is not Status.PASSED} == set()
+    assert "windows_are_complete" in {one.rule.name for one in results}
+
+
 def bring(stage: Stage, *panes: dict[str, object]) -> None:
     """Panes of the stream, merged."""
     append_panes(stage.warehouse, panes)
@@ -120,8 +142,18 @@ def test_each_way_in_which_a_batch_and_a_stream_may_differ_is_told(stage: Stage)
 
 
 @cloud
+def test_polled_prices_are_compared_as_trades_are(stage: Stage) -> None:
+    bring(stage, polled(0), polled(1))
+    of_batch = {"run_id": "trades", "timing": "batch", "written_at": "2026-01-04T00:00:00Z"}
+    append_panes(stage.warehouse, [polled(0, **of_batch), polled(1, 4, **of_batch)])
+    found = compare(stage.warehouse, DAY, "trades")
+    assert (found.equal, found.repaired, found.lost, found.differing) == (1, 1, 0, 0)
+
+
+@cloud
 def test_a_settled_day_reaches_the_marts(stage: Stage) -> None:
     panes = [pane(n) for n in range(-58, 2)]
+    bring(stage, *(polled(n) for n in range(-58, 2)))  # no trades: no mart counts them
     bring(stage, *panes, pane(3))  # no trade in the minute between: of the next day, like this one
     for day in (DAY, DAY + timedelta(days=1)):
         announce(stage.warehouse, day, 1)
