@@ -73,3 +73,15 @@ def test_a_page_that_stays_html_is_handed_out_as_malformed_and_the_others_as_the
 def test_a_market_that_is_down_ends_in_a_clear_error(fake_time):
     with simulator("down") as base_url, pytest.raises(ApiTransientError, match=r"HTTP 503.*gave up after 5 calls"):
         walk(base_url, fake_time)
+
+
+def test_prices_come_with_their_instants_and_nothing_that_nobody_needs(fake_time):
+    limiter = RateLimiter(1e9, monotonic=fake_time.monotonic, sleep=fake_time.sleep)
+    with simulator("none") as base_url:
+        answer = CoinGeckoClient(CoinGeckoSettings(), base_url, limiter).prices(
+            "usd", ["ethereum", "nothing", "bitcoin"]
+        )
+    rows = json.loads(answer.body)
+    assert [row["id"] for row in rows] == ["bitcoin", "ethereum"]
+    assert all(row["current_price"] > 0 and row["last_updated"].endswith("Z") for row in rows)
+    assert len(answer.body) < 4_000, "without the sparkline of a week"
