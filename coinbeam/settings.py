@@ -382,6 +382,7 @@ class StreamSettings(_Section):
     )
     topic: str = Field("trades", description="Topic of the messages")
     subscription: str = Field("trade-windows", description="Subscription of the pipeline; it retains what was acked")
+    price_subscription: str = Field("price-windows", description="The same, of a local stream of polled prices")
     bundle_trades: Annotated[int, Field(ge=1, le=1_000, description="Most trades of a message")] = 500
     bundle_seconds: Annotated[float, Field(gt=0, le=10, description="Longest time that a message waits for more")] = 1.0
     waiting_trades: Annotated[

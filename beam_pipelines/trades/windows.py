@@ -20,7 +20,16 @@ from coinbeam.batch.digest import digest
 from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, PRICE_COLON, UNREADABLE, WINDOW, Message
+from coinbeam.feeds.trades.message import (
+    ALLOWED_LATENESS,
+    FEED,
+    HEARTBEAT,
+    PRICE_COLON,
+    PRICES,
+    UNREADABLE,
+    WINDOW,
+    Message,
+)
 from coinbeam.sources.aggregate_trade import AHEAD
 from coinbeam.sources.registry import COINGECKO
 
@@ -54,12 +63,11 @@ class Run:
         late = int((ALLOWED_LATENESS + WINDOW).total_seconds() * 1_000)
         return Limits(self.symbols, 0 if self.is_batch else now - late, now + int(AHEAD.total_seconds() * 1_000))
 
-    def leaves_aside(self, symbol: str) -> bool:
-        """Whether a symbol is none of this run's business: a polled price where it follows trades only, or a trade
-        where it follows prices only. Streams of the two read the same subscription one after the other, and each one
-        finds what the other one retains.
+    def leaves_aside(self, message: Message) -> bool:
+        """Whether a message is none of this run's business: one of polled prices where it follows trades only, or the
+        other way round. Where streams of the two read one subscription, each finds there what the other one left.
         """
-        is_price = PRICE_COLON in symbol
+        is_price = message.attributes.get(FEED) == PRICES or PRICE_COLON in message.attributes.get("symbol", "")
         return bool(self.symbols) and all((PRICE_COLON in one) != is_price for one in self.symbols)
 
 
@@ -105,9 +113,9 @@ class _Decode(beam.DoFn):
     def process(self, message: Message) -> Iterator[Any]:
         if message.attributes.get("kind") == HEARTBEAT and not message.data:
             return
-        symbol = message.attributes.get("symbol")
-        if symbol is not None and self._run.leaves_aside(symbol):
+        if self._run.leaves_aside(message):
             return
+        symbol = message.attributes.get("symbol")
         said = message.attributes.get("message_id") or digest(message.data.decode("latin-1"), length=16)
         found_in = read_unreadable if message.attributes.get("kind") == UNREADABLE else read_lines
         for found in found_in(message.data, self._run.limits(), symbol):

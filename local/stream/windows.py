@@ -17,7 +17,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from coinbeam.clock import utc_now
 from coinbeam.feeds.trades.merge import seek_point
-from coinbeam.feeds.trades.topic import emulator_host, ensure_topic, subscription_path, use_emulator
+from coinbeam.feeds.trades.topic import emulator_host, ensure_topic, use_emulator, windows_subscription
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 
@@ -34,7 +34,7 @@ def seek(settings: Settings, symbols: list[str]) -> str:
         GoogleAPICallError: the broker does not.
     """
     ensure_topic(settings)
-    subscription = subscription_path(settings, settings.stream.subscription)
+    subscription = windows_subscription(settings, symbols)
     point = seek_point(Warehouse(settings), symbols, utc_now())
     stamp = Timestamp()
     stamp.FromDatetime(point)

@@ -44,7 +44,7 @@ def test_it_publishes_until_it_is_told_to_stop(tmp_path: Path, number: signal.Si
             assert process.returncode == 0, err
             assert b"Stopped: 3 trades published, 0 gaps open." in out
             assert broker.ids() == [100, 101, 102], "what waited is published before it ends"
-            assert len(broker.made) == 3
+            assert len(broker.made) == 4
             assert (tmp_path / "stream" / "binance_simulator" / "positions.json").exists()
 
     asyncio.run(scene())

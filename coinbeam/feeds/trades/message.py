@@ -45,6 +45,11 @@ PRICE_COLON = ":"
 HEARTBEAT = "heartbeat"
 """Value of the attribute ``kind`` of a message without lines: it carries the time on when no trade does."""
 
+FEED, PRICES = "feed", "prices"
+"""An attribute of every message of a publisher of polled prices, its heartbeats too, and its value: subscriptions
+filter by it.
+"""
+
 UNREADABLE = "unreadable"
 """Value of ``kind`` of a message whose line the publisher took for no trade."""
 
@@ -56,7 +61,8 @@ class Message:
     Attributes:
         data: lines of one symbol, each ended by a newline; empty for a heartbeat.
         attributes: ``kind`` (``trades``, ``heartbeat`` or ``unreadable``), ``event_time`` (milliseconds, that of the
-            earliest line); of trades also ``symbol``, ``first_id`` and ``last_id``.
+            earliest line); of trades also ``symbol``, ``first_id`` and ``last_id``; of a publisher of polled prices
+            ``feed``.
     """
 
     data: bytes

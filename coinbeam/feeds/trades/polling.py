@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import orjson
 
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError, TransientError
-from coinbeam.feeds.trades.message import PRICE_COLON, Message, unreadable
+from coinbeam.feeds.trades.message import FEED, PRICE_COLON, PRICES, Message, unreadable
 from coinbeam.feeds.trades.pace import Backoff, Wiring
 from coinbeam.feeds.trades.polled import Found, Series, read_answer
 from coinbeam.feeds.trades.publish import IDLE_SECONDS, Calls, fitting
@@ -194,7 +194,7 @@ class PricePublisher:
         beat = self._calls.heartbeat()
         if not messages and not beat:
             return False
-        await self._calls.publish(messages + beat, self._waiting)
+        await self._calls.publish([_of_prices(one) for one in messages + beat], self._waiting)
         self._heartbeats += len(beat)
         for series, _, part in chosen:
             series.acknowledged(part)
@@ -223,6 +223,10 @@ class PricePublisher:
             await asyncio.to_thread(store.write, text())
         except TransientError as error:
             _LOGGER.warning("%s; after a kill some prices are published again, which changes nothing", error)
+
+
+def _of_prices(message: Message) -> Message:
+    return Message(message.data, message.attributes | {FEED: PRICES})
 
 
 def _read_positions(store: Store) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The topic of live trades and its subscriptions: how they are reached, and on one machine how they are made."""
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import CloudStorageConfig, Subscription, Topic
 
 from coinbeam.errors import SettingsError, TransientError
-from coinbeam.feeds.trades.message import ALLOWED_LATENESS
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, FEED, PRICE_COLON, PRICES
 from coinbeam.settings import Settings
 
 LOCAL_PROJECT = "coinbeam-local"
@@ -46,6 +46,13 @@ def topic_path(settings: Settings) -> str:
 def subscription_path(settings: Settings, name: str) -> str:
     """The full name of a subscription."""
     return f"projects/{project_of(settings)}/subscriptions/{name}"
+
+
+def windows_subscription(settings: Settings, symbols: Iterable[str]) -> str:
+    """The full name of the subscription of a local stream of these symbols, which are trades or polled prices."""
+    is_polled = all(PRICE_COLON in symbol for symbol in symbols)
+    stream = settings.stream
+    return subscription_path(settings, stream.price_subscription if is_polled else stream.subscription)
 
 
 def emulator_host(settings: Settings) -> str | None:
@@ -97,14 +104,23 @@ def ensure_topic(settings: Settings) -> None:
 
 
 def subscriptions(settings: Settings) -> list[Subscription]:
-    """The subscriptions of the topic: of the pipeline, and of the landing of everything that has a symbol."""
-    windows = Subscription(
-        name=subscription_path(settings, settings.stream.subscription),
-        topic=topic_path(settings),
-        ack_deadline_seconds=60,
-        retain_acked_messages=True,
-        message_retention_duration=_RETENTION,
-    )
+    """The subscriptions of the topic: of a pipeline of trades, of one of prices, and of the landing of both.
+
+    Neither pipeline has to read what the other one left when it begins again.
+    """
+    names = {settings.stream.subscription: f"NOT attributes:{FEED}"}
+    names[settings.stream.price_subscription] = f'attributes.{FEED} = "{PRICES}"'
+    windows = [
+        Subscription(
+            name=subscription_path(settings, name),
+            topic=topic_path(settings),
+            ack_deadline_seconds=60,
+            retain_acked_messages=True,
+            message_retention_duration=_RETENTION,
+            filter=chosen,
+        )
+        for name, chosen in names.items()
+    ]
     landing = Subscription(
         name=subscription_path(settings, LANDING_SUBSCRIPTION),
         topic=topic_path(settings),
@@ -120,4 +136,4 @@ def subscriptions(settings: Settings) -> list[Subscription]:
             max_duration=timedelta(minutes=1),
         ),
     )
-    return [windows, landing]
+    return [*windows, landing]

@@ -140,11 +140,13 @@ def test_each_price_is_sent_once_with_the_instant_of_the_index(play: Callable[..
         at = str(NOW_MS - 10_000)
         assert dict(first.attributes) == {
             "kind": "trades",
+            "feed": "prices",
             "symbol": "bitcoin:usd",
             "event_time": at,
             "first_id": at,
             "last_id": at,
         }
+        assert all(one.attributes["feed"] == "prices" for one in scene.broker.messages)
         shown = publisher.status()
         assert (shown.state, shown.failures, shown.problem, shown.waiting) == ("stopped", 0, None, 0)
         bitcoin, tether = shown.symbols

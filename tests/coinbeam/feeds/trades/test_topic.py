@@ -46,12 +46,14 @@ def test_what_is_missing_is_made_once() -> None:
         made = dict(broker.made)
         ensure_topic(made_settings(broker.port))
         assert broker.made == made
-        topic, windows, landing = made.values()
+        topic, windows, prices, landing = made.values()
         assert topic == {"name": "projects/coinbeam-local/topics/trades"}
         assert windows["name"] == "projects/coinbeam-local/subscriptions/trade-windows"
         assert windows["retainAckedMessages"] is True
         assert windows["messageRetentionDuration"] == "90000s"
-        assert "filter" not in windows
+        assert windows["filter"] == "NOT attributes:feed", "heartbeats have no symbol"
+        named = {"name": "projects/coinbeam-local/subscriptions/price-windows", "filter": 'attributes.feed = "prices"'}
+        assert prices == windows | named
         assert landing["name"] == "projects/coinbeam-local/subscriptions/trades-landing"
         assert landing["filter"] == "attributes:symbol"
         assert landing["cloudStorageConfig"] == {
