@@ -1,6 +1,7 @@
 """What a poll found: prices of one answer, and those of one symbol that wait to be published."""
 
-import math
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,18 +34,24 @@ class Found:
 
 
 def read_answer(body: bytes, quote_currency: str, now: datetime) -> Iterator[Found]:
-    """The rows of an answer of ``/coins/markets`` that have an id; a body that is no list has none."""
-    rows = orjson.loads(body)
+    """The rows of an answer of ``/coins/markets`` that have an id; a body that is no list has none.
+
+    The standard parser is the second try, as that of the client is: NaN and Infinity cost one row, and not the answer.
+    """
+    try:
+        rows = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        rows = json.loads(body)
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and isinstance(row.get("id"), str):
             yield _read(row, f"{row['id']}{PRICE_COLON}{quote_currency}", now)
 
 
 def _read(row: dict[str, Any], symbol: str, now: datetime) -> Found:
-    price, raw = row.get("current_price"), orjson.dumps(row)
+    price, raw = row.get("current_price"), _raw(row)
     if price is None:
         return Found(symbol, None, 0, raw)
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 < price < math.inf:
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 < price <= sys.float_info.max:
         return Found(symbol, None, 0, raw, f"the price {price!r}")
     said = row.get("last_updated")
     try:
@@ -54,6 +61,13 @@ def _read(row: dict[str, Any], symbol: str, now: datetime) -> Found:
     if at is None or at > now + AHEAD:
         return Found(symbol, None, 0, raw, f"the instant {said!r}")
     return Found(symbol, float(price), round(at.timestamp() * 1_000), raw)
+
+
+def _raw(row: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except orjson.JSONEncodeError:  # a number that is too large, or half a character
+        return json.dumps(row).encode()
 
 
 @dataclass

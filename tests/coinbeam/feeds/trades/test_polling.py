@@ -16,6 +16,7 @@ import pytest
 
 from coinbeam.errors import CoinbeamError, SettingsError
 from coinbeam.feeds.trades.pace import Wiring
+from coinbeam.feeds.trades.polled import read_answer
 from coinbeam.feeds.trades.polling import PricePublisher
 from coinbeam.feeds.trades.publisher import Outlet, Places
 from coinbeam.feeds.trades.store import FileStore
@@ -248,6 +249,20 @@ def test_what_is_no_price_of_now_is_not_sent(play: Callable[..., None], wrong: d
         assert [orjson.loads(one) for one in scene.broker.dead_letters()] == [wrong] * letters
 
     play(script)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["NaN", "Infinity", "1e400", "1" + "0" * 400, r'"\ud800"'],
+    ids=["no number", "infinity", "large float", "large integer", "half a character"],
+)
+def test_a_value_that_a_strict_parser_refuses_costs_one_price_and_not_the_answer(wrong: str) -> None:
+    """Such a body reaches this reader: the client takes it, by the standard parser."""
+    body = orjson.dumps([row(price="?"), row("tether", 1.0)]).replace(b'"?"', wrong.encode())
+    bitcoin, tether = read_answer(body, "usd", NOW)
+    assert (bitcoin.symbol, bitcoin.price, bitcoin.fault is None) == ("bitcoin:usd", None, False)
+    assert (tether.symbol, tether.price, tether.fault) == ("tether:usd", 1.0, None)
+    assert b'"id"' in bitcoin.raw
 
 
 def test_a_broker_that_is_down_costs_no_price_and_its_prices_come_in_one_message(play: Callable[..., None]) -> None:
