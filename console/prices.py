@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 
 from coinbeam.batch.options import parts
 from coinbeam.errors import SettingsError
@@ -22,6 +23,7 @@ from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 from console.output import say, say_banner, warn
 from console.stream import changed, end_on_signals
+from local.environment import environment
 
 
 def publish_prices(settings: Settings, symbols: str | None) -> None:
@@ -91,6 +93,8 @@ def budget_of(settings: Settings, source_id: str) -> PollBudget | None:
     """What polls of the real market may cost; the simulator's are free."""
     if source_id != COINGECKO.id:
         return None
+    if settings.is_local:
+        os.environ.update(environment(settings))
     return PollBudget(CallLedger(Warehouse(settings), settings), source_id, settings.stream.poll_share)
 
 
