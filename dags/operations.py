@@ -28,6 +28,7 @@ RUNBOOKS = {
     "CallsSpentError": "exceeded_quota",
     "ContractError": "schema_change",
     "ApiTerminalError": "rotate_the_key",
+    "StreamDiffersError": "stream",
 }
 """What to do, by the class of an error; the list of runbooks for others."""
 

@@ -1,14 +1,15 @@
 """The topic of live trades and its subscriptions: how they are reached, and on one machine how they are made."""
 
 import os
-from collections.abc import MutableMapping
-from contextlib import suppress
-from datetime import timedelta
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.pubsub_v1 import PublisherAsyncClient, PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport, PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -66,6 +67,34 @@ def async_publisher(settings: Settings) -> PublisherAsyncClient:
         return PublisherAsyncClient()
     channel = grpc.aio.insecure_channel(host, options=_CHANNEL)
     return PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
+
+
+@contextmanager
+def subscriber(settings: Settings) -> Iterator[SubscriberClient]:
+    """A client that asks for subscriptions and snapshots, as long as a block runs."""
+    host = emulator_host(settings)
+    if host is None:
+        with SubscriberClient() as client:
+            yield client
+        return
+    with grpc.insecure_channel(host, options=_CHANNEL) as channel:
+        yield SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+
+
+def seek(settings: Settings, point: datetime) -> str:
+    """Set the subscription of the pipeline to an instant: what was published since comes again. Its full name.
+
+    Raises:
+        TransientError: Pub/Sub does not answer.
+    """
+    subscription, stamp = subscription_path(settings, settings.stream.subscription), Timestamp()
+    stamp.FromDatetime(point)
+    try:
+        with subscriber(settings) as client:
+            client.seek(request={"subscription": subscription, "time": stamp}, timeout=_TIMEOUT_SECONDS)
+    except GoogleAPICallError as error:
+        raise TransientError(f"Pub/Sub does not set {subscription} back: {error}.", "Try again.") from error
+    return subscription
 
 
 def ensure_topic(settings: Settings) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from coinbeam.batch.tables import TRADE_SYMBOLS, TRADE_WINDOW_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.errors import SettingsError, StreamDiffersError
 from coinbeam.feeds.trades.merge import append_panes, merge_panes, starts_of
 from coinbeam.feeds.trades.settle import announce, compare
 from coinbeam.feeds.trades.symbols import map_symbols, split
@@ -110,12 +110,17 @@ def test_each_way_in_which_a_batch_and_a_stream_may_differ_is_told(stage: Stage)
             pane(0, symbol="SOLUSDT", **of_batch),
         ],
     )
-    found = compare(stage.warehouse, DAY, "trades")
+    late = datetime(2026, 1, 4, tzinfo=UTC)
+    found = compare(stage.warehouse, DAY, "trades", late)
     assert (found.equal, found.repaired, found.lost, found.differing) == (1, 2, 1, 1)
-    with pytest.raises(TerminalError, match=r"1 know fewer trades, 1 have other figures, 1 are equal: ETHUSDT .*23:58"):
+    newer = compare(stage.warehouse, DAY, "trades", FIRST)
+    assert (newer.equal, newer.lost) == (2, 0), "what the stream merged after that is not landed yet"
+    with pytest.raises(
+        StreamDiffersError, match=r"1 know fewer trades, 1 have other figures, 1 are equal: ETHUSDT .*23:58"
+    ):
         found.refuse_unless_equal()
     merge_panes(stage.warehouse, FIRST, FIRST + timedelta(minutes=1), "trades")
-    again = compare(stage.warehouse, DAY, "trades")
+    again = compare(stage.warehouse, DAY, "trades", late)
     assert (again.equal, again.repaired, again.lost, again.differing) == (3, 0, 1, 1)
 
 
