@@ -17,6 +17,9 @@ _TRADE_BYTES = 200
 
 _LOGGED_UNREADABLE = 20
 
+GONE = "%s: %d trades from id %s on are gone; their windows stay incomplete"
+"""An alert looks for it: infra/modules/alerts."""
+
 
 class Intake:
     """The trackers of all symbols, and the unreadable lines, each of which becomes a message of its own.
@@ -57,7 +60,7 @@ class Intake:
             if isinstance(row, Unreadable):
                 self._take_line(row)
         if gone:
-            _LOGGER.warning("%s: %d trades from id %s on are gone; their windows stay incomplete", *_said(ask, gone))
+            _LOGGER.warning(GONE, *_said(ask, gone))
         self.count()
 
     def ask(self, symbol: str) -> Ask | None:
