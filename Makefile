@@ -52,11 +52,16 @@ format: env ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: env ## Measure the transforms, the growth of the warehouse and the API beside what a user would pick instead
+bench: env $(VENV)/.bench ## Measure the transforms, the growth of the warehouse and the API beside what a user would pick instead
 	@$(BIN)/python -m benchmarks.columnar
 	@$(BIN)/python -m benchmarks.history
+	@$(BIN)/python -m benchmarks.trades
 	@$(BIN)/python -m benchmarks.growth --plot .coinbeam/bench/growth.svg
 	@$(BIN)/python -m benchmarks.serving
+
+$(VENV)/.bench: config/bench-requirements.txt $(READY)
+	@! command -v java >/dev/null || VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -r $< || echo "Spark could not be installed; the benchmark leaves it out"
+	@touch $@
 
 up: env ## Start the local cloud
 	@$(BIN)/coinbeam local up
@@ -73,9 +78,10 @@ serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
 dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam dashboard
 
-requirements: env ## Compile requirements.txt, and those of the images, from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	@for extra in beam serving; do $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
+EVERYWHERE := airflow beam local serving dev
+requirements: env ## Compile requirements.txt, and those of the images and of Spark, from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(foreach extra,$(EVERYWHERE),--extra $(extra)) --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
+	@for extra in beam serving bench; do $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
 
 COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
 composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it

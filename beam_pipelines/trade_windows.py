@@ -42,7 +42,7 @@ from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.trades.message import Message
 from coinbeam.settings import Settings
-from coinbeam.sources.registry import BINANCE
+from coinbeam.sources.registry import BINANCE, COINGECKO
 
 
 def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = utc_now) -> Report:
@@ -104,7 +104,8 @@ def described(launch: Launch, given: TradeOptions, *, is_batch: bool = False) ->
     started = launch.clock()
     name = launch.job.batch or f"{'trades' if is_batch else 'stream'}-{started:%Y%m%dT%H%M%SZ}"
     kind = given.venue or ("live" if launch.job.source is None else launch.job.source.value)
-    return Run(name, BINANCE.answering(kind), name, launch.clock, frozenset(symbols), is_batch)
+    sources = (BINANCE.answering(kind), COINGECKO.answering(kind))
+    return Run(name, sources[0], name, launch.clock, frozenset(symbols), is_batch, sources[1])
 
 
 def message(received: PubsubMessage) -> Message:

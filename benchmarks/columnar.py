@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -188,18 +187,13 @@ def run_measured(name: str, pages: int, rows: int, command: list[str]) -> Measur
     Raises:
         RuntimeError: it failed; its last lines are in the message.
     """
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([sys.executable, "-m", *command], stderr=errors, stdout=errors, cwd=ROOT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise RuntimeError(
-                f"{name} failed with {process.returncode}: {errors.read().decode(errors='replace')[-2_000:]}"
-            )
-    cpu = usage.ru_utime + usage.ru_stime
-    return Measurement(name, pages, rows, cpu, time.monotonic() - started, usage.ru_maxrss / _MEBIBYTE)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.launcher", *command], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} failed: {done.stderr[-2_000:]}")
+    used = json.loads(done.stdout)
+    return Measurement(name, pages, rows, used["cpu"], used["wall"], used["peak_kib"] / _MEBIBYTE)
 
 
 def read_outcome(output: Path) -> Outcome:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -131,15 +131,16 @@ def _instant(milliseconds: int) -> datetime:
 class Run:
     """One stream on one machine, and what is done to it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, symbols: Sequence[str] = SYMBOLS) -> None:
         self.settings = settings
+        self.symbols = symbols
         self.environment = os.environ | environment(settings)
         self.venue = f"http://127.0.0.1:{settings.local.ports.simulator}/_control/binance"
 
     @contextmanager
     def stream(self) -> Iterator[None]:
         """The stream, as the command starts and stops it."""
-        self._command("stream", "up", f"--symbols={','.join(SYMBOLS)}", "--source=simulator")
+        self._command("stream", "up", f"--symbols={','.join(self.symbols)}", "--source=simulator")
         try:
             self.order_faults()
             yield
@@ -247,7 +248,7 @@ def judge(run: Run, kills: Iterable[Kill], first: datetime, last: datetime, outp
     wrong, equal, marked, count = list[str](), 0, 0, 0
     start = first
     while start <= last:
-        for symbol in SYMBOLS:
+        for symbol in run.symbols:
             found, row = run.truth(symbol, start), rows.get((symbol, start))
             if found is None and row is None:
                 continue
@@ -261,7 +262,7 @@ def judge(run: Run, kills: Iterable[Kill], first: datetime, last: datetime, outp
                 known = row and {name: row[name] for name, value in want.items() if row[name] != value}
                 wrong.append(f"{symbol} {start:%H:%M}: {known}")
         start += WINDOW
-    colds = {symbol: min((at for name, at in rows if name == symbol), default=None) for symbol in SYMBOLS}
+    colds = {symbol: min((at for name, at in rows if name == symbol), default=None) for symbol in run.symbols}
     [panes] = warehouse.rows(f"SELECT COUNT(*) AS n FROM {names[TRADE_WINDOW_PANE]} WHERE {days}")
     [rejects] = warehouse.rows(
         f"SELECT COUNT(*) AS n FROM {names[REJECTS]} WHERE snapshot_date BETWEEN '{first:%Y-%m-%d}' AND '{last:%Y-%m-%d}'"

@@ -17,7 +17,7 @@ from coinbeam.errors import SettingsError
 from coinbeam.feeds.trades.message import WINDOW
 from coinbeam.feeds.trades.publisher import Outlet, Places, Publisher
 from coinbeam.feeds.trades.status import PublisherStatus
-from coinbeam.feeds.trades.store import store_of
+from coinbeam.feeds.trades.store import only_one, store_of
 from coinbeam.feeds.trades.topic import async_publisher, ensure_topic, topic_path
 from coinbeam.settings import MarketSource, Settings, StreamSettings, load_settings
 from coinbeam.sources.binance import BinanceClient, Venue, choose_venue
@@ -36,7 +36,7 @@ def publish(symbols: str | None, source: str | None) -> None:
 
     Raises:
         SettingsError: a symbol is none, or the source is not allowed here.
-        TerminalError: Pub/Sub refuses what is published.
+        TerminalError: Pub/Sub refuses what is published, or another process publishes trades of this venue.
         TransientError: the local Pub/Sub does not answer at the start.
     """
     settings = load_settings()
@@ -50,8 +50,10 @@ def publish(symbols: str | None, source: str | None) -> None:
         refuse_unknown(rest, stream)
         if settings.is_local:
             ensure_topic(settings)
-        say(f"Trades of {', '.join(stream.symbols)} go from {venue.source_id} to {topic_path(settings)}. Ctrl-C stops.")
-        ended = asyncio.run(_until_stopped(settings, stream, venue, rest))
+        with only_one(settings, venue.source_id):
+            followed, topic = ", ".join(stream.symbols), topic_path(settings)
+            say(f"Trades of {followed} go from {venue.source_id} to {topic}. Ctrl-C stops.")
+            ended = asyncio.run(_until_stopped(settings, stream, venue, rest))
     finally:
         rest.close()
     published = sum(one.trades for one in ended.symbols)

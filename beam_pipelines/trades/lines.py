@@ -4,8 +4,10 @@ All lines of a message are read at once; only a message in which something is wr
 raises for any bytes whatever: the runner of one machine would read the message again, and again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,24 +15,31 @@ import orjson
 import pyarrow as pa
 
 from coinbeam.errors import CoinbeamError
-from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, START, TRADE, WINDOW
+from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, PRICE, PRICE_COLON, START, WINDOW
+from coinbeam.sources.aggregate_trade import LARGEST_INTEGER, MOST_SINGLES, PLACES, TRADE
 
-SCALE = 10**8
-"""Prices and quantities are integers of 1e-8: the smallest step of Binance's ``tickSize`` and ``stepSize``."""
+SCALE = 10**PLACES
+
+MISSED = "missed"
+"""Kind of a mark that no line holds: a trade was refused, so that it is missing as long as its id does not come."""
+
+POLLED = "polled"
+"""Kind of a mark that no line holds: prices were polled in this window, and nobody knows those between them."""
 
 WINDOW_MS = int(WINDOW.total_seconds() * 1_000)
 LONGEST_MARK = 1_440
-"""Windows that one mark touches at most, beside the last one: those of the day in which late trades are taken."""
+"""Windows before its last one that a mark touches, beside its first: those of the day in which late trades count."""
 
-_MOST_TRADES = 1_000_000_000
-"""Single trades of an aggregate one; more is no number of trades."""
+_FAR_AHEAD_MS = 3_600_000
+"""How far a refused trade may be ahead for its window to be marked: another clock may be wrong by so much."""
 
 LARGEST_MESSAGE = 10_000_000
 """Bytes of a message, the limit of Pub/Sub; a larger one has lost its end."""
 
 COLUMNS = ("agg_trade_id", "price", "quantity", "rest")
 """Of the array of a window, all of type int64: price and quantity in 1e-8. The rest is packed, see :func:`unpack`:
-half as many bytes are kept and sent for each trade.
+half as many bytes are kept and sent for each trade. A polled price has the quantity 0, which no trade has, and as price
+the bits of its double, which as integers have the same order.
 """
 
 _TIME_BITS = 16
@@ -39,7 +48,10 @@ _TIME_BITS = 16
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, pa.ArrowException)
 """What reading values of any JSON may raise."""
 
-_DECIMAL = pa.decimal128(38, 8)
+_DECIMAL = pa.decimal128(38, PLACES)
+
+_FIELDS = "apqTflm"
+_VALUES = itemgetter("e", "s", *_FIELDS)
 
 
 class Mark(NamedTuple):
@@ -127,15 +139,30 @@ def read_lines(data: bytes, limits: Limits, symbol: str | None = None) -> Iterat
     yield from _parts(trades, marks)
 
 
+def read_unreadable(data: bytes, limits: Limits, symbol: str | None = None) -> Iterator[RefusedLine]:
+    """The refused lines of a message that holds no trade: the publisher keeps the id of what looks like one as missing,
+    and no file has it, so that it must not count here either.
+    """
+    found = list(read_lines(data, limits, symbol))
+    refused = [one for one in found if isinstance(one, RefusedLine)]
+    yield from refused or [RefusedLine(0, "refused_by_publisher", None, data)]
+
+
 def _one_by_one(
     lines: Sequence[bytes], limits: Limits, symbol: str | None
 ) -> tuple[dict[str, Any], list[tuple[str, Mark]], list[RefusedLine]]:
+    """Trades, marks, those of refused trades among them, and refused lines."""
     good, marks, refused = list[dict[str, Any]](), list[tuple[str, Mark]](), list[RefusedLine]()
+    points = dict[str, list[tuple[list[int], int]]]()
     for number, line in enumerate(lines):
         try:
             row = _object(line)
             if row.get("e") in MARKS:
                 marks.append(_mark(row, limits, symbol))
+            elif row.get("e") == PRICE:
+                name, point, start = _point(row, limits, symbol)
+                points.setdefault(name, []).append((point, start))
+                marks.append((name, Mark(POLLED, 0, 0, start, start)))
             else:
                 _columns([row], limits, symbol)
                 good.append(row)
@@ -143,7 +170,54 @@ def _one_by_one(
             refused.append(RefusedLine(number, error.reason, error.column, line))
         except _UNREADABLE:
             refused.append(RefusedLine(number, "wrong_value", None, line))
-    return _columns(good, limits, symbol), marks, refused
+    missed = (_missed(one.line, limits, symbol) for one in refused)
+    found = _columns(good, limits, symbol) | {name: _table(known) for name, known in points.items()}
+    return found, marks + [mark for mark in missed if mark], refused
+
+
+def _point(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[str, list[int], int]:
+    """Symbol, ``COLUMNS`` and begin of the window of a polled price.
+
+    Raises:
+        _LineError: it is none.
+    """
+    name, price = _text(row.get("s")), row.get("p")
+    _refuse_symbol(name, limits, symbol)
+    if PRICE_COLON not in name:
+        raise _LineError("wrong_value", "s")
+    if not isinstance(price, int | float) or isinstance(price, bool) or not 0 < price < math.inf:
+        raise _LineError("wrong_value", "p")
+    id, at = _natural(row, "a"), _natural(row, "T")
+    if not limits.earliest <= at <= limits.latest:
+        raise _LineError("too_old" if at < limits.earliest else "in_future", "T")
+    bits = int(np.array(price, np.float64).view(np.int64))
+    return name, [id, bits, 0, (1 << _TIME_BITS | at % WINDOW_MS) << 1], at - at % WINDOW_MS
+
+
+def _natural(row: Mapping[str, Any], column: str) -> int:
+    value = row.get(column)
+    if type(value) is not int or not 0 <= value <= LARGEST_INTEGER:
+        raise _LineError("wrong_value", column)
+    return value
+
+
+def _table(points: Sequence[tuple[list[int], int]]) -> tuple[Any, Any]:
+    return np.array([point for point, _ in points], np.int64), np.array([start for _, start in points], np.int64)
+
+
+def _missed(line: bytes, limits: Limits, symbol: str | None) -> tuple[str, Mark] | None:
+    """The mark of a trade that was refused, if its symbol, id and time can be read."""
+    try:
+        row = _object(line)
+        name = _text(row.get("s"))
+        _refuse_symbol(name, limits, symbol)
+    except _LineError:
+        return None
+    id, at = row.get("a"), row.get("T")
+    if row.get("e") != TRADE or type(id) is not int or type(at) is not int or not 0 <= id <= LARGEST_INTEGER:
+        return None
+    is_open = limits.earliest <= at <= limits.latest + _FAR_AHEAD_MS
+    return (name, Mark(MISSED, id, id, at, at)) if is_open else None
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -164,30 +238,36 @@ def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | No
     """
     if not rows:
         return {}
-    if any(row.get("e") != TRADE for row in rows):
+    try:
+        kinds, names, *values = zip(*map(_VALUES, rows), strict=True)
+    except KeyError as error:
+        if any(row.get("e") != TRADE for row in rows):
+            raise _LineError("unknown_kind", "e") from None
+        raise _LineError("missing_field", error.args[0]) from None
+    if kinds.count(TRADE) != len(rows):
         raise _LineError("unknown_kind", "e")
-    names = [row.get("s") for row in rows]
-    ids, prices, quantities, times, firsts, lasts, makers = (_field(rows, field) for field in "apqTflm")
+    ids, prices, quantities, times, firsts, lasts, makers = map(_integers, _FIELDS, values)
     for name, amounts in (("p", prices), ("q", quantities)):
         if (amounts <= 0).any():
             raise _LineError("not_positive", name)
     counts = lasts - firsts + 1
-    for name, wrong in (("a", ids < 0), ("f", firsts < 0), ("l", (counts < 1) | (counts > _MOST_TRADES))):
+    for name, wrong in (("a", ids < 0), ("f", firsts < 0), ("l", (counts < 1) | (counts > MOST_SINGLES))):
         if wrong.any():
             raise _LineError("wrong_id", name)
     if times.min() < limits.earliest:
         raise _LineError("too_old", "T")
     if times.max() > limits.latest:
         raise _LineError("in_future", "T")
-    found = set(map(_text, names))
+    found, of = _symbols(names)
     for each in found:
         _refuse_symbol(each, limits, symbol)
+        if PRICE_COLON in each:
+            raise _LineError("wrong_value", "s")
     rest = (counts << _TIME_BITS | times % WINDOW_MS) << 1 | makers
     table, starts = np.stack([ids, prices, quantities, rest], axis=1), times - times % WINDOW_MS
     if len(found) == 1:
-        return {next(iter(found)): (table, starts)}
-    of = np.array(names, dtype=object)
-    return {each: (table[of == each], starts[of == each]) for each in sorted(found)}
+        return {found[0]: (table, starts)}
+    return {each: (table[of == number], starts[of == number]) for number, each in enumerate(found)}
 
 
 def unpack(rest: Any) -> tuple[Any, Any, Any]:
@@ -197,16 +277,12 @@ def unpack(rest: Any) -> tuple[Any, Any, Any]:
     return rest >> _TIME_BITS + 1, (rest >> 1) & ((1 << _TIME_BITS) - 1), rest & 1
 
 
-def _field(rows: Sequence[Mapping[str, Any]], field: str) -> Any:
+def _integers(field: str, values: Sequence[Any]) -> Any:
     """One field of all rows as integers.
 
     Raises:
-        _LineError: it is missing somewhere, of another type, or out of range.
+        _LineError: one is of another type, or out of range.
     """
-    try:
-        values = [row[field] for row in rows]
-    except KeyError:
-        raise _LineError("missing_field", field) from None
     try:
         if field == "m":
             return pa.array(values, pa.bool_()).to_numpy(zero_copy_only=False)
@@ -230,6 +306,22 @@ def _scaled(texts: Sequence[Any]) -> Any:
     if (halves[:, 1] != halves[:, 0] >> 63).any():
         raise ValueError("too large")
     return halves[:, 0]
+
+
+def _symbols(names: Sequence[Any]) -> tuple[list[str], Any]:
+    """The different symbols, and the position in them of that of each row.
+
+    Raises:
+        _LineError: one is no text, or empty.
+    """
+    try:
+        encoded = pa.array(names, pa.string()).dictionary_encode()
+    except pa.ArrowException:
+        raise _LineError("missing_field", "s") from None
+    found: list[str] = encoded.dictionary.to_pylist()
+    if encoded.null_count or "" in found:
+        raise _LineError("missing_field", "s")
+    return found, encoded.indices.to_numpy()
 
 
 def _text(name: Any) -> str:
@@ -261,16 +353,16 @@ def _mark(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[s
     mark = Mark(kind, row["f"], row.get("l", row["f"]), row["T"], row.get("U", row["T"]))
     if mark.last_id < mark.first_id or mark.before < mark.after:
         raise _LineError("wrong_value", "l" if mark.last_id < mark.first_id else "U")
-    if mark.after < limits.earliest - WINDOW_MS * LONGEST_MARK or mark.before > limits.latest:
-        raise _LineError("too_old" if mark.after < limits.earliest else "in_future", "T")
+    if not limits.earliest <= mark.before <= limits.latest:
+        raise _LineError("too_old" if mark.before < limits.earliest else "in_future", "U" if "U" in fields else "T")
     return name, mark
 
 
 def touched(mark: Mark) -> list[int]:
     """The begins of the windows that a mark touches, in milliseconds."""
     first, last = (moment - moment % WINDOW_MS for moment in (mark.after, mark.before))
-    starts = list(range(first, min(last, first + WINDOW_MS * (LONGEST_MARK - 1)) + 1, WINDOW_MS))
-    return starts if starts[-1] == last else [*starts, last]
+    starts = list(range(max(first, last - WINDOW_MS * LONGEST_MARK), last + 1, WINDOW_MS))
+    return starts if starts[0] == first else [first, *starts]
 
 
 def _parts(trades: Mapping[str, Any], marks: Sequence[tuple[str, Mark]]) -> Iterator[Part]:
@@ -293,8 +385,9 @@ def _parts(trades: Mapping[str, Any], marks: Sequence[tuple[str, Mark]]) -> Iter
         yield Part(symbol, start, pieces.get((symbol, start), empty), found)
 
 
-def open_marks(marks: frozenset[Mark]) -> int:
-    """Starts, and gaps that nobody filled."""
+def open_marks(marks: frozenset[Mark], ids: Collection[int] = ()) -> int:
+    """Starts, gaps that nobody filled, refused trades whose ids are not there, and that prices were polled."""
     filled = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == FILLED}
     gaps = {(mark.first_id, mark.last_id) for mark in marks if mark.kind == GAP}
-    return len(gaps - filled) + sum(mark.kind == START for mark in marks)
+    missed = {mark.first_id for mark in marks if mark.kind == MISSED}.difference(ids)
+    return len(gaps - filled) + len(missed) + sum(mark.kind in (START, POLLED) for mark in marks)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from operator import mul
 from typing import Any
 
@@ -19,7 +20,7 @@ def instant(milliseconds: int) -> str:
 
 
 def window_row(symbol: str, start: int, table: Any, marks: Iterable[Mark]) -> dict[str, Any]:
-    """The columns of ``trade_window_fact`` that follow from the trades of a window, ready for JSON.
+    """The columns of ``trade_window_fact`` that follow from the trades or polled prices of a window, ready for JSON.
 
     Python divides two integers to the nearest float (``int.__truediv__``), so that no figure depends on the order of
     the trades.
@@ -34,18 +35,14 @@ def window_row(symbol: str, start: int, table: Any, marks: Iterable[Mark]) -> di
     known = frozenset(marks)
     quotes = list(map(mul, prices, quantities))
     base, quote = sum(quantities), sum(quotes)
+    figures = _of_trades(prices, base, quote) if base else _of_points(table[:, 1])
     taken = np.flatnonzero(makers == 0).tolist()
-    missing, still_open = ids[-1] - ids[0] + 1 - len(ids), open_marks(known)
+    missing, still_open = ids[-1] - ids[0] + 1 - len(ids), open_marks(known, ids)
     return {
         "symbol": symbol,
         "window_start": instant(start),
         "window_date": instant(start)[:10],
-        "open_price": prices[0] / SCALE,
-        "high_price": max(prices) / SCALE,
-        "low_price": min(prices) / SCALE,
-        "close_price": prices[-1] / SCALE,
-        "average_price": sum(prices) / (len(prices) * SCALE),
-        "volume_weighted_average_price": quote / (base * SCALE),
+        **figures,
         "base_volume": base / SCALE,
         "quote_volume": quote / SCALE**2,
         "taker_buy_base_volume": sum(quantities[number] for number in taken) / SCALE,
@@ -60,4 +57,28 @@ def window_row(symbol: str, start: int, table: Any, marks: Iterable[Mark]) -> di
         "open_mark_count": still_open,
         "mark_count": len(known),
         "is_complete": missing == 0 and still_open == 0,
+    }
+
+
+def _of_trades(prices: list[int], base: int, quote: int) -> dict[str, float | None]:
+    return {
+        "open_price": prices[0] / SCALE,
+        "high_price": max(prices) / SCALE,
+        "low_price": min(prices) / SCALE,
+        "close_price": prices[-1] / SCALE,
+        "average_price": sum(prices) / (len(prices) * SCALE),
+        "volume_weighted_average_price": quote / (base * SCALE),
+    }
+
+
+def _of_points(bits: Any) -> dict[str, float | None]:
+    """Of polled prices, as they were polled: nobody knows a volume to weight them by."""
+    prices = bits.copy().view(np.float64).tolist()
+    return {
+        "open_price": prices[0],
+        "high_price": max(prices),
+        "low_price": min(prices),
+        "close_price": prices[-1],
+        "average_price": float(sum(map(Fraction, prices), Fraction()) / len(prices)),
+        "volume_weighted_average_price": None,
     }

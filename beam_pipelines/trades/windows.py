@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
@@ -14,19 +13,18 @@ from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import PaneInfoTiming
 
 from beam_pipelines.batch_files.rejects import MAX_PAYLOAD_CHARACTERS
-from beam_pipelines.trades.accumulator import CombineTrades, Packed, split_conflicts
-from beam_pipelines.trades.lines import COLUMNS, Limits, Part, RefusedLine, read_lines
+from beam_pipelines.trades.accumulator import CombineTrades, Known, pack_trades, split_conflicts
+from beam_pipelines.trades.lines import COLUMNS, Limits, Part, RefusedLine, read_lines, read_unreadable
 from beam_pipelines.trades.table import window_row
 from coinbeam.batch.digest import digest
 from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.clock import Clock, format_instant
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, WINDOW, Message
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, HEARTBEAT, PRICE_COLON, UNREADABLE, WINDOW, Message
+from coinbeam.sources.aggregate_trade import AHEAD
+from coinbeam.sources.registry import COINGECKO
 
 PANES, REFUSED = "panes", "refused"
-
-_AHEAD_MS = 60_000
-"""How far a trade may be ahead of our clock: two machines never agree."""
 
 _TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.ON_TIME: "on_time", PaneInfoTiming.LATE: "late"}
 
@@ -37,6 +35,7 @@ class Run:
 
     Attributes:
         symbols: those that are followed; empty: any.
+        source_id: where trades come from; ``price_source_id`` polled prices.
         batch_id: of its refused records.
         is_batch: over landed files, which may be of any age.
     """
@@ -47,12 +46,13 @@ class Run:
     clock: Clock = field(repr=False)
     symbols: frozenset[str] = frozenset()
     is_batch: bool = False
+    price_source_id: str = COINGECKO.id
 
     def limits(self) -> Limits:
         """What a trade may be now."""
         now = int(self.clock().timestamp() * 1_000)
         late = int((ALLOWED_LATENESS + WINDOW).total_seconds() * 1_000)
-        return Limits(self.symbols, 0 if self.is_batch else now - late, now + _AHEAD_MS)
+        return Limits(self.symbols, 0 if self.is_batch else now - late, now + int(AHEAD.total_seconds() * 1_000))
 
 
 class TradeWindows(beam.PTransform[Any, Any]):
@@ -66,15 +66,16 @@ class TradeWindows(beam.PTransform[Any, Any]):
     def expand(self, messages: PCollection[Message]) -> dict[str, PCollection[dict[str, Any]]]:
         """Decode, window, combine, and make rows."""
         decoded = messages | "Decode" >> beam.ParDo(_Decode(self._run)).with_outputs(REFUSED, main="parts")
-        panes = (
-            decoded["parts"]
-            | "Window"
-            >> beam.WindowInto(
+        parts = decoded["parts"]
+        if not self._run.is_batch:  # a batch knows all of a window at once, and would pay for triggers that never fire
+            parts = parts | "Window" >> beam.WindowInto(
                 FixedWindows(WINDOW.total_seconds()),
                 trigger=AfterWatermark(late=AfterCount(1)),
                 accumulation_mode=AccumulationMode.ACCUMULATING,
                 allowed_lateness=ALLOWED_LATENESS.total_seconds(),
             )
+        panes = (
+            parts
             | "Combine" >> beam.CombinePerKey(CombineTrades())
             | "Rows" >> beam.ParDo(_MakeRows(self._run)).with_outputs(REFUSED, main=PANES)
         )
@@ -87,7 +88,7 @@ class TradeWindows(beam.PTransform[Any, Any]):
 
 
 class _Decode(beam.DoFn):
-    """Messages to ``(symbol, packed part)`` at the time of its window."""
+    """Messages to ``((symbol, begin of the window), packed part)`` at the time of the window."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -98,15 +99,13 @@ class _Decode(beam.DoFn):
             return
         symbol = message.attributes.get("symbol")
         said = message.attributes.get("message_id") or digest(message.data.decode("latin-1"), length=16)
-        for found in read_lines(message.data, self._run.limits(), symbol):
+        found_in = read_unreadable if message.attributes.get("kind") == UNREADABLE else read_lines
+        for found in found_in(message.data, self._run.limits(), symbol):
             if isinstance(found, Part):
-                yield TimestampedValue((found.symbol, _packed(found)), found.start / 1_000)
+                packed = pack_trades(found.trades), tuple(found.marks)
+                yield TimestampedValue(((found.symbol, found.start), packed), found.start / 1_000)
             else:
                 yield TaggedOutput(REFUSED, refused_row(self._run, said, symbol, found))
-
-
-def _packed(part: Part) -> Packed:
-    return part.trades.tobytes(), tuple(part.marks)
 
 
 class _MakeRows(beam.DoFn):
@@ -118,15 +117,13 @@ class _MakeRows(beam.DoFn):
 
     def process(
         self,
-        known: tuple[str, Packed],
-        window: Any = beam.DoFn.WindowParam,
+        known: tuple[tuple[str, int], Known],
         pane: Any = beam.DoFn.PaneInfoParam,
     ) -> Iterator[Any]:
-        symbol, (trades, marks) = known
-        if not trades:  # marks of a window without trades: there is nothing to say of it
+        (symbol, start), (trades, marks) = known
+        if not len(trades):  # marks of a window without trades: there is nothing to say of it
             return
-        start = window.start.micros // 1_000
-        table, conflicts = split_conflicts(np.frombuffer(trades, np.int64).reshape(-1, len(COLUMNS)))
+        table, conflicts = split_conflicts(trades)
         for row in conflicts.tolist():
             line = repr(dict(zip(COLUMNS, row, strict=True))).encode()
             refused = RefusedLine(row[0], "id_claimed_twice", "a", line)
@@ -136,7 +133,7 @@ class _MakeRows(beam.DoFn):
             "pane_index": pane.index,
             "timing": "batch" if self._run.is_batch else _TIMINGS.get(pane.timing, "on_time"),
             "run_id": self._run.run_id,
-            "source_id": self._run.source_id,
+            "source_id": self._run.price_source_id if PRICE_COLON in symbol else self._run.source_id,
             "written_at": format_instant(self._run.clock()),
         }
 

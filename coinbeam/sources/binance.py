@@ -1,9 +1,9 @@
 """Binance's spot market: where it answers, what its frames and rows hold, and a client of its REST API.
 
-The rule for frames: an aggregate trade of a symbol that is followed, with an id and a time that can be true, is passed
-on as the exact bytes of its ``data`` object; prices and quantities are judged by the pipeline. Everything else is
-unreadable and is passed on as it came, so that the pipeline makes a dead letter of it. Nothing is made up: the id of an
-unreadable trade stays unseen, and REST is asked for it.
+The rule for frames: an aggregate trade of a symbol that is followed, with an id and a time that can be true and all
+that the pipeline reads of it, is passed on as the exact bytes of its ``data`` object. Everything else is unreadable and
+is passed on as it came, so that the pipeline makes a dead letter of it. Nothing is made up: the id of an unreadable
+trade stays unseen, and REST is asked for it.
 """
 
 import re
@@ -18,6 +18,7 @@ import orjson
 
 from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, PatienceSettings, Settings
+from coinbeam.sources.aggregate_trade import AHEAD, LARGEST_INTEGER, TRADE, wrong_field
 from coinbeam.sources.choose import banner, reason_within
 from coinbeam.sources.http.client import HttpClient, Parameter, Wiring
 from coinbeam.sources.http.errors import Api, ApiError, ApiTransientError, ThrottledError
@@ -34,9 +35,10 @@ LONGEST_LINE = 64 * 1_024
 """A frame that is longer is no trade, and only so much of it is passed on; a trade has 170 bytes."""
 
 _TRADE_WEIGHT, _INFO_WEIGHT = 4, 20
-_LATEST = timedelta(hours=1)
+_LATEST = AHEAD - timedelta(seconds=10)
+"""A little less than the pipeline takes, whose clock may be behind ours."""
+
 _OLDEST = timedelta(days=1)
-_LARGEST_INTEGER = 2**63 - 1
 _ENVELOPE = re.compile(rb'\{"stream":"[^"\\]*","data":')
 _SHUTDOWN = "serverShutdown"
 _PATIENCE = PatienceSettings(connect_timeout_seconds=5, read_timeout_seconds=10, max_attempts=1)
@@ -58,10 +60,16 @@ class Trade(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """What came and is no trade of a symbol that is followed, on one line, at most ``LONGEST_LINE`` bytes of it."""
+    """What came and is no trade of a symbol that is followed, on one line, at most ``LONGEST_LINE`` bytes of it.
+
+    Attributes:
+        symbol: and ``id`` of a trade of which something else is wrong: that trade is missing.
+    """
 
     data: bytes
     reason: str
+    symbol: str | None = None
+    id: int | None = None
 
 
 class Shutdown(NamedTuple):
@@ -76,7 +84,7 @@ class Times(NamedTuple):
 
     @classmethod
     def around(cls, now: datetime) -> "Times":
-        """From a day before an instant to an hour behind it."""
+        """From a day before an instant to as far behind it as clocks may differ."""
         return cls(milliseconds(now - _OLDEST), milliseconds(now + _LATEST))
 
 
@@ -109,7 +117,7 @@ def read_frame(raw: bytes, symbols: Collection[str], times: Times) -> Trade | Sh
     kind = data.get("e")
     if kind == _SHUTDOWN:
         return Shutdown()
-    if kind != "aggTrade":
+    if kind != TRADE:
         return _unreadable(raw, f"an event {str(kind)[:40]!r}")
     symbol = data.get("s")
     if type(symbol) is not str or symbol not in symbols:
@@ -118,7 +126,9 @@ def read_frame(raw: bytes, symbols: Collection[str], times: Times) -> Trade | Sh
     if not _is_id(id):
         return _unreadable(raw, f"an id {str(id)[:40]!r}")
     if type(at) is not int or not times.oldest <= at <= times.latest:
-        return _unreadable(raw, f"a time {str(at)[:40]!r}")
+        return _unreadable(raw, f"a time {str(at)[:40]!r}", symbol, id)
+    if wrong := wrong_field(data):
+        return _unreadable(line, f"a field {wrong} {str(data.get(wrong))[:40]!r}", symbol, id)
     return Trade(symbol, id, at, _on_one_line(line))
 
 
@@ -142,11 +152,15 @@ def _read_row(symbol: str, row: Any, latest: int) -> Trade | Unreadable:
     if type(row) is not dict:
         return _unreadable(orjson.dumps(row), "not a JSON object")
     id, at = row.get("a"), row.get("T")
-    line = orjson.dumps({"e": "aggTrade", "s": symbol, **row})
+    line = orjson.dumps({"e": TRADE, "s": symbol, **row})
     if len(line) > LONGEST_LINE:
         return _unreadable(line, f"a row of {len(line):,} bytes")
-    if not _is_id(id) or type(at) is not int or not 0 <= at <= latest:
-        return _unreadable(line, f"an id {str(id)[:40]!r} or a time {str(at)[:40]!r}")
+    if not _is_id(id):
+        return _unreadable(line, f"an id {str(id)[:40]!r}")
+    if type(at) is not int or not 0 <= at <= latest:
+        return _unreadable(line, f"a time {str(at)[:40]!r}", symbol, id)
+    if wrong := wrong_field(row):
+        return _unreadable(line, f"a field {wrong} {str(row.get(wrong))[:40]!r}", symbol, id)
     return Trade(symbol, id, at, line)
 
 
@@ -162,11 +176,11 @@ def _unwrapped(raw: bytes) -> tuple[Any, bytes]:
 
 
 def _is_id(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= _LARGEST_INTEGER
+    return type(value) is int and 0 <= value <= LARGEST_INTEGER
 
 
-def _unreadable(raw: bytes, reason: str) -> Unreadable:
-    return Unreadable(_on_one_line(raw[:LONGEST_LINE]), reason)
+def _unreadable(raw: bytes, reason: str, symbol: str | None = None, id: int | None = None) -> Unreadable:
+    return Unreadable(_on_one_line(raw[:LONGEST_LINE]), reason, symbol, id)
 
 
 def _on_one_line(raw: bytes) -> bytes:

@@ -6,16 +6,18 @@ needed. Else a ``gap`` mark goes on before the first trade behind the gap; what 
 ``filled`` mark behind the last of it. Ids that REST has no more are never filled. A hole in time whose ids are
 consecutive is a halt of the market and no gap.
 
-An id that was seen is a duplicate and is not published again, unless its trade is later than every other one: then the
-venue counts anew, which is marked by a ``gap`` that stays and another ``start``. A trade from before the start is not
-published: of its window nothing else is known.
+An id that was seen is a duplicate and is not published again. An id that cannot be true is doubted, see
+:mod:`coinbeam.feeds.trades.doubt`; where a venue counts anew, that is marked by a ``gap`` that stays and another
+``start``. A trade from before the start is not published: of its window nothing else is known.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from coinbeam.feeds.trades.doubt import Doubt, is_too_high
 from coinbeam.feeds.trades.entries import Bundle, Entry, Mark, bundle_of
 from coinbeam.feeds.trades.message import FILLED, GAP, START
 from coinbeam.feeds.trades.position import Position, Range
@@ -101,6 +103,9 @@ class _Pending:
 class Tracker:
     """One symbol from its frames and rows to its messages.
 
+    Attributes:
+        false: trades whose ids REST does not know; whoever takes them out passes them on as no trades.
+
     Seconds are those of one clock that never goes back. One message of a symbol is under way at a time: between
     :meth:`take` and :meth:`acknowledged` nobody takes another one.
     """
@@ -111,6 +116,7 @@ class Tracker:
         self.seen: Seen | None = position.seen.copy() if position.seen else None
         self.counts = Counts(gaps_found=len(position.gaps))
         self.waiting = 0
+        self.false: list[Trade] = []
         self._open: dict[Range, Mark] = dict(position.gaps)
         self._ready: deque[Entry] = deque()
         self._held: deque[Entry | _Pending] = deque()
@@ -120,7 +126,8 @@ class Tracker:
         self._rest_at = now
         self._is_caught_up = self.seen is None
         self._heard = -1
-        self._doubt: tuple[float, int] | None = None
+        self._suspicion: tuple[float, int] | None = None
+        self._doubt = Doubt()
         if self.seen and not position.is_started:
             self._queue(Mark(START, self.symbol, self.seen.first, self.seen.first, self.seen.at, self.seen.at), now)
         self._close_gaps(now)
@@ -131,11 +138,13 @@ class Tracker:
         return self.counts.gaps_found - self.counts.gaps_refilled
 
     def hear(self, trade: Trade, now: float) -> bool:
-        """Take a trade of the stream; False for one that came before, or is from before the first."""
+        """Take a trade of the stream; False for one that came before, is from before the first, or is doubted."""
         self._tail_at = now + self.limits.silence_seconds
         self._is_caught_up = True
-        self._heard = max(self._heard, trade.id)
-        return self._take_in(trade, now)
+        is_new = self._take_in(trade, now)
+        if self.seen:
+            self._heard = min(max(self._heard, trade.id), self.seen.next - 1)
+        return is_new
 
     def wants(self, now: float, oldest: int) -> Ask | None:
         """What REST should be asked now, if anything.
@@ -146,6 +155,8 @@ class Tracker:
         if now < self._rest_at:
             return None
         seen = self.seen
+        if self._doubt.wants(now):
+            return Ask(self.symbol, None)
         for hole in seen.holes if seen else ():
             if not hole.is_gone and hole.ask_at <= now:
                 since = oldest if hole.after < oldest else None
@@ -157,16 +168,25 @@ class Tracker:
         since = oldest if not self._is_caught_up and seen.at < oldest else None
         return Ask(self.symbol, seen.next, since=since, is_watch=self._is_caught_up)
 
-    def answered(self, ask: Ask, trades: list[Trade], rows: int, now: float) -> int:
+    def missed(self, id: int, now: float) -> None:
+        """A trade came that cannot be read. If it is the next one, REST is asked soon, not when another one comes."""
+        if self.seen and id == self.seen.next and self._is_caught_up:
+            self._is_caught_up, self._tail_at = False, now + GRACE_SECONDS
+
+    def answered(self, ask: Ask, trades: list[Trade], rows: int, now: float, unreadable: Sequence[int] = ()) -> int:
         """Take the answer to a question.
 
         Args:
             trades: the readable ones of its rows, by ascending id.
             rows: how many rows it had.
+            unreadable: ids of others of its rows: REST has no better ones.
 
         Returns:
             How many ids turned out to be gone.
         """
+        if ask.first is None and self.seen:
+            self._judge(self.seen, trades, now)
+            return 0
         for trade in trades:
             if ask.last is None or trade.id <= ask.last:
                 self._take_in(trade, now)
@@ -176,12 +196,14 @@ class Tracker:
             self._tail_at, self._is_caught_up = now + self.limits.silence_seconds, True
         if ask.first is None or seen is None:
             return 0
+        gone = sum(seen.give_up(id, id) for id in unreadable)
         if first is None:
-            self._back_off(seen, ask, now)
-            return 0
+            if not gone:
+                self._back_off(seen, ask, now)
+            return gone
         if ask.is_watch:
-            self._doubt = (now + DEAF_SECONDS, first)
-        return seen.give_up(ask.first, first - 1 if ask.last is None else min(first - 1, ask.last))
+            self._suspicion = (now + DEAF_SECONDS, first)
+        return gone + seen.give_up(ask.first, first - 1 if ask.last is None else min(first - 1, ask.last))
 
     def refused(self, seconds: float, now: float) -> None:
         """Ask nothing for a while: REST refuses this symbol."""
@@ -189,10 +211,10 @@ class Tracker:
 
     def is_deaf(self, now: float) -> bool:
         """Whether REST had trades that the stream still has not brought; told once for each time it was asked."""
-        if self._doubt is None or now < self._doubt[0]:
+        if self._suspicion is None or now < self._suspicion[0]:
             return False
-        _, expected = self._doubt
-        self._doubt = None
+        _, expected = self._suspicion
+        self._suspicion = None
         return self._heard < expected
 
     def is_due(self, now: float) -> bool:
@@ -219,19 +241,36 @@ class Tracker:
         self.counts.messages += 1
         self.counts.trades += len(bundle.entries) - len(bundle.marks)
 
-    def _take_in(self, trade: Trade, now: float) -> bool:
+    def _judge(self, seen: Seen, newest: Sequence[Trade], now: float) -> None:
+        """Take in what was doubted and is true."""
+        if not newest:
+            self._doubt.unanswered(now)
+            return
+        true, false = self._doubt.judged(seen, newest[-1])
+        self.false += false
+        self.waiting -= len(true) + len(false)
+        for trade in true:
+            self._take_in(trade, now, is_true=True)
+
+    def _take_in(self, trade: Trade, now: float, *, is_true: bool = False) -> bool:
         seen = self.seen
         if seen is None:
             self._start(trade, now)
             return True
+        if not is_true and is_too_high(seen, trade):
+            self.waiting += self._doubt.hold(trade)
+            return False
         if not seen.add(trade.id, trade.at):
             if trade.at <= seen.at:
                 self.counts.duplicates += trade.id >= seen.first
                 self.counts.early += trade.id < seen.first
                 return False
+            if not is_true:
+                self.waiting += self._doubt.hold(trade)
+                return False
             self._start_anew(seen, trade, now)
             return True
-        pending = next((one for one in self._pending if one.covers(trade.id)), None)
+        pending = next((one for one in self._pending if one.covers(trade.id)), None) if self._pending else None
         if pending:
             self.waiting += trade.id not in pending.trades
             pending.trades[trade.id] = trade
@@ -306,7 +345,7 @@ class Tracker:
             if lower is not below:
                 entries.append(lower)
             if upper.id > lower.id + 1:
-                mark = Mark(GAP, self.symbol, lower.id + 1, upper.id - 1, lower.at, upper.at)
+                mark = Mark(GAP, self.symbol, lower.id + 1, upper.id - 1, *sorted((lower.at, upper.at)))
                 self._open[mark.first, mark.last] = mark
                 entries.append(mark)
                 marks += 1

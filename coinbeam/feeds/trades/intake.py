@@ -17,7 +17,7 @@ _TRADE_BYTES = 200
 
 _LOGGED_UNREADABLE = 20
 
-GONE = "%s: %d trades from id %s on are gone; their windows stay incomplete"
+GONE = "%s: %d trades from id %s on are gone, or no trades; their windows stay incomplete"
 """An alert looks for it: infra/modules/alerts."""
 
 
@@ -50,15 +50,22 @@ class Intake:
             self.room.update(self.room.waiting + tracker.waiting - before)
         elif isinstance(found, Unreadable):
             self._take_line(found)
+            if found.symbol is not None and found.id is not None:
+                self.trackers[found.symbol].missed(found.id, now)
         return isinstance(found, Shutdown)
 
     def answered(self, ask: Ask, rows: Sequence[Trade | Unreadable]) -> None:
         """Take the rows that REST answered a question with."""
         trades = [row for row in rows if isinstance(row, Trade)]
-        gone = self.trackers[ask.symbol].answered(ask, trades, len(rows), self._wiring.monotonic())
-        for row in rows:
-            if isinstance(row, Unreadable):
-                self._take_line(row)
+        others = [row for row in rows if isinstance(row, Unreadable)]
+        ids = [row.id for row in others if row.id is not None]
+        tracker = self.trackers[ask.symbol]
+        gone = tracker.answered(ask, trades, len(rows), self._wiring.monotonic(), ids)
+        for row in others:
+            self._take_line(row)
+        for trade in tracker.false:
+            self._take_line(Unreadable(trade.line, f"an id {trade.id} of {trade.symbol} that REST does not know"))
+        tracker.false.clear()
         if gone:
             _LOGGER.warning(GONE, *_said(ask, gone))
         self.count()

@@ -10,7 +10,7 @@ from coinbeam.clock import parse_instant
 from coinbeam.contracts import load_contract
 from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import TerminalError
-from coinbeam.feeds.trades.message import ALLOWED_LATENESS, WINDOW
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
 
@@ -92,25 +92,36 @@ def starts_of(panes: Sequence[Row]) -> tuple[datetime, datetime]:
 def seek_point(warehouse: Warehouse, symbols: Sequence[str], now: datetime) -> datetime:
     """Where a pipeline that starts again has to read from: before the oldest window that it may still complete.
 
-    That is the first window, of the last ``stream.seek_minutes`` before the newest one in the fact, which some symbol
-    lacks, or which is not complete; with nothing there, a day ago. No message about a window was published before it
-    began, and what is read again changes nothing.
+    A row that calls itself complete may miss its end, when the pipeline was killed between the window's first pane and
+    the trades that came after it. So the newest window of a symbol is never believed, and an older one only where the
+    next one begins with the id after its last. Windows that say themselves that they miss trades are read again for
+    ``stream.seek_minutes`` before the newest one, as are all of a symbol that has no row; with nothing there at all, a
+    day ago. No message about a window was published before it began, and what is read again changes nothing.
 
     Raises:
         TransientError: BigQuery does not answer.
     """
     begin = now - ALLOWED_LATENESS
+    again = timedelta(minutes=warehouse.settings.stream.seek_minutes)
     rows = warehouse.rows(
-        f"SELECT symbol, window_start, is_complete FROM {warehouse.names()[TRADE_WINDOW_FACT]} "
+        "WITH known AS (SELECT symbol, window_start, is_complete, last_agg_trade_id, "
+        "MAX(window_start) OVER () AS newest, "
+        "LEAD(first_agg_trade_id) OVER (PARTITION BY symbol ORDER BY window_start) AS next_id "
+        f"FROM {warehouse.names()[TRADE_WINDOW_FACT]} "
         f"WHERE window_date BETWEEN {literal(begin.date())} AND {literal(now.date())} "
-        f"AND window_start >= {literal(begin)} AND symbol IN UNNEST(@symbols)",
+        f"AND window_start >= {literal(begin)} AND symbol IN UNNEST(@symbols)) "
+        "SELECT symbol, MAX(newest) AS newest, MAX(window_start) AS last_start, "
+        "MIN(IF(is_complete, NULL, IF(window_start < TIMESTAMP_SUB(newest, INTERVAL @minutes MINUTE), NULL, "
+        "window_start))) AS open_start, "
+        "MIN(IF(is_complete AND next_id != last_agg_trade_id + 1, window_start, NULL)) AS torn_start "
+        "FROM known GROUP BY symbol",
         symbols=list(symbols),
+        minutes=warehouse.settings.stream.seek_minutes,
     )
     if not rows:
         return begin
-    newest: datetime = max(row["window_start"] for row in rows)
-    whole = {(row["symbol"], row["window_start"]) for row in rows if row["is_complete"]}
-    start = newest - timedelta(minutes=warehouse.settings.stream.seek_minutes)
-    while start <= newest and all((symbol, start) in whole for symbol in symbols):
-        start += WINDOW
-    return start
+    earliest = rows[0]["newest"] - again
+    points: list[datetime | None] = [earliest] if {row["symbol"] for row in rows} < set(symbols) else []
+    for row in rows:
+        points += [max(row["last_start"], earliest), row["open_start"], row["torn_start"]]
+    return min(point for point in points if point is not None)

@@ -1,4 +1,5 @@
-"""What travels through the topic: lines of NDJSON, each an aggregate trade as Binance sent it, or a mark of ours.
+"""What travels through the topic: lines of NDJSON, each an aggregate trade as Binance sent it, or a line of ours, which
+is a mark or a polled price.
 
 A mark says what is known of trades that are not there. It lies in the same lines as the trades, so that the landed
 bytes alone decide whether a window is complete: the stream and a batch of the landed files cannot disagree.
@@ -10,6 +11,10 @@ start   this symbol is followed from id ``f`` on, first traded at ``T``; nothing
 gap     ids ``f`` to ``l`` are missing, between the trade at ``T`` and the one at ``U``
 filled  the same ids, ``T`` and ``U``: the gap was refilled, whatever order the two marks come in
 ======  ==========================================================================================================
+
+A ``price`` is no trade: somebody asked an index, and it said so much. It has a symbol with a colon, such as
+``bitcoin:usd``, which no venue has, so that the two never share a window; its price is a number as the index wrote it,
+and its id and ``T`` say when the index computed it.
 
 Times are milliseconds since 1970 in UTC, as Binance writes them.
 """
@@ -26,13 +31,22 @@ WINDOW = timedelta(seconds=60)
 ALLOWED_LATENESS = timedelta(days=1)
 """How long after its end a window still takes trades."""
 
-TRADE, START, GAP, FILLED = "aggTrade", "start", "gap", "filled"
-"""Values of ``e``, the kind of a line."""
+START, GAP, FILLED = "start", "gap", "filled"
+"""Values of ``e``, the kind of a line, beside that of a trade."""
 
 MARKS = frozenset({START, GAP, FILLED})
 
+PRICE = "price"
+"""Value of ``e`` of a polled price."""
+
+PRICE_COLON = ":"
+"""Between asset and quote currency in the symbol of a polled price."""
+
 HEARTBEAT = "heartbeat"
 """Value of the attribute ``kind`` of a message without lines: it carries the time on when no trade does."""
+
+UNREADABLE = "unreadable"
+"""Value of ``kind`` of a message whose line the publisher took for no trade."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +55,8 @@ class Message:
 
     Attributes:
         data: lines of one symbol, each ended by a newline; empty for a heartbeat.
-        attributes: ``kind`` (``trades`` or ``heartbeat``), ``event_time`` (milliseconds, that of the earliest line); of
-            trades also ``symbol``, ``first_id`` and ``last_id``. A message of kind ``trades`` without a symbol holds a
-            line that is none, see :func:`unreadable`.
+        attributes: ``kind`` (``trades``, ``heartbeat`` or ``unreadable``), ``event_time`` (milliseconds, that of the
+            earliest line); of trades also ``symbol``, ``first_id`` and ``last_id``.
     """
 
     data: bytes
@@ -74,10 +87,19 @@ def heartbeat(now: datetime) -> Message:
 
 
 def unreadable(line: bytes, now: datetime) -> Message:
-    """A message of a line that is no trade of a symbol that is followed; the pipeline makes a dead letter of it, and it
-    is not landed. It is as late as the moment at which it came.
+    """A message of a line that is no trade of a symbol that is followed; the pipeline makes a dead letter of it without
+    a second opinion, and it is not landed. It is as late as the moment at which it came.
     """
-    return Message(line + b"\n", {"kind": "trades", "event_time": str(int(now.timestamp() * 1_000))})
+    return Message(line + b"\n", {"kind": UNREADABLE, "event_time": str(int(now.timestamp() * 1_000))})
+
+
+def price_line(symbol: str, id: int, price: float, at: int) -> bytes:
+    """The line of a polled price.
+
+    Args:
+        id: ascending with time, the same for the same point whoever polls it.
+    """
+    return orjson.dumps({"e": PRICE, "s": symbol, "a": id, "p": price, "T": at})
 
 
 def start_mark(symbol: str, first_id: int, at: int) -> bytes:

@@ -78,11 +78,13 @@ class Room:
 
     def update(self, waiting: int) -> None:
         """Tell how many wait now."""
-        self.waiting = waiting
-        if waiting < self.most:
-            self._has_room.set()
-        else:
+        had_room, self.waiting = self.waiting < self.most, waiting
+        if had_room == (waiting < self.most):
+            return
+        if had_room:
             self._has_room.clear()
+        else:
+            self._has_room.set()
 
     async def wait(self) -> None:
         """Return when there is room."""

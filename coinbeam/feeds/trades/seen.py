@@ -6,6 +6,9 @@
       |????????|xxxxxxxxxxxxxxxx....xxxxxxxxxx..xxxxxxxxxx|
     too early  no longer known   seen, or in a hole       not yet
 
+A trade in the hole below the largest ids that is later than they are by ``FALSE_MS`` shows that those were false: ids
+ascend with time. They are forgotten, and what follows counts on from the hole.
+
 Memory is bounded by the number of holes. When there are too many, the floor rises above the lowest one: whether an id
 between the first one and the floor was seen is no longer known, so that it counts as new.
 """
@@ -16,6 +19,8 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 MOST_HOLES = 256
+
+FALSE_MS = 5_000
 
 _FIRST = attrgetter("first")
 
@@ -78,6 +83,10 @@ class Seen:
         if index < 0 or self.holes[index].last < id:
             return False
         hole = self.holes[index]
+        if at > self.at + FALSE_MS and index == len(self.holes) - 1:
+            self.holes.pop()
+            self.next, self.at = hole.first, hole.after
+            return self.add(id, at)
         lower = replace(hole, last=id - 1, before=at)
         upper = replace(hole, first=id + 1, after=at)
         self.holes[index : index + 1] = [part for part in (lower, upper) if part.first <= part.last]

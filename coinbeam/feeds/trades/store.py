@@ -1,8 +1,10 @@
 """Where positions are kept between two runs of the publisher, and its status for others to read."""
 
 import asyncio
+import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -83,6 +85,37 @@ def store_of(settings: Settings, source_id: str, name: str) -> Store:
     """Where a text of the publisher of one venue is kept: below ``local.state_dir``, or in the bucket."""
     path = f"stream/{source_id}/{name}.json"
     return FileStore(settings.local.state_dir / path) if settings.is_local else BucketStore(Bucket(settings), path)
+
+
+@contextmanager
+def only_one(settings: Settings, source_id: str) -> Iterator[None]:
+    """Be the only publisher of a venue that keeps its positions on this machine, as long as the block lasts.
+
+    A lock of the system: a process that is killed leaves none behind. Elsewhere there is none; what two publishers of
+    one symbol do there, or on two machines, stands in ``docs/decisions/0019``: nothing that is wrong.
+
+    Raises:
+        TerminalError: another process is.
+    """
+    if not settings.is_local:
+        yield
+        return
+    path = settings.local.state_dir / f"stream/{source_id}/publisher.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise TerminalError(
+                f"Process {file.read().strip() or 'unknown'} publishes trades of {source_id} already, with positions "
+                f"in {path.parent}.",
+                "End it with `coinbeam stream down` or Ctrl-C, or give this one another local.state_dir.",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 class Positions:

@@ -14,7 +14,7 @@ beside AS (
     CASE
       WHEN f.symbol IS NULL OR b.agg_trade_count > f.agg_trade_count OR (b.agg_trade_count = f.agg_trade_count AND b.mark_count > f.mark_count) THEN 'repaired'
       WHEN b.symbol IS NULL OR b.agg_trade_count < f.agg_trade_count OR (b.agg_trade_count = f.agg_trade_count AND b.mark_count < f.mark_count) THEN 'lost'
-      WHEN {% for name in compared %}b.{{ name }} = f.{{ name }}{{ " AND " if not loop.last }}{% endfor %} THEN 'equal'
+      WHEN {% for name in compared %}COALESCE(b.{{ name }} = f.{{ name }}, b.{{ name }} IS NULL AND f.{{ name }} IS NULL){{ " AND " if not loop.last }}{% endfor %} THEN 'equal'
       ELSE 'differing'
     END AS verdict
   FROM batch AS b

@@ -13,6 +13,7 @@ FROM (
     is_complete
   FROM {{ trade_window_fact }}
   WHERE window_date BETWEEN DATE_SUB({{ first_date }}, INTERVAL 1 DAY) AND {{ last_date }}
+    AND base_volume > 0  -- polled prices are no trades
   WINDOW
     {%- for minutes in (5, 15, 60) %}
     last_{{ minutes }} AS (PARTITION BY symbol ORDER BY UNIX_SECONDS(window_start) RANGE BETWEEN {{ 60 * minutes - 60 }} PRECEDING AND CURRENT ROW){{ "," if not loop.last }}

@@ -13,6 +13,7 @@ FROM (
       LAG(w.last_agg_trade_id) OVER (by_time) AS previous_id
     FROM {{ trade_window_fact }} AS w
     WHERE w.window_date BETWEEN DATE_SUB({{ first_date }}, INTERVAL 1 DAY) AND {{ last_date }}
+      AND w.base_volume > 0  -- polled prices are no trades
     WINDOW by_time AS (PARTITION BY w.symbol ORDER BY w.window_start)
   ),
 

@@ -1,5 +1,6 @@
 """The stream, event by event: what a pane says on time, late, and of what comes twice or cannot be read."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,7 +19,8 @@ from beam_pipelines.trades.windows import PANES, REFUSED, TradeWindows, refused_
 from coinbeam.batch.jobs import STREAM_RUNNER
 from coinbeam.batch.tables import REJECTS
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.trades.message import Message, bundle, filled_mark, gap_mark, heartbeat, start_mark
+from coinbeam.feeds.trades.message import Message, bundle, filled_mark, gap_mark, heartbeat, start_mark, unreadable
+from coinbeam.sources.aggregate_trade import wrong_field
 from tests.beam_pipelines.trades.made import MINUTE, NOW, RUN, START, SYMBOL, Trade, figures, lines
 
 SECONDS = START / 1_000
@@ -182,9 +184,84 @@ def test_each_poisoned_line_is_set_aside_and_the_rest_flows() -> None:
         poisoned,
         message(TRADES[6:]),
         61,
-        panes=expect(figures(TRADES)),
+        panes=expect(figures(TRADES, marks=1)),
         refused=reasons(*(reason for _, reason in POISON.values())),
     )
+
+
+@pytest.mark.parametrize("changes", [{"p": "much"}, {"q": "-1"}, {"l": -1}, {"m": None}], ids=str)
+def test_a_window_whose_last_trade_is_refused_is_not_complete_until_it_comes(changes: dict[str, Any]) -> None:
+    run(
+        message(TRADES[:-1], TRADES[-1].line(**changes)),
+        61,
+        message(TRADES[-1:]),
+        panes=expect(figures(TRADES[:-1], open_marks=1, marks=1), figures(TRADES, marks=1)),
+        refused=reasons("wrong_id" if "l" in changes else "not_positive" if "q" in changes else "wrong_value"),
+    )
+
+
+def test_a_trade_that_another_clock_calls_true_is_not_missing_in_silence() -> None:
+    ahead = Trade(140, 1, 1, int(NOW.timestamp() * 1_000) - START + 61_000)
+    [refused, part] = read_lines(ahead.line(), RUN.limits(), SYMBOL)
+    assert isinstance(refused, RefusedLine)
+    assert isinstance(part, Part)
+    assert [mark.kind for mark in part.marks] == ["missed"]
+
+
+def test_what_the_publisher_calls_no_trade_is_none_here_whatever_it_looks_like() -> None:
+    doubted = [unreadable(line, NOW) for line in (TRADES[-1].line(), b"{x")]
+    run(
+        *doubted,
+        message(TRADES[:-1]),
+        61,
+        panes=expect(figures(TRADES[:-1])),
+        refused=reasons("refused_by_publisher", "not_json"),
+    )
+
+
+def test_a_gap_that_began_days_ago_marks_the_window_in_which_it_ends() -> None:
+    gap = gap_mark(SYMBOL, 1, 99, START - 4 * 86_400_000, START)
+    run(message(TRADES, gap), 61, panes=expect(figures(TRADES, open_marks=1, marks=1)), refused=reasons())
+
+
+AMOUNTS = st.text("0123456789.", max_size=22) | st.decimals(0, 10**12, places=8).map(str)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "p": AMOUNTS | st.none() | st.floats(),
+            "q": AMOUNTS,
+            "f": st.integers(-2, 2**64) | st.booleans() | st.none(),
+            "l": st.integers(-2, 2**64) | st.just(1_000_000_007),
+            "m": st.booleans() | st.integers(0, 1),
+        }
+    )
+    | st.builds(
+        lambda p, f, n: {"p": p, "q": "1", "f": f, "l": f + n, "m": True},
+        AMOUNTS,
+        st.integers(0, 9),
+        st.integers(-1, 10**9),
+    )
+)
+def test_what_the_publisher_takes_for_a_trade_is_one_here(fields: dict[str, Any]) -> None:
+    if wrong_field(fields) is None:
+        [part] = read_lines(orjson.dumps(orjson.loads(TRADES[0].line()) | fields), RUN.limits(), SYMBOL)
+        assert isinstance(part, Part)
+
+
+@pytest.mark.parametrize("amount", ["92233720368.54775807", "0.00000001", "1", "00000000001.50"])
+def test_the_largest_and_the_smallest_amount_are_taken_by_both(amount: str) -> None:
+    line = TRADES[0].line(p=amount)
+    assert wrong_field(orjson.loads(line)) is None
+    [part] = read_lines(line, RUN.limits(), SYMBOL)
+    assert isinstance(part, Part)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, why) in POISON.items() if why in {"wrong_value", "not_positive"}])
+def test_what_is_refused_here_for_its_figures_is_none_for_the_publisher(name: str) -> None:
+    row = orjson.loads(POISON[name][0])
+    assert row["e"] != "aggTrade" or wrong_field(row) or not isinstance(row["a"], int) or row["a"] >= 2**63
 
 
 def test_a_symbol_that_nobody_asked_for_is_refused_line_by_line() -> None:
@@ -234,10 +311,15 @@ def test_no_bytes_whatever_raise(data: bytes) -> None:
 @given(
     st.dictionaries(
         st.sampled_from("easpqfTlmU"),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("gap") | st.just("aggTrade"),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats()
+        | st.text()
+        | st.sampled_from(["gap", "aggTrade"]),
     )
 )
 def test_no_values_whatever_raise(row: dict[str, Any]) -> None:
-    data = b"\n".join([TRADES[0].line(), orjson.dumps({**orjson.loads(TRADES[1].line()), **row}, default=str)])
+    data = b"\n".join([TRADES[0].line(), json.dumps({**orjson.loads(TRADES[1].line()), **row}).encode()])
     found = list(read_lines(data, RUN.limits(), SYMBOL))
     assert any(isinstance(one, Part) and len(one.trades) for one in found)

@@ -97,7 +97,7 @@ def test_a_trade_keeps_the_bytes_of_its_data(raw: bytes, line: bytes) -> None:
         changed(a=7.0),
         changed(T=None),
         changed(T=str(AT)),
-        changed(T=AT + 3_600_001),
+        changed(T=AT + 50_001),
         changed(T=AT - 86_400_001),
         changed(T=10**30),
         changed(x="y" * LONGEST_LINE),
@@ -117,9 +117,34 @@ def test_a_trade_without_a_field_that_is_read_here_is_unreadable(field: str) -> 
     assert isinstance(read_frame(enveloped(json.dumps(data).encode()), SYMBOLS, TIMES), Unreadable)
 
 
-@pytest.mark.parametrize("changes", [{"p": "cheap"}, {"q": "-1"}, {"p": None}, {"m": 3}], ids=str)
-def test_prices_are_judged_by_the_pipeline(changes: dict[str, Any]) -> None:
-    assert isinstance(read_frame(changed(**changes), SYMBOLS, TIMES), Trade)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"p": "cheap"},
+        {"p": None},
+        {"p": 0.1},
+        {"p": "0.000"},
+        {"p": "92233720368.54775808"},
+        {"q": "-1"},
+        {"q": "1e3"},
+        {"q": "0.123456789"},
+        {"f": "1"},
+        {"f": 2},
+        {"l": 2**63},
+        {"l": 1_000_000_001},
+        {"m": 3},
+    ],
+    ids=str,
+)
+def test_a_trade_that_the_pipeline_would_refuse_is_not_received(changes: dict[str, Any]) -> None:
+    raw = changed(**changes)
+    found = read_frame(raw, SYMBOLS, TIMES)
+    assert isinstance(found, Unreadable)
+    assert (found.symbol, found.id) == ("BTCUSDT", 7)
+    assert enveloped(found.data) == raw, "the pipeline names the field, which it would not see in its envelope"
+    [row] = read_rows("BTCUSDT", b"[%s]" % found.data, AT)
+    assert isinstance(row, Unreadable)
+    assert row.id == 7
 
 
 @pytest.mark.parametrize(
@@ -156,7 +181,7 @@ def test_no_frame_breaks_the_reader_and_nothing_becomes_more_than_one_line(raw: 
         assert (data["s"], data["a"], data["T"]) == found[:3]
         assert b"\n" not in found.line
     elif isinstance(found, Unreadable):
-        assert found.data == raw.replace(b"\n", b" ").replace(b"\r", b" ")
+        assert found.data in raw.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 @settings(max_examples=60, deadline=None)
@@ -173,7 +198,7 @@ def test_a_row_of_rest_becomes_the_line_that_the_stream_would_have_sent() -> Non
 
 @pytest.mark.parametrize("row", ["7", "{}", '{"a":7}', '{"a":"7","T":1}', f'{{"a":7,"T":{AT + 1}}}'])
 def test_a_row_that_is_no_trade_costs_itself_only(row: str) -> None:
-    found = read_rows("BTCUSDT", f'[{row},{{"a":8,"T":1}}]'.encode(), AT)
+    found = read_rows("BTCUSDT", b"[%s,%s]" % (row.encode(), LINE), AT)
     assert [type(one) for one in found] == [Unreadable, Trade]
 
 
@@ -216,7 +241,7 @@ def client(api, fake_time):
 
 
 def test_trades_are_asked_for_from_an_id_on(api, client) -> None:
-    api.play(api.Answer(body=b'[{"a":7,"T":1}]'))
+    api.play(api.Answer(body=b"[%s]" % LINE))
     assert [trade.id for trade in client.trades("BTCUSDT", 7)] == [7]
     client.trades("BTCUSDT", since=5, limit=1)
     assert api.paths == [

@@ -49,7 +49,7 @@ class StubBroker:
 
     def dead_letters(self) -> list[bytes]:
         """What the pipeline will refuse."""
-        return [m.data for m in self.messages if "symbol" not in m.attributes and m.attributes["kind"] == "trades"]
+        return [m.data for m in self.messages if m.attributes["kind"] == "unreadable"]
 
     def heartbeats(self) -> int:
         return sum(message.attributes["kind"] == "heartbeat" for message in self.messages)

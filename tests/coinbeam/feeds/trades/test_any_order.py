@@ -34,7 +34,7 @@ def touched(marks: Sequence[dict[str, Any]]) -> set[int]:
     for mark in marks:
         if mark["e"] == "gap" and (mark["f"], mark["l"]) not in filled:
             first, last = mark["T"] // WINDOW, mark["U"] // WINDOW
-            windows |= {*range(first, min(last, first + 1_439) + 1), last}
+            windows |= {first, *range(max(first, last - 1_440), last + 1)}
     return windows
 
 
@@ -94,6 +94,13 @@ class World(RuleBasedStateMachine):
     @rule(late=held)
     def it_comes_perhaps_again(self, late: Trade) -> None:
         self.tracker.hear(late, self.now)
+
+    @rule(ahead=st.sampled_from([10**15, 10**9]), is_high=st.booleans())
+    def an_id_is_false(self, ahead: int, is_high: bool) -> None:
+        """Its trade is later than every other one by a little."""
+        if self.tracker.seen and self.tracker.seen.next > self.tracker.seen.first:
+            id = self.next_id + ahead if is_high else self.tracker.seen.first
+            self.tracker.hear(trade(id, self.at + 1), self.now)
 
     @rule(seconds=st.sampled_from([0.0, 0.3, 1.1, 3.5, 70.0]))
     def time_passes(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from coinbeam.feeds.trades.doubt import MOST_HELD
 from coinbeam.feeds.trades.entries import Mark
 from coinbeam.feeds.trades.gaps import Ask, Limits, Tracker
 from coinbeam.feeds.trades.position import Position
@@ -187,6 +188,7 @@ def test_a_venue_that_counts_anew_closes_no_gap_of_before() -> None:
     tracker = followed()
     for id, at in ((10, 10), (13, 13), (1, 100), (2, 101)):
         tracker.hear(trade(id, at), 0.0)
+    tracker.answered(Ask("BTCUSDT", None), [trade(2, 101)], 1, 0.0)
     for id in range(3, 30):
         tracker.hear(trade(id, 200), 0.0)
     assert [line for line in lines(tracker, 9.0) if line[0] != "aggTrade"] == [
@@ -195,6 +197,98 @@ def test_a_venue_that_counts_anew_closes_no_gap_of_before() -> None:
         ("gap", 14, 14),
         ("start", 1),
     ]
+
+
+def test_a_trade_that_rest_cannot_read_either_is_given_up() -> None:
+    tracker = followed()
+    for id in (1, 5):
+        tracker.hear(trade(id), 0.0)
+    ask = tracker.wants(0.3, 0)
+    assert ask
+    assert tracker.answered(ask, [trade(2), trade(4)], 3, 0.3, [3]) == 1
+    assert lines(tracker, 0.4) == [
+        ("start", 1),
+        ("aggTrade", 1),
+        ("aggTrade", 2),
+        ("gap", 3, 3),
+        ("aggTrade", 4),
+        ("aggTrade", 5),
+    ]
+    assert tracker.wants(59.0, 0) is None
+
+
+@pytest.mark.parametrize(("id", "at"), [(10**15, 11), (50_000, 11), (4, 12), (0, 12)], ids=["far", "high", "low", "0"])
+def test_an_id_that_rest_does_not_know_is_false_and_leaves_no_trace(id: int, at: int) -> None:
+    tracker = followed()
+    for each in range(1, 11):
+        tracker.hear(trade(each), 0.0)
+    assert not tracker.hear(trade(id, at), 0.0)
+    tracker.hear(trade(11), 0.0)
+    ask = tracker.wants(0.0, 0)
+    assert ask == Ask("BTCUSDT", None)
+    tracker.answered(ask, [trade(11)], 1, 0.1)
+    assert [one.id for one in tracker.false] == [id]
+    assert lines(tracker, 9.0) == [("start", 1), *(("aggTrade", each) for each in range(1, 12))]
+    assert (tracker.waiting, tracker.gaps_open) == (0, 0)
+    assert tracker.wants(9.0, 0) is None
+
+
+def test_an_id_that_is_far_ahead_is_true_if_rest_knows_it() -> None:
+    tracker = followed()
+    for id in (1, 50_000, 50_001):
+        tracker.hear(trade(id, 100 + id % 7), 0.0)
+    assert tracker.waiting == 4
+    ask = tracker.wants(0.0, 0)
+    assert ask == Ask("BTCUSDT", None)
+    tracker.answered(ask, [], 0, 0.0)
+    assert tracker.wants(0.9, 0) is None, "no answer is no reason to ask at once"
+    ask = tracker.wants(1.0, 0)
+    assert ask
+    tracker.answered(ask, [trade(49_990)], 1, 1.0)
+    assert tracker.wants(1.3, 0) == Ask("BTCUSDT", 2, 49_999)
+    assert lines(tracker, 4.0)[2:] == [("gap", 2, 49_999), ("aggTrade", 50_000), ("aggTrade", 50_001)]
+    assert tracker.waiting == 0
+
+
+def test_a_long_silence_makes_a_high_id_plausible() -> None:
+    tracker = followed(since(next_id=50, at=0))
+    assert tracker.hear(trade(5_000_000, 3_600_000), 0.0)
+
+
+def test_a_flood_of_doubted_trades_is_bounded_and_a_gap_if_they_are_true() -> None:
+    tracker = followed()
+    tracker.hear(trade(1, 1), 0.0)
+    for id in range(10**9, 10**9 + MOST_HELD + 5):
+        tracker.hear(trade(id, 1), 0.0)
+    assert tracker.waiting == MOST_HELD + 2
+    tracker.answered(Ask("BTCUSDT", None), [trade(10**9 + MOST_HELD, 1)], 1, 0.0)
+    last = 10**9 + MOST_HELD + 5
+    tracker.hear(trade(last, 1), 0.0)
+    assert [mark for mark in lines(tracker, 9.0) if mark[0] == "gap"] == [
+        ("gap", 2, 10**9 - 1),
+        ("gap", 10**9 + MOST_HELD, last - 1),
+    ]
+
+
+def test_an_id_that_was_believed_is_forgotten_when_the_next_ones_are_later() -> None:
+    tracker = followed()
+    for id, at in ((1, 1), (9_000, 2), (2, 3)):
+        tracker.hear(trade(id, at), 0.0)
+    assert lines(tracker, 3.0)[2:] == [("aggTrade", 2), ("gap", 3, 8_999), ("aggTrade", 9_000)]
+    for id in range(3, 20):
+        tracker.hear(trade(id, 5_000 + id), 4.0)
+    assert lines(tracker, 9.0) == [("aggTrade", id) for id in range(3, 20)]
+    assert tracker.wants(9.0, 0) is None, "there is nothing between 19 and 9,000 to ask for"
+    for seen in (tracker.seen, tracker.position.seen):
+        assert seen
+        assert (seen.next, seen.holes) == (20, [])
+
+
+def test_a_mark_never_ends_before_it_begins() -> None:
+    tracker = followed()
+    for id, at in ((1, 900), (3, 500)):
+        tracker.hear(trade(id, at), 0.0)
+    assert spans(tracker, 3.0) == [(2, 2, 500, 900)]
 
 
 def spans(tracker: Tracker, now: float) -> list[tuple[Any, ...]]:

@@ -27,6 +27,12 @@ def known(stage: Stage) -> list[tuple[str, datetime, int, int]]:
     return [(r["symbol"], r["window_start"], r["agg_trade_count"], r["mark_count"]) for r in rows]
 
 
+def torn(number: int) -> dict[str, Any]:
+    """The pane of a window whose last two trades were not there yet: it misses none between its ids."""
+    whole = pane(number)
+    return {**whole, "agg_trade_count": 8, "last_agg_trade_id": whole["last_agg_trade_id"] - 2}
+
+
 def test_a_row_gives_way_only_to_one_that_knows_more(stage: Stage) -> None:
     bring(stage, pane(0, 6), pane(1), pane(2), pane(0, symbol="ETHUSDT"))
     bring(stage, pane(0, 9, pane_index=1, timing="late"), pane(1, 3, run_id="another"))
@@ -72,20 +78,28 @@ def test_refused_lines_are_appended(stage: Stage) -> None:
     ("panes", "expected"),
     [
         ([], -1_440 + 4.5),
-        ([pane(n) for n in range(-9, 4)], 4),
+        ([pane(n) for n in range(-9, 4)], 3),
         ([pane(n, 10 - (n == 1)) for n in range(-9, 4)], 1),
-        ([pane(n) for n in range(-9, 4) if n != 2], 2),
-        ([pane(n) for n in range(-10, 1)], 1),
-        ([*(pane(n) for n in range(-9, 4)), pane(4, symbol="ETHUSDT")], 4),
-        ([pane(n) for n in range(4)], -7),
+        ([pane(n, 10 - (n == -20)) for n in range(-30, 4)], 3),
+        ([pane(n) for n in range(-9, 4) if n != 2], 1),
+        ([*(pane(n) for n in range(-30, 4) if n != -20), torn(-20)], -20),
+        ([pane(n) for n in range(-10, 1)], 0),
+        ([*(pane(n) for n in range(-9, 4)), pane(4, symbol="ETHUSDT")], 3),
+        ([pane(n, symbol="ETHUSDT") for n in range(4)], -7),
+        ([pane(-20), pane(3, symbol="ETHUSDT")], -7),
+        ([pane(n) for n in range(4)], 3),
     ],
     ids=[
         "nothing yet",
         "all whole",
         "one misses a trade",
+        "one misses a trade for long",
         "one is missing",
+        "one lost its end unnoticed",
         "long down",
         "another symbol",
+        "nothing of one symbol",
+        "a quiet symbol",
         "a cold start",
     ],
 )
@@ -94,5 +108,9 @@ def test_a_restart_reads_from_the_oldest_open_window(
 ) -> None:
     if panes:
         bring(stage, *panes)
-    found = seek_point(stage.warehouse, ["BTCUSDT"], FIRST + timedelta(minutes=4, seconds=30))
+    found = seek_point(
+        stage.warehouse,
+        sorted({"BTCUSDT", *(one["symbol"] for one in panes)}),
+        FIRST + timedelta(minutes=4, seconds=30),
+    )
     assert found == FIRST + timedelta(minutes=expected)

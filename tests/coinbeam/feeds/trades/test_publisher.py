@@ -24,7 +24,7 @@ from coinbeam.feeds.trades.topic import async_publisher, topic_path
 from coinbeam.settings import GoogleSettings, LocalSettings, PortSettings, Settings, StorageSettings, StreamSettings
 from coinbeam.sources.binance import BinanceClient, milliseconds
 from tests.coinbeam.feeds.trades.broker import StubBroker, stub_broker
-from tests.coinbeam.feeds.trades.venue import ScriptedVenue, frame, scripted_venue, until
+from tests.coinbeam.feeds.trades.venue import ScriptedVenue, fields, frame, scripted_venue, until
 
 FAST = 10
 """How much faster than the wall the publisher's own clock runs in these tests."""
@@ -398,7 +398,16 @@ def test_a_topic_that_does_not_exist_ends_the_publisher(play: Callable[..., None
         frame("BTCUSDT", 5, milliseconds(utc_now()) + 365 * 86_400_000),
         b"x" * 10_000_000,
     ],
-    ids=["bytes", "empty", "nested", "a kline", "another symbol", "a negative id", "the future", "ten megabytes"],
+    ids=[
+        "bytes",
+        "empty",
+        "nested",
+        "a kline",
+        "another symbol",
+        "a negative id",
+        "the future",
+        "ten megabytes",
+    ],
 )
 def test_what_is_no_trade_becomes_a_dead_letter_and_the_rest_flows(play: Callable[..., None], garbage: bytes) -> None:
     async def script(scene: Scene) -> None:
@@ -415,12 +424,41 @@ def test_what_is_no_trade_becomes_a_dead_letter_and_the_rest_flows(play: Callabl
     play(script)
 
 
-def test_a_line_of_a_symbol_is_passed_on_whatever_its_price_is(play: Callable[..., None]) -> None:
+@pytest.mark.parametrize("is_last", [False, True], ids=["with a trade behind it", "as the last one for now"])
+def test_a_trade_with_a_bad_price_is_fetched_again_and_its_line_a_dead_letter(
+    play: Callable[..., None], is_last: bool
+) -> None:
     async def script(scene: Scene) -> None:
         async with scene.publishing():
-            await scene.venue.send(frame("BTCUSDT", 100, milliseconds(utc_now()), p="cheap", q=None))
-            await scene.arrived([100])
-        assert scene.broker.lines[-1]["p"] == "cheap"
+            await scene.venue.trades(2)
+            good = json.loads(scene.venue.made())["data"]
+            await scene.venue.send(frame("BTCUSDT", 102, good["T"], p="cheap", q=None))
+            if not is_last:
+                await scene.venue.trades(1)
+            await scene.arrived([100, 101, 102])
+        assert scene.broker.ids() == [*range(100, 103 if is_last else 104)]
+        assert scene.broker.marks() == [("start", 100, None)]
+        [letter] = scene.broker.dead_letters()
+        assert json.loads(letter)["p"] == "cheap"
+        assert len(scene.venue.opened) == 1, "no connection is to blame"
+
+    play(script)
+
+
+def test_a_trade_that_rest_has_no_better_stays_marked_and_is_not_asked_for_again(play: Callable[..., None]) -> None:
+    async def script(scene: Scene) -> None:
+        async with scene.publishing():
+            await scene.venue.trades(2)
+            scene.venue.made()
+            scene.venue.rows["BTCUSDT"][-1]["p"] = "-1.00000000"
+            await scene.venue.send(frame("BTCUSDT", 102, milliseconds(utc_now()), p="-1.00000000"))
+            await scene.venue.trades(1)
+            await scene.arrived([103])
+            asked = len(scene.venue.asked)
+            await asyncio.sleep(0.5)
+            assert len(scene.venue.asked) == asked
+        assert scene.broker.marks() == [("start", 100, None), ("gap", 102, 102)]
+        assert len(scene.broker.dead_letters()) == 2, "of the stream and of REST"
 
     play(script)
 
@@ -447,11 +485,30 @@ def test_rest_is_left_alone_for_as_long_as_it_says(play: Callable[..., None]) ->
     play(script, wiring=Wiring(utc_now, lambda: time.monotonic() * FAST, sleep, random.Random(1)))
 
 
+@pytest.mark.parametrize("id", [10**15, 50_000, 100], ids=["far", "high", "counted long ago"])
+def test_an_id_that_rest_does_not_know_is_a_dead_letter_and_the_rest_flows(play: Callable[..., None], id: int) -> None:
+    async def script(scene: Scene) -> None:
+        async with scene.publishing():
+            await scene.venue.trades(3)
+            await scene.venue.send(frame("BTCUSDT", id, milliseconds(utc_now()) + 10))
+            await scene.venue.trades(3)
+            await until(scene.broker.dead_letters)
+            await scene.arrived([*range(100, 106)])
+        assert len(scene.venue.asked) == 1, "REST is asked once, and for no gap"
+        assert scene.broker.ids() == [*range(100, 106)]
+        assert scene.broker.marks() == [("start", 100, None)]
+        [letter] = scene.broker.dead_letters()
+        assert json.loads(letter)["a"] == id
+
+    play(script)
+
+
 def test_a_venue_that_counts_anew_is_followed_and_marked(play: Callable[..., None]) -> None:
     async def script(scene: Scene) -> None:
         now = milliseconds(utc_now())
         async with scene.publishing():
             await scene.venue.send(frame("BTCUSDT", 500, now - 100), frame("BTCUSDT", 501, now - 90))
+            scene.venue.rows["BTCUSDT"] = [fields(501, now + 1)]
             await scene.venue.send(frame("BTCUSDT", 500, now), frame("BTCUSDT", 501, now + 1))
             await until(lambda: len(scene.broker.ids()) == 4)
         assert scene.broker.ids() == [500, 501, 500, 501]

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,17 @@ from coinbeam.errors import TerminalError, TransientError
 from coinbeam.feeds.trades.entries import Mark
 from coinbeam.feeds.trades.position import Position
 from coinbeam.feeds.trades.seen import Hole, Seen
-from coinbeam.feeds.trades.store import BucketStore, FileStore, Positions, store_of
+from coinbeam.feeds.trades.store import BucketStore, FileStore, Positions, only_one, store_of
 from coinbeam.landing.bucket import Bucket
-from coinbeam.settings import Environment, GoogleSettings, LocalSettings, MarketSettings, Settings, StorageSettings
+from coinbeam.settings import (
+    ROOT,
+    Environment,
+    GoogleSettings,
+    LocalSettings,
+    MarketSettings,
+    Settings,
+    StorageSettings,
+)
 from tests.temporary import LocalCloud
 
 
@@ -73,6 +84,42 @@ def test_one_machine_keeps_them_in_a_file(tmp_path: Path) -> None:
     assert isinstance(store, FileStore)
     assert store.path == tmp_path / "stream" / "binance_simulator" / "positions.json"
     assert store.read() is None
+
+
+def test_a_second_publisher_of_a_venue_is_refused_by_name(tmp_path: Path) -> None:
+    settings = made_settings(Environment.LOCAL, tmp_path)
+    refused = pytest.raises(TerminalError, match=f"Process {os.getpid()} publishes trades of binance already")
+    with only_one(settings, "binance"), only_one(settings, "binance_simulator"), refused:
+        only_one(settings, "binance").__enter__()
+    with only_one(settings, "binance"):
+        pass
+
+
+def test_a_publisher_that_was_killed_keeps_nobody_out(tmp_path: Path) -> None:
+    held = f"""
+import time
+from pathlib import Path
+from coinbeam.feeds.trades.store import only_one
+from tests.coinbeam.feeds.trades.test_store import Environment, made_settings
+with only_one(made_settings(Environment.LOCAL, Path({str(tmp_path)!r})), "binance"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    settings = made_settings(Environment.LOCAL, tmp_path)
+    with subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(TerminalError, match=f"Process {process.pid} "):
+            only_one(settings, "binance").__enter__()
+        process.kill()
+    with only_one(settings, "binance"):
+        pass
+
+
+def test_a_deployment_locks_nothing(tmp_path: Path) -> None:
+    settings = made_settings(Environment.PRODUCTION, tmp_path)
+    with only_one(settings, "binance"), only_one(settings, "binance"):
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.cloud

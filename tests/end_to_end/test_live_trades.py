@@ -1,0 +1,78 @@
+"""`coinbeam stream up` until a first window is there, with two of its processes killed on the way, and once more in batch."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.kills import Run, against_batch
+from coinbeam.batch.tables import TRADE_SYMBOLS, TRADE_WINDOW_FACT
+from coinbeam.clock import utc_now
+from coinbeam.settings import ROOT
+from coinbeam.warehouse.client import Warehouse
+from local import cloud
+from tests.temporary import temporary_settings
+
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+MOST_SECONDS = 150.0
+"""Until the first window is there: at most a minute, and the starts of two processes on a busy machine."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """A stream on free ports; whatever happens, nothing of it is left."""
+    run = Run(temporary_settings(tmp_path, coins=300), SYMBOLS)
+    yield run
+    cloud.down(run.settings, print)
+
+
+def status(run: Run) -> list[dict[str, Any]]:
+    """What `coinbeam stream status` says."""
+    words = [sys.executable, "-m", "console", "stream", "status", "--format", "json"]
+    said = subprocess.run(words, cwd=ROOT, env=run.environment, check=True, timeout=60, stdout=subprocess.PIPE).stdout
+    found: list[dict[str, Any]] = json.loads(said)
+    return found
+
+
+def first_windows(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
+    """The first row of each symbol, once there is one of each."""
+    ends = time.monotonic() + MOST_SECONDS
+    table = f"{warehouse.names()[TRADE_WINDOW_FACT]} WHERE window_date >= '2026-01-01'"
+    while time.monotonic() < ends:
+        rows = warehouse.rows(f"SELECT * FROM {table} ORDER BY window_start DESC")
+        found = {row["symbol"]: row for row in rows}
+        if set(found) == set(SYMBOLS):
+            return found
+        time.sleep(1)
+    raise AssertionError(f"no window within {MOST_SECONDS:g} s")
+
+
+def test_a_stream_that_is_killed_goes_on_and_a_batch_of_what_was_landed_says_the_same(run: Run, tmp_path: Path) -> None:
+    warehouse = Warehouse(run.settings)
+    with run.stream():
+        for victim in ("windows", "publisher"):
+            run.kill(victim)
+        for symbol, row in first_windows(warehouse).items():
+            assert (row["is_complete"], row["open_mark_count"]) == (False, 1), "the minute in which a stream began"
+            found = run.truth(symbol, row["window_start"])
+            assert found is not None
+            assert (row["missing_trade_count"], row["last_agg_trade_id"]) == (0, found.last_id), "nothing else misses"
+            assert row["source_id"] == "binance_simulator"
+        shown = {row["symbol"]: row for row in status(run)}
+        assert set(shown) == set(SYMBOLS)
+        assert all(
+            row["windows_per_hour"] >= 1 and row["trades"] > 0 and row["gaps_open"] == 0 for row in shown.values()
+        )
+    names = warehouse.names()
+    assets = warehouse.rows(f"SELECT symbol, asset_id FROM {names[TRADE_SYMBOLS]} ORDER BY symbol")
+    assert [row["symbol"] for row in assets] == list(SYMBOLS)
+    stored = warehouse.rows(f"SELECT * FROM {names[TRADE_WINDOW_FACT]} WHERE window_date >= '{utc_now():%Y}-01-01'")
+    rows = {(row["symbol"], row["window_start"]): row for row in stored}
+    compared = against_batch(rows, run.batch(tmp_path / "again"), min(start for _, start in rows))
+    assert compared == {"equal": len(SYMBOLS)}
