@@ -97,6 +97,22 @@ def seek(settings: Settings, point: datetime) -> str:
     return subscription
 
 
+def keep_snapshot(settings: Settings, now: datetime) -> str:
+    """Keep what the subscription has not delivered yet for a week, whatever is acknowledged until then; its full name.
+
+    Raises:
+        TransientError: Pub/Sub does not answer.
+    """
+    subscription = subscription_path(settings, settings.stream.subscription)
+    name = f"projects/{project_of(settings)}/snapshots/{settings.stream.subscription}-{now:%Y%m%d-%H%M%S}"
+    try:
+        with subscriber(settings) as client:
+            client.create_snapshot(request={"name": name, "subscription": subscription}, timeout=_TIMEOUT_SECONDS)
+    except GoogleAPICallError as error:
+        raise TransientError(f"Pub/Sub makes no snapshot of {subscription}: {error}.", "Try again.") from error
+    return name
+
+
 def ensure_topic(settings: Settings) -> None:
     """Make the topic and its subscriptions where they are missing; on one machine only, elsewhere Terraform does.
 

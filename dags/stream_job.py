@@ -1,0 +1,163 @@
+"""The streaming job on Dataflow: started where none runs, and replaced by another release without losing a trade.
+
+It is replaced in the order of Google's documentation: a snapshot of the subscription, drain, seek, start. A drain
+closes open windows before their end; the new job reads their messages again, and its rows, which know more, take their
+place.
+Source: https://cloud.google.com/dataflow/docs/concepts/streaming-with-cloud-pubsub#seek
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from coinbeam.batch.jobs import TRADE_WINDOWS
+from coinbeam.errors import TransientError
+from coinbeam.feeds.forms import StreamAction
+from coinbeam.feeds.trades import topic
+from coinbeam.feeds.trades.merge import seek_point
+from coinbeam.settings import Settings
+from coinbeam.warehouse.client import Warehouse
+from dags.beam_jobs import ReattachingHook, launch_environment
+
+NAME = "trade-windows"
+"""Of the job: Dataflow refuses a second one of a name that runs, so that two attempts cannot start two."""
+
+_DRAINING = frozenset({"JOB_STATE_DRAINING", "JOB_STATE_CANCELLING"})
+_STARTING = frozenset({"JOB_STATE_PENDING", "JOB_STATE_QUEUED"})
+_LONGEST_SECONDS = 1_200.0
+"""A drain takes some minutes, a start as well."""
+
+logger = logging.getLogger("coinbeam.dags")
+
+
+class Step(StrEnum):
+    """One step of a change of the job."""
+
+    SNAPSHOT = "snapshot"
+    DRAIN = "drain"
+    SEEK = "seek"
+    START = "start"
+
+
+def steps(action: StreamAction, state: str | None) -> tuple[Step, ...]:
+    """What has to be done, in its order.
+
+    Args:
+        state: of the job that runs, as Dataflow names it; None where none does. One that drains is waited for: an
+            attempt that was killed may have begun it.
+    """
+    if state is None:
+        return () if action is StreamAction.STOP else (Step.SEEK, Step.START)
+    if action is StreamAction.CHECK:
+        return ()
+    drain = (Step.DRAIN,) if state in _DRAINING else (Step.SNAPSHOT, Step.DRAIN)
+    return drain if action is StreamAction.STOP else (*drain, Step.SEEK, Step.START)
+
+
+class StreamJob:
+    """The job of a deployment.
+
+    Args:
+        sleep: waits between two looks at a job.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        warehouse: Warehouse,
+        hook: ReattachingHook | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings, self._warehouse, self._sleep = settings, warehouse, sleep
+        self._hook = hook or ReattachingHook(poll_sleep=settings.dataflow.poll_seconds)
+        self._where = {"project_id": settings.google.project, "location": settings.google.region}
+
+    def operate(self, action: StreamAction) -> str:
+        """Do what an action asks for; what was done, in words.
+
+        Raises:
+            TransientError: Google does not answer, or the job does not change in time; an attempt goes on from there.
+            CoinbeamError: why a started job failed, in its own words.
+        """
+        running = self._running()
+        state = running["currentState"] if running else None
+        wanted = steps(action, state)
+        if not wanted and running:
+            return self._said(running)
+        for step in wanted:
+            logger.info("The streaming job: %s", step.value)
+            if step is Step.SNAPSHOT:
+                topic.keep_snapshot(self._settings, self._warehouse.clock())
+            elif step is Step.DRAIN and running:
+                self._drain(running)
+            elif step is Step.SEEK:
+                point = seek_point(self._warehouse, self._settings.stream.symbols, self._warehouse.clock())
+                topic.seek(self._settings, point)
+                logger.info("Messages since %s are read", point.isoformat())
+            elif step is Step.START:
+                self._start()
+        return f"done: {', '.join(wanted) or 'nothing, no job runs'}"
+
+    def _running(self) -> dict[str, Any] | None:
+        found: Sequence[dict[str, Any]] = self._hook.jobs_named(NAME, state="ACTIVE", **self._where)
+        return found[0] if found else None
+
+    def _said(self, job: Mapping[str, Any]) -> str:
+        release = self._hook.labels_of(job["id"], **self._where).get("release")
+        if release != self._settings.release:
+            logger.warning(
+                "The job is of release %s, this is %s: run the DAG with the action 'update' to replace it.",
+                release,
+                self._settings.release,
+            )
+        return f"job {job['id']} of release {release} is {job['currentState']}"
+
+    def _drain(self, job: Mapping[str, Any]) -> None:
+        if job["currentState"] not in _DRAINING:
+            self._hook.drain(job["id"], **self._where)
+        self._wait(job["id"], lambda state: state not in {job["currentState"], *_DRAINING})
+
+    def _start(self) -> None:
+        body = stream_request(self._settings)
+        job = self._hook.launch_job_with_flex_template(body=body, **self._where)
+        state = self._wait(job["id"], lambda state: state not in _STARTING)
+        if state != "JOB_STATE_RUNNING":
+            raise self._hook.error_of(NAME, **self._where) or TransientError(
+                f"The streaming job {job['id']} is {state}.", "See its log in Dataflow; the next check starts it again."
+            )
+
+    def _wait(self, job_id: str, is_over: Callable[[str], bool]) -> str:
+        waited = 0.0
+        while not is_over(state := self._hook.state_of(job_id, **self._where)):
+            if waited >= _LONGEST_SECONDS:
+                raise TransientError(
+                    f"Job {job_id} is still {state} after {waited:.0f} s.", "Look at it in Dataflow, and try again."
+                )
+            self._sleep(self._settings.dataflow.poll_seconds)
+            waited += self._settings.dataflow.poll_seconds
+        return state
+
+
+def stream_request(settings: Settings) -> dict[str, Any]:
+    """The body of ``flexTemplates.launch`` for the streaming job.
+
+    Source: https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch
+    """
+    job = TRADE_WINDOWS.name
+    environment = launch_environment(job, settings) | {"enableStreamingEngine": True}
+    if settings.google.stream_service_account:
+        environment["serviceAccountEmail"] = settings.google.stream_service_account
+    return {
+        "launchParameter": {
+            "jobName": NAME,
+            "containerSpecGcsPath": f"{settings.template_folder}/{job}.json",
+            "parameters": {
+                "source": "live",
+                "subscription": topic.subscription_path(settings, settings.stream.subscription),
+                "output": f"{settings.bucket_uri}/stream",
+            },
+            "environment": environment,
+        }
+    }
