@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, chain, get_current_context, task
+from airflow.sdk import DAG, TriggerRule, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.jobs import TRADE_WINDOWS
@@ -61,12 +61,11 @@ def planned() -> Settlement:
 @task(
     doc_md="Starts, replaces or drains the streaming job on Dataflow.",
     execution_timeout=timedelta(minutes=50),
-    on_success_callback=resolve_incidents,
 )
 def operate_stream() -> str:
     """What was done, in words."""
     current = load_settings()
-    if current.google.stream_service_account is None:
+    if not current.google.stream_service_account:  # a deployment without a stream names an empty one
         raise AirflowSkipException("No stream is deployed here: google.stream_service_account is not set.")
     from dags.stream_job import StreamJob
 
@@ -102,13 +101,19 @@ def publish() -> dict[str, Any]:
     return found | {"day": str(found["day"])}
 
 
-@task(
-    doc_md="Looks at what readers see, and at what batch and stream do not agree on.",
-    on_success_callback=resolve_incidents,
-)
+@task(doc_md="Looks at what readers see, and at what batch and stream do not agree on.")
 def verify() -> dict[str, int]:
     """How many rules held."""
     return count_by_status(settler().verify(planned(), this_run()))
+
+
+@task(
+    trigger_rule=TriggerRule.ALL_DONE,
+    on_success_callback=resolve_incidents,
+    doc_md="Closes the incidents of what went well, also in a run in which something else failed.",
+)
+def end_run() -> None:
+    """Nothing; its end is what counts."""
 
 
 with DAG(
@@ -121,7 +126,6 @@ with DAG(
     params=form_params(StreamForm, settings),
     **dag_arguments("stream", {}),
 ) as dag:
-    operate_stream()
     plan: Any = plan_settlement()
     windows = beam_job(TRADE_WINDOWS, options=plan["options"], execution_timeout=JOB_TIMEOUT)
     panes = load_contract(TRADE_WINDOW_PANE)
@@ -133,4 +137,6 @@ with DAG(
         f"'{settings.warehouse.ops_dataset}.{panes.name}'",
         appends=True,
     )
-    chain(plan, windows, load, publish(), verify())
+    verified = verify()
+    chain(plan, windows, load, publish(), verified)
+    chain([verified, operate_stream()], end_run().as_teardown())

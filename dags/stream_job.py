@@ -16,7 +16,7 @@ from coinbeam.batch.jobs import TRADE_WINDOWS
 from coinbeam.errors import TransientError
 from coinbeam.feeds.forms import StreamAction
 from coinbeam.feeds.trades import topic
-from coinbeam.feeds.trades.merge import seek_point
+from coinbeam.feeds.trades.rewind import Rewind
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 from dags.beam_jobs import ReattachingHook, launch_environment
@@ -24,7 +24,7 @@ from dags.beam_jobs import ReattachingHook, launch_environment
 NAME = "trade-windows"
 """Of the job: Dataflow refuses a second one of a name that runs, so that two attempts cannot start two."""
 
-_DRAINING = frozenset({"JOB_STATE_DRAINING", "JOB_STATE_CANCELLING"})
+_ENDING = frozenset({"JOB_STATE_ENDING", "JOB_STATE_CANCELLING"})
 _STARTING = frozenset({"JOB_STATE_PENDING", "JOB_STATE_QUEUED"})
 _LONGEST_SECONDS = 1_200.0
 """A drain takes some minutes, a start as well."""
@@ -41,19 +41,20 @@ class Step(StrEnum):
     START = "start"
 
 
-def steps(action: StreamAction, state: str | None) -> tuple[Step, ...]:
+def steps(action: StreamAction, state: str | None, *, is_current: bool) -> tuple[Step, ...]:
     """What has to be done, in its order.
 
     Args:
         state: of the job that runs, as Dataflow names it; None where none does. One that drains is waited for: an
             attempt that was killed may have begun it.
+        is_current: whether it is of this release.
     """
-    if state is None:
-        return () if action is StreamAction.STOP else (Step.SEEK, Step.START)
-    if action is StreamAction.CHECK:
+    ends = state in _ENDING
+    if action is StreamAction.STOP:
+        return (Step.SNAPSHOT, Step.DRAIN) if state else ()
+    if state and not ends and (is_current or action is StreamAction.CHECK):
         return ()
-    drain = (Step.DRAIN,) if state in _DRAINING else (Step.SNAPSHOT, Step.DRAIN)
-    return drain if action is StreamAction.STOP else (*drain, Step.SEEK, Step.START)
+    return (Step.SNAPSHOT, *((Step.DRAIN,) if state else ()), Step.SEEK, Step.START)
 
 
 class StreamJob:
@@ -81,43 +82,38 @@ class StreamJob:
             TransientError: Google does not answer, or the job does not change in time; an attempt goes on from there.
             CoinbeamError: why a started job failed, in its own words.
         """
-        running = self._running()
-        state = running["currentState"] if running else None
-        wanted = steps(action, state)
-        if not wanted and running:
-            return self._said(running)
+        job = next(iter(self._hook.jobs_named(NAME, state="ACTIVE", **self._where)), None)
+        release = self._hook.labels_of(job["id"], **self._where).get("release") if job else None
+        is_current = release == self._settings.release
+        wanted = steps(action, job["currentState"] if job else None, is_current=is_current)
+        if job and not is_current and not wanted:
+            words = "The job is of release %s, this is %s: the action 'update' replaces it."
+            logger.warning(words, release, self._settings.release)
+        with topic.subscriber(self._settings) as client:
+            self._do(wanted, job, Rewind(self._warehouse, client))
+        said = f"job {job['id']} of release {release} is {job['currentState']}" if job else "no job runs"
+        return f"{said}; done: {', '.join(wanted) or 'nothing'}"
+
+    def _do(self, wanted: Sequence[Step], job: Mapping[str, Any] | None, rewind: Rewind) -> None:
         for step in wanted:
             logger.info("The streaming job: %s", step.value)
             if step is Step.SNAPSHOT:
-                topic.keep_snapshot(self._settings, self._warehouse.clock())
-            elif step is Step.DRAIN and running:
-                self._drain(running)
+                rewind.keep()
+            elif step is Step.DRAIN and job:
+                self._drain(job)
             elif step is Step.SEEK:
-                point = seek_point(self._warehouse, self._settings.stream.symbols, self._warehouse.clock())
-                topic.seek(self._settings, point)
+                now = self._warehouse.clock()
+                point = rewind.point(rewind.keep(), self._settings.stream.symbols, now)
+                rewind.seek(point)
                 logger.info("Messages since %s are read", point.isoformat())
             elif step is Step.START:
                 self._start()
-        return f"done: {', '.join(wanted) or 'nothing, no job runs'}"
-
-    def _running(self) -> dict[str, Any] | None:
-        found: Sequence[dict[str, Any]] = self._hook.jobs_named(NAME, state="ACTIVE", **self._where)
-        return found[0] if found else None
-
-    def _said(self, job: Mapping[str, Any]) -> str:
-        release = self._hook.labels_of(job["id"], **self._where).get("release")
-        if release != self._settings.release:
-            logger.warning(
-                "The job is of release %s, this is %s: run the DAG with the action 'update' to replace it.",
-                release,
-                self._settings.release,
-            )
-        return f"job {job['id']} of release {release} is {job['currentState']}"
+                rewind.forget()
 
     def _drain(self, job: Mapping[str, Any]) -> None:
-        if job["currentState"] not in _DRAINING:
+        if job["currentState"] not in _ENDING:
             self._hook.drain(job["id"], **self._where)
-        self._wait(job["id"], lambda state: state not in {job["currentState"], *_DRAINING})
+        self._wait(job["id"], lambda state: state not in {job["currentState"], *_ENDING})
 
     def _start(self) -> None:
         body = stream_request(self._settings)

@@ -13,6 +13,7 @@ import sys
 from coinbeam.clock import utc_now
 from coinbeam.feeds.trades import topic
 from coinbeam.feeds.trades.merge import seek_point
+from coinbeam.feeds.trades.rewind import Rewind
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 
@@ -28,10 +29,13 @@ def seek(settings: Settings, symbols: list[str]) -> str:
         TransientError: the warehouse or the broker does not answer.
     """
     topic.ensure_topic(settings)
-    point = seek_point(Warehouse(settings), symbols, utc_now())
-    subscription = topic.seek(settings, point)
+    warehouse = Warehouse(settings)
+    point = seek_point(warehouse, symbols, utc_now())
+    with topic.subscriber(settings) as client:
+        rewind = Rewind(warehouse, client)
+        rewind.seek(point)
     log.info("The stream is read from %s on", point.isoformat())
-    return subscription
+    return rewind.subscription
 
 
 def main() -> None:

@@ -167,9 +167,8 @@ def test_the_record_is_written_whatever_happened_and_hides_no_failure(described:
 
 def test_the_marts_start_when_any_fact_was_published_and_by_nothing_else(described: dict[str, Any]) -> None:
     marts = described["dags"][MARTS_DAG]
-    assert (
-        set(marts["assets"]) == FACTS == {"crypto_market_snapshot_fact", "crypto_market_daily_fact", "fear_greed_fact"}
-    )
+    prices = {"crypto_market_snapshot_fact", "crypto_market_daily_fact", "trade_window_fact"}
+    assert set(marts["assets"]) == FACTS == {*prices, "fear_greed_fact"}
     assert not marts["needs_all_assets"]
 
 

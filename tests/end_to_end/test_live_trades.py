@@ -67,7 +67,7 @@ def test_a_stream_that_is_killed_goes_on_and_a_batch_of_what_was_landed_says_the
     with run.stream():
         for victim in ("windows", "publisher"):
             run.kill(victim)
-        for symbol, row in first_windows(run, warehouse).items():
+        for row in first_windows(run, warehouse).values():
             assert (row["is_complete"], row["open_mark_count"]) == (False, 1), "the minute in which a stream began"
             assert row["missing_trade_count"] == 0, "nothing else misses"
             assert row["source_id"] == "binance_simulator"

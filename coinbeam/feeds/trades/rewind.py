@@ -31,13 +31,13 @@ _BOUNDS: dict[str, Any] = {"timeout": 60.0}
 
 
 class Rewind:
-    """Sets the subscription of the windows back; the snapshot of a name is made once, however often it is asked for."""
+    """Sets the subscription of the windows back. Its snapshot is made once, however often it is asked for."""
 
-    def __init__(self, warehouse: Warehouse, client: SubscriberClient, name: str) -> None:
+    def __init__(self, warehouse: Warehouse, client: SubscriberClient) -> None:
         self._warehouse, self._client = warehouse, client
         settings = warehouse.settings
         self.subscription = subscription_path(settings, settings.stream.subscription)
-        self.snapshot = f"projects/{project_of(settings)}/snapshots/{name}"
+        self.snapshot = f"projects/{project_of(settings)}/snapshots/{settings.stream.subscription}-restart"
 
     def keep(self) -> datetime:
         """Take the snapshot, unless an earlier attempt did; when its oldest open message was published.

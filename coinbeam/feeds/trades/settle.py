@@ -40,12 +40,14 @@ class Settlement(Carried):
 
     Attributes:
         day: ISO 8601 date.
+        batch_id: how the records name the day, whichever run settles it.
         run_id: of the panes that the batch makes; another one for each attempt to settle the day.
         began_at: ISO 8601 instant; what was landed later is not read.
         options: of the job.
     """
 
     day: str
+    batch_id: str
     run_id: str
     began_at: str
     options: dict[str, str]
@@ -54,11 +56,6 @@ class Settlement(Carried):
     def date(self) -> date:
         """The day."""
         return date.fromisoformat(self.day)
-
-    @property
-    def batch_id(self) -> str:
-        """How the records name the day, whichever run settles it."""
-        return f"trades-{self.date:%Y%m%d}"
 
     @property
     def landed_before(self) -> datetime:
@@ -84,13 +81,14 @@ class Settler:
         folders = [f"{LANDING_FOLDER}{one:%Y/%m/%d}/" for one in (day, day + _DAY)]
         landed = [folder for folder in folders if self._bucket.names(folder)]
         sources = self._sources(day)
-        if folders[0] not in landed:
-            if sources:
-                said = f"The stream has {sum(sources.values())} windows of {day}, and no trade of that day was landed."
-                raise StreamDiffersError(said, _RUNBOOK)
+        if not sources and folders[0] not in landed:
             return None
+        if not landed:
+            said = f"The stream has {sum(sources.values())} windows of {day}, and no trade of that day was landed."
+            raise StreamDiffersError(said, _RUNBOOK)
         settings, now = self._warehouse.settings, self._warehouse.clock()
-        name = f"trades-{day:%Y%m%d}-{now:%Y%m%dT%H%M%SZ}"
+        batch_id = f"trades-{day:%Y%m%d}"
+        name = f"{batch_id}-{now:%Y%m%dT%H%M%SZ}"
         if sources:
             venue = "live" if BINANCE.id in sources else "simulator"
         else:
@@ -102,7 +100,9 @@ class Settler:
             "venue": venue,
             "output": self._bucket.uri(batch_folder(name)),
         }
-        return Settlement(day=day.isoformat(), run_id=name, began_at=format_instant(now), options=options)
+        return Settlement(
+            day=day.isoformat(), batch_id=batch_id, run_id=name, began_at=format_instant(now), options=options
+        )
 
     def _sources(self, day: date) -> dict[str, int]:
         """How many windows of a day came from each source of trades."""

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.api_core.exceptions import AlreadyExists, GoogleAPICallError
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.pubsub_v1 import PublisherAsyncClient, PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport, PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -79,38 +78,6 @@ def subscriber(settings: Settings) -> Iterator[SubscriberClient]:
         return
     with grpc.insecure_channel(host, options=_CHANNEL) as channel:
         yield SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-
-
-def seek(settings: Settings, point: datetime) -> str:
-    """Set the subscription of the pipeline to an instant: what was published since comes again. Its full name.
-
-    Raises:
-        TransientError: Pub/Sub does not answer.
-    """
-    subscription, stamp = subscription_path(settings, settings.stream.subscription), Timestamp()
-    stamp.FromDatetime(point)
-    try:
-        with subscriber(settings) as client:
-            client.seek(request={"subscription": subscription, "time": stamp}, timeout=_TIMEOUT_SECONDS)
-    except GoogleAPICallError as error:
-        raise TransientError(f"Pub/Sub does not set {subscription} back: {error}.", "Try again.") from error
-    return subscription
-
-
-def keep_snapshot(settings: Settings, now: datetime) -> str:
-    """Keep what the subscription has not delivered yet for a week, whatever is acknowledged until then; its full name.
-
-    Raises:
-        TransientError: Pub/Sub does not answer.
-    """
-    subscription = subscription_path(settings, settings.stream.subscription)
-    name = f"projects/{project_of(settings)}/snapshots/{settings.stream.subscription}-{now:%Y%m%d-%H%M%S}"
-    try:
-        with subscriber(settings) as client:
-            client.create_snapshot(request={"name": name, "subscription": subscription}, timeout=_TIMEOUT_SECONDS)
-    except GoogleAPICallError as error:
-        raise TransientError(f"Pub/Sub makes no snapshot of {subscription}: {error}.", "Try again.") from error
-    return name
 
 
 def ensure_topic(settings: Settings) -> None:

@@ -51,7 +51,7 @@ class Bench:
 
     def rewind(self) -> Rewind:
         warehouse = cast(Any, SimpleNamespace(settings=self.settings))
-        return Rewind(warehouse, self.subscriber, "before-update")
+        return Rewind(warehouse, self.subscriber)
 
 
 @pytest.fixture
