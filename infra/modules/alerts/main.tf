@@ -117,7 +117,7 @@ locals {
       trades_gone = {
         title  = "Trades are gone"
         text   = "The venue has no more what is missing: the windows of the gap stay marked as incomplete. docs/runbooks/stream.md, section 'A gap stays open'."
-        filter = "${local.of_publisher} AND textPayload =~ \"trades from id .* are gone; their windows stay incomplete\""
+        filter = "${local.of_publisher} AND textPayload =~ \"trades from id .* are gone, or no trades; their windows stay incomplete\""
       }
       dead_letters = {
         title = "Trades could not be read"
