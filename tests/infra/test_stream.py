@@ -103,10 +103,12 @@ def test_the_streaming_job_reads_its_subscription_and_writes_three_tables(deploy
     assert grants(deployment, account("stream")) == [
         ("google_artifact_registry_repository_iam_member", "roles/artifactregistry.reader"),
         *[("google_bigquery_table_iam_member", "roles/bigquery.dataEditor")] * len(WRITTEN),
+        ("google_project_iam_member", "projects/my-project/roles/coinbeamTracking"),
         ("google_project_iam_member", "roles/bigquery.jobUser"),
         ("google_project_iam_member", "roles/dataflow.worker"),
         ("google_pubsub_subscription_iam_member", "roles/pubsub.subscriber"),
         ("google_pubsub_subscription_iam_member", "roles/pubsub.viewer"),
+        ("google_pubsub_topic_iam_member", "roles/pubsub.subscriber"),
         ("google_storage_bucket_iam_member", "roles/storage.legacyBucketReader"),
         ("google_storage_bucket_iam_member", "roles/storage.objectUser"),
     ]
@@ -117,6 +119,13 @@ def test_the_streaming_job_reads_its_subscription_and_writes_three_tables(deploy
     datasets = deployment.of("google_bigquery_dataset")
     named = [access.get("user_by_email") for one in datasets for access in one.values["access"]]
     assert "coinbeam-stream@my-project.iam.gserviceaccount.com" not in named
+
+
+def test_the_job_makes_the_second_subscription_that_a_watermark_of_event_times_needs(deployment: Deployment) -> None:
+    made = deployment.one(f"{STREAM}.google_project_iam_custom_role.tracking")
+    assert made["permissions"] == [f"pubsub.subscriptions.{verb}" for verb in ("consume", "create", "delete", "get")]
+    attached = deployment.one(f"{STREAM}.google_pubsub_topic_iam_member.stream")
+    assert (attached["topic"], attached["member"]) == ("trades", account("stream"))
 
 
 def test_the_publisher_publishes_and_keeps_its_positions_and_may_do_nothing_else(deployment: Deployment) -> None:
@@ -148,10 +157,8 @@ def test_airflow_launches_as_the_account_of_the_job_and_may_snapshot_and_seek(de
     launched = deployment.one(f"{STREAM}.google_service_account_iam_member.operator_launches")
     assert (launched["role"], launched["member"]) == ("roles/iam.serviceAccountUser", account("composer"))
     assert "coinbeam-stream@" in launched["service_account_id"]
-    [role] = deployment.of("google_project_iam_custom_role")
-    assert role.values["permissions"] == [
-        f"pubsub.snapshots.{verb}" for verb in ("create", "delete", "get", "list", "seek")
-    ]
+    role = deployment.one(f"{STREAM}.google_project_iam_custom_role.snapshots")
+    assert role["permissions"] == [f"pubsub.snapshots.{verb}" for verb in ("create", "delete", "get", "list", "seek")]
     given = [kind for kind, name in grants(deployment, account("composer")) if name == "roles/pubsub.subscriber"]
     assert given == ["google_pubsub_subscription_iam_member"]
 
