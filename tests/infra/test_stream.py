@@ -153,6 +153,25 @@ def test_each_writes_into_its_own_folders_and_pubsub_only_adds(deployment: Deplo
     ]
 
 
+def test_what_a_worker_starts_from_is_kept_as_long_as_its_image(deployment: Deployment) -> None:
+    rules = deployment.one("module.bucket.google_storage_bucket.data")["lifecycle_rule"]
+    ages = {
+        prefix: rule["condition"][0]["age"]
+        for rule in rules
+        if rule["action"][0]["type"] == "Delete"
+        for prefix in rule["condition"][0]["matches_prefix"] or ()
+    }
+    policies = deployment.one("module.registry.google_artifact_registry_repository.images")["cleanup_policies"]
+    [old] = [policy["condition"][0] for policy in policies if policy["action"] == "DELETE"]
+    kept = seconds(old["older_than"])
+    launched = (ROOT / "dags" / "beam_jobs.py").read_text(encoding="utf-8")
+    [staging] = re.findall(r'"stagingLocation": f"{settings\.bucket_uri}/([\w/]+)"', launched)
+    assert {timedelta(days=age) for prefix, age in ages.items() if f"{staging}/".startswith(prefix)} == {kept}
+    assert not [prefix for prefix in ages if prefix.startswith(("stream/", "landing/"))]
+    page = (ROOT / "docs" / "runbooks" / "stream.md").read_text(encoding="utf-8")
+    assert f"at the latest every {kept.days} days" in page
+
+
 def test_airflow_launches_as_the_account_of_the_job_and_may_snapshot_and_seek(deployment: Deployment) -> None:
     launched = deployment.one(f"{STREAM}.google_service_account_iam_member.operator_launches")
     assert (launched["role"], launched["member"]) == ("roles/iam.serviceAccountUser", account("composer"))
