@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from coinbeam.feeds.trades.message import TRADE
+from coinbeam.sources.aggregate_trade import TRADE
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT")
 FIRST_MS = 1_767_225_600_000

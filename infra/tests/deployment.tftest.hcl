@@ -99,6 +99,14 @@ override_resource {
 }
 
 override_resource {
+  target = module.stream[0].google_project_iam_custom_role.tracking
+
+  values = {
+    name = "projects/my-project/roles/coinbeamTracking"
+  }
+}
+
+override_resource {
   target = module.stream[0].google_service_account.account["stream"]
 
   values = {

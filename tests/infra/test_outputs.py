@@ -168,5 +168,5 @@ def test_landing_is_never_deleted_by_the_bucket(deployment: Deployment) -> None:
         if rule["action"][0]["type"] == "Delete" and rule["condition"][0]["with_state"] != "ARCHIVED"
     ]
     deleted = {prefix for rule in live for prefix in rule["condition"][0]["matches_prefix"]}
-    assert deleted == {"batches/", "dataflow/", "builds/"}
+    assert deleted == {"batches/", "dataflow/temp/", "dataflow/staging/", "builds/"}
     assert all(rule["condition"][0]["matches_prefix"] for rule in live)

@@ -31,7 +31,7 @@ PROJECT_ROLES = {
     "reader": {"roles/bigquery.jobUser"},
     "api": set(),
     "dashboard": set(),
-    "stream": {"roles/dataflow.worker", "roles/bigquery.jobUser"},
+    "stream": {"roles/dataflow.worker", "roles/bigquery.jobUser", "projects/my-project/roles/coinbeamTracking"},
     "publisher": set(),
 }
 """Said a second time on purpose: a new role on the whole project is seen by whoever reads this file."""

@@ -103,10 +103,12 @@ def test_the_streaming_job_reads_its_subscription_and_writes_three_tables(deploy
     assert grants(deployment, account("stream")) == [
         ("google_artifact_registry_repository_iam_member", "roles/artifactregistry.reader"),
         *[("google_bigquery_table_iam_member", "roles/bigquery.dataEditor")] * len(WRITTEN),
+        ("google_project_iam_member", "projects/my-project/roles/coinbeamTracking"),
         ("google_project_iam_member", "roles/bigquery.jobUser"),
         ("google_project_iam_member", "roles/dataflow.worker"),
         ("google_pubsub_subscription_iam_member", "roles/pubsub.subscriber"),
         ("google_pubsub_subscription_iam_member", "roles/pubsub.viewer"),
+        ("google_pubsub_topic_iam_member", "roles/pubsub.subscriber"),
         ("google_storage_bucket_iam_member", "roles/storage.legacyBucketReader"),
         ("google_storage_bucket_iam_member", "roles/storage.objectUser"),
     ]
@@ -117,6 +119,13 @@ def test_the_streaming_job_reads_its_subscription_and_writes_three_tables(deploy
     datasets = deployment.of("google_bigquery_dataset")
     named = [access.get("user_by_email") for one in datasets for access in one.values["access"]]
     assert "coinbeam-stream@my-project.iam.gserviceaccount.com" not in named
+
+
+def test_the_job_makes_the_second_subscription_that_a_watermark_of_event_times_needs(deployment: Deployment) -> None:
+    made = deployment.one(f"{STREAM}.google_project_iam_custom_role.tracking")
+    assert made["permissions"] == [f"pubsub.subscriptions.{verb}" for verb in ("consume", "create", "delete", "get")]
+    attached = deployment.one(f"{STREAM}.google_pubsub_topic_iam_member.stream")
+    assert (attached["topic"], attached["member"]) == ("trades", account("stream"))
 
 
 def test_the_publisher_publishes_and_keeps_its_positions_and_may_do_nothing_else(deployment: Deployment) -> None:
@@ -144,14 +153,31 @@ def test_each_writes_into_its_own_folders_and_pubsub_only_adds(deployment: Deplo
     ]
 
 
+def test_what_a_worker_starts_from_is_kept_as_long_as_its_image(deployment: Deployment) -> None:
+    rules = deployment.one("module.bucket.google_storage_bucket.data")["lifecycle_rule"]
+    ages = {
+        prefix: rule["condition"][0]["age"]
+        for rule in rules
+        if rule["action"][0]["type"] == "Delete"
+        for prefix in rule["condition"][0]["matches_prefix"] or ()
+    }
+    policies = deployment.one("module.registry.google_artifact_registry_repository.images")["cleanup_policies"]
+    [old] = [policy["condition"][0] for policy in policies if policy["action"] == "DELETE"]
+    kept = seconds(old["older_than"])
+    launched = (ROOT / "dags" / "beam_jobs.py").read_text(encoding="utf-8")
+    [staging] = re.findall(r'"stagingLocation": f"{settings\.bucket_uri}/([\w/]+)"', launched)
+    assert {timedelta(days=age) for prefix, age in ages.items() if f"{staging}/".startswith(prefix)} == {kept}
+    assert not [prefix for prefix in ages if prefix.startswith(("stream/", "landing/"))]
+    page = (ROOT / "docs" / "runbooks" / "stream.md").read_text(encoding="utf-8")
+    assert f"at the latest every {kept.days} days" in page
+
+
 def test_airflow_launches_as_the_account_of_the_job_and_may_snapshot_and_seek(deployment: Deployment) -> None:
     launched = deployment.one(f"{STREAM}.google_service_account_iam_member.operator_launches")
     assert (launched["role"], launched["member"]) == ("roles/iam.serviceAccountUser", account("composer"))
     assert "coinbeam-stream@" in launched["service_account_id"]
-    [role] = deployment.of("google_project_iam_custom_role")
-    assert role.values["permissions"] == [
-        f"pubsub.snapshots.{verb}" for verb in ("create", "delete", "get", "list", "seek")
-    ]
+    role = deployment.one(f"{STREAM}.google_project_iam_custom_role.snapshots")
+    assert role["permissions"] == [f"pubsub.snapshots.{verb}" for verb in ("create", "delete", "get", "list", "seek")]
     given = [kind for kind, name in grants(deployment, account("composer")) if name == "roles/pubsub.subscriber"]
     assert given == ["google_pubsub_subscription_iam_member"]
 

@@ -43,7 +43,7 @@ locals {
         text  = "No window of the last ten minutes closes. docs/runbooks/stream.md, section 'The stream lags'."
         filter = join(" AND ", [
           "resource.type = \"dataflow_job\"",
-          "resource.labels.job_name = starts_with(\"trade-windows\")",
+          "resource.labels.job_name = \"trade-windows\"",
           "metric.type = \"dataflow.googleapis.com/job/data_watermark_age\"",
         ])
         aligner = "ALIGN_MAX"
@@ -55,7 +55,7 @@ locals {
         text  = "A message has been under way inside of the job for five minutes. docs/runbooks/stream.md, section 'The stream lags'."
         filter = join(" AND ", [
           "resource.type = \"dataflow_job\"",
-          "resource.labels.job_name = starts_with(\"trade-windows\")",
+          "resource.labels.job_name = \"trade-windows\"",
           "metric.type = \"dataflow.googleapis.com/job/system_lag\"",
         ])
         aligner = "ALIGN_MAX"
@@ -117,7 +117,7 @@ locals {
       trades_gone = {
         title  = "Trades are gone"
         text   = "The venue has no more what is missing: the windows of the gap stay marked as incomplete. docs/runbooks/stream.md, section 'A gap stays open'."
-        filter = "${local.of_publisher} AND textPayload =~ \"trades from id .* are gone; their windows stay incomplete\""
+        filter = "${local.of_publisher} AND textPayload =~ \"trades from id .* are gone, or no trades; their windows stay incomplete\""
       }
       dead_letters = {
         title = "Trades could not be read"

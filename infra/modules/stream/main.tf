@@ -171,6 +171,29 @@ resource "google_pubsub_subscription_iam_member" "windows" {
   member       = each.value.member
 }
 
+# The time of an event is an attribute of ours, so that Dataflow makes a second subscription of the topic, of its own, and reads the watermark off it.
+# It does so as the account of the job, and who makes subscriptions may do it in the whole project; no role of Google's is that small.
+resource "google_project_iam_custom_role" "tracking" {
+  project     = var.project
+  role_id     = "coinbeamTracking"
+  title       = "Coinbeam tracking"
+  description = "The subscription that Dataflow makes for a watermark: made, read and deleted"
+  permissions = [for verb in ["consume", "create", "delete", "get"] : "pubsub.subscriptions.${verb}"]
+}
+
+resource "google_project_iam_member" "tracking" {
+  project = var.project
+  role    = google_project_iam_custom_role.tracking.name
+  member  = google_service_account.account["stream"].member
+}
+
+resource "google_pubsub_topic_iam_member" "stream" {
+  project = var.project
+  topic   = google_pubsub_topic.trades.name
+  role    = "roles/pubsub.subscriber" # a subscription is attached to the topic
+  member  = google_service_account.account["stream"].member
+}
+
 resource "google_pubsub_topic_iam_member" "publisher" {
   project = var.project
   topic   = google_pubsub_topic.trades.name
