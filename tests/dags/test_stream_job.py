@@ -111,6 +111,12 @@ def test_a_job_that_does_not_start_says_why(cases: dict[str, Case]) -> None:
     assert len(case.snapshots) == 1, "the next attempt needs it"
 
 
+def test_alerts_look_for_the_job_by_the_name_that_it_is_started_with(cases: dict[str, Case]) -> None:
+    [job] = cases["checked"].service.jobs
+    text = (ROOT / "infra" / "modules" / "alerts" / "main.tf").read_text()
+    assert text.count(f'resource.labels.job_name = \\"{job.name}\\"') >= 2
+
+
 def test_the_launch_names_the_account_and_the_subscription_of_the_stream(cases: dict[str, Case]) -> None:
     body: dict[str, Any] = cases["checked"].service.jobs[0].body
     assert body["jobName"] == "trade-windows"

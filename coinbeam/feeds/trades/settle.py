@@ -67,7 +67,7 @@ class Settler:
     """Settles days: what the batch knows more is merged, the marts are told, and a difference is an error."""
 
     def __init__(self, warehouse: Warehouse, bucket: Bucket) -> None:
-        self._warehouse, self._bucket = warehouse, bucket
+        self._warehouse, self.bucket = warehouse, bucket
 
     def plan(self, day: date) -> Settlement | None:
         """Find what was landed of a day; its last trades lie in the folder of the next one.
@@ -79,7 +79,7 @@ class Settler:
             StreamDiffersError: there are windows, but nothing was landed.
         """
         folders = [f"{LANDING_FOLDER}{one:%Y/%m/%d}/" for one in (day, day + _DAY)]
-        landed = [folder for folder in folders if self._bucket.names(folder)]
+        landed = [folder for folder in folders if self.bucket.names(folder)]
         sources = self._sources(day)
         if not sources and folders[0] not in landed:
             return None
@@ -94,11 +94,11 @@ class Settler:
         else:
             venue = "simulator" if settings.is_local else "live"
         options = {
-            "source": ",".join(f"{self._bucket.uri(folder)}*" for folder in landed),
+            "source": ",".join(f"{self.bucket.uri(folder)}*" for folder in landed),
             "batch_id": name,
             "day": day.isoformat(),
             "venue": venue,
-            "output": self._bucket.uri(batch_folder(name)),
+            "output": self.bucket.uri(batch_folder(name)),
         }
         return Settlement(
             day=day.isoformat(), batch_id=batch_id, run_id=name, began_at=format_instant(now), options=options
@@ -128,7 +128,7 @@ class Settler:
 
     def _keep_refused(self, plan: Settlement) -> None:
         """Lines of the day's own folder that the batch refused; whoever settles the day again replaces them."""
-        text = self._bucket.read_text(f"{batch_folder(plan.run_id)}/rejected_trades.ndjson") or ""
+        text = self.bucket.read_text(f"{batch_folder(plan.run_id)}/rejected_trades.ndjson") or ""
         folder = f"/{LANDING_FOLDER}{plan.date:%Y/%m/%d}/"
         rows = [row for row in map(json.loads, text.splitlines()) if folder in row["page_uri"]]
         own = {"batch_id": plan.batch_id, "snapshot_date": plan.day}
