@@ -13,6 +13,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.feeds.ending import count_by_status
 from coinbeam.feeds.forms import StreamAction, StreamForm
 from coinbeam.feeds.trades.settle import Settlement, Settler
+from coinbeam.feeds.trades.stale import check_stream, refuse_if_stale
 from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
@@ -69,9 +70,12 @@ def operate_stream() -> str:
         raise AirflowSkipException("No stream is deployed here: google.stream_service_account is not set.")
     from dags.stream_job import StreamJob
 
-    done = StreamJob(current, Warehouse(current)).operate(StreamAction(get_current_context()["params"]["action"]))
-    print(done)
-    return done
+    warehouse = Warehouse(current)
+    done = StreamJob(current, warehouse).operate(StreamAction(get_current_context()["params"]["action"]))
+    print(done.words)
+    if done.ran and not done.steps:
+        refuse_if_stale(check_stream(warehouse, this_run()))
+    return done.words
 
 
 @task(doc_md="Finds what was landed of the day.")

@@ -9,6 +9,7 @@ Source: https://cloud.google.com/dataflow/docs/concepts/streaming-with-cloud-pub
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -57,6 +58,20 @@ def steps(action: StreamAction, state: str | None, *, is_current: bool) -> tuple
     return (Step.SNAPSHOT, *((Step.DRAIN,) if state else ()), Step.SEEK, Step.START)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What became of the job.
+
+    Attributes:
+        ran: whether one ran before.
+        words: what was found and done.
+    """
+
+    ran: bool
+    steps: tuple[Step, ...]
+    words: str
+
+
 class StreamJob:
     """The job of a deployment.
 
@@ -75,8 +90,8 @@ class StreamJob:
         self._hook = hook or ReattachingHook(poll_sleep=settings.dataflow.poll_seconds)
         self._where = {"project_id": settings.google.project, "location": settings.google.region}
 
-    def operate(self, action: StreamAction) -> str:
-        """Do what an action asks for; what was done, in words.
+    def operate(self, action: StreamAction) -> Done:
+        """Do what an action asks for.
 
         Raises:
             TransientError: Google does not answer, or the job does not change in time; an attempt goes on from there.
@@ -92,7 +107,7 @@ class StreamJob:
         with topic.subscriber(self._settings) as client:
             self._do(wanted, job, Rewind(self._warehouse, client))
         said = f"job {job['id']} of release {release} is {job['currentState']}" if job else "no job runs"
-        return f"{said}; done: {', '.join(wanted) or 'nothing'}"
+        return Done(job is not None, wanted, f"{said}; done: {', '.join(wanted) or 'nothing'}")
 
     def _do(self, wanted: Sequence[Step], job: Mapping[str, Any] | None, rewind: Rewind) -> None:
         for step in wanted:

@@ -24,7 +24,7 @@ def operate(action: StreamAction, release: str) -> str:
     """A task of a deployment of a release; what it said, or its error."""
     settings = load_settings().model_copy(update={"release": release})
     try:
-        return StreamJob(settings, WAREHOUSE).operate(action)
+        return StreamJob(settings, WAREHOUSE).operate(action).words
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

@@ -9,9 +9,10 @@ import pytest
 
 from coinbeam.batch.tables import REJECTS, TRADE_SYMBOLS, TRADE_WINDOW_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.errors import SettingsError, StreamDiffersError
+from coinbeam.errors import SettingsError, StreamDiffersError, TransientError
 from coinbeam.feeds.trades.merge import append_panes, merge_panes, starts_of
 from coinbeam.feeds.trades.settle import Settlement, Settler, announce, compare
+from coinbeam.feeds.trades.stale import RULE, check_stream, refuse_if_stale
 from coinbeam.feeds.trades.symbols import map_symbols, split
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts.refresh import Marts
@@ -213,6 +214,23 @@ def test_a_settled_day_reaches_the_marts(stage: Stage) -> None:
     assert [row["sma_5"] is None for row in averages[:5]] == [True] * 4 + [False]
     assert averages[58]["sma_60"] is None
     assert (averages[60]["sma_5"], averages[60]["sma_60"]) == (None, None)  # one of its minutes had no trade
+
+
+@cloud
+def test_a_stream_is_stale_when_none_of_its_symbols_has_a_window_of_late(stage: Stage) -> None:
+    def seen(**later: float) -> Status:
+        warehouse = Warehouse(stage.warehouse.settings, clock=lambda: FIRST + timedelta(**later))
+        return check_stream(warehouse, "run").status
+
+    assert seen(minutes=1) is Status.FAILED, "there is no window at all"
+    bring(stage, pane(0), pane(0, symbol="SOLUSDT", window_start=(FIRST + timedelta(hours=1)).isoformat()))
+    assert seen(seconds=60 + 300) is Status.PASSED
+    assert seen(seconds=60 + 301) is Status.FAILED, "another symbol is not followed"
+    warehouse = Warehouse(stage.warehouse.settings, clock=lambda: FIRST + timedelta(days=1))
+    with pytest.raises(TransientError, match="the newest one ended 86340 seconds ago"):
+        refuse_if_stale(check_stream(warehouse, "run"))
+    recorded = [row for row in stage.contents("quality_result") if row["rule"] == RULE]
+    assert {row["status"] for row in recorded} == {"passed", "failed"}
 
 
 @cloud
