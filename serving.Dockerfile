@@ -1,4 +1,4 @@
-# The image of what readers reach, the API and the dashboard: one image, told apart by the first argument.
+# The image of what readers reach, the API and the dashboard, and of the publisher of live trades: one image, told apart by the first argument.
 #
 #   docker build --file serving.Dockerfile -t REGION-docker.pkg.dev/PROJECT/coinbeam/serving:RELEASE .
 #   docker run --publish 127.0.0.1:8080:8080 IMAGE serve --host 0.0.0.0 --port 8080

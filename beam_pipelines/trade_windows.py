@@ -16,8 +16,8 @@ From a subscription, on one machine, with ``PUBSUB_EMULATOR_HOST`` set; `coinbea
 On Dataflow: ``--runner=DataflowRunner --source=live --subscription=projects/PROJECT/subscriptions/trade-windows
 --output=gs://BUCKET/stream --project=PROJECT --region=us-central1 --temp_location=gs://BUCKET/dataflow/temp``.
 
-A batch leaves in ``--output``: ``trade_windows_SYMBOL.ndjson``, ``rejected_trades.ndjson`` and
-``report_trade_windows.json``.
+A batch leaves in ``--output``: ``trade_windows_SYMBOL.ndjson``, or ``trade_windows_none.ndjson`` where there was no
+trade, ``rejected_trades.ndjson`` and ``report_trade_windows.json``.
 """
 
 import sys
@@ -37,7 +37,7 @@ from beam_pipelines.trades.sink import WriteStream
 from beam_pipelines.trades.windows import PANES, REFUSED, Run, TradeWindows
 from coinbeam.batch.jobs import STREAM_RUNNER
 from coinbeam.batch.jobs import TRADE_WINDOWS as JOB
-from coinbeam.batch.options import TradeOptions
+from coinbeam.batch.options import TradeOptions, parts
 from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import SettingsError
 from coinbeam.feeds.trades.message import Message
@@ -53,6 +53,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     given = launch.read(TradeOptions)
+    if given.subscription and given.day:
+        raise SettingsError("--day is for landed files: a stream has all days.", "Leave it out.")
     if given.subscription:
         return run_stream(launch, given, given.subscription)
     if launch.job.glob is None:
@@ -65,17 +67,14 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
 
 def run_batch(launch: Launch, given: TradeOptions, glob: str) -> Report:
     """Compute the windows of landed lines, into files."""
-    uris, output = find_files(glob), launch.job.output
+    uris, output = sorted({uri for one in parts(glob) for uri in find_files(one)}), launch.job.output
     run = described(launch, given, is_batch=True)
     head = {"job": JOB.name, "mode": "replay", "run_id": run.run_id, "files": len(uris)}
     forget(launch.report_uri)
     with beam.Pipeline(options=launch.options) as pipeline:
         made = pipeline | "Landed" >> ReadLanded(uris) | "Windows" >> TradeWindows(run)
         counts = (made[PANES], made[REFUSED]) | "Files" >> WriteFiles(output)
-        none = pipeline | "No trade" >> beam.Create(
-            [{"windows": 0, "trades": 0, "incomplete_windows": 0, "rejects": 0}]
-        )
-        _ = (counts, none) | "All counts" >> beam.Flatten() | "Report" >> WriteReport(launch.report_uri, head, {})
+        _ = counts | "Report" >> WriteReport(launch.report_uri, head, {})
     return final_report(launch.report_uri, pipeline.result)
 
 
@@ -104,8 +103,8 @@ def described(launch: Launch, given: TradeOptions, *, is_batch: bool = False) ->
     started = launch.clock()
     name = launch.job.batch or f"{'trades' if is_batch else 'stream'}-{started:%Y%m%dT%H%M%SZ}"
     kind = given.venue or ("live" if launch.job.source is None else launch.job.source.value)
-    sources = (BINANCE.answering(kind), COINGECKO.answering(kind))
-    return Run(name, sources[0], name, launch.clock, frozenset(symbols), is_batch, sources[1])
+    sources = (BINANCE.answering(kind), COINGECKO.answering(given.price_venue or kind))
+    return Run(name, sources[0], name, launch.clock, frozenset(symbols), is_batch, sources[1], given.day)
 
 
 def message(received: PubsubMessage) -> Message:

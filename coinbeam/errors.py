@@ -53,6 +53,10 @@ class PublishBlockedError(TerminalError):
     """The audit refused a batch; nothing was published."""
 
 
+class StreamDiffersError(TerminalError):
+    """A batch of the landed trades has other figures than the stream had."""
+
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SAYS_NO_ROOM = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|database or disk is full", re.IGNORECASE

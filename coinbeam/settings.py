@@ -78,6 +78,9 @@ class GoogleSettings(_Section):
     location: str = Field("US", description="BigQuery and bucket location")
     region: str = Field("us-central1", description="Region of Dataflow jobs")
     dataflow_service_account: str | None = Field(None, description="Service account of Dataflow workers")
+    stream_service_account: str | None = Field(
+        None, description="Service account of the streaming job; unset: that of the other workers"
+    )
 
 
 DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,1024}$")]

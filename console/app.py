@@ -655,6 +655,16 @@ def stream_down() -> None:
     end()
 
 
+@stream.command("settle")
+def stream_settle(
+    date: Annotated[str | None, typer.Option(help="UTC day, ISO 8601. Default: yesterday.")] = None,
+) -> None:
+    """Compute the windows of a day again from the landed trades, in batch, compare, and refresh the marts."""
+    from console.stream import settle
+
+    raise typer.Exit(settle(parse_instant(date).date() if date else None))
+
+
 @stream.command("publish")
 def stream_publish(
     symbols: SymbolsOption = None,

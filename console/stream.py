@@ -5,16 +5,17 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from coinbeam.batch.options import parts
 from coinbeam.batch.tables import TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
-from coinbeam.clock import utc_now
+from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts.bigquery import literal
 from coinbeam.errors import SettingsError
+from coinbeam.feeds.forms import StreamAction
 from coinbeam.feeds.trades.message import WINDOW
 from coinbeam.feeds.trades.publisher import Outlet, Places, Publisher
 from coinbeam.feeds.trades.status import PublisherStatus
@@ -23,7 +24,7 @@ from coinbeam.feeds.trades.topic import async_publisher, ensure_topic, topic_pat
 from coinbeam.settings import MarketSource, Settings, StreamSettings, load_settings
 from coinbeam.sources.binance import BinanceClient, Venue, choose_venue
 from coinbeam.sources.http.errors import ApiTransientError
-from console.output import Format, say, say_banner, show, warn
+from console.output import Format, heading, say, say_banner, show, warn
 
 if TYPE_CHECKING:
     from coinbeam.warehouse.client import Warehouse
@@ -189,6 +190,31 @@ def end() -> None:
     from local.stream import control
 
     control.down(load_settings(), say)
+
+
+NEXT_AFTER_SETTLING = (
+    '.venv/bin/coinbeam query "SELECT symbol, date, close_price, realised_volatility, coverage FROM '
+    'crypto_marts.trade_daily WHERE date >= CURRENT_DATE() - 7 ORDER BY date DESC, symbol"',
+)
+
+
+def settle(day: date | None) -> int:
+    """Run the DAG that settles a day on this machine, by default yesterday, and refresh the marts; 0 when both ended
+    well.
+    """
+    from console import dags
+    from local.airflow import STREAM_DAG, DagRun
+
+    settings = load_settings()
+    dags.start_local_cloud(settings)
+    form = {"date": day and day.isoformat(), "action": StreamAction.CHECK.value}
+    run = DagRun(format_instant(utc_now()), form, {}, STREAM_DAG)
+    code = dags.run_and_report(settings, run, dags.marts_run(), failure="The day was not settled.")
+    if code == 0:
+        heading("Try next")
+        for line in NEXT_AFTER_SETTLING:
+            say(f"  {line}")
+    return code
 
 
 def show_status(form: Format) -> None:

@@ -212,7 +212,9 @@ class ScriptOperator(BigQueryInsertJobOperator):
         return lineage
 
 
-def load_task(job: JobSpec, table: str, batch_id: str, staging: str, part: str = "*") -> GCSToBigQueryOperator:
+def load_task(
+    job: JobSpec, table: str, batch_id: str, staging: str, part: str = "*", *, appends: bool = False
+) -> GCSToBigQueryOperator:
     """Load the files of a job into a staging table of the batch.
 
     Args:
@@ -221,6 +223,7 @@ def load_task(job: JobSpec, table: str, batch_id: str, staging: str, part: str =
         batch_id: a template expression, without braces, that gives the batch id.
         staging: one that gives the staging table.
         part: stamp in the name of the file, by default any; may be a template.
+        appends: keep the rows that the table has.
     """
     pattern = job.file(table, part)
     is_csv = not pattern.endswith(".ndjson")
@@ -235,7 +238,7 @@ def load_task(job: JobSpec, table: str, batch_id: str, staging: str, part: str =
         allow_quoted_newlines=is_csv,
         field_delimiter=",",
         quote_character='"',  # never guessed: a name with commas and an apostrophe misleads a sniffing reader
-        write_disposition="WRITE_TRUNCATE",
+        write_disposition="WRITE_APPEND" if appends else "WRITE_TRUNCATE",
         create_disposition="CREATE_IF_NEEDED",
         autodetect=False,
         project_id=settings.google.project,

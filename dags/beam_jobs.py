@@ -169,6 +169,24 @@ class ReattachingHook(DataflowHook):
         messages = request.execute(num_retries=self.num_retries).get("jobMessages", [])
         return next(filter(None, (raised_in(message.get("messageText", "")) for message in messages)), None)
 
+    def state_of(self, job_id: str, project_id: str, location: str) -> str:
+        """The state of a job, as Dataflow names it."""
+        return str(self._job(job_id, project_id, location)["currentState"])
+
+    def labels_of(self, job_id: str, project_id: str, location: str) -> dict[str, str]:
+        """The labels of a job."""
+        return dict(self._job(job_id, project_id, location, view="JOB_VIEW_DESCRIPTION").get("labels", {}))
+
+    def drain(self, job_id: str, project_id: str, location: str) -> None:
+        """Ask a streaming job to end with what it has in hand."""
+        where = {"projectId": project_id, "location": location, "jobId": job_id}
+        request = self._jobs().update(**where, body={"requestedState": "JOB_STATE_DRAINED"})
+        request.execute(num_retries=self.num_retries)
+
+    def _job(self, job_id: str, project_id: str, location: str, **asked: str) -> dict[str, Any]:
+        request = self._jobs().get(projectId=project_id, location=location, jobId=job_id, **asked)
+        return dict(request.execute(num_retries=self.num_retries))
+
     def _jobs(self) -> Any:
         return self.get_conn().projects().locations().jobs()
 

@@ -10,6 +10,7 @@ from airflow.sdk import DAG, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.kinds import FEEDS
+from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.bundle.builder import Builder
 from coinbeam.feeds.ending import count_by_status
 from coinbeam.landing.bucket import Bucket
@@ -41,6 +42,9 @@ publish tasks update.
 """
 
 settings = load_settings()
+
+FACTS = (*(feed.fact for feed in FEEDS if feed.feeds_marts), TRADE_WINDOW_FACT)
+"""What the marts are computed from."""
 
 
 def marts() -> Marts:
@@ -87,7 +91,7 @@ def refresh_script() -> str:
 with DAG(
     dag_id="crypto_marts_dag",
     description="The marts, recomputed for the dates that publishes touched.",
-    schedule=reduce(or_, (fact_asset(feed.fact) for feed in FEEDS if feed.feeds_marts)),
+    schedule=reduce(or_, map(fact_asset, FACTS)),
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
     dagrun_timeout=timedelta(hours=3),
     doc_md=DOC,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from coinbeam.batch.jobs import JOBS
+from coinbeam.batch.options import parts
 from coinbeam.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def job_lineage(job: str, options: Mapping[str, Any], files: Iterable[str], sett
     uris = [f"{settings.bucket_uri}/{file}" for file in sorted(files)] or [f"{output}/"]
     written = [object_dataset(uri) for uri in uris]
     if source not in _ASKED:
-        return OperatorLineage(inputs=[object_dataset(source)] if source else [], outputs=written)
+        return OperatorLineage(inputs=[object_dataset(uri) for uri in parts(source)], outputs=written)
     endpoints, landing = JOBS[job].endpoints, str(options.get("landing") or output)
     asked = [endpoint_dataset(endpoint, source, settings) for endpoint in endpoints]
     landed = [object_dataset(f"{landing}/{LANDING}/{folder}/") for folder in endpoints.values()]

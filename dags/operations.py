@@ -14,9 +14,12 @@ from coinbeam.ops.incidents import GAP, OUTAGE, Failure, Incidents, recovery
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import REFUSES, Warehouse
 
-PLAN_TASKS = ("plan_batch", "plan_index")
+PLAN_TASKS = ("plan_batch", "plan_index", "plan_settlement")
 PLAN_TASKS_OF_PIECES = ("history_batch.prepare",)
 """The tasks that return the plan of the batch of a run, or of one of its mapped batches."""
+
+OPERATING_TASKS = frozenset({"operate_stream"})
+"""Tasks of a run with a batch that are not of the batch."""
 
 LAST_TASK = "verify"
 """The last task before the record; its success means that the batch is published."""
@@ -28,6 +31,7 @@ RUNBOOKS = {
     "CallsSpentError": "exceeded_quota",
     "ContractError": "schema_change",
     "ApiTerminalError": "rotate_the_key",
+    "StreamDiffersError": "stream",
 }
 """What to do, by the class of an error; the list of runbooks for others."""
 
@@ -136,7 +140,7 @@ def _where(failure: Failure, settings: Settings) -> str:
 def batch_of(instance: Any) -> str | None:
     """The batch of the run of a task, by the plan that an earlier task left; None before there is one."""
     pull = getattr(instance, "xcom_pull", None)
-    if pull is None:
+    if pull is None or instance.task_id in OPERATING_TASKS:
         return None
     mapped = {"map_indexes": instance.map_index} if instance.map_index >= 0 else {}
     plans = (pull(task_ids=task, **mapped) for task in (PLAN_TASKS_OF_PIECES if mapped else PLAN_TASKS))

@@ -84,12 +84,18 @@ module "composer" {
   depends_on = [module.services, module.accounts]
 }
 
-module "queue" {
-  source     = "./modules/queue"
+# Off unless somebody says so: see docs/runbooks/stream.md.
+module "stream" {
+  count      = var.stream == null ? 0 : 1
+  source     = "./modules/stream"
   project    = var.project
-  name       = "coinbeam-trades"
-  subscriber = module.accounts.members["dataflow"]
-  depends_on = [module.services]
+  region     = var.region
+  bucket     = module.bucket.name
+  datasets   = module.warehouse.datasets
+  repository = module.registry.name
+  image      = "${module.registry.prefix}/serving:${var.stream.release}"
+  operator   = module.accounts.members["composer"]
+  depends_on = [module.services, module.warehouse]
 }
 
 # Off unless somebody says so: see docs/cloud.md.
@@ -130,7 +136,8 @@ module "build" {
     _API_KEY_SECRET           = module.secret.latest_version
     _AIRFLOW_URL              = module.composer.airflow_url
     _PERIOD                   = var.schedule_period
-    _SERVING                  = var.serving == null ? "off" : "deploy"
+    _SERVING                  = var.serving != null ? "deploy" : var.stream != null ? "image" : "off"
+    _STREAM_SERVICE_ACCOUNT   = try(module.stream[0].emails["stream"], "")
   }
 }
 
@@ -158,8 +165,8 @@ module "alerts" {
   project          = var.project
   email            = var.alert_email
   freshness_config = module.freshness.config_id
-  dead_letters     = module.queue.dead_letter_subscription
   services         = merge(module.serving[*].names...)
+  stream           = one(module.stream[*].names)
   depends_on       = [module.services]
 }
 

@@ -6,6 +6,7 @@ output "deployment" {
       location                 = var.location
       region                   = var.region
       dataflow_service_account = module.accounts.emails["dataflow"]
+      stream_service_account   = one(module.stream[*].emails["stream"])
     }
     storage   = { bucket = module.bucket.name }
     market    = { period = var.schedule_period }
@@ -42,5 +43,5 @@ output "workload_identity_provider" {
 
 output "service_accounts" {
   description = "E-mail addresses of the service accounts, by role."
-  value       = merge(module.accounts.emails, module.serving[*].emails...)
+  value       = merge(module.accounts.emails, concat(module.serving[*].emails, module.stream[*].emails)...)
 }

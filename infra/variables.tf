@@ -163,6 +163,19 @@ variable "deploys_from" {
   }
 }
 
+variable "stream" {
+  type = object({
+    release = string
+  })
+  description = "The live trades; null: there are none. release is the one whose image the publisher runs, until another one is applied."
+  default     = null
+
+  validation {
+    condition     = var.stream == null ? true : can(regex("^[a-z0-9][a-z0-9-]*$", var.stream.release))
+    error_message = "A release is named by lower-case letters, digits and hyphens, such as a short commit."
+  }
+}
+
 variable "serving" {
   type = object({
     release       = string

@@ -26,6 +26,7 @@ BACKFILL_DAG = "crypto_backfill_dag"
 FEAR_GREED_DAG = "fear_greed_dag"
 MARTS_DAG = "crypto_marts_dag"
 WITNESS_DAG = "price_witness_dag"
+STREAM_DAG = "crypto_stream_dag"
 RUN_TIMEOUT_SECONDS = 3_600.0
 _STOP_SECONDS = 10.0
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +26,8 @@ from google.protobuf import json_format
 
 from coinbeam.settings import ROOT
 
-ACTIVE = {"JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING"}
+ACTIVE = {f"JOB_STATE_{name}" for name in ("QUEUED", "PENDING", "RUNNING", "CANCELLING", "DRAINING")}
+_VIEWS = {"JOB_VIEW_SUMMARY", "JOB_VIEW_DESCRIPTION", "JOB_VIEW_ALL"}
 _JOBS = re.compile(
     r"/v1b3/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/(?P<rest>jobs(?:/(?P<id>[^/]+))?(?P<messages>/messages)?|flexTemplates:launch)$"
 )
@@ -53,10 +54,17 @@ class Job:
     state: str = "JOB_STATE_RUNNING"
     errors: str = ""
 
-    def as_json(self, project: str, location: str) -> dict[str, str]:
-        """The job as the API shows it."""
-        shown = {"id": self.id, "name": self.name, "projectId": project, "location": location, "type": "JOB_TYPE_BATCH"}
-        return shown | {"currentState": self.state, "createTime": self.created_at}
+    @property
+    def is_streaming(self) -> bool:
+        """Whether it reads a subscription."""
+        return "subscription" in self.body.get("parameters", {})
+
+    def as_json(self, project: str, location: str, view: str = "JOB_VIEW_SUMMARY") -> dict[str, Any]:
+        """The job as the API shows it; a summary has no labels."""
+        kind = "JOB_TYPE_STREAMING" if self.is_streaming else "JOB_TYPE_BATCH"
+        shown = {"id": self.id, "name": self.name, "projectId": project, "location": location, "type": kind}
+        labels = {} if view == "JOB_VIEW_SUMMARY" else {"labels": self.body["environment"]["additionalUserLabels"]}
+        return shown | labels | {"currentState": self.state, "createTime": self.created_at}
 
 
 class Refused(Exception):
@@ -91,6 +99,7 @@ class Dataflow:
         jobs: everything launched or submitted, the oldest first.
         requests: method, path and body of every REST request; GetJob and the id for one over gRPC.
         lose_answers: launches that begin but whose answer is an error of the server.
+        queued_seconds: how long a launched job waits for its machines; it may fail in the meantime.
     """
 
     def __init__(
@@ -100,6 +109,7 @@ class Dataflow:
         self.jobs: list[Job] = []
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.lose_answers = 0
+        self.queued_seconds = 0.0
         self._lock = threading.Lock()
 
     def launch(self, body: dict[str, Any]) -> Job:
@@ -118,6 +128,8 @@ class Dataflow:
             self._refuse_twin(parameter.job_name)
             job = self._add(parameter.job_name, body["launchParameter"])
             job.process = self._start(spec["metadata"]["name"], dict(parameter.parameters))
+            if self.queued_seconds:
+                job.state = "JOB_STATE_QUEUED"
         threading.Thread(target=self._watch, args=(job,), daemon=True).start()
         return job
 
@@ -140,8 +152,13 @@ class Dataflow:
         return found
 
     def update(self, job_id: str, body: dict[str, Any]) -> Job:
-        """``jobs.update``: cancels."""
+        """``jobs.update``: cancels, and drains a job that streams."""
         job, wanted = self.find(job_id), strictly(api.Job, body).requested_state
+        if wanted is api.JobState.JOB_STATE_DRAINED and job.is_streaming:
+            if job.state in ACTIVE and job.process:
+                job.state = "JOB_STATE_DRAINING"
+                job.process.terminate()
+            return job
         if wanted is not api.JobState.JOB_STATE_CANCELLED:
             raise Refused(400, f"A batch job cannot become {wanted.name}.")
         if job.state in ACTIVE:
@@ -180,11 +197,16 @@ class Dataflow:
             text=True,
         )
 
-    @staticmethod
-    def _watch(job: Job) -> None:
+    def _watch(self, job: Job) -> None:
         assert job.process is not None
+        with suppress(subprocess.TimeoutExpired):
+            job.process.wait(self.queued_seconds)
+        if job.state == "JOB_STATE_QUEUED" and job.process.returncode is None:
+            job.state = "JOB_STATE_RUNNING"
         _, said = job.process.communicate()
-        if job.state in ACTIVE:
+        if job.state == "JOB_STATE_DRAINING":
+            job.state = "JOB_STATE_DRAINED"
+        elif job.state in ACTIVE:
             job.errors = said if job.process.returncode else ""
             job.state = "JOB_STATE_FAILED" if job.process.returncode else "JOB_STATE_DONE"
 
@@ -273,6 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None:
             raise Refused(404, f"The requested URL {url.path} was not found on this server.")
         project, location = asked["project"], asked["location"]
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if asked["rest"] == "flexTemplates:launch":
             job = self.service.launch(body)
             if self.service.lose_answers:
@@ -288,10 +311,12 @@ class _Handler(BaseHTTPRequestHandler):
             }
         if asked["id"]:
             job = self.service.update(asked["id"], body) if self.command == "PUT" else self.service.find(asked["id"])
-            return job.as_json(project, location)
+            view = query.get("view", "JOB_VIEW_SUMMARY")
+            if view not in _VIEWS:
+                raise Refused(400, f"Invalid value at 'view': {view}")
+            return job.as_json(project, location, view)
         if self.command == "POST":
             return self.service.submit(body).as_json(project, location)
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
         jobs = self.service.listed(query.get("name", ""), query.get("filter", "ALL"))
         return {"jobs": [job.as_json(project, location) for job in jobs]} if jobs else {}
 

@@ -14,6 +14,9 @@ from typing import Any
 
 from coinbeam.batch.jobs import JOBS
 
+STREAMED_BY = "subscription"
+"""The option with which a job streams; it is a batch without."""
+
 FOLDER = Path(__file__).parent.parent / "templates"
 
 
@@ -30,7 +33,8 @@ def metadata(job: str) -> dict[str, Any]:
         }
         for name, field in spec.options.model_fields.items()
     ]
-    return {"name": job, "description": spec.description, "parameters": parameters}
+    streams = {"streaming": True} if STREAMED_BY in spec.options.model_fields else {}
+    return {"name": job, "description": spec.description, **streams, "parameters": parameters}
 
 
 def text(job: str) -> str:

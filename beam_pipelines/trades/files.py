@@ -8,6 +8,7 @@ import orjson
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.combiners import Count
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.decorators import no_annotations
 
@@ -56,7 +57,7 @@ def _blocks(uri: str) -> Iterator[Message]:
 
 class WriteFiles(beam.PTransform[Any, Any]):
     """Panes into one file of newline-delimited JSON for each symbol, in the order of their windows; refused lines into
-    one file. What comes back are the counts of the report.
+    one file. Without any there is an empty one, which a load finds. What comes back are the counts of the report.
     """
 
     def __init__(self, output: str) -> None:
@@ -67,20 +68,22 @@ class WriteFiles(beam.PTransform[Any, Any]):
     def expand(self, rows: tuple[Rows, Rows]) -> PCollection[Report]:
         """Gather by symbol, and write."""
         panes, refused = rows
+        of_any_time = panes | "Any time" >> beam.WindowInto(GlobalWindows())
         written = (
-            panes
-            | "Any time" >> beam.WindowInto(GlobalWindows())
+            of_any_time
             | "By symbol" >> beam.Map(lambda row: (row["symbol"], row))
             | "Of a symbol" >> beam.GroupByKey()
             | "Write rows" >> beam.Map(_write_rows, self._output)
         )
+        none = of_any_time | "How many" >> Count.Globally() | "Write none" >> beam.Map(_write_none, self._output)
+        begin = panes.pipeline | "No line" >> beam.Create([(0, None)])
         set_aside = (
-            refused
-            | "One file" >> beam.Map(lambda row: (0, row))
+            (begin, refused | "One file" >> beam.Map(lambda row: (0, row)))
+            | "All lines" >> beam.Flatten()
             | "All refused" >> beam.GroupByKey()
             | "Write refused" >> beam.Map(_write_refused, self._output)
         )
-        return (written, set_aside) | "Counts" >> beam.Flatten()
+        return (written, none, set_aside) | "Counts" >> beam.Flatten()
 
 
 def _write_rows(of_symbol: tuple[str, Iterable[dict[str, Any]]], output: str) -> Report:
@@ -92,8 +95,14 @@ def _write_rows(of_symbol: tuple[str, Iterable[dict[str, Any]]], output: str) ->
     return {"windows": len(ordered), "trades": trades, "incomplete_windows": open_windows, "symbols": [symbol]}
 
 
-def _write_refused(refused: tuple[int, Iterable[dict[str, Any]]], output: str) -> Report:
-    by_id = {row["rejected_id"]: row for row in refused[1]}
+def _write_none(windows: int, output: str) -> Report:
+    if not windows:
+        _write(f"{output}/{JOB.file(TRADE_WINDOW_PANE, 'none')}", ())
+    return {"windows": 0, "trades": 0, "incomplete_windows": 0}
+
+
+def _write_refused(refused: tuple[int, Iterable[dict[str, Any] | None]], output: str) -> Report:
+    by_id = {row["rejected_id"]: row for row in refused[1] if row}
     _write(f"{output}/{JOB.file(REJECTS, 'trades')}", [by_id[name] for name in sorted(by_id)])
     reasons: dict[str, int] = {}
     for row in by_id.values():

@@ -1,5 +1,6 @@
 """Where the rows of a stream go: panes are appended and merged, refused lines appended."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +16,15 @@ from coinbeam.warehouse.client import Warehouse
 
 Rows = PCollection[dict[str, Any]]
 
+_LOGGER = logging.getLogger(__name__)
+
 _LONGEST_WAIT_SECONDS = 0.05
 """How long a pane waits for others: a merge costs as much for one row as for five hundred, and about so much time."""
 
 _ATTEMPTS = 5
+
+REFUSALS = "%d lines of trades were refused, the first for %s: see crypto_ops.rejected_record"
+"""What an alert looks for in the logs of the job."""
 
 
 class WriteStream(beam.PTransform[Any, Any]):
@@ -85,3 +91,4 @@ class _SetAside(beam.DoFn):
     def finish_bundle(self) -> None:
         if self._rows:
             append_rejects(self._warehouse, self._rows)
+            _LOGGER.warning(REFUSALS, len(self._rows), self._rows[0]["reason"])

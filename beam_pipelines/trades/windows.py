@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import apache_beam as beam
@@ -47,6 +47,7 @@ class Run:
         source_id: where trades come from; ``price_source_id`` polled prices.
         batch_id: of its refused records.
         is_batch: over landed files, which may be of any age.
+        day: the only UTC date whose windows are made; all when left out.
     """
 
     run_id: str
@@ -56,12 +57,17 @@ class Run:
     symbols: frozenset[str] = frozenset()
     is_batch: bool = False
     price_source_id: str = COINGECKO.id
+    day: date | None = None
 
     def limits(self) -> Limits:
         """What a trade may be now."""
         now = int(self.clock().timestamp() * 1_000)
         late = int((ALLOWED_LATENESS + WINDOW).total_seconds() * 1_000)
         return Limits(self.symbols, 0 if self.is_batch else now - late, now + int(AHEAD.total_seconds() * 1_000))
+
+    def takes(self, start: int) -> bool:
+        """Whether windows that begin at this time, in milliseconds, are made."""
+        return self.day is None or datetime.fromtimestamp(start / 1_000, UTC).date() == self.day
 
     def leaves_aside(self, message: Message) -> bool:
         """Whether a message is none of this run's business: one of polled prices where it follows trades only, or the
@@ -120,6 +126,8 @@ class _Decode(beam.DoFn):
         found_in = read_unreadable if message.attributes.get("kind") == UNREADABLE else read_lines
         for found in found_in(message.data, self._run.limits(), symbol):
             if isinstance(found, Part):
+                if not self._run.takes(found.start):
+                    continue
                 packed = pack_trades(found.trades), tuple(found.marks)
                 yield TimestampedValue(((found.symbol, found.start), packed), found.start / 1_000)
             else:

@@ -117,13 +117,21 @@ class TradeOptions(JobOptions):
         None,
         pattern="^projects/[^/]+/subscriptions/[^/]+$",
         description="Subscription to read until the job is stopped, as projects/P/subscriptions/S. Without one, "
-        "--source names landed files.",
+        "--source names landed files, by one glob or several, comma separated.",
     )
     symbols: Listed | None = Field(
         None, description="Symbols that are taken, others are refused. Default: stream.symbols; of files any."
     )
+    day: Day | None = Field(
+        None,
+        description="Only windows of this UTC date, e.g. 2026-11-27; its last trades are landed on the next one. "
+        "Only for files. Default: all.",
+    )
     venue: Literal["live", "simulator"] | None = Field(
         None, description="Where landed trades came from: live or simulator. Default: live, or what --source says."
+    )
+    price_venue: Literal["live", "simulator"] | None = Field(
+        None, description="Where landed polled prices came from: live or simulator. Default: what venue is."
     )
 
 

@@ -6,6 +6,7 @@ Airflow's form, and what the command line fills it with, are made from them.
 import re
 from collections.abc import Iterable
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -131,6 +132,28 @@ class BackfillForm(Form):
     )
 
 
+class StreamAction(StrEnum):
+    """What may be done with a streaming job: start it where none runs, put another release in its place, end it."""
+
+    CHECK = "check"
+    UPDATE = "update"
+    STOP = "stop"
+
+
+class StreamForm(Form):
+    """What may be asked of the live trades."""
+
+    date: Annotated[
+        date | None,
+        Field(title="Day", description="The UTC day to settle. Empty: the day before the run."),
+    ]
+    action: StreamAction = Field(
+        title="Job",
+        description="check: start the streaming job where none runs, and settle the day. update: put this release in "
+        "its place. stop: drain it; the next check starts it again. The last two settle nothing.",
+    )
+
+
 class IndexForm(Form):
     """What may be asked of the Fear & Greed index."""
 
@@ -179,6 +202,7 @@ def form_defaults(form: type[Form], settings: Settings) -> dict[str, Any]:
         "only_gaps": False,
         "refetch": False,
         "calls_per_day": settings.history.calls_per_day,
+        "action": StreamAction.CHECK.value,
         "dry_run": form is BackfillForm,  # years of calls are looked at first
     }
     return {name: said.get(name) for name in form.model_fields}

@@ -17,6 +17,12 @@ mock_provider "google" {
     }
   }
 
+  mock_resource "google_project_iam_custom_role" {
+    defaults = {
+      name = "projects/my-project/roles/coinbeamSnapshots"
+    }
+  }
+
   mock_data "google_project" {
     defaults = {
       number = "123456789012"
@@ -92,12 +98,41 @@ override_resource {
   }
 }
 
+override_resource {
+  target = module.stream[0].google_project_iam_custom_role.tracking
+
+  values = {
+    name = "projects/my-project/roles/coinbeamTracking"
+  }
+}
+
+override_resource {
+  target = module.stream[0].google_service_account.account["stream"]
+
+  values = {
+    email  = "coinbeam-stream@my-project.iam.gserviceaccount.com"
+    name   = "projects/my-project/serviceAccounts/coinbeam-stream@my-project.iam.gserviceaccount.com"
+    member = "serviceAccount:coinbeam-stream@my-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.stream[0].google_service_account.account["publisher"]
+
+  values = {
+    email  = "coinbeam-publisher@my-project.iam.gserviceaccount.com"
+    name   = "projects/my-project/serviceAccounts/coinbeam-publisher@my-project.iam.gserviceaccount.com"
+    member = "serviceAccount:coinbeam-publisher@my-project.iam.gserviceaccount.com"
+  }
+}
+
 variables {
   project         = "my-project"
   billing_account = "012345-6789AB-CDEF01"
   alert_email     = "data-team@example.com"
   reader_group    = "market-readers@example.com"
   airflow_users   = ["group:operators@example.com"]
+  stream          = { release = "abc1234" }
   serving         = { release = "abc1234", viewers = ["group:market-readers@example.com"] }
 
   github = {
@@ -128,8 +163,18 @@ run "deployment" {
   }
 
   assert {
-    condition     = toset(keys(output.service_accounts)) == toset(["composer", "dataflow", "build", "reader", "api", "dashboard"])
-    error_message = "There are four accounts, and one for each service."
+    condition     = toset(keys(output.service_accounts)) == toset(["composer", "dataflow", "build", "reader", "api", "dashboard", "stream", "publisher"])
+    error_message = "There are four accounts, one for each service, and two for the live trades."
+  }
+
+  assert {
+    condition     = output.deployment.google.stream_service_account == "coinbeam-stream@my-project.iam.gserviceaccount.com"
+    error_message = "The streaming job has an account of its own."
+  }
+
+  assert {
+    condition     = output.substitutions["_STREAM_SERVICE_ACCOUNT"] == output.deployment.google.stream_service_account
+    error_message = "A release knows the account of the streaming job."
   }
 
   assert {

@@ -69,6 +69,42 @@ run "nothing_is_served_by_default" {
   }
 }
 
+run "nothing_streams_by_default" {
+  command = plan
+
+  assert {
+    condition     = length(module.stream) == 0 && output.substitutions["_STREAM_SERVICE_ACCOUNT"] == ""
+    error_message = "There are no live trades unless somebody asks for them."
+  }
+
+  assert {
+    condition     = output.deployment.google.stream_service_account == null
+    error_message = "There is no account of a job that is not there."
+  }
+}
+
+run "a_publisher_without_a_server_needs_its_image_all_the_same" {
+  command = plan
+
+  variables {
+    stream = { release = "abc1234" }
+  }
+
+  assert {
+    condition     = output.serving_urls == null && output.substitutions["_SERVING"] == "image"
+    error_message = "Each release pushes the image of the publisher, and deploys no service."
+  }
+}
+
+run "a_release_is_no_image" {
+  command         = plan
+  expect_failures = [var.stream]
+
+  variables {
+    stream = { release = "us-central1-docker.pkg.dev/acme/coinbeam/serving:abc1234" }
+  }
+}
+
 run "the_world_may_not_call_the_api_unless_somebody_says_so" {
   command         = plan
   expect_failures = [var.serving]

@@ -377,7 +377,7 @@ class Broker:
         held.news.set()
 
     def create_snapshot(self, name: str, subscription: str) -> Any:
-        """Keep what a subscription has acknowledged now.
+        """Keep what a subscription has acknowledged now; for a week, less the age of its oldest open message.
 
         Raises:
             RefusedError: the snapshot exists, or there is no such subscription.
@@ -387,7 +387,9 @@ class Broker:
             raise RefusedError("ALREADY_EXISTS", f"Resource already exists in the project (resource={name}).")
         held = self.subscription(subscription)
         config = SnapshotPb(name=name, topic=held.config.topic)
-        config.expire_time.FromSeconds(int(self._now()) + WEEK)
+        log, low = self.topic(config.topic).log, held.deliveries.low
+        oldest = log.time_of(low) if low < log.end else None
+        config.expire_time.FromMicroseconds((oldest or int(self._now() * 1_000_000)) + WEEK * 1_000_000)
         made = Snapshot(config, held.config.topic, held.deliveries.low, sorted(held.deliveries.above))
         kept = {"config": _dict(config), "topic": made.topic, "low": made.low, "above": made.above}
         replace(self._path("snapshots", name), kept)

@@ -10,14 +10,10 @@ import logging
 import os
 import sys
 
-import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.pubsub_v1 import SubscriberClient
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-
 from coinbeam.clock import utc_now
+from coinbeam.feeds.trades import topic
 from coinbeam.feeds.trades.merge import seek_point
-from coinbeam.feeds.trades.topic import emulator_host, ensure_topic, use_emulator, windows_subscription
+from coinbeam.feeds.trades.rewind import Rewind
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 
@@ -30,19 +26,16 @@ def seek(settings: Settings, symbols: list[str]) -> str:
     """Set the subscription back; its full name.
 
     Raises:
-        TransientError: the warehouse does not answer.
-        GoogleAPICallError: the broker does not.
+        TransientError: the warehouse or the broker does not answer.
     """
-    ensure_topic(settings)
-    subscription = windows_subscription(settings, symbols)
-    point = seek_point(Warehouse(settings), symbols, utc_now())
-    stamp = Timestamp()
-    stamp.FromDatetime(point)
-    with grpc.insecure_channel(emulator_host(settings) or "") as channel:
-        client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-        client.seek(request={"subscription": subscription, "time": stamp}, timeout=30)
+    topic.ensure_topic(settings)
+    warehouse = Warehouse(settings)
+    point = seek_point(warehouse, symbols, utc_now())
+    with topic.subscriber(settings) as client:
+        rewind = Rewind(warehouse, client, topic.windows_subscription(settings, symbols))
+        rewind.seek(point)
     log.info("The stream is read from %s on", point.isoformat())
-    return subscription
+    return rewind.subscription
 
 
 def main() -> None:
@@ -55,7 +48,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = load_settings()
     subscription = seek(settings, given.symbols.split(","))
-    use_emulator(settings)
+    topic.use_emulator(settings)
     job = [sys.executable, "-m", f"beam_pipelines.{JOB}", "--runner=DirectRunner", f"--source={given.source}"]
     where = [f"--subscription={subscription}", f"--symbols={given.symbols}", f"--output={given.output}"]
     os.execv(sys.executable, [*job, *where])

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability import python_urns
-from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.portability import common_urns, python_urns
+from apache_beam.portability.api import beam_runner_api_pb2, standard_window_fns_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google.cloud import dataflow_v1beta3 as api
 from google.cloud import storage
 
+from beam_pipelines import trade_windows
 from coinbeam.clock import utc_now
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, WINDOW
 from tests.beam_pipelines import image
 from tests.dataflow import Dataflow, Endpoint, Job, serve, strictly
 from tests.temporary import LocalCloud
@@ -27,8 +29,10 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(500)]
 AT = "2026-01-02T00:00:00Z"
 FIRST, LAST = (f"{utc_now() - timedelta(days):%Y-%m-%d}" for days in (60, 3))
 """Days that every plan reaches."""
-IMAGE = "us-central1-docker.pkg.dev/acme/coinbeam/pipelines:abc1234"
-ACCOUNT = "coinbeam-dataflow@acme.iam.gserviceaccount.com"
+PROJECT = "acme-market"
+"""Pub/Sub takes no shorter one."""
+IMAGE = "us-central1-docker.pkg.dev/acme-market/coinbeam/pipelines:abc1234"
+ACCOUNT = "coinbeam-dataflow@acme-market.iam.gserviceaccount.com"
 JOBS: dict[str, tuple[str, ...]] = {
     "fetch_crypto_data": ("--source=simulator", f"--snapshot_at={AT}"),
     "populate_crypto_asset_dim": ("--source=simulator", f"--snapshot_at={AT}", "--max_details=2"),
@@ -47,7 +51,15 @@ EXECUTED = ("fetch_crypto_data", "populate_crypto_asset_dim", "populate_date_dim
 LANDED = {"fetch_market_history": "landing/*/*/*/*"}
 """What a job landed, where that lies deeper than one folder for each batch."""
 
-every_job = pytest.mark.parametrize("job", JOBS)
+STREAM = "trade_windows"
+SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/trade-windows"
+STREAMED = ("--source=live", f"--subscription={SUBSCRIPTION}")
+GROUP_BY_KEY = common_urns.primitives.GROUP_BY_KEY.urn
+PUBSUB_READ = common_urns.composites.PUBSUB_READ.urn
+OTHER_READS = {common_urns.deprecated_primitives.READ.urn, common_urns.primitives.IMPULSE.urn}
+"""What would be read by workers, or once."""
+
+every_job = pytest.mark.parametrize("job", [*JOBS, STREAM])
 
 
 @pytest.fixture(scope="module")
@@ -57,32 +69,38 @@ def endpoint() -> Iterator[Endpoint]:
         yield running
 
 
+def asking(endpoint: Endpoint, root: str, job: str) -> list[str]:
+    """The options of Beam with which a job is submitted, files below a root."""
+    return [
+        "--runner=DataflowRunner",
+        "--no_wait_until_finish",
+        f"--dataflow_endpoint={endpoint.rest}",
+        f"--job_name={job.replace('_', '-')}",
+        f"--project={PROJECT}",
+        "--region=us-central1",
+        f"--temp_location={root}/temp",
+        f"--staging_location={root}/staging",
+        f"--service_account_email={ACCOUNT}",
+        "--no_use_public_ips",
+        "--machine_type=n1-standard-2",
+        "--max_num_workers=4",
+        "--labels=app=coinbeam",
+        "--sdk_location=container",
+        f"--sdk_container_image={IMAGE}",
+    ]
+
+
 @pytest.fixture(scope="module")
 def submitted(module_cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
-    """Every job as Beam's own runner submits it."""
+    """Every batch job as Beam's own runner submits it, and the stream."""
     root = module_cloud.settings.bucket_uri
     for job, options in JOBS.items():
-        argv = [
-            "--runner=DataflowRunner",
-            "--no_wait_until_finish",
-            f"--dataflow_endpoint={endpoint.rest}",
-            f"--job_name={job.replace('_', '-')}",
-            "--project=acme",
-            "--region=us-central1",
-            f"--temp_location={root}/temp",
-            f"--staging_location={root}/staging",
-            f"--service_account_email={ACCOUNT}",
-            "--no_use_public_ips",
-            "--machine_type=n1-standard-2",
-            "--max_num_workers=4",
-            "--labels=app=coinbeam",
-            "--sdk_location=container",
-            f"--sdk_container_image={IMAGE}",
-        ]
         report = import_module(f"beam_pipelines.{job}").run(
-            [*argv, *options, f"--output={root}/dataflow/{job}", f"--landing={root}/{job}"]
+            [*asking(endpoint, root, job), *options, f"--output={root}/dataflow/{job}", f"--landing={root}/{job}"]
         )
         assert report["state"] == "submitted"
+    report = trade_windows.run([*asking(endpoint, root, STREAM), *STREAMED, f"--output={root}/dataflow/{STREAM}"])
+    assert report["mode"] == "stream"
     return {job.name.replace("-", "_"): job for job in endpoint.service.jobs}
 
 
@@ -90,13 +108,47 @@ def submitted(module_cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
 def test_a_submitted_job_asks_for_what_it_was_told(submitted: dict[str, Job], job: str) -> None:
     asked = strictly(api.Job, submitted[job].body)
     [pool] = asked.environment.worker_pools
-    assert asked.type_ is api.JobType.JOB_TYPE_BATCH
+    assert asked.type_ is (api.JobType.JOB_TYPE_STREAMING if job == STREAM else api.JobType.JOB_TYPE_BATCH)
     assert asked.environment.service_account_email == ACCOUNT
     assert pool.ip_configuration is api.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE
     assert pool.machine_type == "n1-standard-2"
     assert pool.autoscaling_settings.max_num_workers == 4
     assert dict(asked.labels) == {"app": "coinbeam"}
     assert {one.container_image for one in pool.sdk_harness_container_images} == {IMAGE}
+
+
+def graph_of(job: Job) -> Any:
+    """The graph that a job submitted: Dataflow reads it where the job says."""
+    uri = job.body["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
+    written = storage.Blob.from_uri(uri, storage.Client(project="local")).download_as_bytes()
+    return beam_runner_api_pb2.Pipeline.FromString(written)
+
+
+def test_the_stream_runs_on_the_streaming_engine(submitted: dict[str, Job]) -> None:
+    experiments = set(strictly(api.Job, submitted[STREAM].body).environment.experiments)
+    assert {"enable_streaming_engine", "enable_windmill_service", "use_runner_v2"} <= experiments
+    options = submitted[STREAM].body["environment"]["sdkPipelineOptions"]["options"]
+    assert (options["streaming"], options["enable_streaming_engine"], options["update"]) == (True, True, False)
+
+
+def test_dataflow_itself_reads_the_subscription_and_takes_the_time_of_the_trades(submitted: dict[str, Job]) -> None:
+    transforms = graph_of(submitted[STREAM]).components.transforms.values()
+    [payload] = [one.spec.payload for one in transforms if one.spec.urn == PUBSUB_READ]
+    read = beam_runner_api_pb2.PubSubReadPayload.FromString(payload)
+    assert (read.subscription, read.topic) == (SUBSCRIPTION, "")
+    assert (read.timestamp_attribute, read.id_attribute, read.with_attributes) == ("event_time", "", True)
+    assert not [one.unique_name for one in transforms if one.spec.urn in OTHER_READS]
+
+
+def test_the_submitted_windows_take_trades_for_a_day_and_keep_what_they_have(submitted: dict[str, Job]) -> None:
+    components = graph_of(submitted[STREAM]).components
+    [grouped] = [one for one in components.transforms.values() if one.spec.urn == GROUP_BY_KEY]
+    [taken] = grouped.inputs.values()
+    strategy = components.windowing_strategies[components.pcollections[taken].windowing_strategy_id]
+    fixed = standard_window_fns_pb2.FixedWindowsPayload.FromString(strategy.window_fn.payload)
+    assert fixed.size.ToTimedelta() == WINDOW
+    assert strategy.allowed_lateness == ALLOWED_LATENESS / timedelta(milliseconds=1)
+    assert strategy.accumulation_mode == beam_runner_api_pb2.AccumulationMode.ACCUMULATING
 
 
 @pytest.mark.parametrize("wrong", [{"service_acount": "x"}, {"type": "JOB_TYPE_SOMETIMES"}, {"labels": ["x"]}], ids=str)
@@ -114,10 +166,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> image.Image:
 
 def run_graph(job: Job, workers: image.Image) -> None:
     """Run a submitted graph as Dataflow would: from its bytes alone, with workers of the image."""
-    uri = job.body["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
-    graph = beam_runner_api_pb2.Pipeline.FromString(
-        storage.Blob.from_uri(uri, storage.Client(project="local")).download_as_bytes()
-    )
+    graph = graph_of(job)
     command = workers.command("-m", "apache_beam.runners.worker.sdk_worker_main")
     for environment in graph.components.environments.values():
         environment.urn, environment.payload = python_urns.SUBPROCESS_SDK, command.encode()

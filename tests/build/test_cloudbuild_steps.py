@@ -108,7 +108,7 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
         assert template["sdkInfo"] == {"language": "PYTHON"}
         assert template["metadata"]["parameters"]
     assert (
-        "5 DAGs: crypto_backfill_dag, crypto_etl_dag, crypto_marts_dag, fear_greed_dag, price_witness_dag"
+        "6 DAGs: crypto_backfill_dag, crypto_etl_dag, crypto_marts_dag, crypto_stream_dag, fear_greed_dag, price_witness_dag"
         in ended["check"].output
     )
     assert "created table crypto_data.crypto_market_snapshot_fact" in ended["contracts"].output

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from coinbeam.batch.kinds import FEEDS
+from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.marts.specs import MARTS
 from coinbeam.settings import HistorySettings, load_settings
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, WITNESS_DAG
+from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database, one description
 
-DAGS = (BACKFILL_DAG, SNAPSHOT_DAG, MARTS_DAG, FEAR_GREED_DAG, WITNESS_DAG)
+DAGS = (BACKFILL_DAG, SNAPSHOT_DAG, MARTS_DAG, FEAR_GREED_DAG, STREAM_DAG, WITNESS_DAG)
 BATCH_DAGS = (BACKFILL_DAG, SNAPSHOT_DAG, FEAR_GREED_DAG)
-FACTS = {feed.fact for feed in FEEDS if feed.feeds_marts}
+FACTS = {feed.fact for feed in FEEDS if feed.feeds_marts} | {TRADE_WINDOW_FACT}
 every_dag = pytest.mark.parametrize("name", DAGS)
 every_batch_dag = pytest.mark.parametrize("name", BATCH_DAGS)
 
@@ -56,7 +57,7 @@ def test_the_folder_parses_without_errors_without_beam_and_with_the_network_clos
     assert described["imported"] == []
 
 
-def test_the_folder_holds_five_dags(described: dict[str, Any]) -> None:
+def test_the_folder_holds_six_dags(described: dict[str, Any]) -> None:
     assert set(described["dags"]) == set(DAGS)
 
 
@@ -166,9 +167,8 @@ def test_the_record_is_written_whatever_happened_and_hides_no_failure(described:
 
 def test_the_marts_start_when_any_fact_was_published_and_by_nothing_else(described: dict[str, Any]) -> None:
     marts = described["dags"][MARTS_DAG]
-    assert (
-        set(marts["assets"]) == FACTS == {"crypto_market_snapshot_fact", "crypto_market_daily_fact", "fear_greed_fact"}
-    )
+    prices = {"crypto_market_snapshot_fact", "crypto_market_daily_fact", "trade_window_fact"}
+    assert set(marts["assets"]) == FACTS == {*prices, "fear_greed_fact"}
     assert not marts["needs_all_assets"]
 
 

@@ -31,7 +31,14 @@ def test_our_dags_are_imported_from_the_release_with_no_checkout_in_reach(checko
     manifest, content = release_of(checkout)
     shutil.rmtree(checkout)
     found = check_release(manifest, content, Path(sys.executable))
-    assert found == ["crypto_backfill_dag", "crypto_etl_dag", "crypto_marts_dag", "fear_greed_dag", "price_witness_dag"]
+    assert found == [
+        "crypto_backfill_dag",
+        "crypto_etl_dag",
+        "crypto_marts_dag",
+        "crypto_stream_dag",
+        "fear_greed_dag",
+        "price_witness_dag",
+    ]
 
 
 FAULTS = {

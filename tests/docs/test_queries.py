@@ -17,14 +17,17 @@ from rich.console import Console
 
 from coinbeam.batch.tables import ASSETS, DAILY_FACT, FEAR_GREED_FACT, SNAPSHOT_FACT
 from coinbeam.contracts import load_all, load_contract
+from coinbeam.feeds.trades.merge import append_panes, merge_panes, starts_of
+from coinbeam.feeds.trades.settle import announce
 from coinbeam.marts.refresh import Marts
 from coinbeam.settings import ROOT
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from console import history, output, run
+from console import history, output, run, stream
 from console.output import Format, show
 from console.partitions import statements, unbounded_tables
 from tests.coinbeam.conftest import asset_row
+from tests.coinbeam.feeds.trades.conftest import pane
 from tests.coinbeam.marts.conftest import Bench, day_row, index_row, snapshot_row
 from tests.temporary import LocalCloud, fresh_resources
 
@@ -40,6 +43,7 @@ def hinted() -> Iterator[str]:
     yield from run.NEXT_COMMANDS
     yield from history.NEXT_AFTER_BACKFILL
     yield from history.NEXT_AFTER_INDEX
+    yield from stream.NEXT_AFTER_SETTLING
 
 
 def queries() -> dict[str, str]:
@@ -61,7 +65,9 @@ QUERIES = queries()
 
 @pytest.fixture(scope="module")
 def filled(local_cloud: LocalCloud) -> Warehouse:
-    """A market of a hundred days up to today, with a snapshot, names, an index, and two prices of long ago."""
+    """A market of a hundred days up to today, with a snapshot, names, an index, trades of today, and two prices of long
+    ago.
+    """
     bench = Bench(Warehouse(fresh_resources(local_cloud).settings))
     ensure_schema(bench.warehouse)
     today, source = datetime.now(UTC).date(), random.Random(5)
@@ -88,6 +94,13 @@ def filled(local_cloud: LocalCloud) -> Warehouse:
     table = bench.warehouse.table(load_contract(ASSETS))
     known = {column.name for column in load_contract(ASSETS).columns}
     _append(bench.warehouse, table, [{k: v for k, v in asset_row(one).items() if k in known} for one in names])
+    panes = [
+        pane(number, window_start=(now + timedelta(minutes=number)).isoformat(), window_date=f"{today}")
+        for number in range(5)
+    ]
+    append_panes(bench.warehouse, panes)
+    merge_panes(bench.warehouse, *starts_of(panes))
+    announce(bench.warehouse, today, len(panes))
     Marts(bench.warehouse, bench.warehouse.settings).refresh()
     return bench.warehouse
 

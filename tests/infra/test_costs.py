@@ -1,17 +1,23 @@
 """The estimate of the costs says what its formulas give, from the numbers that the plan of a run uses."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from coinbeam.batch.universe import UniverseSpec
 from coinbeam.feeds.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.feeds.snapshot.plan import Estimate, estimate
+from coinbeam.feeds.trades.message import ALLOWED_LATENESS, bundle
+from coinbeam.feeds.trades.publisher import POSITION_SECONDS, STATUS_SECONDS
 from coinbeam.settings import ROOT, Settings
 from tests.infra.configuration import modules
 from tests.infra.costs import assumptions, components, differences, prices, value
 
 PAGE = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
+TIMESTAMP_BYTES, MESSAGE_ID_BYTES = 20, 17
+"""What Pub/Sub bills of every message beside body and attributes, ids as long as they are at present."""
+
 COMPRESSION = 2.5
 """As in ``coinbeam.feeds.snapshot.plan``: landed pages are gzip."""
 
@@ -32,7 +38,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert (len(components(PAGE)), len(prices(PAGE))) == (8, 6)
+    assert (len(components(PAGE)), len(prices(PAGE))) == (8, 20)
     assert list(differences(PAGE)) == []
 
 
@@ -43,12 +49,14 @@ def test_every_sum_is_what_its_formula_gives() -> None:
         ("| 1.27 | 20.67 |", "| 1.27 | 2.67 |"),
         ("+ 2 * nearline", "+ 20 * nearline"),
         ("| `call_seconds` | 0.1 |", "| `call_seconds` | 0.2 |"),
+        ("| `request_bytes` | 1000 |", "| `request_bytes` | 100 |"),
     ],
     ids=[
         "an assumption that was changed",
         "a sum that was changed",
         "a formula that was changed",
         "an assumption of serving that was changed",
+        "an assumption of live trades that was changed",
     ],
 )
 def test_a_page_that_drifted_is_seen(old: str, new: str) -> None:
@@ -100,6 +108,35 @@ def test_the_environment_that_is_priced_is_the_one_that_is_made() -> None:
     build = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
     assert "ENVIRONMENT_SIZE_SMALL" in main
     assert "machineType: E2_HIGHCPU_8" in build
+
+
+def test_the_trades_that_are_priced_are_those_that_are_published(production: Settings) -> None:
+    known, stream = assumptions(PAGE), production.stream
+    assert (known["symbols"], known["bundle_trades"]) == (len(stream.symbols), stream.bundle_trades)
+    assert (known["status_seconds"], known["position_seconds"]) == (STATUS_SECONDS, POSITION_SECONDS)
+    assert known["kept_hours"] == (ALLOWED_LATENESS + timedelta(hours=1)) / timedelta(hours=1)
+    made = bundle("BTCUSDT", [b"{}"], 3_000_000_001, 3_000_000_500, 1_790_000_000_000)
+    attributes = sum(len(name) + len(text) for name, text in made.attributes.items())
+    assert known["message_bytes"] == attributes + TIMESTAMP_BYTES + MESSAGE_ID_BYTES
+
+
+def test_the_publisher_that_is_priced_is_the_one_that_is_made() -> None:
+    main = (ROOT / "infra" / "modules" / "stream" / "main.tf").read_text(encoding="utf-8")
+    assert re.findall(r'limits = \{ cpu = "(\d)", memory = "(\w+)" \}', main) == [
+        ("1", f"{assumptions(PAGE)['publisher_gib']:g}Gi")
+    ]
+
+
+def test_what_the_page_says_of_live_trades_are_its_own_sums(production: Settings) -> None:
+    dollars = {name: one for name, _, one in prices(PAGE)}
+    names = list(dollars)
+    month = names[names.index("Job, one worker") : names.index("Settlement of each day") + 1]
+    assert re.findall(r"with one worker, is (\d+) dollars", PAGE) == [f"{sum(dollars[name] for name in month):.0f}"]
+    full = dollars["In full messages, as after a pause"]
+    single = [dollars[f"In single messages, {how} a request"] / full for how in ("many", "one")]
+    said = re.findall(r"single trades cost ([\d.]+) times .* and ([\d.]+) times", PAGE)
+    assert said == [tuple(f"{one:.1f}" for one in single)]
+    assert production.dataflow.machine_type == "n1-standard-2"
 
 
 def test_the_services_that_are_priced_are_those_that_are_made() -> None:

@@ -30,6 +30,7 @@ def test_the_output_is_what_the_settings_of_a_release_want(
     assert config_file().name == "production.yaml"
     assert settings.storage.bucket == "my-project-coinbeam"
     assert settings.google.dataflow_service_account == "coinbeam-dataflow@my-project.iam.gserviceaccount.com"
+    assert settings.google.stream_service_account == "coinbeam-stream@my-project.iam.gserviceaccount.com"
     assert settings.dataflow.subnetwork == "regions/us-central1/subnetworks/coinbeam-us-central1"
     assert str(settings.composer.airflow_url) == "https://airflow.example.com/"
 
@@ -141,12 +142,20 @@ def test_somebody_is_told_of_each_kind_of_failure(deployment: Deployment) -> Non
     assert {re.search(r'"(\w+)"\]$', policy.address)[1] for policy in policies} == {  # type: ignore[index]
         "dag_failed",
         "job_failed",
-        "dead_letters",
         "stale",
         "job_errors",
         "build_failed",
         "server_errors",
         "slow",
+        "stream_lags",
+        "watermark_stands",
+        "step_is_stuck",
+        "landing_lags",
+        "refills_fail",
+        "no_heartbeat",
+        "no_trades",
+        "trades_gone",
+        "dead_letters",
     }
     assert all(policy.values["notification_channels"] for policy in policies)
 
@@ -159,5 +168,5 @@ def test_landing_is_never_deleted_by_the_bucket(deployment: Deployment) -> None:
         if rule["action"][0]["type"] == "Delete" and rule["condition"][0]["with_state"] != "ARCHIVED"
     ]
     deleted = {prefix for rule in live for prefix in rule["condition"][0]["matches_prefix"]}
-    assert deleted == {"batches/", "dataflow/", "builds/"}
+    assert deleted == {"batches/", "dataflow/temp/", "dataflow/staging/", "builds/"}
     assert all(rule["condition"][0]["matches_prefix"] for rule in live)

@@ -19,6 +19,7 @@ PROJECT_ROLES = {
         "roles/dataflow.developer",
         "roles/bigquery.jobUser",
         "roles/bigquery.readSessionUser",
+        "projects/my-project/roles/coinbeamSnapshots",
     },
     "dataflow": {"roles/dataflow.worker", "roles/bigquery.jobUser"},
     "build": {
@@ -30,6 +31,8 @@ PROJECT_ROLES = {
     "reader": {"roles/bigquery.jobUser"},
     "api": set(),
     "dashboard": set(),
+    "stream": {"roles/dataflow.worker", "roles/bigquery.jobUser", "projects/my-project/roles/coinbeamTracking"},
+    "publisher": set(),
 }
 """Said a second time on purpose: a new role on the whole project is seen by whoever reads this file."""
 
@@ -176,7 +179,8 @@ def test_an_account_has_these_roles_on_the_project_and_no_other(name: str, deplo
 
 
 def test_every_role_on_the_project_says_why() -> None:
-    lines = (INFRA / "modules" / "accounts" / "main.tf").read_text(encoding="utf-8").splitlines()
+    files = (INFRA / "modules" / module / "main.tf" for module in ("accounts", "stream"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     bare = [line for line in lines if re.search(r'^\s+"roles/', line) and not re.search(r"# \S", line)]
     assert bare == []
 

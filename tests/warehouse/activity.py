@@ -102,7 +102,7 @@ def settle_a_day_of_trades(warehouse: Warehouse) -> None:
         panes = [pane(number, run_id=run_id) for number in range(2)]
         append_panes(warehouse, panes)
         if run_id == "trades":
-            assert compare(warehouse, FIRST.date(), run_id).equal == len(panes)
+            assert compare(warehouse, FIRST.date(), run_id, DAY).equal == len(panes)
         merge_panes(warehouse, *starts_of(panes), run_id=run_id)
     append_rejects(warehouse, [reject_row(2)])
     seek_point(warehouse, ["BTCUSDT"], FIRST + timedelta(minutes=2))

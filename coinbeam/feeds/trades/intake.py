@@ -17,6 +17,9 @@ _TRADE_BYTES = 200
 
 _LOGGED_UNREADABLE = 20
 
+GONE = "%s: %d trades from id %s on are gone, or no trades; their windows stay incomplete"
+"""An alert looks for it: infra/modules/alerts."""
+
 
 class Intake:
     """The trackers of all symbols, and the unreadable lines, each of which becomes a message of its own.
@@ -64,9 +67,7 @@ class Intake:
             self._take_line(Unreadable(trade.line, f"an id {trade.id} of {trade.symbol} that REST does not know"))
         tracker.false.clear()
         if gone:
-            _LOGGER.warning(
-                "%s: %d trades from id %s on are gone, or no trades; their windows stay incomplete", *_said(ask, gone)
-            )
+            _LOGGER.warning(GONE, *_said(ask, gone))
         self.count()
 
     def ask(self, symbol: str) -> Ask | None:

@@ -17,6 +17,9 @@ _IDLE_SECONDS = 0.1
 _REFUSED_SECONDS = 60.0
 _THROTTLED_SECONDS = 15.0
 
+ASKED_AGAIN = "%s; REST is asked again in %.1f s"
+"""An alert counts it: infra/modules/alerts."""
+
 
 class Refill:
     """Asks what the trackers want to know, each symbol in turn.
@@ -63,7 +66,7 @@ class Refill:
                 wait += _THROTTLED_SECONDS
             if error.retry_after is not None:
                 wait = error.retry_after + self._wiring.rng.uniform(0, 1)
-            _LOGGER.warning("%s; REST is asked again in %.1f s", error, wait)
+            _LOGGER.warning(ASKED_AGAIN, error, wait)
             await self._wiring.sleep(wait)
         except ApiTerminalError as error:
             _LOGGER.error("%s", error)

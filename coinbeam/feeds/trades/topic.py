@@ -1,8 +1,8 @@
 """The topic of live trades and its subscriptions: how they are reached, and on one machine how they are made."""
 
 import os
-from collections.abc import Iterable, MutableMapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -49,10 +49,9 @@ def subscription_path(settings: Settings, name: str) -> str:
 
 
 def windows_subscription(settings: Settings, symbols: Iterable[str]) -> str:
-    """The full name of the subscription of a local stream of these symbols, which are trades or polled prices."""
+    """The subscription of a local stream of these symbols, which are trades or polled prices."""
     is_polled = all(PRICE_COLON in symbol for symbol in symbols)
-    stream = settings.stream
-    return subscription_path(settings, stream.price_subscription if is_polled else stream.subscription)
+    return settings.stream.price_subscription if is_polled else settings.stream.subscription
 
 
 def emulator_host(settings: Settings) -> str | None:
@@ -73,6 +72,18 @@ def async_publisher(settings: Settings) -> PublisherAsyncClient:
         return PublisherAsyncClient()
     channel = grpc.aio.insecure_channel(host, options=_CHANNEL)
     return PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
+
+
+@contextmanager
+def subscriber(settings: Settings) -> Iterator[SubscriberClient]:
+    """A client that asks for subscriptions and snapshots, as long as a block runs."""
+    host = emulator_host(settings)
+    if host is None:
+        with SubscriberClient() as client:
+            yield client
+        return
+    with grpc.insecure_channel(host, options=_CHANNEL) as channel:
+        yield SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
 
 
 def ensure_topic(settings: Settings) -> None:

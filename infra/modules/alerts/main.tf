@@ -21,18 +21,114 @@ locals {
       seconds = 60
       above   = 0
     }
-    dead_letters = {
-      title = "Messages could not be processed"
-      text  = "Look at them with `gcloud pubsub subscriptions pull ${var.dead_letters}`; they are kept for a week."
-      filter = join(" AND ", [
-        "resource.type = \"pubsub_subscription\"",
-        "resource.labels.subscription_id = \"${var.dead_letters}\"",
-        "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"",
-      ])
-      aligner = "ALIGN_MAX"
-      seconds = 300
-      above   = 0
-    }
+  }
+
+  # Live trades, where there are any. Each text names the section of docs/runbooks/stream.md that says what to do.
+  streamed = {
+    for name, policy in {
+      stream_lags = {
+        title = "The stream lags"
+        text  = "A message of `trade-windows` has waited for five minutes: the job is down, or cannot keep up. docs/runbooks/stream.md, section 'The stream lags'."
+        filter = join(" AND ", [
+          "resource.type = \"pubsub_subscription\"",
+          "resource.labels.subscription_id = \"${try(var.stream.windows, "")}\"",
+          "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"",
+        ])
+        aligner = "ALIGN_MAX"
+        seconds = 60
+        above   = 300
+      }
+      watermark_stands = {
+        title = "The watermark of the stream stands still"
+        text  = "No window of the last ten minutes closes. docs/runbooks/stream.md, section 'The stream lags'."
+        filter = join(" AND ", [
+          "resource.type = \"dataflow_job\"",
+          "resource.labels.job_name = \"trade-windows\"",
+          "metric.type = \"dataflow.googleapis.com/job/data_watermark_age\"",
+        ])
+        aligner = "ALIGN_MAX"
+        seconds = 60
+        above   = 600
+      }
+      step_is_stuck = {
+        title = "A step of the stream is stuck"
+        text  = "A message has been under way inside of the job for five minutes. docs/runbooks/stream.md, section 'The stream lags'."
+        filter = join(" AND ", [
+          "resource.type = \"dataflow_job\"",
+          "resource.labels.job_name = \"trade-windows\"",
+          "metric.type = \"dataflow.googleapis.com/job/system_lag\"",
+        ])
+        aligner = "ALIGN_MAX"
+        seconds = 60
+        above   = 300
+      }
+      landing_lags = {
+        title = "Trades are not landed"
+        text  = "A message of `trades-landing` has waited for half an hour, and is lost to the batch after a day. docs/runbooks/stream.md, section 'No trades come'."
+        filter = join(" AND ", [
+          "resource.type = \"pubsub_subscription\"",
+          "resource.labels.subscription_id = \"${try(var.stream.landing, "")}\"",
+          "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"",
+        ])
+        aligner = "ALIGN_MAX"
+        seconds = 60
+        above   = 1800
+      }
+      refills_fail = {
+        title = "A gap stays open"
+        text  = "The venue refused to refill a gap more than twenty times in ten minutes. docs/runbooks/stream.md, section 'A gap stays open'."
+        filter = join(" AND ", [
+          "resource.type = \"cloud_run_worker_pool\"",
+          "metric.type = \"logging.googleapis.com/user/coinbeam_failed_refills\"",
+        ])
+        aligner = "ALIGN_SUM"
+        seconds = 600
+        above   = 20
+      }
+    } : name => policy if var.stream != null
+  }
+
+  # What falls silent: nothing of it for so many seconds.
+  silent = {
+    for name, policy in {
+      no_heartbeat = {
+        title   = "No heartbeat comes"
+        text    = "The publisher publishes nothing at all, and it should each second. docs/runbooks/stream.md, section 'No trades come'."
+        filter  = "resource.type = \"pubsub_topic\" AND resource.labels.topic_id = \"${try(var.stream.topic, "")}\" AND metric.type = \"pubsub.googleapis.com/topic/send_request_count\""
+        seconds = 300
+      }
+      no_trades = {
+        title   = "No trades come"
+        text    = "Nothing was landed for a quarter of an hour: heartbeats come, and no trade. docs/runbooks/stream.md, section 'No trades come'."
+        filter  = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${try(var.stream.landing, "")}\" AND metric.type = \"pubsub.googleapis.com/subscription/push_request_count\""
+        seconds = 900
+      }
+    } : name => policy if var.stream != null
+  }
+
+  of_publisher = join(" AND ", [
+    "resource.type = \"cloud_run_worker_pool\"",
+    "resource.labels.worker_pool_name = \"${try(var.stream.publisher, "")}\"",
+  ])
+
+  # Lines of the publisher and of the streaming job.
+  told = {
+    for name, policy in {
+      trades_gone = {
+        title  = "Trades are gone"
+        text   = "The venue has no more what is missing: the windows of the gap stay marked as incomplete. docs/runbooks/stream.md, section 'A gap stays open'."
+        filter = "${local.of_publisher} AND textPayload =~ \"trades from id .* are gone, or no trades; their windows stay incomplete\""
+      }
+      dead_letters = {
+        title = "Trades could not be read"
+        text  = "The lines are in crypto_ops.rejected_record, each with its reason. docs/runbooks/stream.md, section 'Dead letters'."
+        filter = join(" AND ", [
+          "resource.type = \"dataflow_step\"",
+          "log_id(\"dataflow.googleapis.com/worker\")",
+          "jsonPayload.message =~ \"lines of trades were refused\"",
+        ])
+      }
+    } : name => policy if var.stream != null
   }
 
   of_services = join(" AND ", [
@@ -110,7 +206,9 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 resource "google_monitoring_alert_policy" "metric" {
-  for_each = local.metrics
+  for_each = merge(local.metrics, local.streamed)
+
+  depends_on = [google_logging_metric.failed_refills]
 
   project               = var.project
   display_name          = "Coinbeam: ${each.value.title}"
@@ -130,6 +228,50 @@ resource "google_monitoring_alert_policy" "metric" {
       aggregations {
         alignment_period   = "${each.value.seconds}s"
         per_series_aligner = each.value.aligner
+      }
+    }
+  }
+
+  documentation {
+    content   = each.value.text
+    mime_type = "text/markdown"
+  }
+}
+
+resource "google_logging_metric" "failed_refills" {
+  count = var.stream == null ? 0 : 1
+
+  project     = var.project
+  name        = "coinbeam_failed_refills"
+  description = "Questions of the publisher for missing trades that the venue did not answer"
+  filter      = "${local.of_publisher} AND textPayload =~ \"; REST is asked again in \""
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+resource "google_monitoring_alert_policy" "silent" {
+  for_each = local.silent
+
+  project               = var.project
+  display_name          = "Coinbeam: ${each.value.title}"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = each.value.title
+
+    condition_absent {
+      filter   = each.value.filter
+      duration = "${each.value.seconds}s"
+
+      aggregations {
+        alignment_period     = "60s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
       }
     }
   }
@@ -186,7 +328,7 @@ resource "google_monitoring_alert_policy" "served" {
 }
 
 resource "google_monitoring_alert_policy" "entry" {
-  for_each = local.entries
+  for_each = merge(local.entries, local.told)
 
   project               = var.project
   display_name          = "Coinbeam: ${each.value.title}"

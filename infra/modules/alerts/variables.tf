@@ -13,12 +13,17 @@ variable "freshness_config" {
   description = "Id of the scheduled query that fails on stale snapshots."
 }
 
-variable "dead_letters" {
-  type        = string
-  description = "Name of the subscription of the dead letters."
-}
-
 variable "services" {
   type        = map(string)
   description = "Names of the Cloud Run services, api and dashboard; none while serving is off."
+}
+
+variable "stream" {
+  type = object({
+    topic     = string
+    windows   = string
+    landing   = string
+    publisher = string
+  })
+  description = "Names of the topic, its subscriptions and the publisher; null while there are no live trades."
 }

@@ -34,9 +34,10 @@ resource "google_storage_bucket" "data" {
     }
   }
 
-  # Batch files and Dataflow's own are made again from landing.
+  # Batch files and Dataflow's own are made again from landing. What was staged is read by each worker that starts, in a streaming job after months, too:
+  # it is kept as long as the image of the workers.
   dynamic "lifecycle_rule" {
-    for_each = { "batches/" = 30, "dataflow/" = 7, "builds/" = 7 }
+    for_each = { "batches/" = 30, "dataflow/temp/" = 7, "dataflow/staging/" = 90, "builds/" = 7 }
 
     content {
       action {

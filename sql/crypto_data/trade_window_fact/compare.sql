@@ -13,7 +13,8 @@ beside AS (
     COALESCE(b.symbol, f.symbol) AS symbol, COALESCE(b.window_start, f.window_start) AS window_start,
     CASE
       WHEN f.symbol IS NULL OR b.agg_trade_count > f.agg_trade_count OR (b.agg_trade_count = f.agg_trade_count AND b.mark_count > f.mark_count) THEN 'repaired'
-      WHEN b.symbol IS NULL OR b.agg_trade_count < f.agg_trade_count OR (b.agg_trade_count = f.agg_trade_count AND b.mark_count < f.mark_count) THEN 'lost'
+      WHEN b.symbol IS NULL OR b.agg_trade_count < f.agg_trade_count OR (b.agg_trade_count = f.agg_trade_count AND b.mark_count < f.mark_count)
+        THEN IF(f.written_at < {{ landed_before }}, 'lost', 'equal')
       WHEN {% for name in compared %}COALESCE(b.{{ name }} = f.{{ name }}, b.{{ name }} IS NULL AND f.{{ name }} IS NULL){{ " AND " if not loop.last }}{% endfor %} THEN 'equal'
       ELSE 'differing'
     END AS verdict

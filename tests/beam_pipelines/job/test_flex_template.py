@@ -37,6 +37,11 @@ def test_dataflow_reads_it_strictly(job: str) -> None:
     assert len({one.name for one in read.parameters}) == len(read.parameters)
 
 
+def test_the_template_that_reads_a_subscription_may_stream_and_no_other() -> None:
+    read = {job: strictly(api.TemplateMetadata, metadata(job)) for job in JOBS}
+    assert [job for job, one in read.items() if one.streaming] == ["trade_windows"]
+
+
 @pytest.mark.parametrize("wrong", [{"lable": "x"}, {"isOptional": "maybe"}, {"paramType": "LETTERS"}], ids=str)
 def test_a_parameter_of_another_form_is_refused(wrong: dict[str, Any]) -> None:
     made = metadata("populate_date_dim")

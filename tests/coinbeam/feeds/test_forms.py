@@ -6,12 +6,21 @@ import pytest
 from pydantic import ValidationError
 
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.forms import BackfillForm, Form, IndexForm, SnapshotForm, check_currency, currencies, form_defaults
+from coinbeam.feeds.forms import (
+    BackfillForm,
+    Form,
+    IndexForm,
+    SnapshotForm,
+    StreamForm,
+    check_currency,
+    currencies,
+    form_defaults,
+)
 from coinbeam.settings import LARGEST_TOP
 from local.simulator.currencies import CURRENCIES as SIMULATED
 from tests.temporary import temporary_settings
 
-FORMS = (SnapshotForm, BackfillForm, IndexForm)
+FORMS = (SnapshotForm, BackfillForm, IndexForm, StreamForm)
 
 
 @pytest.mark.parametrize("form", FORMS)

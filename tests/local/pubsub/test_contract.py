@@ -1,10 +1,11 @@
 """What a client may rely on: the same suite for our broker and, where it is on the machine, Google's emulator."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -173,6 +174,21 @@ def test_a_snapshot_holds_what_was_open(either: Server) -> None:
     bench.subscriber.delete_snapshot(snapshot=snapshot)
     with pytest.raises(exceptions.NotFound):
         bench.subscriber.seek(request={"subscription": bench.subscription, "snapshot": snapshot})
+
+
+def test_a_snapshot_tells_by_its_end_when_the_oldest_open_message_was_published(bench: Bench) -> None:
+    bench.publish(b"a")
+    assert bench.pull(1) == [b"a"]
+    bench.publish(b"b")
+    time.sleep(0.1)
+    began = datetime.now(UTC)
+    ends = list[datetime]()
+    for name in ("open", "empty"):
+        snapshot = bench.subscription.replace("/subscriptions/", "/snapshots/") + f"-{name}"
+        ends.append(bench.subscriber.create_snapshot(name=snapshot, subscription=bench.subscription).expire_time)
+        bench.pull(1)
+    week = timedelta(days=7)
+    assert ends[0] - week < began <= ends[1] - week
 
 
 def test_what_is_not_there_is_not_found(bench: Bench) -> None:

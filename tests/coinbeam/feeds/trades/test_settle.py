@@ -1,24 +1,27 @@
 """A day once more: what a batch of the landed trades says of the windows of the stream, and what the marts make of it."""
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
-from coinbeam.batch.tables import TRADE_SYMBOLS, TRADE_WINDOW_FACT
+from coinbeam.batch.tables import REJECTS, TRADE_SYMBOLS, TRADE_WINDOW_FACT
 from coinbeam.contracts import load_contract
-from coinbeam.errors import SettingsError, TerminalError
+from coinbeam.errors import SettingsError, StreamDiffersError, TransientError
 from coinbeam.feeds.trades.merge import append_panes, merge_panes, starts_of
-from coinbeam.feeds.trades.settle import announce, compare
+from coinbeam.feeds.trades.settle import Settlement, Settler, announce, compare
+from coinbeam.feeds.trades.stale import RULE, check_stream, refuse_if_stale
 from coinbeam.feeds.trades.symbols import map_symbols, split
+from coinbeam.landing.bucket import Bucket
 from coinbeam.marts.refresh import Marts
 from coinbeam.quality import Audit, check_published
 from coinbeam.quality.audit import Status
 from coinbeam.settings import StreamSettings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.staging import merge_rows
-from tests.coinbeam.conftest import Stage
+from tests.coinbeam.conftest import Stage, reject_row
 from tests.coinbeam.feeds.trades.conftest import FIRST, pane, polled
 
 cloud = pytest.mark.cloud
@@ -132,13 +135,80 @@ def test_each_way_in_which_a_batch_and_a_stream_may_differ_is_told(stage: Stage)
             pane(0, symbol="SOLUSDT", **of_batch),
         ],
     )
-    found = compare(stage.warehouse, DAY, "trades")
+    late = datetime(2026, 1, 4, tzinfo=UTC)
+    found = compare(stage.warehouse, DAY, "trades", late)
     assert (found.equal, found.repaired, found.lost, found.differing) == (1, 2, 1, 1)
-    with pytest.raises(TerminalError, match=r"1 know fewer trades, 1 have other figures, 1 are equal: ETHUSDT .*23:58"):
+    newer = compare(stage.warehouse, DAY, "trades", FIRST)
+    assert (newer.equal, newer.lost) == (2, 0), "what the stream merged after that is not landed yet"
+    with pytest.raises(
+        StreamDiffersError, match=r"1 know fewer trades, 1 have other figures, 1 are equal: ETHUSDT .*23:58"
+    ):
         found.refuse_unless_equal()
     merge_panes(stage.warehouse, FIRST, FIRST + timedelta(minutes=1), "trades")
-    again = compare(stage.warehouse, DAY, "trades")
+    again = compare(stage.warehouse, DAY, "trades", late)
     assert (again.equal, again.repaired, again.lost, again.differing) == (3, 0, 1, 1)
+
+
+LANDED = f"landing/trades/{DAY:%Y/%m/%d}/10_00_00Z_a.ndjson"
+NEXT_DAY = f"landing/trades/{DAY + timedelta(days=1):%Y/%m/%d}/00_00_30Z_b.ndjson"
+
+
+@pytest.fixture
+def settler(stage: Stage) -> Settler:
+    """In an empty bucket, two days later."""
+    bucket = Bucket(stage.warehouse.settings)
+    for name in bucket.names("landing/trades/"):
+        bucket.delete(name)
+    return Settler(Warehouse(stage.warehouse.settings, clock=lambda: FIRST + timedelta(days=2)), bucket)
+
+
+@cloud
+def test_a_day_of_which_nothing_is_known_is_not_settled(settler: Settler) -> None:
+    assert settler.plan(DAY) is None
+    settler.bucket.write_text(NEXT_DAY, "")
+    assert settler.plan(DAY) is None, "a stream began on the next day"
+
+
+@cloud
+def test_windows_of_which_nothing_was_landed_are_an_error(stage: Stage, settler: Settler) -> None:
+    bring(stage, pane(0))
+    with pytest.raises(StreamDiffersError, match=f"has 1 windows of {DAY}, and no trade .* was landed"):
+        settler.plan(DAY)
+    settler.bucket.write_text(NEXT_DAY, "")
+    plan = settler.plan(DAY)
+    assert plan is not None, "its last minute alone may have been followed"
+    assert plan.options["source"] == f"gs://{stage.warehouse.settings.storage.bucket}/{NEXT_DAY.rpartition('/')[0]}/*"
+
+
+@cloud
+def test_a_day_is_settled_and_what_only_the_stream_knows_is_an_incident(stage: Stage, settler: Settler) -> None:
+    bring(stage, pane(0), pane(1, 6))
+    settler.bucket.write_text(LANDED, "")
+    settler.bucket.write_text(NEXT_DAY, "")
+    plan = settler.plan(DAY)
+    assert plan is not None
+    assert plan == Settlement.from_dict(plan.to_dict())
+    assert len(plan.options["source"].split(",")) == 2
+    assert (plan.options["day"], plan.options["venue"]) == (DAY.isoformat(), "simulator")
+    refused = {"table_name": TRADE_WINDOW_FACT, "page_uri": settler.bucket.uri(LANDED)}
+    lines = [reject_row(1) | refused, reject_row(2) | refused | {"page_uri": settler.bucket.uri(NEXT_DAY)}]
+    settler.bucket.write_text(
+        f"batches/{plan.run_id}/rejected_trades.ndjson", "".join(json.dumps(line) + "\n" for line in lines)
+    )
+    of_batch = {"run_id": plan.run_id, "timing": "batch"}
+    append_panes(stage.warehouse, [pane(0, **of_batch), pane(1, **of_batch), pane(2, **of_batch)])
+    for _ in range(2):
+        assert settler.publish(plan).windows == 2
+    assert [row["agg_trade_count"] for row in stage.contents(TRADE_WINDOW_FACT)] == [10, 10], "of that day only"
+    [kept] = stage.contents(REJECTS)
+    assert (kept["batch_id"], kept["page_uri"]) == (plan.batch_id, settler.bucket.uri(LANDED))
+    [symbol] = stage.contents(TRADE_SYMBOLS)
+    assert symbol["symbol"] == "BTCUSDT"
+    assert all(result.status is Status.PASSED for result in settler.verify(plan, "run"))
+    bring(stage, pane(0, symbol="ETHUSDT"))
+    map_symbols(stage.warehouse, ["ETHUSDT"], "binance_simulator")
+    with pytest.raises(StreamDiffersError, match="1 know fewer trades, 0 have other figures, 2 are equal: ETHUSDT"):
+        settler.verify(plan, "run")
 
 
 @cloud
@@ -146,8 +216,20 @@ def test_polled_prices_are_compared_as_trades_are(stage: Stage) -> None:
     bring(stage, polled(0), polled(1))
     of_batch = {"run_id": "trades", "timing": "batch", "written_at": "2026-01-04T00:00:00Z"}
     append_panes(stage.warehouse, [polled(0, **of_batch), polled(1, 4, **of_batch)])
-    found = compare(stage.warehouse, DAY, "trades")
+    found = compare(stage.warehouse, DAY, "trades", FIRST + timedelta(days=1))
     assert (found.equal, found.repaired, found.lost, found.differing) == (1, 1, 0, 0)
+
+
+@cloud
+def test_trades_and_prices_of_a_day_are_settled_each_as_what_its_windows_say(stage: Stage, settler: Settler) -> None:
+    bring(stage, pane(0), polled(0, source_id="coingecko"))
+    settler.bucket.write_text(LANDED, "")
+    plan = settler.plan(DAY)
+    assert plan is not None
+    assert (plan.options["venue"], plan.options["price_venue"]) == ("simulator", "live")
+    settler.publish(plan)
+    rows = {row["symbol"]: row["source_id"] for row in stage.contents(TRADE_SYMBOLS)}
+    assert rows == {"BTCUSDT": "binance_simulator", "bitcoin:usd": "coingecko"}
 
 
 @cloud
@@ -176,6 +258,23 @@ def test_a_settled_day_reaches_the_marts(stage: Stage) -> None:
     assert [row["sma_5"] is None for row in averages[:5]] == [True] * 4 + [False]
     assert averages[58]["sma_60"] is None
     assert (averages[60]["sma_5"], averages[60]["sma_60"]) == (None, None)  # one of its minutes had no trade
+
+
+@cloud
+def test_a_stream_is_stale_when_none_of_its_symbols_has_a_window_of_late(stage: Stage) -> None:
+    def seen(**later: float) -> Status:
+        warehouse = Warehouse(stage.warehouse.settings, clock=lambda: FIRST + timedelta(**later))
+        return check_stream(warehouse, "run").status
+
+    assert seen(minutes=1) is Status.FAILED, "there is no window at all"
+    bring(stage, pane(0), pane(0, symbol="SOLUSDT", window_start=(FIRST + timedelta(hours=1)).isoformat()))
+    assert seen(seconds=60 + 300) is Status.PASSED
+    assert seen(seconds=60 + 301) is Status.FAILED, "another symbol is not followed"
+    warehouse = Warehouse(stage.warehouse.settings, clock=lambda: FIRST + timedelta(days=1))
+    with pytest.raises(TransientError, match="the newest one ended 86340 seconds ago"):
+        refuse_if_stale(check_stream(warehouse, "run"))
+    recorded = [row for row in stage.contents("quality_result") if row["rule"] == RULE]
+    assert {row["status"] for row in recorded} == {"passed", "failed"}
 
 
 @cloud
