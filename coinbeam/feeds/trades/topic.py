@@ -115,12 +115,15 @@ def ensure_topic(settings: Settings) -> None:
 
 
 def subscriptions(settings: Settings) -> list[Subscription]:
-    """The subscriptions of the topic: of a pipeline of trades, of one of prices, and of the landing of both.
+    """The subscriptions of the topic: of the pipeline, and of the landing of everything that has a symbol.
 
-    Neither pipeline has to read what the other one left when it begins again.
+    On one machine a stream follows trades or prices, and does not have to read what the other one left when it begins
+    again: each has a subscription of its own. Elsewhere one job may follow both.
     """
-    names = {settings.stream.subscription: f"NOT attributes:{FEED}"}
-    names[settings.stream.price_subscription] = f'attributes.{FEED} = "{PRICES}"'
+    names = {settings.stream.subscription: ""}
+    if settings.is_local:
+        names[settings.stream.subscription] = f"NOT attributes:{FEED}"
+        names[settings.stream.price_subscription] = f'attributes.{FEED} = "{PRICES}"'
     windows = [
         Subscription(
             name=subscription_path(settings, name),
