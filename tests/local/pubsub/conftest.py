@@ -40,8 +40,14 @@ class Server:
 
     def kill(self) -> None:
         """End it without a word."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(timeout=10)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=10)
+
+    def begin_again(self) -> None:
+        """Kill it, and start it on what it left."""
+        self.kill()
+        self.start()
 
     def end(self) -> int:
         """End it as the supervisor does; its exit code."""
@@ -91,7 +97,7 @@ def broker(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Our broker, for tests that do not end it."""
     server = our_broker(tmp_path_factory.mktemp("pubsub"))
@@ -102,10 +108,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module", params=["ours", "google's"])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Our broker, or Google's emulator."""
-    folder = tmp_path_factory.mktemp("pubsub")
-    server = our_broker(folder) if request.param == "ours" else google_emulator(folder)
-    yield server
-    server.kill()
+    if request.param == "ours":
+        yield request.getfixturevalue("shared")
+    else:
+        server = google_emulator(tmp_path_factory.mktemp("pubsub"))
+        yield server
+        server.kill()
 
 
 def until(deadline: float) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import threading
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from google.pubsub_v1.types import PubsubMessage
 
 from tests.local.pubsub.conftest import PROJECT, Server, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:The return_immediately flag")]
 
 
 @dataclass
@@ -54,6 +53,7 @@ class Bench:
 
 @pytest.fixture
 def bench(either: Server) -> Bench:
+    """A new topic and subscription on each of the two."""
     return make_bench(either)
 
 
@@ -207,12 +207,35 @@ def test_topics_and_subscriptions_are_listed_and_deleted(bench: Bench) -> None:
         bench.subscriber.get_subscription(subscription=bench.subscription)
 
 
-@pytest.mark.parametrize(
-    ("messages", "error"),
-    [([{"data": b""}], exceptions.InvalidArgument), ([{"data": b"x" * 10_000_001}], exceptions.InvalidArgument)],
-    ids=["nothing in it", "too large"],
-)
-def test_what_is_no_message_is_refused(shared: Server, messages: Iterable[Any], error: type[Exception]) -> None:
-    bench = make_bench(shared)
-    with pytest.raises(error):
-        PublisherClient.publish(bench.publisher, topic=bench.topic, messages=list(messages), timeout=10)
+def test_a_lease_can_be_made_longer(bench: Bench) -> None:
+    bench.publish(b"a")
+    [got] = bench.subscriber.pull(subscription=bench.subscription, max_messages=1, timeout=10).received_messages
+    bench.subscriber.modify_ack_deadline(subscription=bench.subscription, ack_ids=[got.ack_id], ack_deadline_seconds=60)
+    assert bench.pull() == []
+
+
+def test_a_subscription_is_changed_in_the_fields_of_the_mask_alone(bench: Bench) -> None:
+    changed = {"name": bench.subscription, "topic": bench.topic, "ack_deadline_seconds": 30, "labels": {"a": "b"}}
+    mask = {"paths": ["ack_deadline_seconds"]}
+    bench.subscriber.update_subscription(request={"subscription": changed, "update_mask": mask})
+    held = bench.subscriber.get_subscription(subscription=bench.subscription)
+    assert (held.ack_deadline_seconds, dict(held.labels)) == (30, {})
+
+
+def test_what_is_wrong_in_a_subscription_is_refused(bench: Bench) -> None:
+    wrong: tuple[dict[str, Any], ...] = (
+        {"name": "no name"},
+        {"ack_deadline_seconds": 601},
+        {"message_retention_duration": {"seconds": 599}},
+        {"message_retention_duration": {"seconds": 31 * 86_400 + 1}},
+    )
+    for each in wrong:
+        with pytest.raises(exceptions.InvalidArgument):
+            bench.subscriber.create_subscription(
+                request={"name": f"{bench.subscription}w", "topic": bench.topic, **each}, timeout=10
+            )
+
+
+def test_a_pull_of_no_messages_is_refused(bench: Bench) -> None:
+    with pytest.raises(exceptions.InvalidArgument):
+        bench.subscriber.pull(subscription=bench.subscription, max_messages=0, timeout=10)
