@@ -8,6 +8,8 @@ import heapq
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
+from secrets import randbits
 from typing import Protocol
 
 from local.pubsub.numbers import NumberSet
@@ -23,7 +25,7 @@ MOST_LOOKS = 5_000
 """Messages that one call looks at: a filter that lets little pass must not hold up the loop."""
 
 _SWEEP = 10_000
-_ACK_ID = re.compile(r"[0-9a-f]+-[0-9]+-[0-9]{1,19}")
+_ACK_ID = re.compile(r"(?P<age>[0-9a-f]+-[0-9]+)-(?P<number>[0-9]{1,19})-(?P<lease>[0-9]{1,19})")
 
 
 class Messages(Protocol):
@@ -51,6 +53,7 @@ class Holder:
 
 @dataclass(slots=True)
 class _Lease:
+    serial: int
     deadline: float
     size: int
     holder: Holder | None
@@ -77,6 +80,7 @@ class Backlog:
         self._name, self._messages, self._passes, self._clock = name, messages, passes, clock
         self.acked, self.epoch, self.is_dirty = acked, epoch, False
         self._leases: dict[int, _Lease] = {}
+        self._serials = count(randbits(48))  # those of an earlier process, too, are other ones
         self._deadlines: list[tuple[float, int]] = []
         self._again: list[int] = []
         self._next = 0
@@ -119,7 +123,7 @@ class Backlog:
         return number
 
     def _lease(self, number: int, deadline: float, size: int, holder: Holder | None) -> None:
-        self._leases[number] = _Lease(deadline, size, holder)
+        self._leases[number] = _Lease(next(self._serials), deadline, size, holder)
         self._note_deadline(deadline, number)
         if holder:
             holder.messages += 1
@@ -141,22 +145,35 @@ class Backlog:
         return lease is not None
 
     def ack_id(self, number: int) -> str:
-        """What a subscriber acknowledges a message by."""
-        return f"{self._name}-{self.epoch}-{number}"
+        """What a subscriber acknowledges a leased message by."""
+        return f"{self._age}-{number}-{self._leases[number].serial}"
 
-    def numbers_of(self, ack_ids: Iterable[str]) -> list[int]:
+    @property
+    def _age(self) -> str:
+        return f"{self._name}-{self.epoch}"
+
+    def numbers_of(self, ack_ids: Iterable[str], *, leased: bool = False) -> list[int]:
         """The messages of acknowledgement ids, without those from before a seek.
+
+        Args:
+            leased: leave out those whose lease has ended as well, also when the message is leased anew.
 
         Raises:
             RefusedError: one of them is no acknowledgement id.
         """
-        prefix, numbers = self.ack_id(0)[:-1], []
+        age, numbers = self._age, []
         for ack_id in ack_ids:
-            if not _ACK_ID.fullmatch(ack_id):
+            found = _ACK_ID.fullmatch(ack_id)
+            if not found:
                 raise invalid(f"You have passed an invalid ack ID to the service (ack_id={ack_id[:80]}).")
-            if ack_id.startswith(prefix):
-                numbers.append(int(ack_id[len(prefix) :]))
+            number = int(found["number"])
+            if found["age"] == age and (not leased or self._is_leased(number, int(found["lease"]))):
+                numbers.append(number)
         return [number for number in numbers if number < self._messages.end]
+
+    def _is_leased(self, number: int, serial: int) -> bool:
+        lease = self._leases.get(number)
+        return lease is not None and lease.serial == serial
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
         """Acknowledge messages, leased or not: whoever does it has them."""

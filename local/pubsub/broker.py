@@ -353,13 +353,13 @@ class Broker:
         held.backlog.acknowledge(held.backlog.numbers_of(ack_ids))
 
     def modify(self, held: Subscription, ack_ids: Any, seconds: int) -> None:
-        """Have leases end so many seconds from now; 0 gives the messages back.
+        """Have leases end so many seconds from now; 0 gives the messages back. Leases that ended have no say.
 
         Raises:
             RefusedError: one of the ids is none, or the time is out of range.
         """
         rules.check_deadline(seconds)
-        held.backlog.modify(held.backlog.numbers_of(ack_ids), seconds)
+        held.backlog.modify(held.backlog.numbers_of(ack_ids, leased=True), seconds)
         held.wake()  # for those that are free again, or end sooner
 
     # Seeking

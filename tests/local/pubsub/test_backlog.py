@@ -85,13 +85,28 @@ def test_acknowledgements_from_before_a_seek_mean_nothing(bench: Bench) -> None:
     assert bench.take(2) == [0, 1]
 
 
-@pytest.mark.parametrize("ack_id", ["", "x", "abc-0", "abc-0-1-2", "abc-0-٣", "abc-0--1", "abc-0-1\n", "-0-1"])
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_a_lease_that_ended_has_no_say_in_the_next_one(bench: Bench, seconds: int) -> None:
+    bench.take(1)
+    old = bench.backlog.ack_id(0)
+    bench.now = 11
+    assert bench.take(1) == [0]
+    new = bench.backlog.ack_id(0)
+    assert bench.backlog.numbers_of([old, new], leased=True) == [0]
+    bench.backlog.modify(bench.backlog.numbers_of([old], leased=True), seconds)
+    assert bench.backlog.seconds_to_expiry() == 10
+    assert bench.backlog.numbers_of([old]) == [0], "whoever acknowledges late has the message all the same"
+
+
+@pytest.mark.parametrize(
+    "ack_id", ["", "x", "abc-0-1", "abc-0-1-2-3", "abc-0-٣-1", "abc-0--1", "abc-0-1-2\n", "-0-1-2"]
+)
 def test_what_is_no_acknowledgement_id_is_refused(bench: Bench, ack_id: str) -> None:
     with pytest.raises(RefusedError, match="invalid ack ID"):
         bench.backlog.numbers_of([ack_id])
 
 
-@pytest.mark.parametrize("ack_id", ["def-0-1", "abc-7-1", "abc-0-999999"])
+@pytest.mark.parametrize("ack_id", ["def-0-1-2", "abc-7-1-2", "abc-0-999999-2"])
 def test_an_id_of_another_subscription_or_of_no_message_does_nothing(bench: Bench, ack_id: str) -> None:
     assert bench.backlog.numbers_of([ack_id]) == []
 
