@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 PULL_SECONDS = 1.0
 """How long a pull waits for a first message. Google's service waits as well, and says no number."""
 
-ANSWER_BYTES = 4 << 20
-"""Size of one answer, unless a single message is larger."""
+ANSWER_BYTES = 4_000_000
+"""Size of the messages of one answer, unless a single one is larger: with their ids less than the 4 MiB that gRPC takes
+when its client says nothing."""
 
 _STREAM_MOST = 500
 _PAGE = 1_000

@@ -17,7 +17,7 @@ from google.pubsub_v1.types import PubsubMessage, StreamingPullRequest
 from coinbeam.settings import ROOT
 from local.pubsub.broker import SAVE_SECONDS
 from tests.local.pubsub.conftest import PROJECT, Server, until
-from tests.local.pubsub.test_contract import Bench, make_bench
+from tests.local.pubsub.test_contract import Bench, leased, make_bench
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:The return_immediately flag")]
 
@@ -197,11 +197,28 @@ def test_lists_come_in_pages(shared: Server) -> None:
     assert set(topics) <= {name for names in found for name in names}
 
 
-@pytest.mark.parametrize("message", [{"data": b""}, {"data": b"x" * 10_000_001}], ids=["empty", "too large"])
-def test_what_is_no_message_is_refused(shared: Server, message: dict[str, bytes]) -> None:
+def test_so_many_messages_and_bytes_are_published_at_once_and_no_more(shared: Server) -> None:
     bench = make_bench(shared)
-    with pytest.raises(exceptions.InvalidArgument):
-        PublisherClient.publish(bench.publisher, topic=bench.topic, messages=[message], timeout=10)
+    assert len(bench.publish(*(b"x" for _ in range(1_000)))) == 1_000
+    for too_much in ([b"x"] * 1_001, [b"x" * 10_000_001], [b"x" * 5_000_001] * 2, [b""]):
+        with pytest.raises(exceptions.InvalidArgument):
+            bench.publish(*too_much)
+
+
+def test_an_answer_is_no_larger_than_a_client_takes_by_itself(shared: Server) -> None:
+    """4 MiB is what gRPC takes when nothing else is said, and Google's client says nothing to an emulator."""
+    bench = make_bench(shared)
+    bench.publish(*(b"x" * 4_160 for _ in range(1_000)))
+    assert len(bench.pull(1_000) + bench.pull(1_000)) == 1_000
+
+
+def test_what_was_given_back_comes_before_what_was_never_sent_in_the_order_of_publishing(shared: Server) -> None:
+    bench = make_bench(shared)
+    bench.publish(*(b"%d" % number for number in range(6)))
+    modify = bench.subscriber.modify_ack_deadline
+    for ack_id in reversed(leased(bench, 3)):
+        modify(subscription=bench.subscription, ack_ids=[ack_id], ack_deadline_seconds=0)
+    assert bench.gather(6) == [b"%d" % number for number in range(6)]
 
 
 def test_what_is_not_built_is_refused_by_name(shared: Server) -> None:
