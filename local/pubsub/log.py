@@ -294,8 +294,9 @@ class TopicLog:
             raise
 
     def _roll(self) -> None:
-        """Begin the next segment."""
+        """Begin the next segment; what a failed write left of this one is no longer the end of the log."""
         os.ftruncate(self._file, self._segments[-1].size)
+        os.fsync(self._file)
         segment = self._new_segment(self.end)
         file = os.open(segment.path, os.O_WRONLY)
         os.close(self._file)

@@ -1,6 +1,7 @@
 """A broker in a process of its own, and what Google's clients need to reach it."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,11 @@ class Server:
         """End it as the supervisor does; its exit code."""
         self._process.terminate()
         return self._process.wait(timeout=10)
+
+    def limit_files(self, size: int) -> None:
+        """Let no file of it grow beyond so many bytes."""
+        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, most))
 
     @property
     def said(self) -> str:

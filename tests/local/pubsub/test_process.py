@@ -1,5 +1,6 @@
 """The process: it keeps what it took when it is killed, and ends when it is told to."""
 
+import resource
 import subprocess
 import sys
 import threading
@@ -66,6 +67,30 @@ def test_what_was_answered_survives_kills_under_load(broker: Server) -> None:
     assert len(set(found)) == len(found)
     assert found == sorted(found, key=int)
     assert set(answered) <= set(found)
+
+
+def test_a_full_disk_refuses_publishes_and_costs_nothing_else(broker: Server) -> None:
+    """A file that may not grow stands for the disk: what was answered is there, what was refused is not."""
+    bench = make_bench(broker, retain_acked_messages=True)
+    messages = [PubsubMessage(data=b"x" * 10_000)] * 3
+    answered: list[str] = []
+
+    def publish(times: int = 1) -> None:
+        for _ in range(times):
+            sent = PublisherClient.publish(
+                bench.publisher, topic=bench.topic, messages=messages, timeout=10, retry=None
+            )
+            answered.extend(sent.message_ids)
+
+    broker.limit_files(100_000)
+    for _ in range(2):
+        with pytest.raises(exceptions.ServiceUnavailable, match="could not be written"):
+            publish(10)
+    broker.limit_files(resource.RLIM_INFINITY)
+    publish()
+    broker.begin_again()
+    publish()
+    assert everything(bench, len(answered)) == answered == [str(number) for number in range(len(answered))]
 
 
 def test_acknowledgements_outlive_a_kill_but_for_the_last_moment_and_an_orderly_end_wholly(broker: Server) -> None:
