@@ -21,8 +21,10 @@ MonotonicClock = Callable[[], float]
 MOST_LEASED = 100_000
 """Messages that a subscription delivers before some of them are acknowledged."""
 
-MOST_LOOKS = 5_000
-"""Messages that one call looks at: a filter that lets little pass must not hold up the loop."""
+MOST_LOOKS, MOST_SKIPPED_BYTES = 2_000, 2 << 20
+"""Messages that one call looks at, and of those how many bytes it may leave out, and leases that it ends: neither a
+filter that lets little pass nor a crowd of old leases may hold up the loop.
+"""
 
 _SWEEP = 10_000
 _ACK_ID = re.compile(r"(?P<age>[0-9a-f]+-[0-9]+)-(?P<number>[0-9]{1,19})-(?P<lease>[0-9]{1,19})")
@@ -93,13 +95,14 @@ class Backlog:
         """
         self._expire()
         taken: list[tuple[int, bytes]] = []
-        deadline, size = self._clock() + seconds, 0
+        deadline, size, skipped = self._clock() + seconds, 0, 0
         most = min(most, MOST_LEASED - len(self._leases))
         for _ in range(MOST_LOOKS):
-            if len(taken) >= most or (number := self._free()) is None:
+            if len(taken) >= most or skipped >= MOST_SKIPPED_BYTES or (number := self._free()) is None:
                 break
             body = self._messages.message(number)
             if not self._passes(body):
+                skipped += len(body)
                 self._acknowledge([number])
             elif taken and size + len(body) > most_bytes:
                 heapq.heappush(self._again, number)
@@ -202,7 +205,9 @@ class Backlog:
 
     def _expire(self) -> None:
         now = self._clock()
-        while self._deadlines and self._deadlines[0][0] <= now:
+        for _ in range(MOST_LOOKS):
+            if not self._deadlines or self._deadlines[0][0] > now:
+                return
             _, number = heapq.heappop(self._deadlines)
             lease = self._leases.get(number)
             if lease and lease.deadline <= now:

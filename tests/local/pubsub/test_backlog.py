@@ -144,6 +144,23 @@ def test_what_a_filter_keeps_back_is_acknowledged_and_one_call_looks_at_so_many(
     assert not backlog.has_more
 
 
+def test_one_call_leaves_out_so_many_bytes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_SKIPPED_BYTES", 3)
+    backlog = Backlog("abc", bench.messages, lambda _: False, lambda: 0.0, NumberSet())
+    assert backlog.take(5, 10, LARGE) == []
+    assert backlog.acked.ranges() == [[0, 3]]
+    assert backlog.has_more
+
+
+def test_one_call_ends_so_many_leases_and_the_next_one_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.take(10)
+    monkeypatch.setattr(module, "MOST_LOOKS", 4)
+    bench.now = 11
+    assert bench.take() == [0, 1, 2, 3]
+    assert bench.backlog.seconds_to_expiry() == 0
+    assert bench.take() == [4, 5, 6, 7]
+
+
 def test_no_more_than_so_many_are_out_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LEASED", 6)
     assert len(bench.take()) == 6
