@@ -128,6 +128,31 @@ def test_a_bucket_that_is_missing_is_said_and_awaited(tmp_path: Path, emulator: 
     asyncio.run(write())
 
 
+def test_an_upload_whose_answer_was_lost_leaves_one_object(tmp_path: Path, emulator: Emulator) -> None:
+    async def write() -> None:
+        desk = Desk(tmp_path, emulator)
+        emulator.create_bucket(desk.bucket)
+        writer = await desk.open()
+        await desk.publish(b"a")
+        writer.gather()
+        send = writer._send
+
+        def lose() -> None:
+            send()
+            raise ConnectionResetError("Connection reset by peer")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer, "_send", lose)
+            assert not await writer.upload()
+        await desk.publish(b"later")
+        assert await writer.upload()
+        assert desk.held.backlog.acked.ranges() == [[0, 1]]
+        await desk.broker.close()
+        assert desk.contents() == [b"a\n"]
+
+    asyncio.run(write())
+
+
 def test_what_was_gathered_before_a_seek_is_left_out(tmp_path: Path, emulator: Emulator) -> None:
     async def write() -> None:
         desk = Desk(tmp_path, emulator)
@@ -200,13 +225,15 @@ def test_the_process_writes_files_by_itself_and_the_rest_when_it_ends(tmp_path: 
         for _ in until(20):
             if written:
                 break
-        time.sleep(0.3)  # its acknowledgement is saved as well
-        server.begin_again()
         bench.publish(b"b")
+        time.sleep(0.3)  # the acknowledgement of the first is saved, and the second gathered
+        server.begin_again()
         time.sleep(0.2)
         assert server.end() == 0
         contents = [emulator.content("process", name) for name in emulator.names("process")]
-        assert sorted(contents) == [b"a" * 1_000 + b"\n", b"b\n"], "what was acknowledged is not written again"
+        assert sorted(contents) == [b"a" * 1_000 + b"\n", b"b\n"], (
+            "what is written comes no more, what was gathered is not lost"
+        )
     finally:
         emulator.watchers.remove(written.append)
         server.kill()
