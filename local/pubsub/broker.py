@@ -469,8 +469,8 @@ class Broker:
                 if self._monotonic() - tidied >= TIDY_SECONDS:
                     tidied = self._monotonic()
                     await self.tidy()
-            except OSError as error:
-                log.warning("What was acknowledged could not be saved, and is tried again: %s.", error)
+            except (OSError, TerminalError) as error:
+                log.warning("What was acknowledged could not be saved or tidied, and is tried again: %s", error)
 
     async def tidy(self) -> None:
         """Delete messages that are too old, or that all have acknowledged and none retains; expired snapshots, too."""

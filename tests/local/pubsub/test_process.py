@@ -137,27 +137,32 @@ def test_beams_reader_gets_what_comes_while_it_waits(shared: Server, monkeypatch
     assert bench.pull() == []
 
 
-def test_a_streaming_pull_sends_no_more_than_its_client_takes(shared: Server) -> None:
+@pytest.mark.parametrize("bound", [{"max_outstanding_messages": 5}, {"max_outstanding_bytes": 5_000}])
+def test_a_streaming_pull_sends_no_more_than_its_client_takes(shared: Server, bound: dict[str, int]) -> None:
     bench = make_bench(shared)
-    bench.publish(*(b"%d" % number for number in range(20)))
+    bench.publish(*(b"%1000d" % number for number in range(20)))
     more = threading.Event()
 
     def requests() -> Any:
-        yield StreamingPullRequest(
-            subscription=bench.subscription, stream_ack_deadline_seconds=10, max_outstanding_messages=5
-        )
+        yield StreamingPullRequest(subscription=bench.subscription, stream_ack_deadline_seconds=10, **bound)
         assert more.wait(20)
         yield StreamingPullRequest(ack_ids=ids[:2], modify_deadline_ack_ids=ids[2:3], modify_deadline_seconds=[0])
         more.clear()
         more.wait(20)
 
+    def receive(count: int) -> list[int]:
+        got: list[int] = []
+        while len(got) < count:
+            for one in next(answers).received_messages:
+                ids.append(one.ack_id)
+                got.append(int(one.message.data))
+        return got
+
     ids: list[str] = []
-    answers = bench.subscriber.streaming_pull(requests(), timeout=60)
-    first = next(iter(answers)).received_messages
-    assert [one.message.data for one in first] == [b"0", b"1", b"2", b"3", b"4"]
-    ids += [one.ack_id for one in first]
+    answers = iter(bench.subscriber.streaming_pull(requests(), timeout=60))
+    assert receive(5) == [0, 1, 2, 3, 4]
     more.set()
-    assert [one.message.data for one in next(iter(answers)).received_messages] == [b"2", b"5", b"6"]
+    assert receive(3) == [2, 5, 6], "what was given back, and no more than has room"
     more.set()
     answers.cancel()
 
