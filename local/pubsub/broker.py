@@ -115,7 +115,7 @@ class Broker:
         self.subscriptions: dict[str, Subscription] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self._commits: dict[str, GroupCommit] = {}
-        self._saving = asyncio.Lock()
+        self._saving, self._is_unsaved = asyncio.Lock(), False
         folder.mkdir(parents=True, exist_ok=True)
         self._locked = _lock(folder)
         self._load()
@@ -185,15 +185,17 @@ class Broker:
             OSError: it could not be written; what was written before is still there.
         """
         async with self._saving:
+            self._is_unsaved = True
             for subscription in self.subscriptions.values():
                 subscription.backlog.is_dirty = False
             content = json.dumps(self._state()).encode()
-            try:
-                await asyncio.to_thread(_replace, self._folder / "state.json", content)
-            except OSError:
-                for subscription in self.subscriptions.values():
-                    subscription.backlog.is_dirty = True
-                raise
+            await asyncio.to_thread(_replace, self._folder / "state.json", content)
+            self._is_unsaved = False
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something is not saved: it was acknowledged since, or the disk was full."""
+        return self._is_unsaved or any(one.backlog.is_dirty for one in self.subscriptions.values())
 
     # Topics
 
@@ -250,8 +252,8 @@ class Broker:
 
     async def _close_logs(self) -> None:
         """Let go of the messages of topics that are gone, when nobody has any of them."""
-        for uid in self._commits.keys() - self._needed_logs():
-            await self._commits.pop(uid).close()
+        for commit in [self._commits.pop(uid) for uid in self._commits.keys() - self._needed_logs()]:
+            await commit.close()
         self._delete_logs()
 
     def _needed_logs(self) -> set[str]:
@@ -464,7 +466,7 @@ class Broker:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
             try:
-                if any(one.backlog.is_dirty for one in self.subscriptions.values()):
+                if self.is_dirty:
                     await self.save()
                 if self._monotonic() - tidied >= TIDY_SECONDS:
                     tidied = self._monotonic()
@@ -480,7 +482,7 @@ class Broker:
         for held in self.subscriptions.values():
             oldest = self._now(held.config.message_retention_duration.ToTimedelta())
             held.backlog.forget(self._log(held.log).number_at(oldest))
-        if any(one.backlog.is_dirty for one in self.subscriptions.values()):
+        if self.is_dirty:
             await self.save()
         for uid, commit in self._commits.items():
             commit.log.forget(self._needed_from(uid, commit.log))

@@ -284,10 +284,24 @@ async def test_a_full_disk_keeps_the_old_state(bench: Bench) -> None:
     (bench.folder / "state.draft").mkdir()
     with pytest.raises(OSError, match="directory"):
         await bench.broker.save()
-    assert bench.broker.subscription(NAME).backlog.is_dirty, "it is tried again"
+    with pytest.raises(OSError, match="directory"):
+        await bench.broker.create_topic(_Topic(name=f"{TOPIC}-other"))
+    assert bench.broker.is_dirty, "it is tried again"
     (bench.folder / "state.draft").rmdir()
+    await bench.broker.save()
+    assert not bench.broker.is_dirty
     await bench.restart()
     assert bench.take() == ["b"]
+    assert f"{TOPIC}-other" in bench.broker.topics
+
+
+@held
+async def test_topics_that_are_deleted_together_leave_nothing(bench: Bench) -> None:
+    names = [f"{TOPIC}-{number}" for number in range(4)]
+    for name in names:
+        await bench.broker.create_topic(_Topic(name=name))
+    await asyncio.gather(*(bench.broker.delete_topic(name) for name in names))
+    assert bench.segments() == 0
 
 
 @held
