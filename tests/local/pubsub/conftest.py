@@ -22,6 +22,9 @@ from tests.temporary import free_ports
 
 PROJECT = "projects/coinbeam-local"
 
+_SOON = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]
+"""A server that was just started is there sooner than gRPC tries again by itself."""
+
 
 class Server:
     """A broker that can be killed and started again on the same folder and port."""
@@ -36,7 +39,7 @@ class Server:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True
             )
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}", options=_SOON) as channel:
             grpc.channel_ready_future(channel).result(timeout=30)
 
     def kill(self) -> None:
@@ -69,8 +72,9 @@ class Server:
         """Google's clients, pointed at it."""
         address = f"127.0.0.1:{self.port}"
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        publisher = PublisherGrpcTransport(channel=grpc.insecure_channel(address), credentials=credentials)
-        subscriber = SubscriberGrpcTransport(channel=grpc.insecure_channel(address), credentials=credentials)
+        channel = grpc.insecure_channel(address, options=_SOON)
+        publisher = PublisherGrpcTransport(channel=channel, credentials=credentials)
+        subscriber = SubscriberGrpcTransport(channel=channel, credentials=credentials)
         return pubsub_v1.PublisherClient(transport=publisher), pubsub_v1.SubscriberClient(transport=subscriber)
 
 
