@@ -2,78 +2,125 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import grpc
 
+from coinbeam.errors import CoinbeamError, SettingsError
 from local.environment import HOST
-from local.pubsub.broker import MOST_BYTES, Broker
+from local.pubsub.broker import Broker, Subscription
 from local.pubsub.files import FileWriter, connect
-from local.pubsub.service import PublisherService, SubscriberService
+from local.pubsub.rules import MOST_BYTES
+from local.pubsub.service import handlers
 
-_LIMIT = 2 * MOST_BYTES
+log = logging.getLogger("local.pubsub")
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 2 * MOST_BYTES),  # what is too large by less is refused in Google's words
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # a second broker on the port fails
+)
+_GRACE_SECONDS = 1.0
+_LAST_FILES_SECONDS = 5.0
 
 
-async def serve(port: int, folder: Path, storage_url: str | None, stop: asyncio.Event) -> None:
-    """Answer calls until told to stop.
+class Writers:
+    """The tasks of the subscriptions that write files."""
+
+    def __init__(self, broker: Broker, folder: Path, storage_url: str | None) -> None:
+        self._broker, self._folder = broker, folder
+        self._client = connect(storage_url) if storage_url else None
+        self._running: dict[asyncio.Task[None], FileWriter] = {}
+
+    def begin(self, held: Subscription) -> None:
+        """Begin to write the files of a subscription, if it writes any."""
+        if not held.config.HasField("cloud_storage_config"):
+            return
+        if self._client is None:
+            log.warning("%s waits: the broker was started without --storage-url.", held.config.name)
+            return
+        writer = FileWriter(self._broker, held, self._client, self._folder)
+        task = asyncio.create_task(writer.run())
+        self._running[task] = writer
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        del self._running[task]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("A subscription writes no more files until the broker is started again.", exc_info=error)
+
+    async def end(self) -> None:
+        """Write what was gathered; what cannot be written soon comes again after the next start."""
+        for writer in self._running.values():
+            writer.end()
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=_LAST_FILES_SECONDS)
+
+
+async def serve(port: int, folder: Path, storage_url: str | None) -> None:
+    """Answer calls until SIGTERM or SIGINT.
 
     Raises:
-        OSError: the port is taken.
+        SettingsError: the port is taken.
+        TerminalError: the folder cannot be used.
     """
-    broker = Broker(folder)
-    writers: dict[str, asyncio.Task[None]] = {}
-
-    def began(name: str) -> None:
-        if storage_url and broker.subscriptions[name].config.cloud_storage_config.bucket:
-            writers[name] = asyncio.create_task(FileWriter(broker, name, connect(storage_url)).run())
-
-    options = [
-        ("grpc.max_receive_message_length", _LIMIT),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),
-    ]
-    server = grpc.aio.server(options=options)
-    publisher, subscriber = PublisherService(broker).handlers(), SubscriberService(broker, began).handlers()
-    server.add_generic_rpc_handlers(
-        (
-            grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", publisher),
-            grpc.method_handlers_generic_handler("google.pubsub.v1.Subscriber", subscriber),
-        )
-    )
-    server.add_insecure_port(f"{HOST}:{port}")
-    await server.start()
-    for name in broker.subscriptions:
-        began(name)
-    keeper = asyncio.create_task(broker.keep())
-    logging.getLogger(__name__).info("Pub/Sub answers at %s:%d", HOST, port)
-    await stop.wait()
-    await server.stop(1)
-    for task in (keeper, *writers.values()):
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    broker.close()
-
-
-async def _main(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(arguments.port, arguments.data_dir, arguments.storage_url, stop)
+    broker = Broker(folder)
+    writers = Writers(broker, folder, storage_url)
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers(handlers(broker, writers.begin))
+    bound = _bind(server, port)
+    for held in broker.subscriptions.values():
+        writers.begin(held)
+    keeper = asyncio.create_task(broker.keep())
+    gc.freeze()
+    await server.start()
+    print(f"Pub/Sub: {HOST}:{bound}", flush=True)
+    await stop.wait()
+    await server.stop(_GRACE_SECONDS)
+    await writers.end()
+    keeper.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeper
+    await broker.close()
 
 
-def main() -> None:
-    """Read the command line, and serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--data-dir", type=Path, required=True)
+def _bind(server: grpc.aio.Server, port: int) -> int:
+    try:
+        return int(server.add_insecure_port(f"{HOST}:{port}"))
+    except RuntimeError as error:
+        remedy = "Stop the other process, or take another one with --port or local.ports.pubsub."
+        raise SettingsError(f"Port {port} of {HOST} cannot be used.", remedy) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, and serve.
+
+    Returns:
+        0 after a stop, 2 for a port or a folder that cannot be used.
+    """
+    parser = argparse.ArgumentParser(prog="python -m local.pubsub", description="Pub/Sub that runs on this machine.")
+    parser.add_argument("--port", type=int, required=True, help="loopback port; 0 takes a free one")
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of messages and subscriptions")
     parser.add_argument("--storage-url", help="where Cloud Storage subscriptions write; without it they wait")
+    arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    asyncio.run(_main(parser.parse_args()))
+    gc.set_threshold(50_000, 50, 100)  # a call leaves few cycles and many objects
+    try:
+        asyncio.run(serve(arguments.port, arguments.data_dir, arguments.storage_url))
+    except CoinbeamError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

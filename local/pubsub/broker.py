@@ -1,76 +1,86 @@
-"""Topics and subscriptions of one machine: what the gRPC face asks of, and what is written to disk.
+"""Topics, subscriptions and snapshots of one machine.
 
-Everything runs on one event loop; only syncing and uploading happen in threads, so that neither ever holds up a
-publish. What is configured, and what was acknowledged, lies beside the messages in small files that are replaced as a
-whole.
+Everything runs on one event loop; what waits for a disk or for Cloud Storage does so in threads. The folder holds the
+messages (:mod:`local.pubsub.log`) and ``state.json``: what is configured, and what was acknowledged. That file is
+replaced as a whole, at once when something is configured or sought, and otherwise twice a second, so that after a kill
+the acknowledgements of the last half second are missing and those messages come again.
 """
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
-from urllib.parse import quote
+from uuid import uuid4
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.pubsub_v1 import types
 
-from local.pubsub.filters import Filter, FilterError, parse
-from local.pubsub.log import SEGMENT_BYTES, TopicLog
-from local.pubsub.subscription import Deliveries
+from coinbeam.clock import Clock, utc_now
+from coinbeam.errors import TerminalError
+from local.pubsub import rules
+from local.pubsub.backlog import Backlog, MonotonicClock
+from local.pubsub.commit import GroupCommit
+from local.pubsub.log import SEGMENT_BYTES, TopicLog, sync_folder
+from local.pubsub.numbers import NumberSet
+from local.pubsub.refusal import exists, invalid, not_found, out_of_order
 
 log = logging.getLogger(__name__)
 
-TopicPb, SubscriptionPb, MessagePb, SnapshotPb = (
-    type(kind.pb(kind())) for kind in (types.Topic, types.Subscription, types.PubsubMessage, types.Snapshot)
+SAVE_SECONDS, TIDY_SECONDS = 0.5, 30.0
+
+LEAST_SNAPSHOT = timedelta(hours=1)
+"""A snapshot that would expire sooner is not made. Source: Subscriber.CreateSnapshot."""
+
+_TopicPb, _SubscriptionPb, _SnapshotPb, _MessagePb = (
+    kind.pb() for kind in (types.Topic, types.Subscription, types.Snapshot, types.PubsubMessage)
 )
-
-WEEK = 7 * 86_400
-"""Seconds that a subscription keeps messages when it does not say. Source: Subscription.message_retention_duration."""
-
-MOST_BYTES, MOST_MESSAGES = 10_000_000, 1_000
-"""Of one publish request. Source: https://cloud.google.com/pubsub/quotas#resource_limits."""
-
-_SAVE_SECONDS = 0.1
-_TIDY_SECONDS = 30.0
-
-
-class RefusedError(Exception):
-    """A call that cannot be done, with the code that Google answers."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
-def not_found(name: str) -> RefusedError:
-    """There is no such topic, subscription or snapshot."""
-    return RefusedError("NOT_FOUND", f"Resource not found (resource={name.rpartition('/')[2]}).")
 
 
 @dataclass
 class Topic:
-    """A topic, its log, and who waits for the next sync."""
+    """A topic and its log, which outlives it for as long as a subscription has messages of it."""
 
     config: Any
-    log: TopicLog
-    waiting: list["asyncio.Future[None]"] = field(default_factory=list)
-    is_syncing: bool = False
+    log: str
 
 
 @dataclass
 class Subscription:
-    """A subscription, what it delivered, and the event that new messages set."""
+    """A subscription, and who waits for news of it.
+
+    Attributes:
+        uid: tells it from earlier ones of its name.
+        log: id of the log that it reads.
+        start: number of the first message published after it was made.
+    """
 
     config: Any
-    deliveries: Deliveries
-    passes: Filter
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    is_dirty: bool = True
+    uid: str
+    log: str
+    start: int
+    backlog: Backlog
+    is_deleted: bool = False
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Have everybody who waits look again."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when there may be something to deliver, at most so many seconds from now."""
+        expiry = self.backlog.seconds_to_expiry()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds if expiry is None else min(seconds, expiry + 0.001))
 
 
 @dataclass
@@ -78,71 +88,129 @@ class Snapshot:
     """What a subscription had acknowledged at one moment."""
 
     config: Any
-    topic: str
-    low: int
-    above: list[int]
+    log: str
+    acked: NumberSet
 
 
 class Broker:
-    """See the module."""
+    """See the module.
+
+    Args:
+        clock: the time of publishing; ``monotonic`` is that of leases.
+
+    Raises:
+        TerminalError: another broker works in the folder, or what is in it cannot be read.
+    """
 
     def __init__(
         self,
         folder: Path,
         *,
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = utc_now,
+        monotonic: MonotonicClock = time.monotonic,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
-        self._folder, self._now, self._clock, self._segment_bytes = folder, now, clock, segment_bytes
+        self._folder, self._clock, self._monotonic, self._segment_bytes = folder, clock, monotonic, segment_bytes
         self.topics: dict[str, Topic] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.snapshots: dict[str, Snapshot] = {}
-        for name in ("topics", "subscriptions", "acked", "snapshots"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._commits: dict[str, GroupCommit] = {}
+        self._saving, self._is_unsaved = asyncio.Lock(), False
+        folder.mkdir(parents=True, exist_ok=True)
+        self._locked = _lock(folder)
         self._load()
 
-    # -- on disk -------------------------------------------------------------------------------------------------
-
-    def _path(self, kind: str, name: str) -> Path:
-        return self._folder / kind / f"{quote(name, safe='')}.json"
+    # What is on disk
 
     def _load(self) -> None:
-        for path in sorted((self._folder / "topics").glob("*.json")):
-            config = ParseDict(json.loads(path.read_text()), TopicPb())
-            self.topics[config.name] = Topic(config, self._log(config.name))
-        for path in sorted((self._folder / "subscriptions").glob("*.json")):
-            config = ParseDict(json.loads(path.read_text()), SubscriptionPb())
-            acked = json.loads(self._path("acked", config.name).read_text())
-            deliveries = Deliveries.of_json(acked, self._clock)
-            self.subscriptions[config.name] = Subscription(config, deliveries, parse(config.filter))
-        for path in sorted((self._folder / "snapshots").glob("*.json")):
-            kept = json.loads(path.read_text())
-            config = ParseDict(kept.pop("config"), SnapshotPb())
-            self.snapshots[config.name] = Snapshot(config, **kept)
+        path = self._folder / "state.json"
+        state = json.loads(path.read_bytes()) if path.is_file() else {}
+        for kept in state.get("topics", ()):
+            config = ParseDict(kept["config"], _TopicPb())
+            self.topics[config.name] = Topic(config, kept["log"])
+            self._commit(kept["log"])
+        for kept in state.get("subscriptions", ()):
+            config = ParseDict(kept["config"], _SubscriptionPb())
+            backlog = self._backlog(config, kept["uid"], kept["log"], NumberSet(kept["acked"]), kept["epoch"])
+            backlog.forget(self._log(kept["log"]).first)
+            self.subscriptions[config.name] = Subscription(config, kept["uid"], kept["log"], kept["start"], backlog)
+        for kept in state.get("snapshots", ()):
+            config = ParseDict(kept["config"], _SnapshotPb())
+            self.snapshots[config.name] = Snapshot(config, kept["log"], NumberSet(kept["acked"]))
+            self._commit(kept["log"])
+        self._delete_logs()
 
-    def _log(self, topic: str) -> TopicLog:
-        return TopicLog(self._folder / "messages" / quote(topic, safe=""), self._segment_bytes)
+    def _commit(self, uid: str) -> GroupCommit:
+        if uid not in self._commits:
+            opened = TopicLog(self._folder / "messages" / uid, self._segment_bytes)
+            self._commits[uid] = GroupCommit(opened, lambda: self._wake(uid))
+        return self._commits[uid]
 
-    def _save_acked(self, subscription: Subscription) -> None:
-        replace(self._path("acked", subscription.config.name), subscription.deliveries.to_json())
-        subscription.is_dirty = False
+    def _log(self, uid: str) -> TopicLog:
+        return self._commit(uid).log
 
-    # -- topics --------------------------------------------------------------------------------------------------
+    def _backlog(self, config: Any, uid: str, log_uid: str, acked: NumberSet, epoch: int = 0) -> Backlog:
+        passes = _passing(config.filter)
+        return Backlog(uid, self._log(log_uid), passes, self._monotonic, acked, epoch)
 
-    def create_topic(self, config: Any) -> Any:
+    def _wake(self, uid: str) -> None:
+        for subscription in self.subscriptions.values():
+            if subscription.log == uid:
+                subscription.wake()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "topics": [{"config": MessageToDict(one.config), "log": one.log} for one in self.topics.values()],
+            "subscriptions": [
+                {
+                    "config": MessageToDict(one.config),
+                    "uid": one.uid,
+                    "log": one.log,
+                    "start": one.start,
+                    "epoch": one.backlog.epoch,
+                    "acked": one.backlog.acked.ranges(),
+                }
+                for one in self.subscriptions.values()
+            ],
+            "snapshots": [
+                {"config": MessageToDict(one.config), "log": one.log, "acked": one.acked.ranges()}
+                for one in self.snapshots.values()
+            ],
+        }
+
+    async def save(self) -> None:
+        """Return when everything but the last messages' leases survives a power cut.
+
+        Raises:
+            OSError: it could not be written; what was written before is still there.
+        """
+        async with self._saving:
+            self._is_unsaved = True
+            for subscription in self.subscriptions.values():
+                subscription.backlog.is_dirty = False
+            content = json.dumps(self._state()).encode()
+            await asyncio.to_thread(_replace, self._folder / "state.json", content)
+            self._is_unsaved = False
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something is not saved: it was acknowledged since, or the disk was full."""
+        return self._is_unsaved or any(one.backlog.is_dirty for one in self.subscriptions.values())
+
+    # Topics
+
+    async def create_topic(self, given: Any) -> Any:
         """Make a topic.
 
         Raises:
-            RefusedError: it exists, or asks for what is not built.
+            RefusedError: it exists, or is not as it may be.
         """
-        _check_name(config.name, "topics")
-        if config.HasField("schema_settings") or config.kms_key_name:
-            raise RefusedError("UNIMPLEMENTED", "Schemas and keys of topics are not built.")
+        config = rules.checked_topic(given)
         if config.name in self.topics:
-            raise RefusedError("ALREADY_EXISTS", f"Resource already exists in the project (resource={config.name}).")
-        replace(self._path("topics", config.name), _dict(config))
-        self.topics[config.name] = Topic(config, self._log(config.name))
+            raise exists(config.name)
+        self.topics[config.name] = Topic(config, uuid4().hex)
+        self._commit(self.topics[config.name].log)
+        await self.save()
         return config
 
     def topic(self, name: str) -> Topic:
@@ -152,108 +220,91 @@ class Broker:
             RefusedError: there is none.
         """
         if name not in self.topics:
+            rules.check_name(name, "topics")
             raise not_found(name)
         return self.topics[name]
 
-    def delete_topic(self, name: str) -> None:
-        """Delete a topic with its messages; its subscriptions stay, and get nothing more.
+    async def update_topic(self, given: Any, mask: Any) -> Any:
+        """Change fields of a topic.
+
+        Raises:
+            RefusedError: there is none, or they cannot be changed so.
+        """
+        topic = self.topic(given.name)
+        topic.config = rules.checked_topic(rules.changed("topic", topic.config, given, mask))
+        await self.save()
+        return topic.config
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic; its subscriptions stay, and deliver what they have.
 
         Raises:
             RefusedError: there is none.
         """
-        topic = self.topic(name)
+        self.topic(name)
         del self.topics[name]
-        self._path("topics", name).unlink(missing_ok=True)
-        topic.log.close()
-        for path in (self._folder / "messages" / quote(name, safe="")).glob("*.log"):
-            path.unlink()
-        for subscription in self.subscriptions.values():
-            if subscription.config.topic == name:
-                subscription.config.topic = "_deleted-topic_"
-                replace(self._path("subscriptions", subscription.config.name), _dict(subscription.config))
+        reading: list[Subscription | Snapshot] = [*self.subscriptions.values(), *self.snapshots.values()]
+        for one in reading:
+            if one.config.topic == name:
+                one.config.topic = rules.DELETED_TOPIC
+        await self.save()
+        await self._close_logs()
 
-    async def publish(self, name: str, messages: Sequence[Any]) -> list[str]:
+    async def _close_logs(self) -> None:
+        """Let go of the messages of topics that are gone, when nobody has any of them."""
+        for commit in [self._commits.pop(uid) for uid in self._commits.keys() - self._needed_logs()]:
+            await commit.close()
+        self._delete_logs()
+
+    def _needed_logs(self) -> set[str]:
+        held: list[Topic | Subscription | Snapshot] = [*self.topics.values(), *self.subscriptions.values()]
+        return {one.log for one in [*held, *self.snapshots.values()]}
+
+    def _delete_logs(self) -> None:
+        for folder in (self._folder / "messages").glob("*"):
+            if folder.name not in self._needed_logs() | self._commits.keys():
+                rmtree(folder)
+
+    async def publish(self, name: str, messages: Any) -> list[str]:
         """Write messages, and return their ids when they survive a power cut.
 
-        Many calls that come together share one sync.
-
         Raises:
-            RefusedError: there is no such topic, or the messages are too many, too large, or empty.
+            RefusedError: there is no such topic, the messages are not as they may be, or could not be written.
         """
-        topic = self.topic(name)
-        if not 0 < len(messages) <= MOST_MESSAGES:
-            raise RefusedError(
-                "INVALID_ARGUMENT", f"The request has {len(messages)} messages, not 1 to {MOST_MESSAGES}."
-            )
-        at = int(self._now() * 1_000_000)
-        last = topic.log.time_of(topic.log.end - 1)
-        at = max(at, last or 0)  # a clock that was set back must not break the order of the index
-        ids, records, total = [], [], 0
-        for number, message in enumerate(messages, topic.log.end):
-            if not message.data and not message.attributes:
-                raise RefusedError("INVALID_ARGUMENT", "A message has neither data nor attributes.")
-            if message.ordering_key:
-                raise RefusedError("UNIMPLEMENTED", "Ordering keys are not built.")
+        commit = self._commits[self.topic(name).log]
+        rules.check_messages(messages)
+        commit.check_room()
+        first, at = commit.log.claim(len(messages), self._now())
+        ids, bodies = [], []
+        for number, message in enumerate(messages, first):
             message.message_id = str(number)
             message.publish_time.FromMicroseconds(at)
-            record = message.SerializeToString()
-            total += len(record)
             ids.append(message.message_id)
-            records.append((at, record))
-        if total > MOST_BYTES:
-            raise RefusedError("INVALID_ARGUMENT", f"The request has {total} bytes, more than {MOST_BYTES}.")
-        topic.log.append(records)
-        await self._synced(topic)
-        for subscription in self.subscriptions.values():
-            if subscription.config.topic == name:
-                subscription.news.set()
+            bodies.append(message.SerializeToString())
+        await commit.add(first, at, bodies)
         return ids
 
-    async def _synced(self, topic: Topic) -> None:
-        done = asyncio.get_running_loop().create_future()
-        topic.waiting.append(done)
-        if not topic.is_syncing:
-            topic.is_syncing = True
-            task = asyncio.create_task(self._sync(topic))
-            task.add_done_callback(lambda _: None)
-        await done
+    def _now(self, before: timedelta = timedelta()) -> int:
+        return _microseconds(self._clock() - before)
 
-    async def _sync(self, topic: Topic) -> None:
-        try:
-            while topic.waiting:
-                waiting, topic.waiting = topic.waiting, []
-                try:
-                    await asyncio.to_thread(topic.log.sync)
-                except OSError as error:  # a full or broken disk: nobody is told that the messages are safe
-                    for future in waiting:
-                        future.set_exception(RefusedError("UNAVAILABLE", f"The messages could not be synced: {error}."))
-                    continue
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(None)
-        finally:
-            topic.is_syncing = False
+    # Subscriptions
 
-    # -- subscriptions -------------------------------------------------------------------------------------------
-
-    def create_subscription(self, config: Any) -> Any:
+    async def create_subscription(self, given: Any) -> Any:
         """Make a subscription; it gets what is published from now on.
 
         Raises:
-            RefusedError: it exists, its topic does not, or it asks for what is not built.
+            RefusedError: it exists, its topic does not, or it is not as it may be.
         """
-        _check_name(config.name, "subscriptions")
+        config = rules.checked_subscription(given)
+        rules.checked_filter(config.filter)
         if config.name in self.subscriptions:
-            raise RefusedError("ALREADY_EXISTS", f"Resource already exists in the project (resource={config.name}).")
-        topic = self.topic(config.topic)
-        passes = _checked(config)
-        config.ack_deadline_seconds = config.ack_deadline_seconds or 10
-        if not config.HasField("message_retention_duration"):
-            config.message_retention_duration.seconds = WEEK
-        made = Subscription(config, Deliveries(topic.log.end, self._clock), passes)
-        self._save_acked(made)
-        replace(self._path("subscriptions", config.name), _dict(config))
-        self.subscriptions[config.name] = made
+            raise exists(config.name)
+        topic, uid = self.topic(config.topic), uuid4().hex[:12]
+        start = self._log(topic.log).end
+        config.state = types.Subscription.State.ACTIVE
+        backlog = self._backlog(config, uid, topic.log, NumberSet([(0, start)]))
+        self.subscriptions[config.name] = Subscription(config, uid, topic.log, start, backlog)
+        await self.save()
         return config
 
     def subscription(self, name: str) -> Subscription:
@@ -263,230 +314,227 @@ class Broker:
             RefusedError: there is none.
         """
         if name not in self.subscriptions:
+            rules.check_name(name, "subscriptions")
             raise not_found(name)
         return self.subscriptions[name]
 
-    def update_subscription(self, given: Any, paths: Iterable[str]) -> Any:
-        """Change fields of a subscription; its topic and its filter stay.
+    async def update_subscription(self, given: Any, mask: Any) -> Any:
+        """Change fields of a subscription.
 
         Raises:
-            RefusedError: there is none, or a field cannot be changed.
+            RefusedError: there is none, or they cannot be changed so.
         """
         held = self.subscription(given.name)
-        changed = SubscriptionPb()
-        changed.CopyFrom(held.config)
-        for path in paths:
-            if path not in {"ack_deadline_seconds", "retain_acked_messages", "message_retention_duration", "labels"}:
-                raise RefusedError("INVALID_ARGUMENT", f"The field {path} of a subscription cannot be changed.")
-            changed.ClearField(path)
-            if path == "labels":
-                changed.labels.update(given.labels)
-            elif path == "message_retention_duration":
-                changed.message_retention_duration.CopyFrom(given.message_retention_duration)
-            else:
-                setattr(changed, path, getattr(given, path))
-        _checked(changed)
-        held.config = changed
-        replace(self._path("subscriptions", changed.name), _dict(changed))
-        return changed
+        config = rules.checked_subscription(rules.changed("subscription", held.config, given, mask))
+        if config.HasField("cloud_storage_config") != held.config.HasField("cloud_storage_config"):
+            raise invalid("A subscription cannot begin or cease to write files. Make another one.")
+        held.config = config
+        held.wake()
+        await self.save()
+        return config
 
-    def delete_subscription(self, name: str) -> None:
-        """Forget a subscription.
+    async def delete_subscription(self, name: str) -> None:
+        """Delete a subscription.
 
         Raises:
             RefusedError: there is none.
         """
-        self.subscription(name).news.set()
+        held = self.subscription(name)
         del self.subscriptions[name]
-        self._path("subscriptions", name).unlink(missing_ok=True)
-        self._path("acked", name).unlink(missing_ok=True)
+        held.is_deleted = True
+        held.wake()
+        await self.save()
+        await self._close_logs()
 
-    def take(self, name: str, most: int, seconds: float | None = None) -> list[tuple[str, bytes, int]]:
-        """Lease messages: acknowledgement id, serialised message, and which attempt it is.
+    def acknowledge(self, held: Subscription, ack_ids: Any) -> None:
+        """Acknowledge messages.
+
+        Raises:
+            RefusedError: one of the ids is none.
+        """
+        held.backlog.acknowledge(held.backlog.numbers_of(ack_ids))
+
+    def modify(self, held: Subscription, ack_ids: Any, seconds: int) -> None:
+        """Have leases end so many seconds from now; 0 gives the messages back. Leases that ended have no say.
+
+        Raises:
+            RefusedError: one of the ids is none, or the time is out of range.
+        """
+        rules.check_deadline(seconds)
+        held.backlog.modify(held.backlog.numbers_of(ack_ids, leased=True), seconds)
+        held.wake()  # for those that are free again, or end sooner
+
+    # Seeking
+
+    async def seek_time(self, name: str, at: int) -> None:
+        """Have a subscription deliver what it keeps of an instant, in microseconds, or later, and nothing before.
 
         Raises:
             RefusedError: there is no such subscription.
         """
         held = self.subscription(name)
+        target = self._log(held.log).number_at(at)
+        acked = held.backlog.acked.below(max(target, self._kept_from(held)))
+        acked.add(0, target)
+        await self._seek(held, acked)
+
+    def _kept_from(self, held: Subscription) -> int:
+        """From which message on a subscription can deliver again what it has acknowledged."""
+        messages, kept = self._log(held.log), [self._log(held.log).end]
+        if held.config.retain_acked_messages:
+            oldest = self._now(held.config.message_retention_duration.ToTimedelta())
+            kept.append(max(held.start, messages.number_at(oldest)))
         topic = self.topics.get(held.config.topic)
-        held.news.clear()
-        if topic is None:
-            return []
-        read = topic.log.read
-        end, unfiltered = topic.log.end, not held.config.filter
-        if held.deliveries.low < topic.log.first:  # retention took them
-            held.deliveries.seek(topic.log.first, [n for n in held.deliveries.above if n >= topic.log.first])
+        if topic and topic.config.HasField("message_retention_duration"):
+            kept.append(messages.number_at(self._now(topic.config.message_retention_duration.ToTimedelta())))
+        return min(kept)
 
-        def wanted(number: int) -> bool:
-            return unfiltered or held.passes(MessagePb.FromString(read(number)).attributes)
-
-        before = held.deliveries.low
-        taken = held.deliveries.take(most, end, seconds or held.config.ack_deadline_seconds, wanted)
-        held.is_dirty = held.is_dirty or held.deliveries.low != before
-        return [(ack_id, read(number), attempt) for ack_id, number, attempt in taken]
-
-    def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
-        """See :meth:`Deliveries.acknowledge`.
-
-        Raises:
-            RefusedError: there is no such subscription.
-        """
-        held = self.subscription(name)
-        held.is_dirty = held.deliveries.acknowledge(ack_ids) or held.is_dirty
-
-    def modify(self, name: str, ack_ids: Iterable[str], seconds: float) -> None:
-        """See :meth:`Deliveries.modify`.
-
-        Raises:
-            RefusedError: there is no such subscription, or the time is out of range.
-        """
-        if not 0 <= seconds <= 600:
-            raise RefusedError("INVALID_ARGUMENT", f"An acknowledgement deadline of {seconds} s is not 0 to 600.")
-        held = self.subscription(name)
-        held.deliveries.modify(ack_ids, seconds)
-        if seconds == 0:
-            held.news.set()
-
-    def seek_time(self, name: str, at: int) -> None:
-        """Go to an instant, in microseconds: what was published before counts as acknowledged.
-
-        Raises:
-            RefusedError: there is no such subscription, or its topic is gone.
-        """
-        held = self.subscription(name)
-        topic = self.topic(held.config.topic)
-        number = max(topic.log.number_at(at), topic.log.first)
-        held.deliveries.seek(number, keep_acked=not held.config.retain_acked_messages)
-        held.is_dirty = True
-        held.news.set()
-
-    def seek_snapshot(self, name: str, snapshot: str) -> None:
-        """Go back to what a snapshot holds.
+    async def seek_snapshot(self, name: str, snapshot: str) -> None:
+        """Have a subscription deliver what was not acknowledged in a snapshot, and all that came later.
 
         Raises:
             RefusedError: there is no such subscription or snapshot, or it is of another topic.
         """
-        held, kept = self.subscription(name), self.snapshots.get(snapshot)
-        if kept is None:
-            raise not_found(snapshot)
-        if kept.topic != held.config.topic:
-            raise RefusedError("INVALID_ARGUMENT", "The snapshot is of another topic than the subscription.")
-        first = self.topic(kept.topic).log.first
-        held.deliveries.seek(max(kept.low, first), [number for number in kept.above if number >= first])
-        held.is_dirty = True
-        held.news.set()
+        held, kept = self.subscription(name), self.snapshot(snapshot)
+        if kept.log != held.log:
+            raise invalid(f"The snapshot {snapshot} is of another topic than the subscription.")
+        acked = NumberSet(kept.acked.ranges())
+        acked.add(0, self._log(held.log).first)
+        await self._seek(held, acked)
 
-    def create_snapshot(self, name: str, subscription: str) -> Any:
-        """Keep what a subscription has acknowledged now; for a week, less the age of its oldest open message.
+    async def _seek(self, held: Subscription, acked: NumberSet) -> None:
+        held.backlog.seek(acked)
+        held.wake()
+        await self.save()
+
+    async def create_snapshot(self, given: Any) -> Any:
+        """Keep what a subscription has acknowledged now, and all that it has not, for a week after it was published.
 
         Raises:
-            RefusedError: the snapshot exists, or there is no such subscription.
+            RefusedError: the snapshot exists, there is no such subscription, or its backlog is nearly a week old.
         """
-        _check_name(name, "snapshots")
-        if name in self.snapshots:
-            raise RefusedError("ALREADY_EXISTS", f"Resource already exists in the project (resource={name}).")
-        held = self.subscription(subscription)
-        config = SnapshotPb(name=name, topic=held.config.topic)
-        log, low = self.topic(config.topic).log, held.deliveries.low
-        oldest = log.time_of(low) if low < log.end else None
-        config.expire_time.FromMicroseconds((oldest or int(self._now() * 1_000_000)) + WEEK * 1_000_000)
-        made = Snapshot(config, held.config.topic, held.deliveries.low, sorted(held.deliveries.above))
-        kept = {"config": _dict(config), "topic": made.topic, "low": made.low, "above": made.above}
-        replace(self._path("snapshots", name), kept)
-        self.snapshots[name] = made
+        rules.check_name(given.name, "snapshots")
+        if given.name in self.snapshots:
+            raise exists(given.name)
+        held = self.subscription(given.subscription)
+        acked = NumberSet(held.backlog.acked.ranges())
+        oldest = self._published(held.log, acked.first_missing(0))
+        ends = oldest + rules.WEEK * 1_000_000
+        if ends < self._now(-LEAST_SNAPSHOT):
+            raise out_of_order("The oldest message of the snapshot would expire within the hour. Acknowledge it first.")
+        config = _SnapshotPb(name=given.name, topic=held.config.topic, labels=given.labels)
+        config.expire_time.FromMicroseconds(ends)
+        self.snapshots[given.name] = Snapshot(config, held.log, acked)
+        await self.save()
         return config
 
-    def delete_snapshot(self, name: str) -> None:
-        """Forget a snapshot.
+    def _published(self, uid: str, number: int) -> int:
+        """When a message was published, in microseconds; now when it is not there yet."""
+        messages = self._log(uid)
+        if number >= messages.end:
+            return self._now()
+        at: int = _MessagePb.FromString(messages.message(max(number, messages.first))).publish_time.ToMicroseconds()
+        return at
+
+    def snapshot(self, name: str) -> Snapshot:
+        """A snapshot.
 
         Raises:
             RefusedError: there is none.
         """
-        if self.snapshots.pop(name, None) is None:
+        if name not in self.snapshots:
+            rules.check_name(name, "snapshots")
             raise not_found(name)
-        self._path("snapshots", name).unlink(missing_ok=True)
+        return self.snapshots[name]
 
-    # -- in the background ---------------------------------------------------------------------------------------
+    async def delete_snapshot(self, name: str) -> None:
+        """Delete a snapshot.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        self.snapshot(name)
+        del self.snapshots[name]
+        await self.save()
+        await self._close_logs()
+
+    # In the background
 
     async def keep(self) -> None:
-        """Save acknowledgements, and delete what nobody keeps any more, until cancelled."""
-        tidied = self._clock()
+        """Save what was acknowledged, and delete what nobody keeps any more, until cancelled."""
+        tidied = self._monotonic()
         while True:
-            await asyncio.sleep(_SAVE_SECONDS)
-            self.save()
-            if self._clock() - tidied > _TIDY_SECONDS:
-                tidied = self._clock()
-                self.tidy()
+            await asyncio.sleep(SAVE_SECONDS)
+            try:
+                if self.is_dirty:
+                    await self.save()
+                if self._monotonic() - tidied >= TIDY_SECONDS:
+                    tidied = self._monotonic()
+                    await self.tidy()
+            except (OSError, TerminalError) as error:
+                log.warning("What was acknowledged could not be saved or tidied, and is tried again: %s", error)
 
-    def save(self) -> None:
-        """Write the acknowledgements that changed; a kill before it delivers those messages again."""
-        for subscription in list(self.subscriptions.values()):
-            if subscription.is_dirty:
-                self._save_acked(subscription)
-
-    def tidy(self) -> None:
-        """Delete segments whose messages every subscription has acknowledged and none retains, and all that is older
-        than any retention; snapshots that expired as well.
-        """
+    async def tidy(self) -> None:
+        """Delete messages that are too old, or that all have acknowledged and none retains; expired snapshots, too."""
         now = self._now()
-        for name in [name for name, kept in self.snapshots.items() if kept.config.expire_time.ToSeconds() < now]:
-            self.delete_snapshot(name)
-        for name, topic in self.topics.items():
-            held = [one for one in self.subscriptions.values() if one.config.topic == name]
-            kept = [snapshot.low for snapshot in self.snapshots.values() if snapshot.topic == name]
-            of_topic = topic.config.message_retention_duration.ToSeconds()
-            lows = [topic.log.number_at(int((now - of_topic) * 1_000_000))] if of_topic else []
-            for one in held:
-                seconds = one.config.message_retention_duration.ToSeconds()
-                oldest = topic.log.number_at(int((now - seconds) * 1_000_000))
-                lows.append(oldest if one.config.retain_acked_messages else max(oldest, one.deliveries.low))
-            topic.log.forget(min([*lows, *kept], default=topic.log.end))
+        for name in [name for name, one in self.snapshots.items() if one.config.expire_time.ToMicroseconds() < now]:
+            await self.delete_snapshot(name)
+        for held in self.subscriptions.values():
+            oldest = self._now(held.config.message_retention_duration.ToTimedelta())
+            held.backlog.forget(self._log(held.log).number_at(oldest))
+        if self.is_dirty:
+            await self.save()
+        for uid, commit in self._commits.items():
+            commit.log.forget(self._needed_from(uid, commit.log))
 
-    def close(self) -> None:
-        """Save and let go of all files."""
-        self.save()
-        for topic in self.topics.values():
-            topic.log.close()
+    def _needed_from(self, uid: str, messages: TopicLog) -> int:
+        """The first message of a log that somebody may still ask for."""
+        needed = [messages.end]
+        for held in (one for one in self.subscriptions.values() if one.log == uid):
+            needed += [held.backlog.acked.first_missing(0), self._kept_from(held)]
+        needed += [one.acked.first_missing(0) for one in self.snapshots.values() if one.log == uid]
+        for topic in (one for one in self.topics.values() if one.log == uid):
+            if topic.config.HasField("message_retention_duration"):
+                needed.append(messages.number_at(self._now(topic.config.message_retention_duration.ToTimedelta())))
+        return min(needed)
+
+    async def close(self) -> None:
+        """Save, and let go of all files."""
+        for commit in self._commits.values():
+            await commit.close()
+        await self.save()
+        os.close(self._locked)
 
 
-def replace(path: Path, content: object) -> None:
-    """Replace a small file as a whole; it survives a power cut."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    with draft.open("w") as file:
-        json.dump(content, file)
+def _passing(text: str) -> Callable[[bytes], bool]:
+    """Whether a serialised message passes a filter."""
+    if not text.strip():
+        return lambda _: True
+    passes = rules.checked_filter(text)
+    return lambda body: passes(_MessagePb.FromString(body).attributes)
+
+
+def _lock(folder: Path) -> int:
+    """Keep a second broker out of a folder; the lock ends with the process, however that ends."""
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise TerminalError(f"Another broker works in {folder}.", "Stop it, or take another --data-dir.") from None
+    return file
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file as a whole."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    sync_folder(path.parent)
 
 
-def _dict(message: Any) -> dict[str, Any]:
-    return MessageToDict(message)
-
-
-def _check_name(name: str, kind: str) -> None:
-    parts = name.split("/")
-    is_good = len(parts) == 4 and parts[0] == "projects" and parts[2] == kind
-    if not (is_good and 3 <= len(parts[3]) <= 255 and parts[3][0].isalpha() and not parts[3].startswith("goog")):
-        raise RefusedError("INVALID_ARGUMENT", f"Invalid resource name given (name={name}).")
-
-
-def _checked(config: Any) -> Filter:
-    """The filter of a subscription.
-
-    Raises:
-        RefusedError: something in it is wrong, or is not built.
-    """
-    if config.enable_message_ordering or config.enable_exactly_once_delivery:
-        raise RefusedError("UNIMPLEMENTED", "Ordered and exactly-once delivery are not built.")
-    if config.push_config.push_endpoint or config.HasField("bigquery_config") or config.HasField("dead_letter_policy"):
-        raise RefusedError("UNIMPLEMENTED", "Push, BigQuery and dead-letter subscriptions are not built.")
-    if config.ack_deadline_seconds and not 10 <= config.ack_deadline_seconds <= 600:
-        raise RefusedError("INVALID_ARGUMENT", "ack_deadline_seconds is not 10 to 600.")
-    if config.HasField("message_retention_duration"):
-        seconds = config.message_retention_duration.ToSeconds()
-        if not 600 <= seconds <= 31 * 86_400:
-            raise RefusedError("INVALID_ARGUMENT", "message_retention_duration is not 10 minutes to 31 days.")
-    try:
-        return parse(config.filter)
-    except FilterError as error:
-        raise RefusedError("INVALID_ARGUMENT", f"The filter is wrong: {error}.") from error
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

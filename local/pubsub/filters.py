@@ -13,6 +13,8 @@ _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-z_][A-Za-z0-9_.-]*)|(?P<sign>!=|[=:(),-]))""", re.VERBOSE
 )
 
+_ESCAPE = re.compile(r"\\(?:x(?P<hex>[0-9A-Fa-f]{2})|u(?P<unicode>[0-9A-Fa-f]{4})|(?P<octal>[0-7]{3})|(?P<plain>.))")
+
 
 class FilterError(ValueError):
     """A filter is not as the documentation has it."""
@@ -56,10 +58,11 @@ class _Parser:
     def _peek(self) -> tuple[str, str]:
         return self._tokens[self._position] if self._position < len(self._tokens) else ("", "")
 
-    def _take(self, *wanted: str) -> str:
-        kind, text = self._peek()
-        if not kind or (wanted and kind not in wanted and text not in wanted):
-            raise FilterError(f"expected {' or '.join(wanted) or 'more'}, found {text or 'the end'!r}")
+    def _take(self, *wanted: str, kind: str = "sign") -> str:
+        """The next token, which must be of a kind, and one of those wanted."""
+        found, text = self._peek()
+        if found != kind or (wanted and text not in wanted):
+            raise FilterError(f"expected {' or '.join(wanted) or f'a {kind}'}, found {text or 'the end'!r}")
         self._position += 1
         return text
 
@@ -72,7 +75,7 @@ class _Parser:
         """Terms that are joined."""
         terms, operators = [self._term()], set[str]()
         while self._peek()[1] in {"AND", "OR"}:
-            operators.add(self._take())
+            operators.add(self._take(kind="word"))
             terms.append(self._term())
         if len(operators) > 1:
             raise FilterError("AND and OR side by side need parentheses")
@@ -82,8 +85,8 @@ class _Parser:
         return lambda attributes: join(term(attributes) for term in terms)
 
     def _term(self) -> Filter:
-        if self._peek()[1] in {"NOT", "-"}:
-            self._take()
+        if self._peek() in {("word", "NOT"), ("sign", "-")}:
+            self._position += 1
             negated = self._term()
             return lambda attributes: not negated(attributes)
         if self._peek()[1] == "(":
@@ -94,17 +97,17 @@ class _Parser:
         return self._comparison()
 
     def _comparison(self) -> Filter:
-        word = self._take("word")
+        word = self._take(kind="word")
         if word == "hasPrefix":
             self._take("(")
-            name = self._key(self._take("word"))
+            name = self._key(self._take(kind="word"))
             self._take(",")
             prefix = self._string()
             self._take(")")
             return lambda attributes: attributes.get(name, "").startswith(prefix) and name in attributes
         if word == "attributes" and self._peek()[1] == ":":
             self._take(":")
-            key = self._string() if self._peek()[0] == "string" else self._take("word")
+            key = self._string() if self._peek()[0] == "string" else self._take(kind="word")
             return lambda attributes: key in attributes
         name, sign = self._key(word), self._take("=", "!=")
         value = self._string()
@@ -117,8 +120,17 @@ class _Parser:
         prefix, dot, name = word.partition(".")
         if prefix != "attributes" or not dot:
             raise FilterError(f"{word!r} is no attribute; write attributes.NAME")
+        if "." in name:
+            raise FilterError(f'{word!r} has a dot in its name; write attributes."{name}"')
         return name or self._string()
 
     def _string(self) -> str:
-        text = self._take("string")
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
+        text = self._take(kind="string")
+        return _ESCAPE.sub(_unescaped, text[1:-1])
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    code, plain = found["hex"] or found["unicode"], found["plain"]
+    if code or found["octal"]:
+        return chr(int(code, 16) if code else int(found["octal"], 8))
+    return {"n": "\n", "t": "\t", "r": "\r"}.get(plain, plain)

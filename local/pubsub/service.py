@@ -1,31 +1,49 @@
 """The gRPC face: ``google.pubsub.v1.Publisher`` and ``Subscriber``, with the generated messages of Google's client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+import logging
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
 
-from local.pubsub.broker import Broker, RefusedError, SnapshotPb
+from local.pubsub import rules
+from local.pubsub.backlog import Holder
+from local.pubsub.broker import Broker, Subscription
+from local.pubsub.log import DamagedLogError
+from local.pubsub.refusal import RefusedError, invalid, not_found, out_of_order
 
-Call = Callable[[Any, Any], Awaitable[Any]]
+log = logging.getLogger(__name__)
 
 PULL_SECONDS = 1.0
-"""How long a pull waits for a first message. The real service does so as well, and says no number."""
+"""How long a pull waits for a first message. Google's service waits as well, and says no number."""
+
+ANSWER_BYTES = 4_000_000
+"""Size of the messages of one answer, unless a single one is larger: with their ids less than the 4 MiB that gRPC takes
+when its client says nothing."""
 
 _STREAM_MOST = 500
-_CODES = {code.name: code for code in grpc.StatusCode}
+_PAGE = 1_000
+
+# Below the classes of the client lie those of protobuf: wrapping each message would cost more than all else.
+_Received = types.ReceivedMessage.pb()
+_Pulled, _Streamed = types.PullResponse.pb(), types.StreamingPullResponse.pb()
 
 
-def raw(kind: Any) -> Any:
-    """The protobuf class below a proto-plus one: wrapping each message would cost more than all else."""
-    return type(kind.pb(kind()))
+def handlers(broker: Broker, created: Callable[[Subscription], None]) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Both services.
 
-
-_Received, _Pulled, _Streamed = raw(types.ReceivedMessage), raw(types.PullResponse), raw(types.StreamingPullResponse)
+    Args:
+        created: is told of each subscription that is made, to begin what it does by itself.
+    """
+    publisher, subscriber = PublisherService(broker).methods(), SubscriberService(broker, created).methods()
+    return (
+        grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", publisher),
+        grpc.method_handlers_generic_handler("google.pubsub.v1.Subscriber", subscriber),
+    )
 
 
 class PublisherService:
@@ -34,54 +52,61 @@ class PublisherService:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+    def methods(self) -> dict[str, grpc.RpcMethodHandler]:
         """Methods by name."""
         return {
             "CreateTopic": _unary(self._create, types.Topic),
+            "UpdateTopic": _unary(self._update, types.UpdateTopicRequest),
             "GetTopic": _unary(self._get, types.GetTopicRequest),
             "ListTopics": _unary(self._list, types.ListTopicsRequest),
             "DeleteTopic": _unary(self._delete, types.DeleteTopicRequest),
             "ListTopicSubscriptions": _unary(self._subscriptions, types.ListTopicSubscriptionsRequest),
+            "ListTopicSnapshots": _unary(self._snapshots, types.ListTopicSnapshotsRequest),
             "Publish": _unary(self._publish, types.PublishRequest),
         }
 
-    async def _create(self, request: Any) -> Any:
-        return self._broker.create_topic(request)
+    async def _create(self, request: Any, _: Any) -> Any:
+        return await self._broker.create_topic(request)
 
-    async def _get(self, request: Any) -> Any:
+    async def _update(self, request: Any, _: Any) -> Any:
+        return await self._broker.update_topic(request.topic, request.update_mask)
+
+    async def _get(self, request: Any, _: Any) -> Any:
         return self._broker.topic(request.topic).config
 
-    async def _list(self, request: Any) -> Any:
-        found = [one.config for name, one in self._broker.topics.items() if name.startswith(f"{request.project}/")]
-        return raw(types.ListTopicsResponse)(topics=found)
+    async def _list(self, request: Any, _: Any) -> Any:
+        names, token = _page(request, _of_project(request, self._broker.topics))
+        found = [self._broker.topics[name].config for name in names]
+        return types.ListTopicsResponse.pb()(topics=found, next_page_token=token)
 
-    async def _delete(self, request: Any) -> Any:
-        self._broker.delete_topic(request.topic)
+    async def _delete(self, request: Any, _: Any) -> Any:
+        await self._broker.delete_topic(request.topic)
         return Empty()
 
-    async def _subscriptions(self, request: Any) -> Any:
-        self._broker.topic(request.topic)
-        named = [name for name, one in self._broker.subscriptions.items() if one.config.topic == request.topic]
-        return raw(types.ListTopicSubscriptionsResponse)(subscriptions=named)
+    async def _subscriptions(self, request: Any, _: Any) -> Any:
+        names, token = _page(request, self._of_topic(request.topic, self._broker.subscriptions.values()))
+        return types.ListTopicSubscriptionsResponse.pb()(subscriptions=names, next_page_token=token)
 
-    async def _publish(self, request: Any) -> Any:
-        ids = await self._broker.publish(request.topic, request.messages)
-        return raw(types.PublishResponse)(message_ids=ids)
+    async def _snapshots(self, request: Any, _: Any) -> Any:
+        names, token = _page(request, self._of_topic(request.topic, self._broker.snapshots.values()))
+        return types.ListTopicSnapshotsResponse.pb()(snapshots=names, next_page_token=token)
+
+    def _of_topic(self, topic: str, held: Iterable[Any]) -> list[str]:
+        self._broker.topic(topic)
+        return [one.config.name for one in held if one.config.topic == topic]
+
+    async def _publish(self, request: Any, _: Any) -> Any:
+        return types.PublishResponse.pb()(message_ids=await self._broker.publish(request.topic, request.messages))
 
 
 class SubscriberService:
-    """Calls on subscriptions and snapshots.
+    """Calls on subscriptions and snapshots."""
 
-    Args:
-        began: is told of each subscription that is made, to begin what it does by itself.
-    """
+    def __init__(self, broker: Broker, created: Callable[[Subscription], None]) -> None:
+        self._broker, self._created = broker, created
 
-    def __init__(self, broker: Broker, began: Callable[[str], None]) -> None:
-        self._broker, self._began = broker, began
-
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+    def methods(self) -> dict[str, grpc.RpcMethodHandler]:
         """Methods by name."""
-        request = raw(types.StreamingPullRequest)
         return {
             "CreateSubscription": _unary(self._create, types.Subscription),
             "GetSubscription": _unary(self._get, types.GetSubscriptionRequest),
@@ -97,156 +122,209 @@ class SubscriberService:
             "ListSnapshots": _unary(self._list_snapshots, types.ListSnapshotsRequest),
             "DeleteSnapshot": _unary(self._delete_snapshot, types.DeleteSnapshotRequest),
             "StreamingPull": grpc.stream_stream_rpc_method_handler(
-                self._stream, request_deserializer=request.FromString, response_serializer=_serialize
+                self._streaming_pull,
+                request_deserializer=types.StreamingPullRequest.pb().FromString,
+                response_serializer=_serialize,
             ),
         }
 
-    async def _create(self, request: Any) -> Any:
-        made = self._broker.create_subscription(request)
-        self._began(made.name)
-        return made
+    async def _create(self, request: Any, _: Any) -> Any:
+        config = await self._broker.create_subscription(request)
+        self._created(self._broker.subscription(config.name))
+        return config
 
-    async def _get(self, request: Any) -> Any:
+    async def _get(self, request: Any, _: Any) -> Any:
         return self._broker.subscription(request.subscription).config
 
-    async def _list(self, request: Any) -> Any:
-        held = self._broker.subscriptions.items()
-        found = [one.config for name, one in held if name.startswith(f"{request.project}/")]
-        return raw(types.ListSubscriptionsResponse)(subscriptions=found)
+    async def _list(self, request: Any, _: Any) -> Any:
+        names, token = _page(request, _of_project(request, self._broker.subscriptions))
+        found = [self._broker.subscriptions[name].config for name in names]
+        return types.ListSubscriptionsResponse.pb()(subscriptions=found, next_page_token=token)
 
-    async def _update(self, request: Any) -> Any:
-        return self._broker.update_subscription(request.subscription, request.update_mask.paths)
+    async def _update(self, request: Any, _: Any) -> Any:
+        return await self._broker.update_subscription(request.subscription, request.update_mask)
 
-    async def _delete(self, request: Any) -> Any:
-        self._broker.delete_subscription(request.subscription)
+    async def _delete(self, request: Any, _: Any) -> Any:
+        await self._broker.delete_subscription(request.subscription)
         return Empty()
 
-    async def _pull(self, request: Any) -> Any:
+    async def _pull(self, request: Any, _: Any) -> Any:
+        held = self._pullable(request.subscription)
         if request.max_messages < 1:
-            raise RefusedError("INVALID_ARGUMENT", "max_messages is not positive.")
-        name = request.subscription
-        self._refuse_files(name)
-        taken = self._broker.take(name, request.max_messages)
-        if not taken and not request.return_immediately:
-            await self._news(name, PULL_SECONDS)
-            taken = self._broker.take(name, request.max_messages)
-        return _Pulled(received_messages=[_received(*one) for one in taken])
+            raise invalid(f"max_messages is {request.max_messages}; ask for at least one.")
+        most = min(request.max_messages, rules.MOST_PULLED)
+        now = asyncio.get_running_loop().time
+        ends = now() + (0.0 if request.return_immediately else PULL_SECONDS)
+        while True:
+            taken = held.backlog.take(most, held.config.ack_deadline_seconds, ANSWER_BYTES)
+            if taken or (not held.backlog.has_more and now() >= ends):
+                return _Pulled(received_messages=_received(held, taken))
+            await _pause(held, ends - now())
 
-    def _refuse_files(self, name: str) -> None:
-        if self._broker.subscription(name).config.cloud_storage_config.bucket:
-            raise RefusedError("FAILED_PRECONDITION", "This subscription writes to Cloud Storage and cannot be pulled.")
-
-    async def _news(self, name: str, seconds: float) -> None:
-        """Wait until something may be there, or a lease ends, at most so long."""
+    def _pullable(self, name: str) -> Subscription:
         held = self._broker.subscription(name)
-        expiry = held.deliveries.next_expiry()
-        wait = seconds if expiry is None else min(seconds, expiry + 0.001)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(held.news.wait(), wait)
+        if held.config.HasField("cloud_storage_config"):
+            raise out_of_order("The subscription writes into Cloud Storage and cannot be pulled. Make another one.")
+        return held
 
-    async def _acknowledge(self, request: Any) -> Any:
-        self._broker.acknowledge(request.subscription, request.ack_ids)
+    async def _acknowledge(self, request: Any, _: Any) -> Any:
+        self._broker.acknowledge(self._pullable(request.subscription), request.ack_ids)
         return Empty()
 
-    async def _modify(self, request: Any) -> Any:
-        self._broker.modify(request.subscription, request.ack_ids, request.ack_deadline_seconds)
+    async def _modify(self, request: Any, _: Any) -> Any:
+        held = self._pullable(request.subscription)
+        self._broker.modify(held, request.ack_ids, request.ack_deadline_seconds)
         return Empty()
 
-    async def _seek(self, request: Any) -> Any:
+    async def _seek(self, request: Any, _: Any) -> Any:
         if request.WhichOneof("target") == "time":
-            self._broker.seek_time(request.subscription, request.time.ToMicroseconds())
+            await self._broker.seek_time(request.subscription, request.time.ToMicroseconds())
         elif request.WhichOneof("target") == "snapshot":
-            self._broker.seek_snapshot(request.subscription, request.snapshot)
+            await self._broker.seek_snapshot(request.subscription, request.snapshot)
         else:
-            raise RefusedError("INVALID_ARGUMENT", "A seek names neither a time nor a snapshot.")
-        return raw(types.SeekResponse)()
+            raise invalid("The request names neither a time nor a snapshot.")
+        return types.SeekResponse.pb()()
 
-    async def _create_snapshot(self, request: Any) -> Any:
-        return self._broker.create_snapshot(request.name, request.subscription)
+    async def _create_snapshot(self, request: Any, _: Any) -> Any:
+        return await self._broker.create_snapshot(request)
 
-    async def _get_snapshot(self, request: Any) -> Any:
-        if request.snapshot not in self._broker.snapshots:
-            raise RefusedError("NOT_FOUND", f"Resource not found (resource={request.snapshot}).")
-        return self._broker.snapshots[request.snapshot].config
+    async def _get_snapshot(self, request: Any, _: Any) -> Any:
+        return self._broker.snapshot(request.snapshot).config
 
-    async def _list_snapshots(self, request: Any) -> Any:
-        held = self._broker.snapshots.items()
-        found = [one.config for name, one in held if name.startswith(f"{request.project}/")]
-        return raw(types.ListSnapshotsResponse)(
-            snapshots=[SnapshotPb.FromString(one.SerializeToString()) for one in found]
-        )
+    async def _list_snapshots(self, request: Any, _: Any) -> Any:
+        names, token = _page(request, _of_project(request, self._broker.snapshots))
+        found = [self._broker.snapshots[name].config for name in names]
+        return types.ListSnapshotsResponse.pb()(snapshots=found, next_page_token=token)
 
-    async def _delete_snapshot(self, request: Any) -> Any:
-        self._broker.delete_snapshot(request.snapshot)
+    async def _delete_snapshot(self, request: Any, _: Any) -> Any:
+        await self._broker.delete_snapshot(request.snapshot)
         return Empty()
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        """Streaming pull: messages go out while acknowledgements come in."""
+    async def _streaming_pull(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         try:
             first = await anext(requests, None)
-            if first is None:
-                return
-            self._refuse_files(first.subscription)
-            name, state = first.subscription, _Stream(first)
-            reader = asyncio.create_task(self._read(name, requests, state))
-            try:
-                while not reader.done() and name in self._broker.subscriptions:
-                    free = state.most - state.outstanding() if state.most else _STREAM_MOST
-                    taken = self._broker.take(name, min(_STREAM_MOST, free), state.seconds) if free > 0 else []
-                    if taken:
-                        state.sent.update(ack_id for ack_id, _, _ in taken)
-                        yield _Streamed(received_messages=[_received(*one) for one in taken])
-                    else:
-                        await self._news(name, 0.1)
-            finally:
-                reader.cancel()
-            if name not in self._broker.subscriptions:
-                raise RefusedError("NOT_FOUND", f"Resource not found (resource={name}).")
+            if first is not None:
+                stream = _Stream(self._broker, self._pullable(first.subscription), first)
+                async for answer in stream.answers(requests):
+                    yield answer
         except RefusedError as error:
-            await context.abort(_CODES[error.code], error.message)
-
-    async def _read(self, name: str, requests: AsyncIterator[Any], state: "_Stream") -> None:
-        async for request in requests:
-            state.sent.difference_update(request.ack_ids)
-            self._broker.acknowledge(name, request.ack_ids)
-            for ack_id, seconds in zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=True):
-                self._broker.modify(name, [ack_id], seconds)
-                if seconds == 0:
-                    state.sent.discard(ack_id)
-            if request.stream_ack_deadline_seconds:
-                state.seconds = request.stream_ack_deadline_seconds
+            await context.abort(error.code, error.message)
 
 
 class _Stream:
-    """What a streaming pull has asked for, and has not acknowledged."""
+    """A streaming pull: messages go out while acknowledgements come in.
 
-    def __init__(self, first: Any) -> None:
-        self.seconds: float = first.stream_ack_deadline_seconds or 10
-        self.most: int = first.max_outstanding_messages
-        self.sent: set[str] = set()
+    Args:
+        first: the request that began it; what it acknowledges counts as well.
+    """
 
-    def outstanding(self) -> int:
-        """Messages that were sent, and neither acknowledged nor given back."""
-        return len(self.sent)
+    def __init__(self, broker: Broker, held: Subscription, first: Any) -> None:
+        rules.check_deadline(first.stream_ack_deadline_seconds, least=10)
+        self._broker, self._held, self._holder = broker, held, Holder()
+        self._seconds = first.stream_ack_deadline_seconds
+        self._most, self._most_bytes = first.max_outstanding_messages, first.max_outstanding_bytes
+        self._apply(first)
+
+    async def answers(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """What is sent, until the client has said its last.
+
+        Raises:
+            RefusedError: it asked for something wrong, or its subscription was deleted.
+        """
+        reader = asyncio.create_task(self._read(requests))
+        try:
+            while not reader.done():
+                if self._held.is_deleted:
+                    raise not_found(self._held.config.name)
+                taken = self._take()
+                if taken:
+                    yield _Streamed(received_messages=_received(self._held, taken))
+                else:
+                    await _pause(self._held, 60.0, is_held_up=self._free() <= (0, 0))
+            reader.result()
+        finally:
+            reader.cancel()
+
+    def _free(self) -> tuple[int, int]:
+        """How many messages, and of how many bytes, the client takes now."""
+        messages = self._most - self._holder.messages if self._most > 0 else _STREAM_MOST
+        size = self._most_bytes - self._holder.bytes if self._most_bytes > 0 else ANSWER_BYTES
+        return (min(messages, _STREAM_MOST), min(size, ANSWER_BYTES)) if messages > 0 and size > 0 else (0, 0)
+
+    def _take(self) -> list[tuple[int, bytes]]:
+        messages, size = self._free()
+        return self._held.backlog.take(messages, self._seconds, size, self._holder) if messages else []
+
+    async def _read(self, requests: AsyncIterator[Any]) -> None:
+        try:
+            async for request in requests:
+                self._apply(request)
+                self._held.wake()
+        finally:
+            self._held.wake()
+
+    def _apply(self, request: Any) -> None:
+        deadlines = request.modify_deadline_seconds
+        if len(deadlines) != len(request.modify_deadline_ack_ids):
+            raise invalid("modify_deadline_seconds and modify_deadline_ack_ids are not of the same length.")
+        if request.stream_ack_deadline_seconds:
+            rules.check_deadline(request.stream_ack_deadline_seconds, least=10)
+            self._seconds = request.stream_ack_deadline_seconds
+        self._broker.acknowledge(self._held, request.ack_ids)
+        for seconds in set(deadlines):
+            ack_ids = [
+                one for one, its in zip(request.modify_deadline_ack_ids, deadlines, strict=True) if its == seconds
+            ]
+            self._broker.modify(self._held, ack_ids, seconds)
 
 
-def _received(ack_id: str, record: bytes, attempt: int) -> Any:
-    made = _Received(ack_id=ack_id, delivery_attempt=attempt)
-    made.message.ParseFromString(record)
-    return made
+async def _pause(held: Subscription, seconds: float, *, is_held_up: bool = False) -> None:
+    """Wait for news of a subscription, or let others on when there is more to look at already."""
+    if held.backlog.has_more and not is_held_up:
+        await asyncio.sleep(0)
+    else:
+        await held.wait(seconds)
 
 
-def _unary(call: Callable[[Any], Awaitable[Any]], request: Any) -> grpc.RpcMethodHandler:
+def _received(held: Subscription, taken: Sequence[tuple[int, bytes]]) -> list[Any]:
+    answers = []
+    for number, body in taken:
+        answer = _Received(ack_id=held.backlog.ack_id(number))
+        answer.message.ParseFromString(body)
+        answers.append(answer)
+    return answers
+
+
+def _of_project(request: Any, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{request.project}/")]
+
+
+def _page(request: Any, names: Iterable[str]) -> tuple[list[str], str]:
+    """The names of one page, and the token of the next one: the last name of this one."""
+    if request.page_size < 0:
+        raise invalid(f"page_size is {request.page_size}, less than 0.")
+    rest = sorted(names)
+    rest = rest[bisect_right(rest, request.page_token) :]
+    size = min(request.page_size or _PAGE, _PAGE)
+    return rest[:size], rest[size - 1] if len(rest) > size else ""
+
+
+def _unary(call: Callable[[Any, Any], Awaitable[Any]], request: Any) -> grpc.RpcMethodHandler:
     """A handler of one message for another, with our refusals as the codes of Google's."""
 
     async def handle(given: Any, context: Any) -> Any:
         try:
-            return await call(given)
+            return await call(given, context)
         except RefusedError as error:
-            return await context.abort(_CODES[error.code], error.message)
+            return await context.abort(error.code, error.message)
+        except DamagedLogError as error:
+            log.error("%s", error)
+            return await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
+        except OSError as error:
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, f"The broker's disk: {error}.")
 
     return grpc.unary_unary_rpc_method_handler(
-        handle, request_deserializer=raw(request).FromString, response_serializer=_serialize
+        handle, request_deserializer=request.pb().FromString, response_serializer=_serialize
     )
 
 

@@ -1,6 +1,7 @@
 """A broker in a process of its own, and what Google's clients need to reach it."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,9 @@ from tests.temporary import free_ports
 
 PROJECT = "projects/coinbeam-local"
 
+_SOON = [(f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")]
+"""A server that was just started is there sooner than gRPC tries again by itself."""
+
 
 class Server:
     """A broker that can be killed and started again on the same folder and port."""
@@ -35,18 +39,29 @@ class Server:
             self._process = subprocess.Popen(
                 self._command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True
             )
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}", options=_SOON) as channel:
             grpc.channel_ready_future(channel).result(timeout=30)
 
     def kill(self) -> None:
         """End it without a word."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(timeout=10)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=10)
+
+    def begin_again(self) -> None:
+        """Kill it, and start it on what it left."""
+        self.kill()
+        self.start()
 
     def end(self) -> int:
         """End it as the supervisor does; its exit code."""
         self._process.terminate()
         return self._process.wait(timeout=10)
+
+    def limit_files(self, size: int) -> None:
+        """Let no file of it grow beyond so many bytes."""
+        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, most))
 
     @property
     def said(self) -> str:
@@ -57,8 +72,9 @@ class Server:
         """Google's clients, pointed at it."""
         address = f"127.0.0.1:{self.port}"
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        publisher = PublisherGrpcTransport(channel=grpc.insecure_channel(address), credentials=credentials)
-        subscriber = SubscriberGrpcTransport(channel=grpc.insecure_channel(address), credentials=credentials)
+        channel = grpc.insecure_channel(address, options=_SOON)
+        publisher = PublisherGrpcTransport(channel=channel, credentials=credentials)
+        subscriber = SubscriberGrpcTransport(channel=channel, credentials=credentials)
         return pubsub_v1.PublisherClient(transport=publisher), pubsub_v1.SubscriberClient(transport=subscriber)
 
 
@@ -91,7 +107,7 @@ def broker(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Our broker, for tests that do not end it."""
     server = our_broker(tmp_path_factory.mktemp("pubsub"))
@@ -102,10 +118,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module", params=["ours", "google's"])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Our broker, or Google's emulator."""
-    folder = tmp_path_factory.mktemp("pubsub")
-    server = our_broker(folder) if request.param == "ours" else google_emulator(folder)
-    yield server
-    server.kill()
+    if request.param == "ours":
+        yield request.getfixturevalue("shared")
+    else:
+        server = google_emulator(tmp_path_factory.mktemp("pubsub"))
+        yield server
+        server.kill()
 
 
 def until(deadline: float) -> Iterator[None]:

@@ -1,266 +1,423 @@
-"""What Google's emulator does not do: survive a kill, filter, keep within bounds, and write files."""
+"""Topics, subscriptions and snapshots without gRPC; both clocks are the test's."""
 
 import asyncio
-import json
-import time
-import urllib.request
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
-from google.api_core import exceptions
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.pubsub_v1 import PublisherClient
-from google.pubsub_v1.types import PubsubMessage
-from hypothesis import given
-from hypothesis import strategies as st
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.pubsub_v1 import types
 
-from local.pubsub.broker import Broker, MessagePb, RefusedError, SubscriptionPb, TopicPb
-from local.pubsub.filters import FilterError, parse
-from local.pubsub.log import TopicLog
-from local.pubsub.subscription import Deliveries
-from tests.local.pubsub.conftest import PROJECT, Server, our_broker, until
-from tests.local.pubsub.test_contract import make_bench
-from tests.temporary import LocalCloud
+from coinbeam.errors import TerminalError
+from local.pubsub.broker import Broker, Subscription
+from local.pubsub.refusal import RefusedError
+from tests.local.pubsub.conftest import PROJECT
 
-pytestmark = pytest.mark.timeout(120)
+TOPIC, NAME, SNAPSHOT = f"{PROJECT}/topics/trades", f"{PROJECT}/subscriptions/windows", f"{PROJECT}/snapshots/before"
+START = datetime(2026, 11, 28, tzinfo=UTC)
+LARGE = 1 << 30
+
+_Topic, _Subscription = types.Topic.pb(), types.Subscription.pb()
+_Message, _SnapshotRequest = types.PubsubMessage.pb(), types.CreateSnapshotRequest.pb()
 
 
-def test_what_was_published_survives_any_kill(broker: Server) -> None:
-    """Whatever was acknowledged to a publisher is delivered afterwards, once and in order."""
-    bench = make_bench(broker, retain_acked_messages=True)
-    published = list[str]()
-    for attempt in range(3):
-        for number in range(20):
-            published += bench.publish(*(b"%d-%d-%d" % (attempt, number, n) for n in range(10)))
-        half = bench.pull(100)
-        assert half
-        broker.kill()
-        broker.start()
-    stamp = Timestamp()
-    stamp.FromSeconds(1)
-    bench.subscriber.seek(request={"subscription": bench.subscription, "time": stamp})
-    got = list[str]()
-    for _ in until(20):
-        pulled = bench.subscriber.pull(
-            subscription=bench.subscription, max_messages=1_000, timeout=10
-        ).received_messages
-        got += [one.message.message_id for one in pulled]
-        if len(got) >= 600:
-            break
-    assert got == published
+@dataclass
+class Bench:
+    """A broker that can be started anew, and its time."""
+
+    folder: Path
+    now: datetime = START
+    broker: Broker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Start on what is in the folder; leases are seconds of the same time."""
+        self.broker = Broker(
+            self.folder, clock=lambda: self.now, monotonic=lambda: self.now.timestamp(), segment_bytes=200
+        )
+
+    async def restart(self) -> None:
+        """End in order, and start."""
+        await self.broker.close()
+        self.start()
+
+    def later(self, **parts: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**parts)
+
+    async def subscribe(self, name: str = NAME, **fields: Any) -> Subscription:
+        """A subscription of the topic, which is made when it is missing."""
+        if TOPIC not in self.broker.topics:
+            await self.broker.create_topic(_Topic(name=TOPIC))
+        await self.broker.create_subscription(_Subscription(name=name, topic=TOPIC, **fields))
+        return self.broker.subscription(name)
+
+    async def publish(self, *bodies: str) -> None:
+        """Publish each by itself, a second apart."""
+        for body in bodies:
+            await self.broker.publish(TOPIC, [_Message(data=body.encode())])
+            self.later(seconds=1)
+
+    def take(self, name: str = NAME, *, ack: bool = True) -> list[str]:
+        """What a subscription delivers."""
+        held = self.broker.subscription(name)
+        taken = held.backlog.take(1_000, 60, LARGE)
+        if ack:
+            held.backlog.acknowledge([number for number, _ in taken])
+        return [_Message.FromString(body).data.decode() for _, body in taken]
+
+    async def seek(self, moment: datetime) -> None:
+        """Seek the subscription by time."""
+        await self.broker.seek_time(NAME, round(moment.timestamp() * 1_000_000))
+
+    def segments(self) -> int:
+        """Files of messages."""
+        return len(list(self.folder.glob("messages/*/*.log")))
 
 
-def test_acknowledgements_outlive_an_orderly_end(broker: Server) -> None:
-    bench = make_bench(broker)
-    bench.publish(b"a", b"b")
-    assert bench.gather(2) == [b"a", b"b"]
-    assert broker.end() == 0
-    broker.start()
-    assert bench.pull() == []
+@contextmanager
+def refused(code: grpc.StatusCode, match: str | None = None) -> Iterator[None]:
+    """The call within is refused."""
+    with pytest.raises(RefusedError, match=match) as caught:
+        yield
+    assert caught.value.code is code
 
 
-def test_a_torn_message_at_the_end_is_cut_off_and_said(tmp_path: Path) -> None:
-    server = our_broker(tmp_path)
-    try:
-        bench = make_bench(server)
-        bench.publish(b"whole")
-        server.kill()
-        [segment] = (tmp_path / "data" / "messages").glob("*/*.log")
-        with segment.open("ab") as file:
-            file.write(segment.read_bytes()[:-3])
-        server.start()
-        assert "never acknowledged" in server.said
-        bench.publish(b"next")
-        assert bench.gather(2) == [b"whole", b"next"]
-    finally:
-        server.kill()
+def held(test: Callable[[Bench], Awaitable[None]]) -> Callable[[Path], None]:
+    """A test that runs on a loop, with a broker of its own."""
+
+    def run(tmp_path: Path) -> None:
+        async def on_loop() -> None:
+            bench = Bench(tmp_path)
+            await test(bench)
+            await bench.broker.close()
+
+        asyncio.run(on_loop())
+
+    run.__doc__ = test.__doc__
+    return run
 
 
-def test_a_filter_lets_through_what_it_says(shared: Server) -> None:
-    bench = make_bench(shared, filter="attributes:symbol")
-    bench.publish(b"a", symbol="BTCUSDT")
-    bench.publish(b"b", kind="heartbeat")
-    bench.publish(b"c", symbol="ETHUSDT")
-    assert bench.gather(2) == [b"a", b"c"]
-    with pytest.raises(exceptions.InvalidArgument, match="The filter is wrong"):
-        make_bench(shared, filter="attributes.a = ")
+@held
+async def test_a_subscription_that_retains_delivers_again_from_any_time(bench: Bench) -> None:
+    await bench.subscribe(retain_acked_messages=True)
+    await bench.publish("a", "b", "c")
+    assert bench.take() == ["a", "b", "c"]
+    await bench.seek(START + timedelta(seconds=1))
+    assert bench.take() == ["b", "c"]
+    await bench.seek(START + timedelta(days=1))
+    assert bench.take() == []
+    await bench.seek(START - timedelta(days=1))
+    assert bench.take(ack=False) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("field", ["enable_message_ordering", "enable_exactly_once_delivery"])
-def test_what_is_not_built_is_refused(shared: Server, field: str) -> None:
-    with pytest.raises(exceptions.MethodNotImplemented):
-        make_bench(shared, **{field: True})
+@held
+async def test_one_that_does_not_retain_only_leaves_out(bench: Bench) -> None:
+    await bench.subscribe()
+    await bench.publish("a")
+    assert bench.take() == ["a"]
+    await bench.publish("b", "c")
+    await bench.seek(START - timedelta(days=1))
+    assert bench.take(ack=False) == ["b", "c"]
+    await bench.seek(START + timedelta(seconds=2))
+    assert bench.take() == ["c"]
 
 
-@pytest.mark.cloud
-def test_a_subscription_writes_files(local_cloud: LocalCloud, tmp_path: Path) -> None:
-    port, bucket = local_cloud.settings.local.ports.storage, local_cloud.settings.storage.bucket
-    url = f"http://127.0.0.1:{port}"
-    server = our_broker(tmp_path, "--storage-url", url)
-    try:
-        config = {
-            "bucket": bucket,
-            "filename_prefix": f"landing/{tmp_path.name}/",
-            "filename_datetime_format": "YYYY/MM/DD/hh_mm_ssZ",
-            "max_duration": {"seconds": 1},
-        }
-        bench = make_bench(server, cloud_storage_config=config, filter="attributes:symbol")
-        bench.publish(b'{"a":1}\n', b'{"a":2}', symbol="BTCUSDT")
-        bench.publish(b"x", kind="heartbeat")
-        with pytest.raises(exceptions.FailedPrecondition):
-            bench.pull()
-        for _ in until(20):
-            listed = json.load(urllib.request.urlopen(f"{url}/storage/v1/b/{bucket}/o?prefix=landing/{tmp_path.name}"))
-            if listed.get("items"):
-                break
-        [item] = listed["items"]
-        content = urllib.request.urlopen(
-            f"{url}/download/storage/v1/b/{bucket}/o/{item['name'].replace('/', '%2F')}?alt=media"
-        ).read()
-        assert [line for line in content.splitlines() if line] == [b'{"a":1}', b'{"a":2}']
-        assert item["name"].split("/")[2:5] == time.strftime("%Y/%m/%d", time.gmtime()).split("/")
-    finally:
-        server.kill()
+@held
+async def test_a_topic_that_retains_gives_back_what_was_there_before_the_subscription(bench: Bench) -> None:
+    await bench.broker.create_topic(_Topic(name=TOPIC, message_retention_duration={"seconds": 3_600}))
+    await bench.publish("early")
+    await bench.subscribe()
+    await bench.publish("late")
+    assert bench.take() == ["late"]
+    await bench.seek(START)
+    assert bench.take() == ["early", "late"]
+
+
+@held
+async def test_seeking_does_not_bring_what_was_there_before_the_subscription(bench: Bench) -> None:
+    await bench.subscribe(f"{NAME}-first")
+    await bench.publish("early")
+    await bench.subscribe(retain_acked_messages=True)
+    await bench.publish("late")
+    await bench.seek(START)
+    assert bench.take() == ["late"]
+
+
+@held
+async def test_what_was_acknowledged_and_where_it_was_sought_outlive_the_process(bench: Bench) -> None:
+    await bench.subscribe(retain_acked_messages=True)
+    await bench.publish("a", "b", "c")
+    number, _ = bench.broker.subscription(NAME).backlog.take(2, 60, LARGE)[1]
+    old = bench.broker.subscription(NAME).backlog.ack_id(0)
+    bench.broker.subscription(NAME).backlog.acknowledge([number])
+    await bench.restart()
+    assert bench.broker.subscription(NAME).backlog.numbers_of([old]) == [0], "an acknowledgement after a kill counts"
+    assert bench.take() == ["a", "c"]
+    await bench.seek(START + timedelta(seconds=2))
+    await bench.restart()
+    backlog = bench.broker.subscription(NAME).backlog
+    assert backlog.numbers_of([old]) == [], "an acknowledgement from before the seek"
+    assert bench.take() == ["c"]
+
+
+@held
+async def test_what_nobody_keeps_is_deleted_and_what_somebody_does_is_not(bench: Bench) -> None:
+    await bench.subscribe()
+    await bench.subscribe(f"{NAME}-kept", retain_acked_messages=True, message_retention_duration={"seconds": 600})
+    await bench.publish(*(f"{number}" * 60 for number in range(9)))
+    for name in (NAME, f"{NAME}-kept"):
+        assert len(bench.take(name)) == 9
+    await bench.broker.tidy()
+    assert bench.segments() > 4
+    bench.later(seconds=660)
+    await bench.broker.tidy()
+    assert bench.segments() == 1
+    await bench.publish("next")
+    await bench.restart()
+    assert bench.take() == bench.take(f"{NAME}-kept") == ["next"]
+
+
+@held
+async def test_what_was_never_acknowledged_is_kept_for_its_time_and_no_longer(bench: Bench) -> None:
+    await bench.subscribe(message_retention_duration={"seconds": 600})
+    await bench.publish(*("x" * 100 for _ in range(5)))
+    bench.later(seconds=500)
+    await bench.broker.tidy()
+    assert len(bench.take(ack=False)) == 5
+    bench.later(seconds=200)
+    await bench.broker.tidy()
+    assert (bench.take(), bench.segments()) == ([], 1)
+
+
+@held
+async def test_a_snapshot_keeps_what_was_open_though_all_acknowledge_it(bench: Bench) -> None:
+    await bench.subscribe()
+    await bench.publish("a" * 100, "b" * 100, "c" * 100)
+    backlog = bench.broker.subscription(NAME).backlog
+    [(number, _)] = backlog.take(1, 60, LARGE)
+    backlog.acknowledge([number])
+    made = await bench.broker.create_snapshot(_SnapshotRequest(name=SNAPSHOT, subscription=NAME))
+    assert made.expire_time.ToDatetime(UTC) == START + timedelta(seconds=1, days=7), "a week after its oldest message"
+    bench.take()
+    await bench.broker.tidy()
+    await bench.restart()
+    await bench.subscribe(f"{NAME}-other")
+    await bench.broker.seek_snapshot(f"{NAME}-other", SNAPSHOT)
+    assert [body[0] for body in bench.take(f"{NAME}-other")] == ["b", "c"]
+    bench.later(days=8)
+    await bench.broker.tidy()
+    assert bench.broker.snapshots == {}
+
+
+@held
+async def test_snapshots_are_refused_where_they_make_no_sense(bench: Bench) -> None:
+    await bench.subscribe(message_retention_duration={"seconds": 8 * 86_400})
+    request = _SnapshotRequest(name=SNAPSHOT, subscription=NAME)
+    with refused(grpc.StatusCode.NOT_FOUND):
+        await bench.broker.create_snapshot(_SnapshotRequest(name=SNAPSHOT, subscription=f"{NAME}-none"))
+    await bench.publish("old")
+    bench.later(days=6, hours=23, minutes=30)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "within the hour"):
+        await bench.broker.create_snapshot(request)
+    bench.take()
+    await bench.broker.create_snapshot(request)
+    with refused(grpc.StatusCode.ALREADY_EXISTS):
+        await bench.broker.create_snapshot(request)
+    other = f"{PROJECT}/topics/other"
+    await bench.broker.create_topic(_Topic(name=other))
+    await bench.broker.create_subscription(_Subscription(name=f"{NAME}-other", topic=other))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "another topic"):
+        await bench.broker.seek_snapshot(f"{NAME}-other", SNAPSHOT)
+
+
+@held
+async def test_subscriptions_of_a_deleted_topic_deliver_what_they_have(bench: Bench) -> None:
+    await bench.subscribe()
+    await bench.publish("a")
+    await bench.broker.delete_topic(TOPIC)
+    await bench.restart()
+    assert bench.broker.subscription(NAME).config.topic == "_deleted-topic_"
+    await bench.subscribe(f"{NAME}-new")
+    await bench.publish("b")
+    assert (bench.take(), bench.take(f"{NAME}-new")) == (["a"], ["b"]), "the new topic of that name is another one"
+    await bench.broker.delete_subscription(NAME)
+    assert bench.segments() == 1
+
+
+@held
+async def test_a_subscription_made_again_under_its_name_knows_nothing_of_the_first(bench: Bench) -> None:
+    first = await bench.subscribe()
+    await bench.publish("a")
+    [(number, _)] = first.backlog.take(1, 60, LARGE)
+    old = first.backlog.ack_id(number)
+    await bench.broker.delete_subscription(NAME)
+    again = await bench.subscribe()
+    assert again.backlog.numbers_of([old]) == []
+    assert bench.take() == []
+
+
+@held
+async def test_a_clock_that_is_set_back_leaves_times_in_order(bench: Bench) -> None:
+    await bench.subscribe(retain_acked_messages=True)
+    await bench.publish("a", "b")
+    bench.later(seconds=-60)
+    await bench.publish("c")
+    bench.take()
+    await bench.seek(START + timedelta(seconds=1))
+    assert bench.take() == ["b", "c"]
+
+
+@held
+async def test_a_full_disk_keeps_the_old_state(bench: Bench) -> None:
+    await bench.subscribe()
+    await bench.publish("a", "b")
+    [(number, _)] = bench.broker.subscription(NAME).backlog.take(1, 60, LARGE)
+    bench.broker.subscription(NAME).backlog.acknowledge([number])
+    (bench.folder / "state.draft").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await bench.broker.save()
+    with pytest.raises(OSError, match="directory"):
+        await bench.broker.create_topic(_Topic(name=f"{TOPIC}-other"))
+    assert bench.broker.is_dirty, "it is tried again"
+    (bench.folder / "state.draft").rmdir()
+    await bench.broker.save()
+    assert not bench.broker.is_dirty
+    await bench.restart()
+    assert bench.take() == ["b"]
+    assert f"{TOPIC}-other" in bench.broker.topics
+
+
+@held
+async def test_topics_that_are_deleted_together_leave_nothing(bench: Bench) -> None:
+    names = [f"{TOPIC}-{number}" for number in range(4)]
+    for name in names:
+        await bench.broker.create_topic(_Topic(name=name))
+    await asyncio.gather(*(bench.broker.delete_topic(name) for name in names))
+    assert bench.segments() == 0
+
+
+@held
+async def test_a_second_broker_stays_out(bench: Bench) -> None:
+    with pytest.raises(TerminalError, match="Another broker works in"):
+        Broker(bench.folder)
+
+
+UNBUILT: dict[str, dict[str, Any]] = {
+    "ordered delivery": {"enable_message_ordering": True},
+    "exactly-once delivery": {"enable_exactly_once_delivery": True},
+    "push": {"push_config": {"push_endpoint": "https://example.com"}},
+    "rows of BigQuery": {"bigquery_config": {"table": "a.b.c"}},
+    "dead letters": {"dead_letter_policy": {"dead_letter_topic": TOPIC}},
+    "back-off": {"retry_policy": {"minimum_backoff": {"seconds": 1}}},
+    "expiry": {"expiration_policy": {"ttl": {"seconds": 86_400}}},
+    "Avro": {"cloud_storage_config": {"bucket": "b", "avro_config": {}}},
+}
+
+WRONG: dict[str, dict[str, Any]] = {
+    "a deadline too short": {"ack_deadline_seconds": 9},  # Google's emulator takes it, its service does not
+    "a filter": {"filter": "attributes.a = "},
+    "a URI for a bucket": {"cloud_storage_config": {"bucket": "gs://b"}},
+    "no bucket": {"cloud_storage_config": {"filename_prefix": "a"}},
+    "a folder for a file": {"cloud_storage_config": {"bucket": "b", "filename_suffix": "/"}},
+    "files too often": {"cloud_storage_config": {"bucket": "b", "max_duration": {"seconds": 59}}},
+    "files too seldom": {"cloud_storage_config": {"bucket": "b", "max_duration": {"seconds": 601}}},
+    "files too small": {"cloud_storage_config": {"bucket": "b", "max_bytes": 999}},
+    "files of too few messages": {"cloud_storage_config": {"bucket": "b", "max_messages": 999}},
+    "files longer than leases": {
+        "cloud_storage_config": {"bucket": "b", "max_duration": {"seconds": 120}},
+        "ack_deadline_seconds": 60,
+    },
+}
 
 
 @pytest.mark.parametrize(
-    ("text", "passing", "other"),
+    ("fields", "code"),
     [
-        ("", {}, None),
-        ("attributes:a", {"a": ""}, {"b": "1"}),
-        ('attributes:"a b"', {"a b": "1"}, {"a": "1"}),
-        ('attributes.a = "1"', {"a": "1"}, {"a": "2"}),
-        ('attributes.a != "1"', {}, {"a": "1"}),
-        ('NOT attributes.a = "1"', {"a": "2"}, {"a": "1"}),
-        ("-attributes:a", {}, {"a": "1"}),
-        ('hasPrefix(attributes.a, "BT")', {"a": "BTC"}, {"a": "ETH"}),
-        ('hasPrefix(attributes.a, "")', {"a": ""}, {}),
-        ("attributes:a AND attributes:b", {"a": "", "b": ""}, {"a": ""}),
-        ('attributes:a AND (attributes.b = "1" OR attributes.b = "2")', {"a": "", "b": "2"}, {"a": "", "b": "3"}),
-        ('attributes.a = "say \\"x\\""', {"a": 'say "x"'}, {"a": "say"}),
+        *(pytest.param(one, grpc.StatusCode.UNIMPLEMENTED, id=name) for name, one in UNBUILT.items()),
+        *(pytest.param(one, grpc.StatusCode.INVALID_ARGUMENT, id=name) for name, one in WRONG.items()),
     ],
 )
-def test_filters_mean_what_is_documented(text: str, passing: dict[str, str], other: dict[str, str] | None) -> None:
-    assert parse(text)(passing)
-    assert other is None or not parse(text)(other)
+def test_what_a_subscription_may_not_ask_for_is_refused(
+    tmp_path: Path, fields: dict[str, Any], code: grpc.StatusCode
+) -> None:
+    @held
+    async def subscribe(bench: Bench) -> None:
+        with refused(code):
+            await bench.subscribe(**fields)
+        assert bench.broker.subscriptions == {}
+
+    subscribe(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "text",
+    "name", ["trades", "projects/p/topics/ab", "projects/p/topics/goog-x", "projects/p/subscriptions/abc", "topics/abc"]
+)
+def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    @held
+    async def create(bench: Bench) -> None:
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "Write projects/PROJECT"):
+            await bench.broker.create_topic(_Topic(name=name))
+        with refused(grpc.StatusCode.INVALID_ARGUMENT):
+            bench.broker.topic(name)
+
+    create(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "messages",
     [
-        "attributes",
-        "a = 1",
-        "attributes.a",
-        'attributes.a = "1',
-        "attributes:a AND",
-        "(attributes:a",
-        "attributes:a )",
-        "attributes:a AND attributes:b OR attributes:c",
-        "attributes:" + "x" * 256,
-        "hasPrefix(attributes.a)",
-        "!",
+        pytest.param([], id="none"),
+        pytest.param([_Message(data=b"x")] * 1_001, id="too many"),
+        pytest.param([_Message()], id="an empty one"),
+        pytest.param([_Message(data=b"x" * 5_000_001)] * 2, id="too large together"),
+        pytest.param([_Message(attributes={f"k{n}": "v" * 10 for n in range(101)})], id="too many attributes"),
+        pytest.param([_Message(attributes={"k" * 257: "v"})], id="a long key"),
+        pytest.param([_Message(attributes={"k": "é" * 513})], id="a long value"),
     ],
 )
-def test_what_is_no_filter_is_refused(text: str) -> None:
-    with pytest.raises(FilterError):
-        parse(text)
+def test_what_may_not_be_published_is_refused_as_a_whole(tmp_path: Path, messages: list[Any]) -> None:
+    @held
+    async def publish(bench: Bench) -> None:
+        await bench.subscribe()
+        with refused(grpc.StatusCode.INVALID_ARGUMENT):
+            await bench.broker.publish(TOPIC, messages)
+        await bench.publish("good")
+        assert bench.take() == ["good"]
+
+    publish(tmp_path)
 
 
-@given(st.text(max_size=40))
-def test_no_text_whatever_breaks_the_parser(text: str) -> None:
-    with suppress(FilterError):
-        parse(text)({"a": "1"})
+@held
+async def test_the_largest_message_passes(bench: Bench) -> None:
+    await bench.subscribe()
+    await bench.publish("x" * 9_999_990)
+    assert [len(body) for body in bench.take()] == [9_999_990]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["take", "ack", "nack", "wait", "publish", "restart"]), st.integers(0, 5))))
-def test_nothing_is_lost_or_delivered_while_held_or_after_it_was_acknowledged(steps: list[tuple[str, int]]) -> None:
-    """Any sequence of calls: a message is acknowledged, held, or comes with the next takes."""
-    clock, end = [0.0], 0
-    state = Deliveries(0, lambda: clock[0])
-    held, acked = dict[str, int](), set[int]()
-    for step, number in steps:
-        if step == "publish":
-            end += number
-        elif step == "take":
-            for ack_id, taken, _ in state.take(number, end, 10, lambda _: True):
-                assert taken not in held.values()
-                assert taken not in acked
-                held[ack_id] = taken
-        elif step == "wait":
-            clock[0] += 11
-            held.clear()
-        elif step == "restart":
-            state = Deliveries.of_json(json.loads(json.dumps(state.to_json())), lambda: clock[0])
-            held.clear()
-        elif held:
-            ack_id = sorted(held)[number % len(held)]
-            if step == "ack":
-                state.acknowledge([ack_id])
-                acked.add(held.pop(ack_id))
-            else:
-                state.modify([ack_id], 0)
-                held.pop(ack_id)
-    rest = {number for _, number, _ in state.take(1_000, end, 10, lambda _: True)}
-    assert rest | set(held.values()) | acked == set(range(end))
-    assert not rest & acked
-
-
-def test_a_log_is_read_by_number_and_by_time_across_its_segments(tmp_path: Path) -> None:
-    log = TopicLog(tmp_path, segment_bytes=100)
-    for number in range(20):
-        log.append([(number * 10, b"body %d" % number)])
-    assert len(list(tmp_path.glob("*.log"))) > 3
-    again = TopicLog(tmp_path, segment_bytes=100)
-    assert [again.read(number) for number in range(20)] == [b"body %d" % number for number in range(20)]
-    assert [again.number_at(at) for at in (-5, 0, 45, 190, 191)] == [0, 0, 5, 19, 20]
-    assert again.forget(10) > 0
-    assert 0 < again.first <= 10
-    with pytest.raises(LookupError):
-        again.read(0)
-    assert again.read(10) == b"body 10"
-
-
-def test_retention_deletes_what_everybody_has(tmp_path: Path) -> None:
-    """A subscription that does not retain lets go of what it acknowledged; one that does keeps it for its time."""
-    now = 1_000_000.0
-    broker = Broker(tmp_path, now=lambda: now, segment_bytes=200)
-    topic = broker.create_topic(TopicPb(name=f"{PROJECT}/topics/trades"))
-    made = broker.create_subscription(SubscriptionPb(name=f"{PROJECT}/subscriptions/plain", topic=topic.name))
-    keeps = SubscriptionPb(name=f"{PROJECT}/subscriptions/keeps", topic=topic.name, retain_acked_messages=True)
-    keeps.message_retention_duration.seconds = 600
-    broker.create_subscription(keeps)
-
-    async def fill() -> None:
-        for number in range(20):
-            await broker.publish(topic.name, [MessagePb(data=b"x" * 50 + b"%d" % number)])
-
-    asyncio.run(fill())
-    for name in (made.name, keeps.name):
-        broker.acknowledge(name, [ack_id for ack_id, _, _ in broker.take(name, 100)])
-    broker.tidy()
-    assert broker.topics[topic.name].log.first == 0
-    now += 601
-    broker.tidy()
-    assert broker.topics[topic.name].log.first > 10
-    with pytest.raises(RefusedError):
-        broker.topic("none")
-
-
-def test_a_message_that_nobody_could_sync_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broker = Broker(tmp_path)
-    topic = broker.create_topic(TopicPb(name=f"{PROJECT}/topics/trades"))
-
-    def full() -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(broker.topics[topic.name].log, "sync", full)
-    with pytest.raises(RefusedError, match="could not be synced"):
-        asyncio.run(broker.publish(topic.name, [MessagePb(data=b"x")]))
-
-
-def test_most_messages_of_a_request(shared: Server) -> None:
-    bench = make_bench(shared)
-    messages = [PubsubMessage(data=b"x")] * 1_001
-    with pytest.raises(exceptions.InvalidArgument, match="1001 messages"):
-        PublisherClient.publish(bench.publisher, topic=bench.topic, messages=messages, timeout=10)
+@held
+async def test_fields_are_changed_by_a_mask(bench: Bench) -> None:
+    await bench.subscribe(retain_acked_messages=True, labels={"a": "b"})
+    change = _Subscription(name=NAME, ack_deadline_seconds=30, filter="attributes:a")
+    update = bench.broker.update_subscription
+    changed = await update(change, FieldMask(paths=["ack_deadline_seconds", "retain_acked_messages", "labels"]))
+    assert (changed.ack_deadline_seconds, changed.retain_acked_messages, dict(changed.labels)) == (30, False, {})
+    changed = await update(change, FieldMask(paths=["message_retention_duration"]))
+    assert changed.message_retention_duration.seconds == 7 * 86_400, "left out, it is the default again"
+    for paths in ([], ["filter"], ["topic"], ["nothing"], ["ack_deadline_seconds", "name"]):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT):
+            await update(change, FieldMask(paths=paths))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "begin or cease"):
+        change.cloud_storage_config.bucket, change.ack_deadline_seconds = "b", 600
+        await update(change, FieldMask(paths=["cloud_storage_config", "ack_deadline_seconds"]))
+    topic = _Topic(name=TOPIC, message_retention_duration={"seconds": 600})
+    assert (
+        await bench.broker.update_topic(topic, FieldMask(paths=["message_retention_duration"]))
+    ).message_retention_duration.seconds == 600

@@ -3,21 +3,23 @@
 import threading
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
 import pytest
 from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
 
 from tests.local.pubsub.conftest import PROJECT, Server, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:The return_immediately flag")]
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Bench:
 
 @pytest.fixture
 def bench(either: Server) -> Bench:
+    """A new topic and subscription on each of the two."""
     return make_bench(either)
 
 
@@ -223,12 +226,76 @@ def test_topics_and_subscriptions_are_listed_and_deleted(bench: Bench) -> None:
         bench.subscriber.get_subscription(subscription=bench.subscription)
 
 
-@pytest.mark.parametrize(
-    ("messages", "error"),
-    [([{"data": b""}], exceptions.InvalidArgument), ([{"data": b"x" * 10_000_001}], exceptions.InvalidArgument)],
-    ids=["nothing in it", "too large"],
-)
-def test_what_is_no_message_is_refused(shared: Server, messages: Iterable[Any], error: type[Exception]) -> None:
-    bench = make_bench(shared)
-    with pytest.raises(error):
-        PublisherClient.publish(bench.publisher, topic=bench.topic, messages=list(messages), timeout=10)
+def test_a_lease_can_be_made_longer(bench: Bench) -> None:
+    bench.publish(b"a")
+    [got] = bench.subscriber.pull(subscription=bench.subscription, max_messages=1, timeout=10).received_messages
+    bench.subscriber.modify_ack_deadline(subscription=bench.subscription, ack_ids=[got.ack_id], ack_deadline_seconds=60)
+    assert bench.pull() == []
+
+
+def test_a_subscription_is_changed_in_the_fields_of_the_mask_alone(bench: Bench) -> None:
+    changed = {"name": bench.subscription, "topic": bench.topic, "ack_deadline_seconds": 30, "labels": {"a": "b"}}
+    mask = {"paths": ["ack_deadline_seconds"]}
+    bench.subscriber.update_subscription(request={"subscription": changed, "update_mask": mask})
+    held = bench.subscriber.get_subscription(subscription=bench.subscription)
+    assert (held.ack_deadline_seconds, dict(held.labels)) == (30, {})
+
+
+def test_what_is_wrong_in_a_subscription_is_refused(bench: Bench) -> None:
+    wrong: tuple[dict[str, Any], ...] = (
+        {"name": "no name"},
+        {"ack_deadline_seconds": 601},
+        {"message_retention_duration": {"seconds": 599}},
+        {"message_retention_duration": {"seconds": 31 * 86_400 + 1}},
+    )
+    for each in wrong:
+        with pytest.raises(exceptions.InvalidArgument):
+            bench.subscriber.create_subscription(
+                request={"name": f"{bench.subscription}w", "topic": bench.topic, **each}, timeout=10
+            )
+
+
+def test_a_pull_of_no_messages_is_refused(bench: Bench) -> None:
+    with pytest.raises(exceptions.InvalidArgument):
+        bench.subscriber.pull(subscription=bench.subscription, max_messages=0, timeout=10)
+
+
+def leased(bench: Bench, most: int = 10) -> list[str]:
+    """Pull without acknowledging; the acknowledgement ids."""
+    pulled = bench.subscriber.pull(subscription=bench.subscription, max_messages=most, timeout=10)
+    return [one.ack_id for one in pulled.received_messages]
+
+
+def test_an_acknowledgement_from_before_a_seek_does_not_count_after_it(either: Server) -> None:
+    bench = make_bench(either, retain_acked_messages=True)
+    bench.publish(b"a")
+    old = leased(bench)
+    bench.subscriber.seek(request={"subscription": bench.subscription, "time": Timestamp(seconds=1)})
+    bench.subscriber.acknowledge(subscription=bench.subscription, ack_ids=old)
+    assert bench.gather(1) == [b"a"]
+
+
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_a_lease_that_ended_has_no_say_in_the_next_one(bench: Bench, seconds: int) -> None:
+    """Neither gives it the message back, nor holds it for longer."""
+    modify = bench.subscriber.modify_ack_deadline
+    bench.publish(b"a")
+    old = leased(bench)
+    modify(subscription=bench.subscription, ack_ids=old, ack_deadline_seconds=0)
+    new = leased(bench)
+    assert len(new) == 1
+    modify(subscription=bench.subscription, ack_ids=old, ack_deadline_seconds=seconds)
+    assert bench.pull() == []
+    modify(subscription=bench.subscription, ack_ids=new, ack_deadline_seconds=0)
+    assert bench.gather(1) == [b"a"]
+
+
+def test_the_largest_message_is_delivered(either: Server) -> None:
+    bench = make_bench(either)
+    bench.publish(b"x" * 9_999_000)
+    with grpc.insecure_channel(f"127.0.0.1:{either.port}", options=[("grpc.max_receive_message_length", -1)]) as large:
+        transport = SubscriberGrpcTransport(channel=large, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+        pulled = pubsub_v1.SubscriberClient(transport=transport).pull(
+            subscription=bench.subscription, max_messages=1, timeout=10
+        )
+    assert [len(one.message.data) for one in pulled.received_messages] == [9_999_000]
