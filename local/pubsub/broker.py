@@ -353,6 +353,7 @@ class Broker:
             RefusedError: one of the ids is none.
         """
         held.backlog.acknowledge(held.backlog.numbers_of(ack_ids))
+        held.wake()  # for those that had no room
 
     def modify(self, held: Subscription, ack_ids: Any, seconds: int) -> None:
         """Have leases end so many seconds from now; 0 gives the messages back. Leases that ended have no say.
