@@ -218,6 +218,26 @@ async def test_a_snapshot_keeps_what_was_open_though_all_acknowledge_it(bench: B
 
 
 @held
+async def test_a_state_that_is_older_than_the_messages_asks_for_none_that_are_gone(bench: Bench) -> None:
+    """So it is after a kill: what was acknowledged last is not saved, and its messages may be deleted already."""
+    await bench.subscribe()
+    await bench.publish("a" * 100, "b" * 100, "c" * 100)
+    await bench.broker.create_snapshot(_SnapshotRequest(name=SNAPSHOT, subscription=NAME))
+    before = (bench.folder / "state.json").read_bytes()
+    await bench.broker.delete_snapshot(SNAPSHOT)
+    bench.take()
+    await bench.broker.tidy()
+    await bench.broker.close()
+    (bench.folder / "state.json").write_bytes(before)
+    bench.start()
+    assert bench.take() == ["c" * 100], "it lies in the last segment"
+    await bench.broker.seek_snapshot(NAME, SNAPSHOT)
+    assert bench.take() == ["c" * 100]
+    await bench.publish("d")
+    assert bench.take() == ["d"]
+
+
+@held
 async def test_snapshots_are_refused_where_they_make_no_sense(bench: Bench) -> None:
     await bench.subscribe(message_retention_duration={"seconds": 8 * 86_400})
     request = _SnapshotRequest(name=SNAPSHOT, subscription=NAME)
