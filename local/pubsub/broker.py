@@ -197,6 +197,16 @@ class Broker:
         """Whether something is not saved: it was acknowledged since, or the disk was full."""
         return self._is_unsaved or any(one.backlog.is_dirty for one in self.subscriptions.values())
 
+    async def _make(self, held: dict[str, Any], name: str, made: Any) -> None:
+        """Take in something new, unless it cannot be saved: a kill would take it away, and its messages with it."""
+        held[name] = made
+        try:
+            await self.save()
+        except OSError:
+            held.pop(name, None)
+            await self._close_logs()
+            raise
+
     # Topics
 
     async def create_topic(self, given: Any) -> Any:
@@ -208,9 +218,9 @@ class Broker:
         config = rules.checked_topic(given)
         if config.name in self.topics:
             raise exists(config.name)
-        self.topics[config.name] = Topic(config, uuid4().hex)
-        self._commit(self.topics[config.name].log)
-        await self.save()
+        topic = Topic(config, uuid4().hex)
+        self._commit(topic.log)
+        await self._make(self.topics, config.name, topic)
         return config
 
     def topic(self, name: str) -> Topic:
@@ -303,8 +313,7 @@ class Broker:
         start = self._log(topic.log).end
         config.state = types.Subscription.State.ACTIVE
         backlog = self._backlog(config, uid, topic.log, NumberSet([(0, start)]))
-        self.subscriptions[config.name] = Subscription(config, uid, topic.log, start, backlog)
-        await self.save()
+        await self._make(self.subscriptions, config.name, Subscription(config, uid, topic.log, start, backlog))
         return config
 
     def subscription(self, name: str) -> Subscription:
@@ -353,6 +362,7 @@ class Broker:
             RefusedError: one of the ids is none.
         """
         held.backlog.acknowledge(held.backlog.numbers_of(ack_ids))
+        held.wake()  # for those that had no room
 
     def modify(self, held: Subscription, ack_ids: Any, seconds: int) -> None:
         """Have leases end so many seconds from now; 0 gives the messages back. Leases that ended have no say.
@@ -424,8 +434,7 @@ class Broker:
             raise out_of_order("The oldest message of the snapshot would expire within the hour. Acknowledge it first.")
         config = _SnapshotPb(name=given.name, topic=held.config.topic, labels=given.labels)
         config.expire_time.FromMicroseconds(ends)
-        self.snapshots[given.name] = Snapshot(config, held.log, acked)
-        await self.save()
+        await self._make(self.snapshots, given.name, Snapshot(config, held.log, acked))
         return config
 
     def _published(self, uid: str, number: int) -> int:

@@ -204,14 +204,14 @@ class SubscriberService:
         try:
             first = await anext(requests, None)
             if first is not None:
-                stream = _Stream(self._broker, self._pullable(first.subscription), first)
+                stream = Stream(self._broker, self._pullable(first.subscription), first)
                 async for answer in stream.answers(requests):
                     yield answer
         except RefusedError as error:
             await context.abort(error.code, error.message)
 
 
-class _Stream:
+class Stream:
     """A streaming pull: messages go out while acknowledgements come in.
 
     Args:
@@ -252,14 +252,13 @@ class _Stream:
         return (min(messages, _STREAM_MOST), min(size, ANSWER_BYTES)) if messages > 0 and size > 0 else (0, 0)
 
     def _take(self) -> list[tuple[int, bytes]]:
-        messages, size = self._free()
-        return self._held.backlog.take(messages, self._seconds, size, self._holder) if messages else []
+        messages, size = self._free()  # without room, too: leases that have ended make some
+        return self._held.backlog.take(messages, self._seconds, size, self._holder)
 
     async def _read(self, requests: AsyncIterator[Any]) -> None:
         try:
             async for request in requests:
                 self._apply(request)
-                self._held.wake()
         finally:
             self._held.wake()
 

@@ -15,7 +15,7 @@ from google.cloud import pubsub_v1
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from google.pubsub_v1.types import PubsubMessage
+from google.pubsub_v1.types import PubsubMessage, StreamingPullRequest
 
 from tests.local.pubsub.conftest import PROJECT, Server, until
 
@@ -299,3 +299,25 @@ def test_the_largest_message_is_delivered(either: Server) -> None:
             subscription=bench.subscription, max_messages=1, timeout=10
         )
     assert [len(one.message.data) for one in pulled.received_messages] == [9_999_000]
+
+
+def test_a_streaming_pull_that_is_full_goes_on_when_its_client_acknowledges_in_a_call_of_its_own(bench: Bench) -> None:
+    """So does Google's client: what it acknowledges does not go through the stream."""
+    bench.publish(b"a", b"b")
+    ended = threading.Event()
+
+    def requests() -> Any:
+        yield StreamingPullRequest(
+            subscription=bench.subscription, stream_ack_deadline_seconds=60, max_outstanding_messages=1
+        )
+        ended.wait(20)
+
+    answers = iter(bench.subscriber.streaming_pull(requests(), timeout=8))
+    got: list[bytes] = []
+    while len(got) < 2:
+        for one in next(answers).received_messages:
+            got.append(one.message.data)
+            bench.subscriber.acknowledge(subscription=bench.subscription, ack_ids=[one.ack_id])
+    assert sorted(got) == [b"a", b"b"]
+    ended.set()
+    answers.cancel()
