@@ -137,10 +137,12 @@ async def _until_stopped(
 STATUS_COLUMNS = (
     "symbol",
     "newest_window",
+    "watermark",
     "lag_seconds",
     "windows_per_hour",
     "incomplete",
     "late_panes",
+    "messages",
     "trades",
     "gaps_found",
     "gaps_refilled",
@@ -226,6 +228,7 @@ def show_status(form: Format) -> None:
     from coinbeam.warehouse.client import Warehouse
     from local.environment import environment
     from local.stream import control
+    from local.stream.__main__ import logs_folder
 
     settings = load_settings()
     os.environ.update(environment(settings))
@@ -248,17 +251,23 @@ def show_status(form: Format) -> None:
             | ({"trades": own["prices"]} if "prices" in own else {})
         )
     show(STATUS_COLUMNS, rows, form)
+    stale = settings.stream.stale_after_seconds
+    if all(row["lag_seconds"] is None or row["lag_seconds"] > stale for row in rows):
+        warn(f"No window ended within the last {stale:g} s. Logs: {logs_folder(settings)}")
     if form is Format.TABLE:
         for name, state in record["members"].items():
             say(f"{name}: process {state['pid']}, started again {state['restarts']} times")
 
 
-_OF_WINDOWS = ("newest_window", "windows_per_hour", "incomplete", "late_panes")
-_OF_PUBLISHER = ("trades", "gaps_found", "gaps_refilled", "gaps_open")
+_OF_WINDOWS = ("newest_window", "watermark", "windows_per_hour", "incomplete", "late_panes")
+_OF_PUBLISHER = ("messages", "trades", "gaps_found", "gaps_refilled", "gaps_open")
 
 
 def recent_windows(warehouse: "Warehouse", now: datetime) -> dict[str, dict[str, Any]]:
     """Windows and late panes of the last hour by symbol; those of polled prices are never complete, nor counted so.
+
+    The watermark is what the pipeline has shown of its own, which is one for all symbols: the end of the newest window
+    that it made on time.
 
     Raises:
         TransientError: the warehouse does not answer.
@@ -270,8 +279,10 @@ def recent_windows(warehouse: "Warehouse", now: datetime) -> dict[str, dict[str,
         "WITH windows AS (SELECT symbol, MAX(window_start) AS newest_window, COUNT(*) AS windows_per_hour, "
         "IF(MAX(base_volume) > 0, COUNTIF(NOT is_complete), NULL) AS incomplete "
         f"FROM {names[TRADE_WINDOW_FACT]} WHERE {recent} GROUP BY symbol), "
-        "panes AS (SELECT symbol, COUNTIF(timing = 'late') AS late_panes "
+        "panes AS (SELECT symbol, COUNTIF(timing = 'late') AS late_panes, "
+        "MAX(IF(timing = 'on_time', TIMESTAMP_ADD(window_start, INTERVAL 1 MINUTE), NULL)) AS made_until "
         f"FROM {names[TRADE_WINDOW_PANE]} WHERE {recent} GROUP BY symbol) "
-        "SELECT w.*, COALESCE(p.late_panes, 0) AS late_panes FROM windows AS w LEFT JOIN panes AS p USING (symbol)"
+        "SELECT w.*, COALESCE(p.late_panes, 0) AS late_panes, MAX(p.made_until) OVER () AS watermark "
+        "FROM windows AS w LEFT JOIN panes AS p USING (symbol)"
     )
     return {row.pop("symbol"): row for row in rows}

@@ -111,7 +111,8 @@ def test_windows_of_polled_prices_are_shown_and_not_counted_as_incomplete(stage:
     append_panes(stage.warehouse, panes)
     merge_panes(stage.warehouse, *starts_of(panes))
     found = recent_windows(stage.warehouse, FIRST + timedelta(minutes=5))
-    shown = {"newest_window": FIRST + timedelta(minutes=1), "windows_per_hour": 2}
+    until = FIRST + timedelta(minutes=2)
+    shown = {"newest_window": FIRST + timedelta(minutes=1), "windows_per_hour": 2, "watermark": until}
     assert found == {
         "BTCUSDT": {**shown, "incomplete": 1, "late_panes": 0},
         "bitcoin:usd": {**shown, "incomplete": None, "late_panes": 1},
