@@ -9,10 +9,10 @@ from apache_beam.pvalue import PCollection, PDone
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.decorators import no_annotations
 
-from coinbeam.errors import WriteConflictError
 from coinbeam.feeds.trades.merge import append_panes, append_rejects, merge_panes, starts_of
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.conflicts import until_no_conflict
 
 Rows = PCollection[dict[str, Any]]
 
@@ -20,8 +20,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _LONGEST_WAIT_SECONDS = 0.05
 """How long a pane waits for others: a merge costs as much for one row as for five hundred, and about so much time."""
-
-_ATTEMPTS = 5
 
 REFUSALS = "%d lines of trades were refused, the first for %s: see crypto_ops.rejected_record"
 """What an alert looks for in the logs of the job."""
@@ -64,13 +62,7 @@ class _Merge(beam.DoFn):
     def process(self, gathered: tuple[int, Any]) -> Iterator[Any]:
         panes = list(gathered[1])
         append_panes(self._warehouse, panes)
-        for attempt in range(_ATTEMPTS):
-            try:
-                merge_panes(self._warehouse, *starts_of(panes))
-                break
-            except WriteConflictError:
-                if attempt + 1 == _ATTEMPTS:
-                    raise
+        until_no_conflict()(merge_panes, self._warehouse, *starts_of(panes))
         return iter(())
 
 

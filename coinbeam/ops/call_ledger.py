@@ -13,22 +13,18 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
-import tenacity
-
 from coinbeam.clock import Clock, utc_now
 from coinbeam.contracts import load_contract
-from coinbeam.errors import TerminalError, WriteConflictError
+from coinbeam.errors import TerminalError
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError, quota
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.conflicts import until_no_conflict
 
 LEDGER = "api_call_budget"
 LOCK = "lock"
 """The job of the row on which the reservations of a month take turns."""
-
-CONFLICT_ATTEMPTS = 10
-"""Tries of a reservation that others keep overtaking; in each failed try somebody else succeeds."""
 
 _REMEDY = (
     "Choose a smaller universe (top or ids) or a lower market.max_details, set coingecko.plan to a larger plan that "
@@ -104,13 +100,7 @@ class CallLedger:
         self._warehouse, self._settings, self._clock = warehouse, settings, clock
         self._contract = load_contract(LEDGER)
         self._table = warehouse.table(self._contract)
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(WriteConflictError),
-            stop=tenacity.stop_after_attempt(CONFLICT_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-            sleep=sleep,
-            reraise=True,
-        )
+        self._retrying = until_no_conflict(sleep)
 
     def reserve(
         self,

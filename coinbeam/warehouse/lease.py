@@ -9,21 +9,17 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import tenacity
-
 from coinbeam.batch.kinds import Batch
 from coinbeam.clock import format_instant
 from coinbeam.contracts import Contract, load_contract
 from coinbeam.contracts.bigquery import literal
-from coinbeam.errors import PublishBlockedError, WriteConflictError
+from coinbeam.errors import PublishBlockedError
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import REFUSES, Warehouse
+from coinbeam.warehouse.conflicts import until_no_conflict
 from coinbeam.warehouse.staging import StagingTables
 
 LEASE = "publish_lease"
-CONFLICT_ATTEMPTS = 8
-"""How often a statement is tried while others change the lease; each try waits longer, up to ten seconds."""
-
 Seals = Mapping[str, str]
 """Number and digest of staged rows, as one text, by contract name."""
 
@@ -35,12 +31,7 @@ class PublishLease:
         self._warehouse, self._batch = warehouse, batch
         self._contract = load_contract(LEASE)
         self._target = f"`{warehouse.table(self._contract)}`"
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(WriteConflictError),
-            stop=tenacity.stop_after_attempt(CONFLICT_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-            reraise=True,
-        )
+        self._retrying = until_no_conflict()
 
     def lay_out(self) -> None:
         """Make the row of the batch where there is none; its holder does not change."""

@@ -21,6 +21,7 @@ from coinbeam.quality import Audit, Result, check_published, refuse_if_blocked
 from coinbeam.sources.registry import BINANCE, COINGECKO, Source
 from coinbeam.sql_template import render
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.conflicts import until_no_conflict
 from coinbeam.warehouse.staging import merge_rows
 
 NOT_COMPARED = frozenset({"written_at"})
@@ -115,11 +116,11 @@ class Settler:
         """Merge what the batch knows more, keep what it refused, and tell the marts; what was found before.
 
         Raises:
-            WriteConflictError: the stream merged at the same moment; try again.
+            WriteConflictError: the stream merged at the same moment, again and again.
         """
         found = compare(self._warehouse, plan.date, plan.run_id, plan.landed_before)
         begin = datetime.combine(plan.date, time(), UTC)
-        merge_panes(self._warehouse, begin, begin + _DAY - WINDOW, plan.run_id)
+        until_no_conflict()(merge_panes, self._warehouse, begin, begin + _DAY - WINDOW, plan.run_id)
         self._keep_refused(plan)
         self._map_symbols(plan.date)
         announce(self._warehouse, plan.date, found.windows)

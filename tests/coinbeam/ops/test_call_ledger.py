@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from coinbeam.clock import Clock
 from coinbeam.contracts import load_contract
 from coinbeam.errors import TerminalError, TransientError, WriteConflictError
-from coinbeam.ops.call_ledger import CONFLICT_ATTEMPTS, LEDGER, CallLedger
+from coinbeam.ops.call_ledger import LEDGER, CallLedger
 from coinbeam.settings import Settings
 from coinbeam.sources.rate import BudgetExceededError, CallCap, CallsSpentError
 from coinbeam.sources.registry import COINGECKO, COINGECKO_SIMULATOR
 from coinbeam.warehouse.client import Warehouse
+from coinbeam.warehouse.conflicts import CONFLICT_ATTEMPTS
 from coinbeam.warehouse.schema import ensure_schema
 from tests.coinbeam.conftest import Stage
 from tests.temporary import LocalCloud
