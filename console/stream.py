@@ -78,7 +78,7 @@ def chosen_stream(settings: Settings, symbols: str | None) -> StreamSettings:
     """
     if symbols is None:
         return settings.stream
-    remedy = "Name pairs as Binance writes them: BTCUSDT,ETHUSDT."
+    remedy = "Name pairs as Binance writes them: BTCUSDT,ETHUSDT. Prices like bitcoin:usd need --source coingecko."
     return changed(settings.stream, symbols, remedy, symbols=parts(symbols))
 
 
@@ -91,8 +91,17 @@ def changed(stream: StreamSettings, given: str, remedy: str, **changes: Any) -> 
     try:
         return StreamSettings.model_validate(stream.model_dump() | changes)
     except ValidationError as error:
-        said = "; ".join(str(one["msg"]) for one in error.errors(include_input=False, include_url=False))
-        raise SettingsError(f"{given!r} is no list of symbols: {said}.", remedy) from None
+        raise SettingsError(f"{given!r} is no list of symbols: {_explained(error)}.", remedy) from None
+
+
+def _explained(error: ValidationError) -> str:
+    """Which symbols are none; else what is wrong with all of them together."""
+    found = error.errors(include_url=False)
+    if wrong := [repr(one["input"]) for one in found if len(one["loc"]) > 1]:
+        return f"{', '.join(wrong)} {'is none' if len(wrong) == 1 else 'are none'}"
+    if any(one["type"] == "too_short" for one in found):
+        return "it names none"
+    return "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in found)
 
 
 def refuse_unknown(rest: BinanceClient, stream: StreamSettings) -> None:
@@ -204,12 +213,24 @@ def settle(day: date | None) -> int:
     """Run the DAG that settles a day on this machine, by default yesterday, and refresh the marts; 0 when both ended
     well.
     """
+    from coinbeam.feeds.trades.settle import Settler
+    from coinbeam.landing.bucket import Bucket
+    from coinbeam.warehouse.client import Warehouse
+    from coinbeam.warehouse.schema import ensure_schema
     from console import dags
     from local.airflow import STREAM_DAG, DagRun
+    from local.environment import environment
 
     settings = load_settings()
+    day = day or utc_now().date() - timedelta(days=1)
     dags.start_local_cloud(settings)
-    form = {"date": day and day.isoformat(), "action": StreamAction.CHECK.value}
+    os.environ.update(environment(settings))
+    warehouse = Warehouse(settings)
+    ensure_schema(warehouse)
+    if Settler(warehouse, Bucket(settings)).plan(day) is None:
+        say(f"No trade was landed on {day}, and no window is known: nobody followed a symbol. Nothing to settle.")
+        return 0
+    form = {"date": day.isoformat(), "action": StreamAction.CHECK.value}
     run = DagRun(format_instant(utc_now()), form, {}, STREAM_DAG)
     code = dags.run_and_report(settings, run, dags.marts_run(), failure="The day was not settled.")
     if code == 0:
