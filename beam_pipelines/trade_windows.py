@@ -80,16 +80,19 @@ def run_batch(launch: Launch, given: TradeOptions, glob: str) -> Report:
 
 def run_stream(launch: Launch, given: TradeOptions, subscription: str) -> Report:
     """Read a subscription until somebody stops the job."""
-    standard = launch.options.view_as(StandardOptions)
+    standard, is_local = launch.options.view_as(StandardOptions), is_local_runner(launch.options)
     standard.streaming = True
-    if is_local_runner(launch.options):
+    if is_local:
         standard.runner = STREAM_RUNNER
+    # The runner of one machine takes its watermark from the clock, and an attribute that is no time would cost the
+    # other messages of its pull. Trades carry their own time.
+    event_time = None if is_local else "event_time"
     run = described(launch, given)
     with beam.Pipeline(options=launch.options) as pipeline:
         messages = (
             pipeline
             | "Trades"
-            >> beam.io.ReadFromPubSub(subscription=subscription, with_attributes=True, timestamp_attribute="event_time")
+            >> beam.io.ReadFromPubSub(subscription=subscription, with_attributes=True, timestamp_attribute=event_time)
             | "Message" >> beam.Map(message)
         )
         made = messages | "Windows" >> TradeWindows(run)

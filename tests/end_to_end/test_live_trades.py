@@ -8,11 +8,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.types import PubsubMessage
 
 from benchmarks.kills import Run, against_batch
-from coinbeam.batch.tables import TRADE_SYMBOLS, TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
+from coinbeam.batch.tables import REJECTS, TRADE_SYMBOLS, TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
 from coinbeam.clock import format_instant, utc_now
+from coinbeam.feeds.trades.topic import topic_path
 from coinbeam.settings import ROOT
 from coinbeam.warehouse.client import Warehouse
 from local import cloud
@@ -21,6 +26,7 @@ from tests.temporary import temporary_settings
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
+WRONG_TIMES = ("garbage", "9" * 30, "-" + "9" * 17)
 MOST_SECONDS = 150.0
 """Until the first window is there: at most a minute, and the starts of two processes on a busy machine."""
 
@@ -39,6 +45,19 @@ def status(run: Run) -> list[dict[str, Any]]:
     said = subprocess.run(words, cwd=ROOT, env=run.environment, check=True, timeout=60, stdout=subprocess.PIPE).stdout
     found: list[dict[str, Any]] = json.loads(said)
     return found
+
+
+def publish_with_wrong_times(run: Run) -> None:
+    """Lines that are no JSON, in messages whose time is none: each is one dead letter, and takes nothing with it."""
+    with grpc.insecure_channel(f"127.0.0.1:{run.settings.local.ports.pubsub}") as channel:
+        client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        messages = [
+            PubsubMessage(
+                data=f"{one}x".encode(), attributes={"kind": "trades", "symbol": SYMBOLS[0], "event_time": one}
+            )
+            for one in WRONG_TIMES
+        ]
+        client.publish(topic=topic_path(run.settings), messages=messages, timeout=20)
 
 
 def settle(run: Run, day: date) -> int:
@@ -67,6 +86,7 @@ def test_a_stream_that_is_killed_goes_on_and_a_batch_of_what_was_landed_says_the
     with run.stream():
         for victim in ("windows", "publisher"):
             run.kill(victim)
+        publish_with_wrong_times(run)
         for row in first_windows(run, warehouse).values():
             assert (row["is_complete"], row["open_mark_count"]) == (False, 1), "the minute in which a stream began"
             assert row["missing_trade_count"] == 0, "nothing else misses"
@@ -77,6 +97,12 @@ def test_a_stream_that_is_killed_goes_on_and_a_batch_of_what_was_landed_says_the
             row["windows_per_hour"] >= 1 and row["trades"] > 0 and row["gaps_open"] == 0 for row in shown.values()
         )
     names = warehouse.names()
+    refused = warehouse.rows(
+        f"SELECT reason, payload FROM {names[REJECTS]} WHERE snapshot_date >= '{began:%Y}-01-01' ORDER BY payload"
+    )
+    assert [(row["reason"], row["payload"]) for row in refused] == [
+        ("not_json", f"{one}x") for one in sorted(WRONG_TIMES)
+    ]
     assets = warehouse.rows(f"SELECT symbol, asset_id FROM {names[TRADE_SYMBOLS]} ORDER BY symbol")
     assert [row["symbol"] for row in assets] == list(SYMBOLS)
     year = f"'{began:%Y}-01-01'"
