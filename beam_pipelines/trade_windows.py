@@ -34,7 +34,7 @@ from beam_pipelines.job.replay import find_files
 from beam_pipelines.job.report import Report, WriteReport, final_report, forget
 from beam_pipelines.trades.files import ReadLanded, WriteFiles
 from beam_pipelines.trades.sink import WriteStream
-from beam_pipelines.trades.windows import PANES, REFUSED, Run, TradeWindows
+from beam_pipelines.trades.windows import PANES, PUBLISHED_AT, REFUSED, Run, TradeWindows
 from coinbeam.batch.jobs import STREAM_RUNNER
 from coinbeam.batch.jobs import TRADE_WINDOWS as JOB
 from coinbeam.batch.options import TradeOptions, parts
@@ -53,8 +53,8 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     """
     launch = prepare(JOB, argv, settings, clock)
     given = launch.read(TradeOptions)
-    if given.subscription and given.day:
-        raise SettingsError("--day is for landed files: a stream has all days.", "Leave it out.")
+    if given.subscription and (given.day or given.until):
+        raise SettingsError("--day and --until are for landed files: a stream has all windows.", "Leave them out.")
     if given.subscription:
         return run_stream(launch, given, given.subscription)
     if launch.job.glob is None:
@@ -107,12 +107,15 @@ def described(launch: Launch, given: TradeOptions, *, is_batch: bool = False) ->
     name = launch.job.batch or f"{'trades' if is_batch else 'stream'}-{started:%Y%m%dT%H%M%SZ}"
     kind = given.venue or ("live" if launch.job.source is None else launch.job.source.value)
     sources = (BINANCE.answering(kind), COINGECKO.answering(given.price_venue or kind))
-    return Run(name, sources[0], name, launch.clock, frozenset(symbols), is_batch, sources[1], given.day)
+    chosen = frozenset(symbols)
+    return Run(name, sources[0], name, launch.clock, chosen, is_batch, sources[1], given.day, given.until)
 
 
 def message(received: PubsubMessage) -> Message:
     """A message of Pub/Sub as ours."""
-    return Message(received.data, {**received.attributes, "message_id": received.message_id or ""})
+    published = received.publish_time
+    own = {PUBLISHED_AT: str(int(published.timestamp() * 1_000))} if published else {}
+    return Message(received.data, {**received.attributes, "message_id": received.message_id or "", **own})
 
 
 if __name__ == "__main__":

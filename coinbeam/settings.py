@@ -371,7 +371,8 @@ class ServingSettings(_Section):
 Symbol = Annotated[str, Field(pattern="^[A-Z0-9]{2,20}$")]
 """A pair as Binance writes it; it becomes part of addresses, filters and object names."""
 
-PriceSymbol = Annotated[str, Field(pattern=r"^[^\s:,/]+:[a-z]{2,10}$")]
+PRICE_SYMBOL = r"[^\s:,/]+:[a-z]{2,10}"
+PriceSymbol = Annotated[str, Field(pattern=f"^{PRICE_SYMBOL}$")]
 """An asset, by its id at CoinGecko, and the currency in which its price is polled."""
 
 
@@ -399,6 +400,9 @@ class StreamSettings(_Section):
     stale_after_seconds: Annotated[float, Field(gt=0, description="Age of the newest window that is an incident")] = (
         300.0
     )
+    landed_seconds: Annotated[
+        float, Field(ge=0, description="How long after its publish a trade is landed at the latest")
+    ] = 900.0
     prices: tuple[PriceSymbol, ...] = Field(
         ("bitcoin:usd", "ethereum:usd"),
         min_length=1,

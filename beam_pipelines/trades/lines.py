@@ -5,6 +5,7 @@ raises for any bytes whatever: the runner of one machine would read the message 
 """
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from coinbeam.errors import CoinbeamError
 from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, PRICE, PRICE_COLON, START, WINDOW
+from coinbeam.settings import PRICE_SYMBOL
 from coinbeam.sources.aggregate_trade import LARGEST_INTEGER, MOST_SINGLES, PLACES, TRADE
 
 SCALE = 10**PLACES
@@ -108,7 +110,7 @@ class Limits:
     """What a trade may be.
 
     Attributes:
-        symbols: those that are followed; empty: any.
+        symbols: those that are followed; empty: any of the right form.
         earliest: milliseconds; an older trade belongs to a window that is closed for good.
         latest: milliseconds; a later one has not happened yet.
     """
@@ -330,10 +332,14 @@ def _text(name: Any) -> str:
     return name
 
 
+_FORM = re.compile(rf"(?:(?![a-z])[\w-]){{2,40}}|{PRICE_SYMBOL}")
+"""Of a symbol, which becomes the name of a file. Binance has pairs in Chinese, and futures like ETHUSD_210924."""
+
+
 def _refuse_symbol(name: str, limits: Limits, symbol: str | None) -> None:
     if symbol is not None and name != symbol:
         raise _LineError("other_symbol", "s")
-    if limits.symbols and name not in limits.symbols:
+    if name not in limits.symbols if limits.symbols else not _FORM.fullmatch(name):
         raise _LineError("unknown_symbol", "s")
 
 

@@ -35,6 +35,9 @@ from coinbeam.sources.registry import COINGECKO
 
 PANES, REFUSED = "panes", "refused"
 
+PUBLISHED_AT = "published_at"
+"""When Pub/Sub took a message, in milliseconds: an attribute that the pipeline itself adds, as ``message_id``."""
+
 _TIMINGS = {PaneInfoTiming.EARLY: "early", PaneInfoTiming.ON_TIME: "on_time", PaneInfoTiming.LATE: "late"}
 
 
@@ -45,9 +48,10 @@ class Run:
     Attributes:
         symbols: those that are followed; empty: any.
         source_id: where trades come from; ``price_source_id`` polled prices.
-        batch_id: of its refused records.
+        batch_id: of the refused records of a batch; those of a stream belong to the day of their message.
         is_batch: over landed files, which may be of any age.
         day: the only UTC date whose windows are made; all when left out.
+        until: windows that end later are not made.
     """
 
     run_id: str
@@ -58,6 +62,7 @@ class Run:
     is_batch: bool = False
     price_source_id: str = COINGECKO.id
     day: date | None = None
+    until: datetime | None = None
 
     def limits(self) -> Limits:
         """What a trade may be now."""
@@ -67,7 +72,8 @@ class Run:
 
     def takes(self, start: int) -> bool:
         """Whether windows that begin at this time, in milliseconds, are made."""
-        return self.day is None or datetime.fromtimestamp(start / 1_000, UTC).date() == self.day
+        begin = datetime.fromtimestamp(start / 1_000, UTC)
+        return self.day in {None, begin.date()} and (self.until is None or begin + WINDOW <= self.until)
 
     def leaves_aside(self, message: Message) -> bool:
         """Whether a message is none of this run's business: one of polled prices where it follows trades only, or the
@@ -123,6 +129,7 @@ class _Decode(beam.DoFn):
             return
         symbol = message.attributes.get("symbol")
         said = message.attributes.get("message_id") or digest(message.data.decode("latin-1"), length=16)
+        said, at = said if self._run.is_batch else f"message {said}", message.attributes.get(PUBLISHED_AT)
         found_in = read_unreadable if message.attributes.get("kind") == UNREADABLE else read_lines
         for found in found_in(message.data, self._run.limits(), symbol):
             if isinstance(found, Part):
@@ -131,7 +138,7 @@ class _Decode(beam.DoFn):
                 packed = pack_trades(found.trades), tuple(found.marks)
                 yield TimestampedValue(((found.symbol, found.start), packed), found.start / 1_000)
             else:
-                yield TaggedOutput(REFUSED, refused_row(self._run, said, symbol, found))
+                yield TaggedOutput(REFUSED, refused_row(self._run, said, symbol, found, at))
 
 
 class _MakeRows(beam.DoFn):
@@ -153,7 +160,7 @@ class _MakeRows(beam.DoFn):
         for row in conflicts.tolist():
             line = repr(dict(zip(COLUMNS, row, strict=True))).encode()
             refused = RefusedLine(row[0], "id_claimed_twice", "a", line)
-            yield TaggedOutput(REFUSED, refused_row(self._run, f"{symbol} {start}", symbol, refused))
+            yield TaggedOutput(REFUSED, refused_row(self._run, f"{symbol} {start}", symbol, refused, str(start)))
         yield {
             **window_row(symbol, start, table, marks),
             "pane_index": pane.index,
@@ -164,19 +171,21 @@ class _MakeRows(beam.DoFn):
         }
 
 
-def refused_row(run: Run, where: str, symbol: str | None, refused: RefusedLine) -> dict[str, Any]:
+def refused_row(run: Run, where: str, symbol: str | None, refused: RefusedLine, at: str | None) -> dict[str, Any]:
     """A line that is no trade as a row of ``rejected_record``; the same line of the same message is the same row.
 
     Args:
         where: the message, or the landed file.
+        at: milliseconds since 1970 of the day whose record it is; None: today.
     """
     now: datetime = run.clock()
+    day = datetime.fromtimestamp(int(at) / 1_000, UTC).date() if at else now.date()
     text = refused.line[:MAX_PAYLOAD_CHARACTERS].decode("utf-8", errors="replace")
     is_row = refused.number is not None
     return {
         "rejected_id": digest(where, str(refused.number), str(refused.column), refused.reason, length=16),
-        "batch_id": run.batch_id,
-        "snapshot_date": now.date().isoformat(),
+        "batch_id": run.batch_id if run.is_batch else f"stream-{day:%Y%m%d}",
+        "snapshot_date": day.isoformat(),
         "table_name": TRADE_WINDOW_FACT,
         "level": "row" if is_row else "page",
         "estimated_rows": 1,

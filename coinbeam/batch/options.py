@@ -127,6 +127,11 @@ class TradeOptions(JobOptions):
         description="Only windows of this UTC date, e.g. 2026-11-27; its last trades are landed on the next one. "
         "Only for files. Default: all.",
     )
+    until: Instant | None = Field(
+        None,
+        description="Only windows that had ended by this instant, ISO 8601: trades of later ones may not be landed "
+        "yet. Only for files. Default: all.",
+    )
     venue: Literal["live", "simulator"] | None = Field(
         None, description="Where landed trades came from: live or simulator. Default: live, or what --source says."
     )

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 
+from coinbeam.batch.jobs import TRADE_WINDOWS
 from coinbeam.clock import utc_now
 from coinbeam.feeds.trades import topic
 from coinbeam.feeds.trades.merge import seek_point
@@ -18,8 +19,6 @@ from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import Warehouse
 
 log = logging.getLogger(__name__)
-
-JOB = "trade_windows"
 
 
 def seek(settings: Settings, symbols: list[str]) -> str:
@@ -49,7 +48,13 @@ def main() -> None:
     settings = load_settings()
     subscription = seek(settings, given.symbols.split(","))
     topic.use_emulator(settings)
-    job = [sys.executable, "-m", f"beam_pipelines.{JOB}", "--runner=DirectRunner", f"--source={given.source}"]
+    job = [
+        sys.executable,
+        "-m",
+        f"beam_pipelines.{TRADE_WINDOWS.name}",
+        "--runner=DirectRunner",
+        f"--source={given.source}",
+    ]
     where = [f"--subscription={subscription}", f"--symbols={given.symbols}", f"--output={given.output}"]
     os.execv(sys.executable, [*job, *where])
 

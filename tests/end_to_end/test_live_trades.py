@@ -63,7 +63,8 @@ def publish_with_wrong_times(run: Run) -> None:
 def settle(run: Run, day: date) -> int:
     """`coinbeam stream settle`: the exit code."""
     words = [sys.executable, "-m", "console", "stream", "settle", "--date", day.isoformat()]
-    return subprocess.run(words, cwd=ROOT, env=run.environment, check=False, timeout=200).returncode
+    at_once = {"COINBEAM_STREAM__LANDED_SECONDS": "0"}  # the stream has ended, and with it the broker that lands
+    return subprocess.run(words, cwd=ROOT, env=run.environment | at_once, check=False, timeout=200).returncode
 
 
 def first_windows(run: Run, warehouse: Warehouse) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Panes into the fact: appended as they come, and merged where they know more than the row that is there."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from coinbeam.batch.digest import digest
@@ -35,8 +35,23 @@ def append_panes(warehouse: Warehouse, panes: Sequence[Row]) -> None:
 
 
 def append_rejects(warehouse: Warehouse, rejects: Sequence[Row]) -> None:
-    """Append refused lines by streaming inserts; see :func:`append_panes`."""
-    _insert(warehouse, REJECTS, rejects, [str(row["rejected_id"]) for row in rejects])
+    """Append refused lines by streaming inserts, but those that are there: a pipeline that starts again reads, and
+    refuses, the same lines of the same messages.
+
+    Raises:
+        TerminalError: BigQuery refuses a row.
+        TransientError: BigQuery does not answer.
+    """
+    new = {(str(row["rejected_id"]), str(row["batch_id"])): row for row in rejects}
+    days = ", ".join(sorted({literal(date.fromisoformat(str(row["snapshot_date"]))) for row in rejects}))
+    known = warehouse.rows(
+        f"SELECT rejected_id, batch_id FROM `{warehouse.table(load_contract(REJECTS))}` "
+        f"WHERE snapshot_date IN ({days}) AND rejected_id IN UNNEST(@ids)",
+        ids=sorted({rejected_id for rejected_id, _ in new}),
+    )
+    for row in known:
+        new.pop((row["rejected_id"], row["batch_id"]), None)
+    _insert(warehouse, REJECTS, [*new.values()], [" ".join(key) for key in new])
 
 
 def _insert(warehouse: Warehouse, table: str, rows: Sequence[Row], ids: Sequence[str]) -> None:

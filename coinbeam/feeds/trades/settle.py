@@ -5,8 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from coinbeam.batch.jobs import TRADE_WINDOWS
 from coinbeam.batch.kinds import batch_folder
-from coinbeam.batch.tables import REJECTS, TRADE_WINDOW_FACT
+from coinbeam.batch.tables import REJECTS, TRADE_SYMBOLS, TRADE_WINDOW_FACT
 from coinbeam.clock import format_instant, parse_instant
 from coinbeam.contracts import Stage, load_contract
 from coinbeam.contracts.bigquery import literal
@@ -27,11 +28,6 @@ from coinbeam.warehouse.staging import merge_rows
 NOT_COMPARED = frozenset({"written_at"})
 """Columns in which a batch and a stream may differ: when the row was written."""
 
-LANDED_WITHIN = timedelta(minutes=15)
-"""How long after a stream has merged a trade it is landed at the latest: a subscription that writes files has a minute,
-and tries again.
-"""
-
 _DAY = timedelta(days=1)
 _RUNBOOK = "See docs/runbooks/stream.md, section 'Batch and stream differ'."
 
@@ -44,25 +40,20 @@ class Settlement(Carried):
         day: ISO 8601 date.
         batch_id: how the records name the day, whichever run settles it.
         run_id: of the panes that the batch makes; another one for each attempt to settle the day.
-        began_at: ISO 8601 instant; what was landed later is not read.
+        landed_before: ISO 8601 instant; what the stream merged before it was landed when the batch began.
         options: of the job.
     """
 
     day: str
     batch_id: str
     run_id: str
-    began_at: str
+    landed_before: str
     options: dict[str, str]
 
     @property
     def date(self) -> date:
         """The day."""
         return date.fromisoformat(self.day)
-
-    @property
-    def landed_before(self) -> datetime:
-        """What the stream merged before this instant was landed when the batch began."""
-        return parse_instant(self.began_at) - LANDED_WITHIN
 
 
 class Settler:
@@ -92,17 +83,29 @@ class Settler:
         batch_id = f"trades-{day:%Y%m%d}"
         name = f"{batch_id}-{now:%Y%m%dT%H%M%SZ}"
         usual = "simulator" if settings.is_local else "live"
+        whole_until = format_instant(now - timedelta(seconds=settings.stream.landed_seconds))
         options = {
             "source": ",".join(f"{self.bucket.uri(folder)}*" for folder in landed),
             "batch_id": name,
             "day": day.isoformat(),
+            "until": whole_until,
+            "symbols": ",".join(self._symbols(day)),
             "venue": _kind(BINANCE, sources) or usual,
             "price_venue": _kind(COINGECKO, sources) or usual,
             "output": self.bucket.uri(batch_folder(name)),
         }
         return Settlement(
-            day=day.isoformat(), batch_id=batch_id, run_id=name, began_at=format_instant(now), options=options
+            day=day.isoformat(), batch_id=batch_id, run_id=name, landed_before=whole_until, options=options
         )
+
+    def _symbols(self, day: date) -> list[str]:
+        """The symbols that are followed, or were: lines of others are no trades, as they were none for the stream."""
+        names, stream = self._warehouse.names(), self._warehouse.settings.stream
+        rows = self._warehouse.rows(
+            f"SELECT symbol FROM {names[TRADE_SYMBOLS]} UNION DISTINCT "
+            f"SELECT symbol FROM {names[TRADE_WINDOW_FACT]} WHERE window_date = {literal(day)}"
+        )
+        return sorted({*stream.symbols, *stream.prices, *(row["symbol"] for row in rows)})
 
     def _sources(self, day: date) -> dict[str, int]:
         """How many windows of a day came from each source."""
@@ -118,7 +121,7 @@ class Settler:
         Raises:
             WriteConflictError: the stream merged at the same moment, again and again.
         """
-        found = compare(self._warehouse, plan.date, plan.run_id, plan.landed_before)
+        found = self._compare(plan)
         begin = datetime.combine(plan.date, time(), UTC)
         until_no_conflict()(merge_panes, self._warehouse, begin, begin + _DAY - WINDOW, plan.run_id)
         self._keep_refused(plan)
@@ -128,7 +131,7 @@ class Settler:
 
     def _keep_refused(self, plan: Settlement) -> None:
         """Lines of the day's own folder that the batch refused; whoever settles the day again replaces them."""
-        text = self.bucket.read_text(f"{batch_folder(plan.run_id)}/rejected_trades.ndjson") or ""
+        text = self.bucket.read_text(f"{batch_folder(plan.run_id)}/{TRADE_WINDOWS.file(REJECTS, 'trades')}") or ""
         folder = f"/{LANDING_FOLDER}{plan.date:%Y/%m/%d}/"
         rows = [row for row in map(json.loads, text.splitlines()) if folder in row["page_uri"]]
         own = {"batch_id": plan.batch_id, "snapshot_date": plan.day}
@@ -156,8 +159,11 @@ class Settler:
         audit = Audit.of_dates(run_id, plan.date, plan.date, self._warehouse.clock())
         results = check_published(self._warehouse, [load_contract(TRADE_WINDOW_FACT)], audit)
         refuse_if_blocked(results, Stage.PUBLISHED)
-        compare(self._warehouse, plan.date, plan.run_id, plan.landed_before).refuse_unless_equal()
+        self._compare(plan).refuse_unless_equal()
         return results
+
+    def _compare(self, plan: Settlement) -> "Comparison":
+        return compare(self._warehouse, plan.date, plan.run_id, parse_instant(plan.landed_before))
 
 
 def _kind(source: Source, found: Collection[str]) -> str | None:

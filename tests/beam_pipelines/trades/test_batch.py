@@ -11,7 +11,7 @@ import pytest
 
 from beam_pipelines.trade_windows import run
 from coinbeam.errors import SettingsError, TerminalError
-from tests.beam_pipelines.trades.made import MINUTE, NOW, Trade, figures, lines
+from tests.beam_pipelines.trades.made import MINUTE, NOW, START, Trade, figures, lines
 
 TRADES = [Trade(n, 7_000_000_000_000 + n * 37, 10_000_000 + n, n * 900, 1, n % 2 == 0) for n in range(200)]
 ETHER = [Trade(n, 300_000_000_000 + n, 5_000_000, n * 700, symbol="ETHUSDT") for n in range(50)]
@@ -49,6 +49,24 @@ def test_landed_files_of_any_cut_give_the_windows(tmp_path: Path) -> None:
     assert report["rejects_by_reason"] == {"not_json": 1}
     [refused] = Path(f"{landed}-out", "rejected_trades.ndjson").read_text().splitlines()
     assert json.loads(refused)["page_uri"].startswith(f"{landed}/c.ndjson")
+
+
+def test_a_day_has_its_own_windows_that_had_ended(tmp_path: Path) -> None:
+    landed = tmp_path / "trades"
+    landed.mkdir()
+    day = 24 * 60 * MINUTE
+    midnight = (day - START % day) - day
+    found = [Trade(n, 10**8, 10**8, midnight + at * MINUTE) for n, at in enumerate((-1, 0, 5, 30))]
+    (landed / "a.ndjson").write_bytes(lines(found))
+    (landed / "b.ndjson").write_bytes(lines([Trade(9, 10**8, 10**8, midnight + 6 * MINUTE, symbol="a/b")]))
+    report = batch(landed, "--day=2025-11-24", "--until=2025-11-24T00:06:00Z")
+    assert written(landed, "BTCUSDT") == [figures([trade]) for trade in found[1:3]]
+    assert (report["windows"], report["rejects_by_reason"]) == (2, {"unknown_symbol": 1})
+    assert not Path(f"{landed}-out", "trade_windows_none.ndjson").exists()
+    assert batch(landed, "--day=2025-11-20")["windows"] == 0
+    assert Path(f"{landed}-out", "trade_windows_none.ndjson").read_bytes() == b""
+    with pytest.raises(SettingsError, match="a stream has all windows"):
+        run(["--subscription=projects/a/subscriptions/b", f"--output={tmp_path}", "--day=2025-11-24"])
 
 
 def test_no_trades_are_no_windows_and_an_honest_report(tmp_path: Path) -> None:

@@ -291,7 +291,8 @@ def test_a_refused_line_names_its_place_and_shows_it(name: str, is_among_trades:
     data = (lines(TRADES[:1]) if is_among_trades else b"") + line + b"\n"
     [refused] = [found for found in read_lines(data, RUN.limits(), SYMBOL) if isinstance(found, RefusedLine)]
     assert (refused.number, refused.reason, refused.line) == (int(is_among_trades), reason, line)
-    row = refused_row(RUN, "message 1", SYMBOL, refused)
+    row = refused_row(RUN, "message 1", SYMBOL, refused, str(START + MINUTE))
+    assert (row["batch_id"], row["snapshot_date"]) == ("stream-20251124", "2025-11-24"), "again it is the same row"
     assert set(row) == set(load_contract(REJECTS).by_name)
     assert (row["table_name"], row["page_uri"], row["payload"]) == (
         "trade_window_fact",

@@ -69,9 +69,11 @@ def test_a_row_that_the_table_refuses_is_said_by_name(stage: Stage, monkeypatch:
         append_panes(stage.warehouse, [pane(open_price="much")])
 
 
-def test_refused_lines_are_appended(stage: Stage) -> None:
+def test_refused_lines_are_appended_once(stage: Stage) -> None:
+    append_rejects(stage.warehouse, [reject_row(1), reject_row(1)])
     append_rejects(stage.warehouse, [reject_row(1), reject_row(2)])
-    assert [row["rejected_id"] for row in stage.contents(REJECTS)] == ["r1", "r2"]
+    append_rejects(stage.warehouse, [reject_row(1) | {"batch_id": "another"}])
+    assert [row["rejected_id"] for row in stage.contents(REJECTS)] == ["r1", "r1", "r2"]
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,8 @@ def test_a_day_is_settled_and_what_only_the_stream_knows_is_an_incident(stage: S
     assert plan is not None
     assert plan == Settlement.from_dict(plan.to_dict())
     assert len(plan.options["source"].split(",")) == 2
+    assert {"BTCUSDT", "bitcoin:usd"} <= set(plan.options["symbols"].split(","))
+    assert plan.options["until"] == plan.landed_before == "2026-01-04T23:43:00Z"
     assert (plan.options["day"], plan.options["venue"]) == (DAY.isoformat(), "simulator")
     refused = {"table_name": TRADE_WINDOW_FACT, "page_uri": settler.bucket.uri(LANDED)}
     lines = [reject_row(1) | refused, reject_row(2) | refused | {"page_uri": settler.bucket.uri(NEXT_DAY)}]
