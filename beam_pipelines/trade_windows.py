@@ -32,6 +32,7 @@ from beam_pipelines.job.launch import Launch, prepare
 from beam_pipelines.job.options import is_local_runner
 from beam_pipelines.job.replay import find_files
 from beam_pipelines.job.report import Report, WriteReport, final_report, forget
+from beam_pipelines.trades.channel import take_large_messages
 from beam_pipelines.trades.files import ReadLanded, WriteFiles
 from beam_pipelines.trades.sink import WriteStream
 from beam_pipelines.trades.windows import PANES, PUBLISHED_AT, REFUSED, Run, TradeWindows
@@ -84,6 +85,7 @@ def run_stream(launch: Launch, given: TradeOptions, subscription: str) -> Report
     standard.streaming = True
     if is_local:
         standard.runner = STREAM_RUNNER
+        take_large_messages()
     # The runner of one machine takes its watermark from the clock, and an attribute that is no time would cost the
     # other messages of its pull. Trades carry their own time.
     event_time = None if is_local else "event_time"

@@ -275,6 +275,8 @@ def show_status(form: Format) -> None:
     stale = settings.stream.stale_after_seconds
     if all(row["lag_seconds"] is None or row["lag_seconds"] > stale for row in rows):
         warn(f"No window ended within the last {stale:g} s. Logs: {logs_folder(settings)}")
+    for name in control.failing(record):
+        warn(f"{name} ends again and again. {control.last_words(settings, name)}")
     if form is Format.TABLE:
         for name, state in record["members"].items():
             say(f"{name}: process {state['pid']}, started again {state['restarts']} times")

@@ -25,8 +25,9 @@ from dags.beam_jobs import ReattachingHook, launch_environment
 NAME = "trade-windows"
 """Of the job: Dataflow refuses a second one of a name that runs, so that two attempts cannot start two."""
 
-_ENDING = frozenset({"JOB_STATE_ENDING", "JOB_STATE_CANCELLING"})
+_ENDING = frozenset({"JOB_STATE_DRAINING", "JOB_STATE_CANCELLING"})
 _STARTING = frozenset({"JOB_STATE_PENDING", "JOB_STATE_QUEUED"})
+_OVER = frozenset(f"JOB_STATE_{name}" for name in ("DRAINED", "CANCELLED", "DONE", "FAILED", "UPDATED"))
 _LONGEST_SECONDS = 1_200.0
 """A drain takes some minutes, a start as well."""
 
@@ -128,7 +129,7 @@ class StreamJob:
     def _drain(self, job: Mapping[str, Any]) -> None:
         if job["currentState"] not in _ENDING:
             self._hook.drain(job["id"], **self._where)
-        self._wait(job["id"], lambda state: state not in {job["currentState"], *_ENDING})
+        self._wait(job["id"], lambda state: state in _OVER)
 
     def _start(self) -> None:
         body = stream_request(self._settings)

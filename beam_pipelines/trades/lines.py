@@ -18,7 +18,7 @@ import pyarrow as pa
 from coinbeam.errors import CoinbeamError
 from coinbeam.feeds.trades.message import FILLED, GAP, MARKS, PRICE, PRICE_COLON, START, WINDOW
 from coinbeam.settings import PRICE_SYMBOL
-from coinbeam.sources.aggregate_trade import LARGEST_INTEGER, MOST_SINGLES, PLACES, TRADE
+from coinbeam.sources.aggregate_trade import LARGEST_ID, MOST_SINGLES, PLACES, TRADE
 
 SCALE = 10**PLACES
 
@@ -37,6 +37,9 @@ _FAR_AHEAD_MS = 3_600_000
 
 LARGEST_MESSAGE = 10_000_000
 """Bytes of a message, the limit of Pub/Sub; a larger one has lost its end."""
+
+MOST_TOUCHED = 100_000
+"""Windows that the marks of a message touch; a publisher writes some few."""
 
 COLUMNS = ("agg_trade_id", "price", "quantity", "rest")
 """Of the array of a window, all of type int64: price and quantity in 1e-8. The rest is packed, see :func:`unpack`:
@@ -155,12 +158,16 @@ def _one_by_one(
 ) -> tuple[dict[str, Any], list[tuple[str, Mark]], list[RefusedLine]]:
     """Trades, marks, those of refused trades among them, and refused lines."""
     good, marks, refused = list[dict[str, Any]](), list[tuple[str, Mark]](), list[RefusedLine]()
-    points = dict[str, list[tuple[list[int], int]]]()
+    points, reach = dict[str, list[tuple[list[int], int]]](), 0
     for number, line in enumerate(lines):
         try:
             row = _object(line)
             if row.get("e") in MARKS:
-                marks.append(_mark(row, limits, symbol))
+                mark = _mark(row, limits, symbol)
+                reach += min((mark[1].before - mark[1].after) // WINDOW_MS, LONGEST_MARK) + 2
+                if reach > MOST_TOUCHED:
+                    raise _LineError("too_many_marks")
+                marks.append(mark)
             elif row.get("e") == PRICE:
                 name, point, start = _point(row, limits, symbol)
                 points.setdefault(name, []).append((point, start))
@@ -198,7 +205,7 @@ def _point(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[
 
 def _natural(row: Mapping[str, Any], column: str) -> int:
     value = row.get(column)
-    if type(value) is not int or not 0 <= value <= LARGEST_INTEGER:
+    if type(value) is not int or not 0 <= value <= LARGEST_ID:
         raise _LineError("wrong_value", column)
     return value
 
@@ -216,7 +223,7 @@ def _missed(line: bytes, limits: Limits, symbol: str | None) -> tuple[str, Mark]
     except _LineError:
         return None
     id, at = row.get("a"), row.get("T")
-    if row.get("e") != TRADE or type(id) is not int or type(at) is not int or not 0 <= id <= LARGEST_INTEGER:
+    if row.get("e") != TRADE or type(id) is not int or type(at) is not int or not 0 <= id <= LARGEST_ID:
         return None
     is_open = limits.earliest <= at <= limits.latest + _FAR_AHEAD_MS
     return (name, Mark(MISSED, id, id, at, at)) if is_open else None
@@ -253,7 +260,11 @@ def _columns(rows: Sequence[Mapping[str, Any]], limits: Limits, symbol: str | No
         if (amounts <= 0).any():
             raise _LineError("not_positive", name)
     counts = lasts - firsts + 1
-    for name, wrong in (("a", ids < 0), ("f", firsts < 0), ("l", (counts < 1) | (counts > MOST_SINGLES))):
+    for name, wrong in (
+        ("a", (ids < 0) | (ids > LARGEST_ID)),
+        ("f", firsts < 0),
+        ("l", (lasts < firsts) | (counts > MOST_SINGLES)),
+    ):
         if wrong.any():
             raise _LineError("wrong_id", name)
     if times.min() < limits.earliest:
@@ -354,7 +365,7 @@ def _mark(row: Mapping[str, Any], limits: Limits, symbol: str | None) -> tuple[s
     fields = ("f", "T") if kind == START else ("f", "l", "T", "U")
     for field in fields:
         value = row.get(field)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_ID:
             raise _LineError("wrong_value", field)
     mark = Mark(kind, row["f"], row.get("l", row["f"]), row["T"], row.get("U", row["T"]))
     if mark.last_id < mark.first_id or mark.before < mark.after:

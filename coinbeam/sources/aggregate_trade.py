@@ -20,6 +20,9 @@ MOST_SINGLES = 1_000_000_000
 
 LARGEST_INTEGER = 2**63 - 1
 
+LARGEST_ID = 2**62 - 1
+"""Ids are counted on and subtracted from each other, in 64 bits."""
+
 PLACES = 8
 """Of prices and quantities, the smallest step of Binance's ``tickSize`` and ``stepSize``: they are integers of 1e-8."""
 

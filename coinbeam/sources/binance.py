@@ -18,7 +18,7 @@ import orjson
 
 from coinbeam.errors import SettingsError
 from coinbeam.settings import MarketSource, PatienceSettings, Settings
-from coinbeam.sources.aggregate_trade import AHEAD, LARGEST_INTEGER, TRADE, wrong_field
+from coinbeam.sources.aggregate_trade import AHEAD, LARGEST_ID, TRADE, wrong_field
 from coinbeam.sources.choose import banner, reason_within
 from coinbeam.sources.http.client import HttpClient, Parameter, Wiring
 from coinbeam.sources.http.errors import Api, ApiError, ApiTransientError, ThrottledError
@@ -176,7 +176,7 @@ def _unwrapped(raw: bytes) -> tuple[Any, bytes]:
 
 
 def _is_id(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= LARGEST_INTEGER
+    return type(value) is int and 0 <= value <= LARGEST_ID
 
 
 def _unreadable(raw: bytes, reason: str, symbol: str | None = None, id: int | None = None) -> Unreadable:

@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -17,12 +18,16 @@ from local.cloud import LocalCloudError
 from local.environment import HOST, environment
 from local.ports import refuse_taken
 from local.stream.__main__ import logs_folder, stream_file
+from local.stream.keeper import STEADY_SECONDS
 
 Say = Callable[[str], None]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 45.0
 """How long the processes may take to end: the publisher awaits what it sent."""
+
+MANY_RESTARTS = 3
+"""A process that ended so often, the last time a moment ago, does not come up by itself."""
 
 _POLL_SECONDS = 0.1
 
@@ -52,6 +57,7 @@ def up(settings: Settings, symbols: str, source_id: str, say: Say) -> None:
             )
         say("The stream runs already.")
         return
+    end_orphans(settings)
     refuse_taken("Pub/Sub", "pubsub", settings.local.ports.pubsub)
     logs_folder(settings).mkdir(parents=True, exist_ok=True)
     with (logs_folder(settings) / "keeper.log").open("ab") as log:
@@ -69,12 +75,47 @@ def up(settings: Settings, symbols: str, source_id: str, say: Say) -> None:
         if owner.poll() is not None or time.monotonic() > ends:
             owner.terminate()
             raise LocalCloudError(
-                f"The stream did not start within {START_SECONDS:g} s.", f"Look at the logs in {logs_folder(settings)}."
+                f"The stream did not start within {START_SECONDS:g} s. {last_words(settings, 'publisher')}",
+                f"All logs are in {logs_folder(settings)}.",
             )
         time.sleep(_POLL_SECONDS)
     say(
         f"{symbols} of {source_id} flow through Pub/Sub at {HOST}:{settings.local.ports.pubsub} into trade_window_fact."
     )
+
+
+def last_words(settings: Settings, member: str) -> str:
+    """The last line of the log of a process, in a sentence."""
+    path = logs_folder(settings) / f"{member}.log"
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), None)
+    return f"The {member} said last: {last[:300]}" if last else f"The {member} said nothing."
+
+
+def failing(record: Mapping[str, Any]) -> list[str]:
+    """The processes of a stream that end again and again."""
+    soon = time.time() - STEADY_SECONDS
+    return [name for name, one in record["members"].items() if one["restarts"] >= MANY_RESTARTS and one["since"] > soon]
+
+
+def end_orphans(settings: Settings) -> bool:
+    """End the processes of a stream whose owner was killed; whether there were any."""
+    path = stream_file(settings)
+    if running(settings) is not None or not path.exists():
+        return False
+    found = []
+    for member in reversed(json.loads(path.read_text())["members"].values()):
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(member["pid"])
+            if abs(process.create_time() - member["since"]) < 2:  # otherwise the number belongs to another one now
+                process.terminate()
+                found.append(process)
+    _, left = psutil.wait_procs(found, timeout=STOP_SECONDS)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=STOP_SECONDS)
+    path.unlink(missing_ok=True)
+    return bool(found)
 
 
 def _publishes(settings: Settings, source_id: str, since: float) -> bool:
@@ -103,7 +144,8 @@ def down(settings: Settings, say: Say) -> None:
     """
     record = running(settings)
     if record is None:
-        say("No stream was running.")
+        left_over = end_orphans(settings)
+        say("What a killed stream left over is ended." if left_over else "No stream was running.")
         return
     owner = psutil.Process(record["pid"])
     owner.terminate()

@@ -20,10 +20,13 @@ from tests.local.pubsub.conftest import our_broker
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("dags")]
 
+SLOW = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(3), sys.exit())); time.sleep(60)"
+"""A job that takes a while to drain."""
+
 ACCOUNT = "coinbeam-stream@acme.iam.gserviceaccount.com"
 CASES: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "checked": (FOREVER, [("check", "one"), ("check", "one"), ("check", "two")]),
-    "updated": (FOREVER, [("check", "one"), ("update", "two"), ("update", "two")]),
+    "updated": (SLOW, [("check", "one"), ("update", "two"), ("update", "two")]),
     "stopped": (FOREVER, [("stop", "one"), ("check", "one"), ("stop", "one"), ("check", "two")]),
     "failing": (f"raise SystemExit({TRANSIENT!r})", [("check", "one")]),
 }

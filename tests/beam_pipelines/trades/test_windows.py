@@ -168,6 +168,8 @@ POISON = {
     "a negative id": (TRADES[0].line(a=-1), "wrong_id"),
     "single trades that go backwards": (TRADES[0].line(f=9, l=3), "wrong_id"),
     "an id beyond 63 bits": (TRADES[0].line(a=2**63), "wrong_value"),
+    "single trades that wrap around": (TRADES[0].line(f=2**63 - 1, l=-(2**63)), "wrong_id"),
+    "an id that nobody can count on from": (TRADES[0].line(a=2**63 - 1), "wrong_id"),
     "a side that is a text": (TRADES[0].line(m="yes"), "wrong_value"),
     "a year ago": (TRADES[0].line(T=START - 365 * 86_400_000), "too_old"),
     "in an hour": (TRADES[0].line(T=int(NOW.timestamp() * 1_000) + 3_600_000), "in_future"),
@@ -262,6 +264,17 @@ def test_the_largest_and_the_smallest_amount_are_taken_by_both(amount: str) -> N
 def test_what_is_refused_here_for_its_figures_is_none_for_the_publisher(name: str) -> None:
     row = orjson.loads(POISON[name][0])
     assert row["e"] != "aggTrade" or wrong_field(row) or not isinstance(row["a"], int) or row["a"] >= 2**63
+
+
+def test_marks_without_end_are_refused_and_the_rest_flows() -> None:
+    """Each would be written into each minute of a day."""
+    day = 24 * 60 * MINUTE
+    marks = [gap_mark(SYMBOL, n, n, START - day + MINUTE, START + n) for n in range(10, 110)]
+    found = list(read_lines(b"\n".join([TRADES[0].line(), *marks]), RUN.limits(), SYMBOL))
+    assert {one.reason for one in found if isinstance(one, RefusedLine)} == {"too_many_marks"}
+    parts = [one for one in found if isinstance(one, Part)]
+    assert sum(len(one.trades) for one in parts) == 1
+    assert sum(len(one.marks) for one in parts) < 100_000
 
 
 def test_a_symbol_that_nobody_asked_for_is_refused_line_by_line() -> None:
