@@ -166,7 +166,7 @@ def start(symbols: str | None, source: str | None) -> None:
         SettingsError: a symbol is none, the source is not allowed here, or the environment is not local.
         TerminalError: a port is taken, a process does not start, or another stream runs.
     """
-    from coinbeam.feeds.trades.symbols import map_symbols
+    from coinbeam.feeds.trades.symbols import map_symbols, refuse_twin
     from coinbeam.warehouse.client import Warehouse
     from coinbeam.warehouse.schema import ensure_schema
     from console.prices import chosen_prices, market_of
@@ -187,6 +187,7 @@ def start(symbols: str | None, source: str | None) -> None:
     say_banner(banner or "")
     warehouse = Warehouse(settings)
     ensure_schema(warehouse)
+    refuse_twin(warehouse, source_id)
     map_symbols(warehouse, followed, source_id)
     control.up(settings, ",".join(followed), source_id, say)
     say("`coinbeam stream status` shows each symbol; a window is there seconds after its minute.")

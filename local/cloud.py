@@ -17,7 +17,7 @@ from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Settings
 from local import ports, state
 from local.environment import bigquery_url, cloud_dir, environment, storage_url
-from local.services import Service, data_dirs, services
+from local.services import Service, data_dirs, services, stream_dirs
 from local.supervisor import log_file, record_start, state_file
 
 STOP_TIMEOUT_SECONDS = 15.0
@@ -67,14 +67,19 @@ def up(settings: Settings, say: Say) -> None:
 
 
 def down(settings: Settings, say: Say) -> None:
-    """Stop every service, in at most about ``STOP_TIMEOUT_SECONDS``; says so when nothing runs."""
+    """Stop every service, in at most about ``STOP_TIMEOUT_SECONDS``; says so when nothing runs. A stream ends first,
+    which would be left without its warehouse.
+    """
+    from local.stream import control
+
+    control.down(settings, say, only_told=True)
     with _locked(settings):
         say("The local cloud is stopped." if _stop(settings) else "The local cloud was not running.")
 
 
 def reset(settings: Settings, say: Say, confirm: Callable[[str], bool]) -> bool:
     """Stop the services and delete their data, if ``confirm`` says yes before anything happens; whether it did."""
-    folders = [folder for folder in data_dirs(settings) if folder.exists()]
+    folders = [folder for folder in (*data_dirs(settings), *stream_dirs(settings)) if folder.exists()]
     question = "This deletes " + (" and ".join(map(str, folders)) or "nothing: there are no data") + "."
     if not confirm(question):
         say("Nothing was deleted.")

@@ -20,7 +20,7 @@ from coinbeam.warehouse.schema import ensure_schema
 from coinbeam.warehouse.staging import merge_rows
 from local import cloud
 from local.emulators.storage import OBJECTS_FOLDER
-from local.services import data_dirs
+from local.services import data_dirs, stream_dirs
 
 
 def go_live(settings: Settings, say: Callable[[str], None], clock: Clock = utc_now) -> None:
@@ -44,7 +44,7 @@ def go_live(settings: Settings, say: Callable[[str], None], clock: Clock = utc_n
     spent = _real_calls(warehouse, ledger)
     aside = settings.local.state_dir.resolve() / "archive" / f"{clock():%Y%m%dT%H%M%SZ}"
     cloud.down(settings, say)
-    for place in filter(Path.exists, data_dirs(settings)):
+    for place in filter(Path.exists, (*data_dirs(settings), *stream_dirs(settings))):
         aside.mkdir(parents=True, exist_ok=True)
         place.rename(aside / place.name)
         say(f"Put aside: {aside / place.name}")

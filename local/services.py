@@ -48,6 +48,11 @@ def data_dirs(settings: Settings) -> tuple[Path, Path]:
     return cloud_dir(settings) / "bigquery", cloud_dir(settings) / "storage"
 
 
+def stream_dirs(settings: Settings) -> tuple[Path, Path]:
+    """The folders of a stream, a part of the data: what its broker keeps, and what its publisher knows to be there."""
+    return cloud_dir(settings) / "pubsub", settings.local.state_dir.resolve() / "stream"
+
+
 def _bigquery(settings: Settings) -> Service:
     ports, url = settings.local.ports, bigquery_url(settings)
     warehouse, storage = data_dirs(settings)

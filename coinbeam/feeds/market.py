@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
 from coinbeam.ops.status import BEGINNING
@@ -51,12 +52,15 @@ def counting_for(source_id: str | None) -> str:
 
 
 def sources_held(warehouse: Warehouse) -> set[str]:
-    """The sources of all batches that were ever published, by the record of batches; none while there is no record."""
-    table = warehouse.table(load_contract("ingestion_batch"))
-    if not warehouse.exists(table):
-        return set()
-    sql = (
-        f"SELECT DISTINCT source_id FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' AND status = 'published' "
-        "AND source_id IS NOT NULL"
-    )
-    return {row["source_id"] for row in warehouse.rows(sql)}
+    """The sources of all batches that were ever published, by the record of batches, and of all windows of trades; none
+    while there are no such tables.
+    """
+    asked = {
+        "ingestion_batch": f"snapshot_date >= '{BEGINNING}' AND status = 'published' AND source_id IS NOT NULL",
+        TRADE_WINDOW_FACT: f"window_date >= '{BEGINNING}'",
+    }
+    tables = {warehouse.table(load_contract(name)): where for name, where in asked.items()}
+    queries = [
+        f"SELECT source_id FROM `{table}` WHERE {where}" for table, where in tables.items() if warehouse.exists(table)
+    ]
+    return {row["source_id"] for row in warehouse.rows(" UNION DISTINCT ".join(queries))} if queries else set()

@@ -136,8 +136,11 @@ def _time(status: dict[str, Any]) -> float:
     return parse_instant(status["written_at"]).timestamp()
 
 
-def down(settings: Settings, say: Say) -> None:
+def down(settings: Settings, say: Say, *, only_told: bool = False) -> None:
     """End the stream: the publisher sends what it has, and the next start reads from the oldest open window on.
+
+    Args:
+        only_told: say nothing where there is no stream.
 
     Raises:
         LocalCloudError: it did not end in time.
@@ -145,7 +148,8 @@ def down(settings: Settings, say: Say) -> None:
     record = running(settings)
     if record is None:
         left_over = end_orphans(settings)
-        say("What a killed stream left over is ended." if left_over else "No stream was running.")
+        if left_over or not only_told:
+            say("What a killed stream left over is ended." if left_over else "No stream was running.")
         return
     owner = psutil.Process(record["pid"])
     owner.terminate()

@@ -16,7 +16,7 @@ import requests
 from coinbeam.settings import Settings
 from local import cloud, state
 from local.environment import environment
-from local.services import data_dirs, services
+from local.services import data_dirs, services, stream_dirs
 from local.supervisor import log_file, state_file
 from tests.temporary import LocalCloud, temporary_settings
 
@@ -245,17 +245,18 @@ def test_down_finds_its_own_services_when_their_record_is_gone(settings: Setting
 
 
 def test_reset_says_what_it_deletes_and_needs_a_yes(settings: Settings, run: Command) -> None:
-    for folder in data_dirs(settings):
+    folders = (*data_dirs(settings), *stream_dirs(settings))  # a broker would bring old trades into a new warehouse
+    for folder in folders:
         folder.mkdir(parents=True)
         (folder / "data").touch()
     refused = run("reset")
     assert refused.returncode == 1
-    assert all(str(folder) in refused.stderr for folder in data_dirs(settings))
-    assert all((folder / "data").exists() for folder in data_dirs(settings))
+    assert all(str(folder) in refused.stderr for folder in folders)
+    assert all((folder / "data").exists() for folder in folders)
 
     done = run("reset", "--yes")
     assert done.returncode == 0
-    assert not any(folder.exists() for folder in data_dirs(settings))
+    assert not any(folder.exists() for folder in folders)
     assert Path(environment(settings)["GOOGLE_APPLICATION_CREDENTIALS"]).exists(), "only data are deleted"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from coinbeam.batch.tables import TRADE_SYMBOLS
+from coinbeam.batch.tables import TRADE_SYMBOLS, TRADE_WINDOW_FACT
 from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
@@ -63,6 +63,29 @@ def split(symbol: str) -> Pair:
     base = symbol.removesuffix(quote)
     many = next((name for name in _UNITS if base.startswith(name) and base[len(name) :].isalpha()), None)
     return Pair(base, _UNITS[many] if many else 1, quote)
+
+
+def refuse_twin(warehouse: Warehouse, source_id: str) -> None:
+    """Keep simulated and real trades apart: in one warehouse they would meet in one window, and in one topic.
+
+    Raises:
+        SettingsError: the warehouse has windows of the twin of this source.
+        TransientError: the warehouse does not answer.
+    """
+    twins = {one.twin: one.id for one in SOURCES if one.twin} | {one.id: one.twin for one in SOURCES if one.twin}
+    if (twin := twins.get(source_id)) is None:
+        return
+    rows = warehouse.rows(
+        f"SELECT 1 AS one FROM {warehouse.names()[TRADE_WINDOW_FACT]} "
+        "WHERE window_date >= '2010-01-01' AND source_id = @twin LIMIT 1",
+        twin=twin,
+    )
+    if rows:
+        raise SettingsError(
+            f"This warehouse has windows of {twin}, which those of {source_id} must not join.",
+            "`coinbeam local live` puts simulated values aside, `coinbeam local reset` deletes all; or set "
+            "COINBEAM_LOCAL__STATE_DIR to another folder.",
+        )
 
 
 def map_symbols(warehouse: Warehouse, symbols: Iterable[str], source_id: str) -> Mapping[str, str | None]:

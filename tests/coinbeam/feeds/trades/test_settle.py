@@ -10,10 +10,11 @@ import pytest
 from coinbeam.batch.tables import REJECTS, TRADE_SYMBOLS, TRADE_WINDOW_FACT
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, StreamDiffersError, TransientError
+from coinbeam.feeds.market import sources_held
 from coinbeam.feeds.trades.merge import append_panes, merge_panes, starts_of
 from coinbeam.feeds.trades.settle import Settlement, Settler, announce, compare
 from coinbeam.feeds.trades.stale import RULE, check_stream, refuse_if_stale
-from coinbeam.feeds.trades.symbols import map_symbols, split
+from coinbeam.feeds.trades.symbols import map_symbols, refuse_twin, split
 from coinbeam.landing.bucket import Bucket
 from coinbeam.marts.refresh import Marts
 from coinbeam.quality import Audit, check_published
@@ -260,6 +261,18 @@ def test_a_settled_day_reaches_the_marts(stage: Stage) -> None:
     assert [row["sma_5"] is None for row in averages[:5]] == [True] * 4 + [False]
     assert averages[58]["sma_60"] is None
     assert (averages[60]["sma_5"], averages[60]["sma_60"]) == (None, None)  # one of its minutes had no trade
+
+
+@cloud
+def test_simulated_and_real_trades_never_share_a_warehouse(stage: Stage) -> None:
+    for source_id in ("binance", "binance_simulator", "coingecko"):
+        refuse_twin(stage.warehouse, source_id)
+    bring(stage, pane(0))
+    assert sources_held(stage.warehouse) >= {"binance_simulator"}
+    refuse_twin(stage.warehouse, "binance_simulator")
+    refuse_twin(stage.warehouse, "coingecko")
+    with pytest.raises(SettingsError, match=r"windows of binance_simulator.*coinbeam local live"):
+        refuse_twin(stage.warehouse, "binance")
 
 
 @cloud
