@@ -14,7 +14,7 @@ from coinbeam.batch.options import parts
 from coinbeam.batch.tables import TRADE_WINDOW_FACT, TRADE_WINDOW_PANE
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.contracts.bigquery import literal
-from coinbeam.errors import SettingsError
+from coinbeam.errors import SettingsError, TransientError
 from coinbeam.feeds.forms import StreamAction
 from coinbeam.feeds.trades.message import WINDOW
 from coinbeam.feeds.trades.publisher import Outlet, Places, Publisher
@@ -242,10 +242,8 @@ def settle(day: date | None) -> int:
 
 
 def show_status(form: Format) -> None:
-    """Show what is known of each symbol of the stream: of the publisher, and of the windows of the last hour.
-
-    Raises:
-        TransientError: the warehouse does not answer.
+    """Show what is known of each symbol of the stream: of the publisher, and of the windows of the last hour, unless the
+    warehouse is down.
     """
     from coinbeam.warehouse.client import Warehouse
     from local.environment import environment
@@ -261,7 +259,11 @@ def show_status(form: Format) -> None:
     published = control.published(settings, record["source_id"]) or {"symbols": []}
     said = {one["symbol"]: one for one in published["symbols"]}
     now = utc_now()
-    windows = recent_windows(Warehouse(settings), now)
+    try:
+        windows = recent_windows(Warehouse(settings), now)
+    except TransientError as error:
+        warn(f"What windows there are could not be asked: {error}")
+        windows = {}
     rows = []
     for symbol in record["symbols"].split(","):
         found, own = windows.get(symbol, {}), said.get(symbol, {})
