@@ -242,8 +242,8 @@ def settle(day: date | None) -> int:
 
 
 def show_status(form: Format) -> None:
-    """Show what is known of each symbol of the stream: of the publisher, and of the windows of the last hour, unless the
-    warehouse is down.
+    """Show what is known of each symbol of the stream: of the publisher, and of the windows of the last hour unless
+    the warehouse is down.
     """
     from coinbeam.warehouse.client import Warehouse
     from local.environment import environment
