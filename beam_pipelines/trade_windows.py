@@ -24,7 +24,6 @@ import sys
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.options.pipeline_options import StandardOptions
 
 from beam_pipelines.job.command import execute
@@ -35,13 +34,12 @@ from beam_pipelines.job.report import Report, WriteReport, final_report, forget
 from beam_pipelines.trades.channel import take_large_messages
 from beam_pipelines.trades.files import ReadLanded, WriteFiles
 from beam_pipelines.trades.sink import WriteStream
-from beam_pipelines.trades.windows import PANES, PUBLISHED_AT, REFUSED, Run, TradeWindows
+from beam_pipelines.trades.windows import PANES, REFUSED, Run, TradeWindows, as_message
 from coinbeam.batch.jobs import STREAM_RUNNER
 from coinbeam.batch.jobs import TRADE_WINDOWS as JOB
 from coinbeam.batch.options import TradeOptions, parts
 from coinbeam.clock import Clock, utc_now
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.trades.message import Message
 from coinbeam.settings import Settings
 from coinbeam.sources.registry import BINANCE, COINGECKO
 
@@ -95,7 +93,7 @@ def run_stream(launch: Launch, given: TradeOptions, subscription: str) -> Report
             pipeline
             | "Trades"
             >> beam.io.ReadFromPubSub(subscription=subscription, with_attributes=True, timestamp_attribute=event_time)
-            | "Message" >> beam.Map(message)
+            | "Message" >> beam.Map(as_message)
         )
         made = messages | "Windows" >> TradeWindows(run)
         _ = (made[PANES], made[REFUSED]) | "Write" >> WriteStream(launch.settings)
@@ -111,13 +109,6 @@ def described(launch: Launch, given: TradeOptions, *, is_batch: bool = False) ->
     sources = (BINANCE.answering(kind), COINGECKO.answering(given.price_venue or kind))
     chosen = frozenset(symbols)
     return Run(name, sources[0], name, launch.clock, chosen, is_batch, sources[1], given.day, given.until)
-
-
-def message(received: PubsubMessage) -> Message:
-    """A message of Pub/Sub as ours."""
-    published = received.publish_time
-    own = {PUBLISHED_AT: str(int(published.timestamp() * 1_000))} if published else {}
-    return Message(received.data, {**received.attributes, "message_id": received.message_id or "", **own})
 
 
 if __name__ == "__main__":
