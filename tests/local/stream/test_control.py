@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from coinbeam.settings import Settings
+from local import cloud
 from local.stream.__main__ import logs_folder, stream_file
 from local.stream.control import down, end_orphans, failing, last_words, running
 from tests.temporary import temporary_settings
@@ -53,6 +54,17 @@ def test_the_processes_of_a_killed_owner_are_ended_by_the_next_command(
     assert not stream_file(settings).exists()
     down(settings, said.append)
     assert said[1:] == ["No stream was running."]
+
+
+def test_the_local_cloud_ends_a_stream_that_would_be_left_without_it(
+    settings: Settings, sleeper: subprocess.Popen[bytes]
+) -> None:
+    left_over(settings, sleeper.pid, psutil.Process(sleeper.pid).create_time())
+    said = list[str]()
+    for _ in range(2):
+        cloud.down(settings, said.append)
+    assert said == ["What a killed stream left over is ended.", *["The local cloud was not running."] * 2]
+    assert not psutil.pid_exists(sleeper.pid)
 
 
 def test_a_number_that_belongs_to_another_process_now_is_left_alone(
