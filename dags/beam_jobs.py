@@ -212,12 +212,19 @@ def launch_request(job: str, options: Mapping[str, Any], settings: Settings) -> 
     Source: https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch
     """
     parameters = {name: str(value) for name, value in options.items() if value is not None}
+    return launch_body(job, job_name(job, parameters), parameters, launch_environment(job, settings), settings)
+
+
+def launch_body(
+    job: str, name: str, parameters: Mapping[str, str], environment: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """The body of a launch of the template of a job, under a name."""
     return {
         "launchParameter": {
-            "jobName": job_name(job, parameters),
+            "jobName": name,
             "containerSpecGcsPath": f"{settings.template_folder}/{job}.json",
-            "parameters": parameters,
-            "environment": launch_environment(job, settings),
+            "parameters": dict(parameters),
+            "environment": dict(environment),
         }
     }
 

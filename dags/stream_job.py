@@ -20,7 +20,7 @@ from coinbeam.feeds.trades import topic
 from coinbeam.feeds.trades.rewind import Rewind
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
-from dags.beam_jobs import ReattachingHook, launch_environment
+from dags.beam_jobs import ReattachingHook, launch_body, launch_environment
 
 NAME = "trade-windows"
 """Of the job: Dataflow refuses a second one of a name that runs, so that two attempts cannot start two."""
@@ -153,23 +153,14 @@ class StreamJob:
 
 
 def stream_request(settings: Settings) -> dict[str, Any]:
-    """The body of ``flexTemplates.launch`` for the streaming job.
-
-    Source: https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch
-    """
+    """The launch of the streaming job."""
     job = TRADE_WINDOWS.name
     environment = launch_environment(job, settings) | {"enableStreamingEngine": True}
     if settings.google.stream_service_account:
         environment["serviceAccountEmail"] = settings.google.stream_service_account
-    return {
-        "launchParameter": {
-            "jobName": NAME,
-            "containerSpecGcsPath": f"{settings.template_folder}/{job}.json",
-            "parameters": {
-                "source": "live",
-                "subscription": topic.subscription_path(settings, settings.stream.subscription),
-                "output": f"{settings.bucket_uri}/stream",
-            },
-            "environment": environment,
-        }
+    parameters = {
+        "source": "live",
+        "subscription": topic.subscription_path(settings, settings.stream.subscription),
+        "output": f"{settings.bucket_uri}/stream",
     }
+    return launch_body(job, NAME, parameters, environment, settings)

@@ -12,7 +12,6 @@ claims to be complete. What fails is logged, and asked again.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ from coinbeam.feeds.trades.message import FEED, PRICE_COLON, PRICES, Message, un
 from coinbeam.feeds.trades.pace import Backoff, Wiring
 from coinbeam.feeds.trades.polled import Found, Series, read_answer
 from coinbeam.feeds.trades.publish import IDLE_SECONDS, Calls, fitting
-from coinbeam.feeds.trades.publisher import DRAIN_SECONDS, STATUS_SECONDS, Outlet, Places, cancel
+from coinbeam.feeds.trades.publisher import DRAIN_SECONDS, Outlet, Places, keep_status, run_until
 from coinbeam.feeds.trades.status import PollerStatus
 from coinbeam.feeds.trades.store import Store
 from coinbeam.settings import StreamSettings
@@ -84,20 +83,10 @@ class PricePublisher:
         Raises:
             TerminalError: Pub/Sub refuses for a reason that stays, or CoinGecko does at the first poll.
         """
-        sender = asyncio.create_task(self._send_all())
-        stopped = asyncio.create_task(self.stop.wait())
-        others = [asyncio.create_task(work) for work in (self._poll_all(), self._write_status())]
+        others = (self._poll_all(), keep_status(self.places.status, self.status, self.wiring))
         try:
-            await asyncio.wait({sender, stopped, *others}, return_when=asyncio.FIRST_COMPLETED)
-            ended = [task for task in (sender, *others) if task.done()]
-            await cancel(others)
-            if not ended:
-                await asyncio.wait({sender}, timeout=DRAIN_SECONDS)
-                ended = [sender] if sender.done() else []
-            for task in ended:
-                task.result()
+            await run_until(self.stop, self._send_all(), others)
         finally:
-            await cancel([sender, stopped, *others])
             await self._leave()
 
     def status(self) -> PollerStatus:
@@ -206,12 +195,6 @@ class PricePublisher:
 
     def _waiting(self) -> int:
         return len(self._lines) + sum(len(series.waiting) for series in self.series.values())
-
-    async def _write_status(self) -> None:
-        while True:
-            with suppress(TransientError):
-                await asyncio.to_thread(self.places.status.write, self.status().model_dump_json(indent=1))
-            await self.wiring.sleep(STATUS_SECONDS)
 
     async def _leave(self) -> None:
         if waiting := self._waiting():

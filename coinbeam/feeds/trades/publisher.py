@@ -11,10 +11,12 @@ What is not acknowledged when it ends is fetched again from REST by the next one
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import BaseModel
 
 from coinbeam.errors import TransientError
 from coinbeam.feeds.trades.follow import Follower, Spans
@@ -29,6 +31,8 @@ from coinbeam.settings import StreamSettings
 from coinbeam.sources.binance import STREAMS_PER_CONNECTION, BinanceClient, Venue
 
 _LOGGER = logging.getLogger(__name__)
+
+Work = Coroutine[Any, Any, None]
 
 POSITION_SECONDS = 5.0
 """How often the positions are written, and so how much is published again after a kill."""
@@ -95,20 +99,16 @@ class Publisher:
         Raises:
             TerminalError: Pub/Sub refuses for a reason that stays.
         """
-        sender = asyncio.create_task(self._sender.run(self.stop.is_set))
-        stopped = asyncio.create_task(self.stop.wait())
-        others = [asyncio.create_task(follower.run()) for follower in self.followers]
-        others += [asyncio.create_task(work) for work in (self._refill.run(), self._save(), self._write_status())]
+        others = [follower.run() for follower in self.followers]
+        others += [self._refill.run(), self._save(), keep_status(self.places.status, self.status, self.wiring)]
         try:
-            await asyncio.wait({sender, stopped, *others}, return_when=asyncio.FIRST_COMPLETED)
-            ended = [task for task in (sender, *others) if task.done()]
-            await cancel(others)
-            if not ended:
-                await self._drain(sender)
-            for task in ended:
-                task.result()
+            if not await run_until(self.stop, self._sender.run(self.stop.is_set), others):
+                _LOGGER.warning(
+                    "Pub/Sub did not acknowledge %d trades in %g s; the next start fetches them again",
+                    self.intake.room.waiting,
+                    DRAIN_SECONDS,
+                )
         finally:
-            await cancel([sender, stopped, *others])
             await self._leave()
 
     def status(self) -> PublisherStatus:
@@ -132,18 +132,6 @@ class Publisher:
     def _renew(self, symbol: str) -> None:
         self.followers[list(self.symbols).index(symbol) // STREAMS_PER_CONNECTION].renew.set()
 
-    async def _drain(self, sender: asyncio.Task[None]) -> None:
-        """Let the sender publish what waits, as long as the broker takes it."""
-        await asyncio.wait({sender}, timeout=DRAIN_SECONDS)
-        if sender.done():
-            sender.result()
-        else:
-            _LOGGER.warning(
-                "Pub/Sub did not acknowledge %d trades in %g s; the next start fetches them again",
-                self.intake.room.waiting,
-                DRAIN_SECONDS,
-            )
-
     async def _save(self) -> None:
         while True:
             await self.wiring.sleep(POSITION_SECONDS)
@@ -151,12 +139,6 @@ class Publisher:
                 await self._positions.save()
             except TransientError as error:
                 _LOGGER.warning("%s", error)
-
-    async def _write_status(self) -> None:
-        while True:
-            with suppress(TransientError):
-                await asyncio.to_thread(self.places.status.write, self.status().model_dump_json(indent=1))
-            await self.wiring.sleep(STATUS_SECONDS)
 
     async def _leave(self) -> None:
         """Write down where the next run goes on."""
@@ -167,7 +149,41 @@ class Publisher:
             _LOGGER.warning("%s; the next start goes on from an earlier position", error)
 
 
-async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def run_until(stop: asyncio.Event, sending: Work, others: Iterable[Work]) -> bool:
+    """Publish, and do what that needs, until told to stop or one of them ends; then let the sender publish what waits,
+    for a while.
+
+    Returns:
+        False when it was told to stop and the sender did not come to its end.
+
+    Raises:
+        Exception: what the one that ended raised.
+    """
+    sender, stopped = asyncio.create_task(sending), asyncio.create_task(stop.wait())
+    beside = [asyncio.create_task(work) for work in others]
+    try:
+        await asyncio.wait({sender, stopped, *beside}, return_when=asyncio.FIRST_COMPLETED)
+        ended = [task for task in (sender, *beside) if task.done()]
+        await _cancel(beside)
+        if not ended:
+            await asyncio.wait({sender}, timeout=DRAIN_SECONDS)
+            ended = [sender] if sender.done() else []
+        for task in ended:
+            task.result()
+        return bool(ended)
+    finally:
+        await _cancel([sender, stopped, *beside])
+
+
+async def keep_status(store: Store, status: Callable[[], BaseModel], wiring: Wiring) -> None:
+    """Write down again and again what a publisher does; a store that does not answer costs nothing but its news."""
+    while True:
+        with suppress(TransientError):
+            await asyncio.to_thread(store.write, status().model_dump_json(indent=1))
+        await wiring.sleep(STATUS_SECONDS)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """End tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()

@@ -1,9 +1,10 @@
 """Yesterday, once more: the windows that a batch computed from the landed trades, beside those of the stream."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from coinbeam.batch.jobs import TRADE_WINDOWS
 from coinbeam.batch.kinds import batch_folder
@@ -73,11 +74,13 @@ class Settler:
         """
         folders = [f"{LANDING_FOLDER}{one:%Y/%m/%d}/" for one in (day, day + _DAY)]
         landed = [folder for folder in folders if self.bucket.names(folder)]
-        sources = self._sources(day)
+        known = self._windows(day)
+        sources = [row["source_id"] for row in known]
         if not sources and folders[0] not in landed:
             return None
         if not landed:
-            said = f"The stream has {sum(sources.values())} windows of {day}, and no trade of that day was landed."
+            count = sum(row["windows"] for row in known)
+            said = f"The stream has {count} windows of {day}, and no trade of that day was landed."
             raise StreamDiffersError(said, _RUNBOOK)
         settings, now = self._warehouse.settings, self._warehouse.clock()
         batch_id = f"trades-{day:%Y%m%d}"
@@ -89,7 +92,7 @@ class Settler:
             "batch_id": name,
             "day": day.isoformat(),
             "until": whole_until,
-            "symbols": ",".join(self._symbols(day)),
+            "symbols": ",".join(self._symbols(known)),
             "venue": _kind(BINANCE, sources) or usual,
             "price_venue": _kind(COINGECKO, sources) or usual,
             "output": self.bucket.uri(batch_folder(name)),
@@ -98,22 +101,19 @@ class Settler:
             day=day.isoformat(), batch_id=batch_id, run_id=name, landed_before=whole_until, options=options
         )
 
-    def _symbols(self, day: date) -> list[str]:
+    def _symbols(self, known: Iterable[Mapping[str, Any]]) -> list[str]:
         """The symbols that are followed, or were: lines of others are no trades, as they were none for the stream."""
-        names, stream = self._warehouse.names(), self._warehouse.settings.stream
-        rows = self._warehouse.rows(
-            f"SELECT symbol FROM {names[TRADE_SYMBOLS]} UNION DISTINCT "
-            f"SELECT symbol FROM {names[TRADE_WINDOW_FACT]} WHERE window_date = {literal(day)}"
-        )
-        return sorted({*stream.symbols, *stream.prices, *(row["symbol"] for row in rows)})
+        stream = self._warehouse.settings.stream
+        rows = self._warehouse.rows(f"SELECT symbol FROM {self._warehouse.names()[TRADE_SYMBOLS]}")
+        of_day = (symbol for row in known for symbol in row["symbols"])
+        return sorted({*stream.symbols, *stream.prices, *of_day, *(row["symbol"] for row in rows)})
 
-    def _sources(self, day: date) -> dict[str, int]:
-        """How many windows of a day came from each source."""
-        rows = self._warehouse.rows(
-            f"SELECT source_id, COUNT(*) AS windows FROM {self._warehouse.names()[TRADE_WINDOW_FACT]} "
-            f"WHERE window_date = {literal(day)} GROUP BY source_id"
+    def _windows(self, day: date) -> list[dict[str, Any]]:
+        """The sources of the windows of a day, with how many came from each and their symbols."""
+        return self._warehouse.rows(
+            "SELECT source_id, COUNT(*) AS windows, ARRAY_AGG(DISTINCT symbol ORDER BY symbol) AS symbols "
+            f"FROM {self._warehouse.names()[TRADE_WINDOW_FACT]} WHERE window_date = {literal(day)} GROUP BY source_id"
         )
-        return {row["source_id"]: row["windows"] for row in rows}
 
     def publish(self, plan: Settlement) -> "Comparison":
         """Merge what the batch knows more, keep what it refused, and tell the marts; what was found before.
@@ -125,7 +125,8 @@ class Settler:
         begin = datetime.combine(plan.date, time(), UTC)
         until_no_conflict()(merge_panes, self._warehouse, begin, begin + _DAY - WINDOW, plan.run_id)
         self._keep_refused(plan)
-        self._map_symbols(plan.date)
+        for row in self._windows(plan.date):
+            map_symbols(self._warehouse, row["symbols"], row["source_id"])
         announce(self._warehouse, plan.date, found.windows)
         return found
 
@@ -136,15 +137,6 @@ class Settler:
         rows = [row for row in map(json.loads, text.splitlines()) if folder in row["page_uri"]]
         own = {"batch_id": plan.batch_id, "snapshot_date": plan.day}
         merge_rows(self._warehouse, load_contract(REJECTS), [row | own for row in rows])
-
-    def _map_symbols(self, day: date) -> None:
-        rows = self._warehouse.rows(
-            f"SELECT source_id, ARRAY_AGG(DISTINCT symbol ORDER BY symbol) AS symbols "
-            f"FROM {self._warehouse.names()[TRADE_WINDOW_FACT]} "
-            f"WHERE window_date = {literal(day)} GROUP BY source_id"
-        )
-        for row in rows:
-            map_symbols(self._warehouse, row["symbols"], row["source_id"])
 
     def verify(self, plan: Settlement, run_id: str) -> list[Result]:
         """Check the windows of the day as readers see them: no rule broken, and the stream's figures are the batch's.
