@@ -229,18 +229,18 @@ def _end_processes(settings: Settings) -> bool:
             children |= {process.pid: process for process in supervisor.children(recursive=True)}
             supervisor.terminate()
         _wait_for_end([supervisor], STOP_TIMEOUT_SECONDS)
-    _end([process for process in (supervisor, *children.values()) if process])
+    end(process for process in (supervisor, *children.values()) if process)
     return bool(supervisor or children)
 
 
-def _end(processes: list[psutil.Process]) -> None:
-    """Terminate what is left, then kill what ignores it."""
+def end(processes: Iterable[psutil.Process], seconds: float = _LAST_WAIT_SECONDS) -> None:
+    """Terminate what is left, then kill what ignores it for so long."""
     alive = [process for process in processes if state.is_alive(process)]
-    for end in (psutil.Process.terminate, psutil.Process.kill):
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
         for process in alive:
             with suppress(psutil.NoSuchProcess):
-                end(process)
-        alive = _wait_for_end(alive, _LAST_WAIT_SECONDS)
+                stop(process)
+        alive = _wait_for_end(alive, seconds)
 
 
 def _wait_for_end(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:

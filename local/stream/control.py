@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -14,9 +13,10 @@ import psutil
 from coinbeam.clock import parse_instant
 from coinbeam.feeds.trades.store import store_of
 from coinbeam.settings import ROOT, Settings
-from local.cloud import LocalCloudError
+from local.cloud import LocalCloudError, end
 from local.environment import HOST, environment
 from local.ports import refuse_taken
+from local.state import ProcessRecord
 from local.stream.__main__ import logs_folder, stream_file
 from local.stream.keeper import STEADY_SECONDS
 
@@ -103,17 +103,9 @@ def end_orphans(settings: Settings) -> bool:
     path = stream_file(settings)
     if running(settings) is not None or not path.exists():
         return False
-    found = []
-    for member in reversed(json.loads(path.read_text())["members"].values()):
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(member["pid"])
-            if abs(process.create_time() - member["since"]) < 2:  # otherwise the number belongs to another one now
-                process.terminate()
-                found.append(process)
-    _, left = psutil.wait_procs(found, timeout=STOP_SECONDS)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=STOP_SECONDS)
+    members = json.loads(path.read_text())["members"].values()
+    found = [process for one in members if (process := ProcessRecord(one["pid"], one["since"]).find())]
+    end(found, STOP_SECONDS)
     path.unlink(missing_ok=True)
     return bool(found)
 

@@ -16,8 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
-
 from coinbeam.errors import TransientError
 from coinbeam.feeds.trades.follow import Follower, Spans
 from coinbeam.feeds.trades.gaps import Limits, Tracker
@@ -25,7 +23,7 @@ from coinbeam.feeds.trades.intake import Intake
 from coinbeam.feeds.trades.pace import ConnectionBudget, Room, Wiring
 from coinbeam.feeds.trades.publish import Client, Sender
 from coinbeam.feeds.trades.refill import Refill
-from coinbeam.feeds.trades.status import PublisherStatus, status_of
+from coinbeam.feeds.trades.status import PublisherStatus, RunStatus, status_of
 from coinbeam.feeds.trades.store import Positions, Store
 from coinbeam.settings import StreamSettings
 from coinbeam.sources.binance import STREAMS_PER_CONNECTION, BinanceClient, Venue
@@ -175,7 +173,7 @@ async def run_until(stop: asyncio.Event, sending: Work, others: Iterable[Work]) 
         await _cancel([sender, stopped, *beside])
 
 
-async def keep_status(store: Store, status: Callable[[], BaseModel], wiring: Wiring) -> None:
+async def keep_status(store: Store, status: Callable[[], RunStatus], wiring: Wiring) -> None:
     """Write down again and again what a publisher does; a store that does not answer costs nothing but its news."""
     while True:
         with suppress(TransientError):

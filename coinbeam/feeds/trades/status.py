@@ -34,16 +34,15 @@ class SymbolStatus(BaseModel):
     gaps_open: int
 
 
-class PublisherStatus(BaseModel):
-    """The publisher.
+class RunStatus(BaseModel):
+    """What a publisher of either kind says of itself.
 
     Attributes:
         state: ``stopped`` is written by a stop that was asked for; a publisher that was killed leaves another one
             behind, which grows old.
-        connections: that are open; ``reconnects`` that followed another one.
-        waiting: trades and marks in memory, unreadable lines by their length.
-        unreadable: lines that were passed on for a dead letter.
-        retries: calls of Pub/Sub that were not acknowledged; ``problem`` says why the last one was not.
+        waiting: what is in memory.
+        unreadable: what was passed on for a dead letter.
+        retries: calls of Pub/Sub that were not acknowledged; ``problem`` says why the last call failed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,13 +51,22 @@ class PublisherStatus(BaseModel):
     state: Literal["running", "stopped"]
     started_at: datetime
     written_at: datetime
-    connections: int
-    reconnects: int
     waiting: int
     unreadable: int
     heartbeats: int
     retries: int
     problem: str | None
+
+
+class PublisherStatus(RunStatus):
+    """The publisher of trades. What waits are trades and marks, and unreadable lines by their length.
+
+    Attributes:
+        connections: that are open; ``reconnects`` that followed another one.
+    """
+
+    connections: int
+    reconnects: int
     symbols: Sequence[SymbolStatus]
 
 
@@ -84,28 +92,15 @@ class PriceStatus(BaseModel):
     unusable: int
 
 
-class PollerStatus(BaseModel):
-    """The publisher of polled prices; ``state`` as in :class:`PublisherStatus`.
+class PollerStatus(RunStatus):
+    """The publisher of polled prices; its problem may be one of a poll, too.
 
     Attributes:
         polls: that were answered; ``failures`` were not.
-        unreadable: rows of answers that were passed on for a dead letter.
-        retries: calls of Pub/Sub that were not acknowledged; ``problem`` says why the last poll or call failed.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    source_id: str
-    state: Literal["running", "stopped"]
-    started_at: datetime
-    written_at: datetime
     polls: int
     failures: int
-    waiting: int
-    unreadable: int
-    heartbeats: int
-    retries: int
-    problem: str | None
     symbols: Sequence[PriceStatus]
 
 

@@ -99,15 +99,14 @@ def ensure_topic(settings: Settings) -> None:
             f"Topics are not made by hand in environment {settings.environment}.", "Terraform makes them: see infra/."
         )
     options: dict[str, Any] = {"retry": None, "timeout": _TIMEOUT_SECONDS}
-    with grpc.insecure_channel(host, options=_CHANNEL) as channel:
+    with grpc.insecure_channel(host, options=_CHANNEL) as channel, subscriber(settings) as client:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-        subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         try:
             with suppress(AlreadyExists):
                 publisher.create_topic(request=Topic(name=topic_path(settings)), **options)
             for subscription in subscriptions(settings):
                 with suppress(AlreadyExists):
-                    subscriber.create_subscription(request=subscription, **options)
+                    client.create_subscription(request=subscription, **options)
         except GoogleAPICallError as error:
             raise TransientError(
                 f"Pub/Sub does not answer at {host}: {error}.", "Start the local cloud with `coinbeam local up`."

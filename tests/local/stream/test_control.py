@@ -1,6 +1,7 @@
 """What is left of a stream whose owner was killed, and what its processes said last."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -50,7 +51,7 @@ def test_the_processes_of_a_killed_owner_are_ended_by_the_next_command(
     said = list[str]()
     down(settings, said.append)
     assert said == ["What a killed stream left over is ended."]
-    assert not psutil.pid_exists(sleeper.pid)
+    assert sleeper.wait(10) == -signal.SIGTERM
     assert not stream_file(settings).exists()
     down(settings, said.append)
     assert said[1:] == ["No stream was running."]
@@ -64,7 +65,7 @@ def test_the_local_cloud_ends_a_stream_that_would_be_left_without_it(
     for _ in range(2):
         cloud.down(settings, said.append)
     assert said == ["What a killed stream left over is ended.", *["The local cloud was not running."] * 2]
-    assert not psutil.pid_exists(sleeper.pid)
+    assert sleeper.wait(10) == -signal.SIGTERM
 
 
 def test_a_number_that_belongs_to_another_process_now_is_left_alone(
