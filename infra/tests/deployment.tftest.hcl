@@ -23,6 +23,12 @@ mock_provider "google" {
     }
   }
 
+  mock_resource "google_artifact_registry_repository" {
+    defaults = {
+      name = "coinbeam"
+    }
+  }
+
   mock_data "google_project" {
     defaults = {
       number = "123456789012"
