@@ -208,7 +208,7 @@ _TARGETS = (
 
 
 def _bound_to(values: Mapping[str, Any]) -> str:
-    named = next(values[name] for name in _TARGETS if values.get(name))
+    named = next((values[name] for name in _TARGETS if values.get(name)), "")
     return str(named).rpartition("/")[2]
 
 
@@ -255,10 +255,11 @@ def subnetworks_in_use(deployment: Deployment) -> dict[str, Mapping[str, Any] | 
     made = [one.values for one in deployment.of("google_compute_subnetwork")]
     by_path = {f"regions/{one['region']}/subnetworks/{one['name']}": one for one in made}
     by_id = {one["id"]: one for one in made}
-    used = {"a Dataflow job": by_path.get(deployment.outputs["deployment"]["dataflow"]["subnetwork"])}
-    used["a build's deployment"] = by_path.get(deployment.outputs["substitutions"]["_SUBNETWORK"])
-    for one in deployment.of("google_composer_environment"):
+    used: dict[str, Mapping[str, Any] | None] = {}
+    for one in deployment.of("google_composer_environment"):  # where Airflow launches jobs, they need one, too
         used["Composer"] = by_id.get(one.values["config"][0]["node_config"][0]["subnetwork"])
+        used["a Dataflow job"] = by_path.get(deployment.outputs["deployment"]["dataflow"]["subnetwork"])
+        used["a job of a release"] = by_path.get(deployment.outputs["substitutions"]["_SUBNETWORK"])
     return used
 
 
@@ -372,4 +373,4 @@ def state_faults(deployment: Deployment) -> Iterator[str]:
     for one in deployment.of("google_project_iam_member"):
         if REACHES_BUCKETS.match(one.values["role"]):
             member = one.values["member"].rpartition(":")[2]
-            yield f"{member} can replace the state, by {one.values['role']}"
+            yield f"{member} reaches the state, by {one.values['role']}"

@@ -14,6 +14,7 @@ from coinbeam.contracts.versions import locked, version_faults
 from coinbeam.settings import ROOT
 from console.release import prune
 from tests.infra import release
+from tests.infra.configuration import modules
 from tests.infra.demands import DEMANDS, missing
 from tests.infra.deployment import Deployment, Resource
 from tests.infra.release import Images
@@ -66,6 +67,20 @@ def test_nothing_is_missing(deployment: Deployment, images: Images) -> None:
 def test_a_build_pushes_the_image_of_each_job_and_those_of_workers_and_services(images: Images) -> None:
     jobs = {file.stem.replace("_", "-") for file in (ROOT / "beam_pipelines" / "templates").glob("*.json")}
     assert images.pushed == images.used == {*jobs, "pipelines", "serving"}
+
+
+BOOTSTRAP = ("serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com")
+"""The APIs without which Terraform cannot switch on any: a person does, before the first apply."""
+
+
+def test_what_terraform_itself_calls_is_switched_on_by_hand_first_and_kept_on(deployment: Deployment) -> None:
+    on = {one.values["service"] for one in deployment.of("google_project_service")}
+    assert set(BOOTSTRAP) <= on
+    page = (ROOT / "infra" / "README.md").read_text(encoding="utf-8")
+    command = f"gcloud services enable {' '.join(BOOTSTRAP)} --project=PROJECT"
+    assert page.index(command) < page.index("terraform init")
+    for _, body in modules()["."].blocks("provider"):
+        assert body["user_project_override"] is True, "each call asks serviceusage for the quota"
 
 
 def test_no_demand_is_said_twice() -> None:
@@ -192,7 +207,7 @@ OF_TERRAFORM = {
     ),
     "a release in the default network": (
         told(_SUBNETWORK=""),
-        "a build's deployment is in a subnetwork that nothing makes",
+        "a job of a release is in a subnetwork that nothing makes",
     ),
     "a bucket in another location than the datasets": (
         changed("module.bucket.google_storage_bucket.data", location="EU"),
@@ -229,11 +244,11 @@ OF_TERRAFORM = {
     ),
     "a state that nobody looks at": (
         lambda deployment: replace(deployment, data=()),
-        "coinbeam-composer@my-project.iam.gserviceaccount.com can replace the state, by roles/composer.worker",
+        "coinbeam-composer@my-project.iam.gserviceaccount.com reaches the state, by roles/composer.worker",
     ),
     "a state beside the workers": (
         lambda deployment: replace(deployment, data=tuple(map(of_this_project, deployment.data))),
-        "coinbeam-dataflow@my-project.iam.gserviceaccount.com can replace the state, by roles/dataflow.worker",
+        "coinbeam-dataflow@my-project.iam.gserviceaccount.com reaches the state, by roles/dataflow.worker",
     ),
     "an account of which nobody said what it needs": (
         changed('module.accounts.google_service_account.account["reader"]', account_id="coinbeam-writer"),

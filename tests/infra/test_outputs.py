@@ -160,6 +160,13 @@ def test_somebody_is_told_of_each_kind_of_failure(deployment: Deployment) -> Non
     assert all(policy.values["notification_channels"] for policy in policies)
 
 
+def test_a_budget_is_in_the_currency_of_its_account(deployment: Deployment) -> None:
+    [budget] = deployment.of("google_billing_budget")
+    [amount] = budget.values["amount"][0]["specified_amount"]
+    assert (amount["currency_code"], amount["units"]) == ("USD", "600")
+    assert budget.values["billing_account"] == "012345-6789AB-CDEF01"
+
+
 def test_landing_is_never_deleted_by_the_bucket(deployment: Deployment) -> None:
     rules = deployment.one("module.bucket.google_storage_bucket.data")["lifecycle_rule"]
     live = [
