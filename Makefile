@@ -94,7 +94,8 @@ schema: env ## Write the schema of the Google provider that infra/ uses
 templates: env ## Write the metadata of the Flex Templates from the options of the jobs
 	@$(BIN)/python -m beam_pipelines.job.flex_template --write
 
-dictionary: env ## Write docs/data_dictionary.md from the contracts
+dictionary: env ## Write docs/data_dictionary.md from the contracts, and their new versions into sql/versions.json
+	@$(BIN)/coinbeam contracts lock
 	@$(BIN)/coinbeam contracts dictionary --write
 
 clean: ## Stop the local cloud and delete everything that was made, landed answers too; asks first (YES=1 does not)

@@ -559,9 +559,10 @@ def export_postgres(
 
 @contracts.command()
 def check() -> None:
-    """Check that every contract is valid and complete."""
+    """Check that every contract is valid, complete, and what its version promised."""
     from coinbeam.batch.tables import SNAPSHOT_FACT
     from coinbeam.contracts import load_all
+    from coinbeam.contracts.versions import check_versions
     from coinbeam.errors import ContractError
     from coinbeam.sources.coingecko import parameter_not_sent
 
@@ -571,6 +572,7 @@ def check() -> None:
                 f"Column {column.name} stores {column.source}, which CoinGecko only sends with {parameter}.",
                 "Add the parameter to CoinGeckoClient.markets_page, or leave the column out.",
             )
+    check_versions()
     for contract in load_all().values():
         typer.echo(
             f"{contract.dataset}.{contract.name} {contract.version}: {len(contract.columns)} columns, key "
@@ -613,6 +615,16 @@ def dictionary(
     if write:
         DICTIONARY.write_text(render(), encoding="utf-8")
     typer.echo(f"wrote {DICTIONARY}" if write else render(), nl=write)
+
+
+@contracts.command()
+def lock() -> None:
+    """Add the new versions of contracts to sql/versions.json; a change within a version is refused."""
+    from coinbeam.contracts import load_all
+    from coinbeam.contracts.versions import VERSIONS, extended, locked, text
+
+    VERSIONS.write_text(text(extended(locked(), load_all())), encoding="utf-8")
+    typer.echo(f"wrote {VERSIONS}")
 
 
 SymbolsOption = Annotated[

@@ -9,6 +9,13 @@ module "services" {
   project = var.project
 }
 
+module "state" {
+  source     = "./modules/state"
+  project    = var.project
+  bucket     = coalesce(var.state_bucket, "${var.project}-terraform-state")
+  depends_on = [module.services]
+}
+
 module "accounts" {
   source     = "./modules/accounts"
   project    = var.project
@@ -62,6 +69,7 @@ module "registry" {
   source     = "./modules/registry"
   project    = var.project
   region     = var.region
+  scan       = var.scan_images
   writers    = { build = module.accounts.members["build"] }
   readers    = { dataflow = module.accounts.members["dataflow"] }
   depends_on = [module.services]
@@ -170,11 +178,14 @@ module "alerts" {
   depends_on       = [module.services]
 }
 
+# Off unless somebody says so, who may administer the billing account.
 module "budget" {
+  count           = var.budget == null ? 0 : 1
   source          = "./modules/budget"
   project         = var.project
-  billing_account = var.billing_account
-  amount          = var.monthly_budget
+  billing_account = var.budget.billing_account
+  amount          = var.budget.amount
+  currency        = var.budget.currency
   channel         = module.alerts.channel
   depends_on      = [module.services]
 }

@@ -30,25 +30,38 @@ variable "location" {
   }
 }
 
-variable "billing_account" {
-  type        = string
-  description = "Billing account of the project, for the budget."
+variable "budget" {
+  type = object({
+    billing_account = string
+    amount          = number
+    currency        = optional(string, "USD")
+  })
+  description = <<-TEXT
+    What a month may cost before somebody is told; null: no budget. Whoever applies it is an administrator of the billing account
+    (roles/billing.costsManager there), and `currency` is that of the account, or the API refuses. docs/costs.md estimates what is normal.
+  TEXT
+  default     = null
 
   validation {
-    condition     = can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    condition     = var.budget == null ? true : can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account))
     error_message = "A billing account looks like 012345-6789AB-CDEF01."
+  }
+
+  validation {
+    condition     = var.budget == null ? true : var.budget.amount >= 1 && floor(var.budget.amount) == var.budget.amount
+    error_message = "The budget is a whole number of units of the currency."
+  }
+
+  validation {
+    condition     = var.budget == null ? true : can(regex("^[A-Z]{3}$", var.budget.currency))
+    error_message = "A currency has three capital letters, such as USD."
   }
 }
 
-variable "monthly_budget" {
-  type        = number
-  description = "US dollars a month from which the budget alerts; docs/costs.md estimates what is normal."
-  default     = 600
-
-  validation {
-    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
-    error_message = "The budget is a whole number of US dollars."
-  }
+variable "state_bucket" {
+  type        = string
+  description = "Bucket of the Terraform state, as in backend.hcl, in another project than this one; null: <project>-terraform-state."
+  default     = null
 }
 
 variable "alert_email" {
@@ -85,14 +98,21 @@ variable "airflow_users" {
 
 variable "github" {
   type = object({
-    owner = string
-    name  = string
+    owner    = string
+    name     = string
+    id       = number
+    owner_id = number
   })
-  description = "Repository that deploys: the trigger of Cloud Build and the only subject of Workload Identity."
+  description = "Repository that deploys. Workload Identity lets it in by its numbers, which GitHub gives once and never to another one: `gh api repos/OWNER/NAME --jq '.id, .owner.id'`."
 
   validation {
     condition     = can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", "${var.github.owner}/${var.github.name}"))
     error_message = "Owner and name are those of a GitHub repository."
+  }
+
+  validation {
+    condition     = alltrue([for id in [var.github.id, var.github.owner_id] : id >= 1 && floor(id) == id])
+    error_message = "id and owner_id are the numbers that GitHub gave to the repository and to its owner."
   }
 }
 
@@ -150,6 +170,12 @@ variable "log_retention_days" {
     condition     = var.log_retention_days >= 1 && var.log_retention_days <= 3650
     error_message = "Cloud Logging keeps logs for 1 to 3650 days."
   }
+}
+
+variable "scan_images" {
+  type        = bool
+  description = "Whether each image that is pushed is scanned for known holes; docs/costs.md says what that costs."
+  default     = true
 }
 
 variable "deploys_from" {

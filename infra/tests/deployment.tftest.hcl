@@ -23,9 +23,21 @@ mock_provider "google" {
     }
   }
 
+  mock_resource "google_artifact_registry_repository" {
+    defaults = {
+      name = "coinbeam"
+    }
+  }
+
   mock_data "google_project" {
     defaults = {
       number = "123456789012"
+    }
+  }
+
+  mock_data "google_storage_bucket" {
+    defaults = {
+      project_number = 210987654321
     }
   }
 }
@@ -127,17 +139,19 @@ override_resource {
 }
 
 variables {
-  project         = "my-project"
-  billing_account = "012345-6789AB-CDEF01"
-  alert_email     = "data-team@example.com"
-  reader_group    = "market-readers@example.com"
-  airflow_users   = ["group:operators@example.com"]
-  stream          = { release = "abc1234" }
-  serving         = { release = "abc1234", viewers = ["group:market-readers@example.com"] }
+  project       = "my-project"
+  alert_email   = "data-team@example.com"
+  reader_group  = "market-readers@example.com"
+  airflow_users = ["group:operators@example.com"]
+  budget        = { billing_account = "012345-6789AB-CDEF01", amount = 600 }
+  stream        = { release = "abc1234" }
+  serving       = { release = "abc1234", viewers = ["group:market-readers@example.com"] }
 
   github = {
-    owner = "my-organisation"
-    name  = "coinbeam"
+    owner    = "my-organisation"
+    name     = "coinbeam"
+    id       = 1002003004
+    owner_id = 5006007
   }
 }
 

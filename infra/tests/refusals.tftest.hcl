@@ -4,10 +4,19 @@ mock_provider "google" {}
 mock_provider "google-beta" {}
 
 variables {
-  project         = "my-project"
-  billing_account = "012345-6789AB-CDEF01"
-  alert_email     = "data-team@example.com"
-  github          = { owner = "my-organisation", name = "coinbeam" }
+  project     = "my-project"
+  alert_email = "data-team@example.com"
+  github      = { owner = "my-organisation", name = "coinbeam", id = 1002003004, owner_id = 5006007 }
+}
+
+run "numbers_that_github_or_a_currency_does_not_have_are_refused" {
+  command         = plan
+  expect_failures = [var.github, var.budget]
+
+  variables {
+    github = { owner = "my-organisation", name = "coinbeam", id = 0, owner_id = 5006007 }
+    budget = { billing_account = "012345-6789AB-CDEF01", amount = 600, currency = "dollars" }
+  }
 }
 
 run "a_project_number_is_no_id" {
@@ -55,12 +64,17 @@ run "there_are_two_periods" {
   }
 }
 
-run "nothing_is_served_by_default" {
+run "nothing_is_served_and_nothing_budgeted_by_default" {
   command = plan
 
   assert {
     condition     = output.serving_urls == null && length(module.serving) == 0
     error_message = "There is neither an API nor a dashboard unless somebody asks for them."
+  }
+
+  assert {
+    condition     = length(module.budget) == 0
+    error_message = "A budget needs rights on the billing account, which few have."
   }
 
   assert {

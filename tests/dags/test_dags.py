@@ -12,6 +12,7 @@ from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.marts.specs import MARTS
 from coinbeam.settings import HistorySettings, load_settings
 from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
+from tests.dags.schedules import DAILY
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database, one description
 
@@ -55,6 +56,10 @@ def publishes(graph: dict[str, dict[str, Any]]) -> Iterator[str]:
 def test_the_folder_parses_without_errors_without_beam_and_with_the_network_closed(described: dict[str, Any]) -> None:
     assert described["errors"] == {}
     assert described["imported"] == []
+
+
+def test_every_schedule_is_the_one_of_the_table(described: dict[str, Any]) -> None:
+    assert {name: dag["schedule"] for name, dag in described["dags"].items()} == DAILY
 
 
 def test_the_folder_holds_six_dags(described: dict[str, Any]) -> None:

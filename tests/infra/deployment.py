@@ -33,10 +33,12 @@ class Deployment:
     Attributes:
         resources: all of them.
         outputs: values of the outputs of the root module.
+        data: what Terraform looks at and does not make.
     """
 
     resources: tuple[Resource, ...]
     outputs: Mapping[str, Any]
+    data: tuple[Resource, ...] = ()
 
     def of(self, kind: str) -> list[Resource]:
         """The resources of a type."""
@@ -63,12 +65,13 @@ def evaluate(workspace: Workspace) -> Deployment:
     states = [event["test_state"] for event in events if event["type"] == "test_state"]
     assert states, "\n".join(f"{one['summary']} {one.get('detail', '')}" for one in told)
     outputs = {name: output["value"] for name, output in states[0]["outputs"].items()}
-    return Deployment(tuple(_resources(states[0]["root_module"])), outputs)
+    root = states[0]["root_module"]
+    return Deployment(tuple(_resources(root, "managed")), outputs, tuple(_resources(root, "data")))
 
 
-def _resources(module: Mapping[str, Any]) -> Iterator[Resource]:
+def _resources(module: Mapping[str, Any], mode: str) -> Iterator[Resource]:
     for one in module.get("resources", ()):
-        if one["mode"] == "managed":
+        if one["mode"] == mode:
             yield Resource(one["address"], one["type"], one["values"])
     for child in module.get("child_modules", ()):
-        yield from _resources(child)
+        yield from _resources(child, mode)

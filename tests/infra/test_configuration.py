@@ -1,11 +1,15 @@
 """Our Terraform against the provider's schema and its own declarations, with nothing but Python."""
 
+import re
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lark.exceptions import UnexpectedInput
+from packaging.version import Version
 
 from tests.infra import block_check, provider_schema, references
 from tests.infra.configuration import INFRA, modules, parse
@@ -207,6 +211,54 @@ def test_no_role_administers_or_is_basic() -> None:
         'allAuthenticatedUsers"',
     )
     assert [role for role in forbidden if role in text] == []
+
+
+LOCK = INFRA / ".terraform.lock.hcl"
+
+WRITTEN_BY_THE_FIRST_INIT = {"hashicorp/google-beta"}
+"""Providers whose hashes no second public lock file confirms: `terraform init` writes them, and README.md says to commit them."""
+
+
+def locked() -> dict[str, dict[str, Any]]:
+    """The providers of the lock file by their sources; `init` may have added those that are not kept."""
+    providers = {name: body for one in parse(LOCK)["provider"] for name, body in one.items()}
+    return {name.strip('"').removeprefix("registry.terraform.io/"): body for name, body in providers.items()}
+
+
+def declared_providers() -> dict[str, str]:
+    """The version constraints of versions.tf by source."""
+    (terraform,) = (body for _, body in modules()["."].blocks("terraform"))
+    (required,) = terraform["required_providers"]
+    bodies = (body for name, body in required.items() if not name.startswith("__"))
+    return {body["source"].strip('"'): body["version"].strip('"') for body in bodies}
+
+
+def test_the_lock_names_the_declared_providers_in_the_version_that_the_tests_know() -> None:
+    declared = declared_providers()
+    assert set(locked()) | WRITTEN_BY_THE_FIRST_INIT == set(declared)
+    for source, body in locked().items():
+        version = body["version"].strip('"')
+        assert version == provider_schema.VERSION
+        assert body["constraints"].strip('"') == declared[source]
+        operator, least = declared[source].split()
+        assert operator == "~>"
+        assert Version(least) <= Version(version) < Version(f"{Version(least).major + 1}")
+
+
+def test_the_lock_has_the_hash_of_each_platform_of_a_release() -> None:
+    for body in locked().values():
+        hashes = [one.strip('"') for one in body["hashes"] if one.strip('"').startswith("zh:")]
+        assert [one for one in hashes if not re.fullmatch("zh:[0-9a-f]{64}", one)] == []
+        assert len(set(hashes)) == len(hashes) == PLATFORMS + 1, "and that of the manifest"
+
+
+PLATFORMS = 11
+"""darwin, freebsd, linux and windows, each on the processors that HashiCorp builds for."""
+
+
+def test_the_lock_is_not_ignored() -> None:
+    ignored = (INFRA / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert [line for line in ignored if fnmatch(LOCK.name, line.rstrip("/"))] == []
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert (len(components(PAGE)), len(prices(PAGE))) == (8, 20)
+    assert (len(components(PAGE)), len(prices(PAGE))) == (9, 20)
     assert list(differences(PAGE)) == []
 
 
@@ -137,6 +137,11 @@ def test_what_the_page_says_of_live_trades_are_its_own_sums(production: Settings
     said = re.findall(r"single trades cost ([\d.]+) times .* and ([\d.]+) times", PAGE)
     assert said == [tuple(f"{one:.1f}" for one in single)]
     assert production.dataflow.machine_type == "n1-standard-2"
+
+
+def test_the_images_that_are_scanned_are_those_of_a_release() -> None:
+    launchers = list((ROOT / "beam_pipelines" / "templates").glob("*.json"))
+    assert assumptions(PAGE)["release_images"] == 1 + len(launchers)
 
 
 def test_the_services_that_are_priced_are_those_that_are_made() -> None:

@@ -35,10 +35,10 @@ def test_the_output_is_what_the_settings_of_a_release_want(
     assert str(settings.composer.airflow_url) == "https://airflow.example.com/"
 
 
-def test_the_trigger_fills_in_substitutions_that_the_build_has(deployment: Deployment) -> None:
+def test_a_build_is_given_substitutions_that_it_has_though_there_is_no_trigger(deployment: Deployment) -> None:
     declared = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))["substitutions"]
-    (trigger,) = deployment.of("google_cloudbuild_trigger")
-    given = trigger.values["substitutions"]
+    assert deployment.of("google_cloudbuild_trigger") == []
+    given = deployment.outputs["substitutions"]
     assert set(given) - set(declared) == set()
     assert {name for name, value in declared.items() if value == ""} - set(given) == set()
 
@@ -158,6 +158,13 @@ def test_somebody_is_told_of_each_kind_of_failure(deployment: Deployment) -> Non
         "dead_letters",
     }
     assert all(policy.values["notification_channels"] for policy in policies)
+
+
+def test_a_budget_is_in_the_currency_of_its_account(deployment: Deployment) -> None:
+    [budget] = deployment.of("google_billing_budget")
+    [amount] = budget.values["amount"][0]["specified_amount"]
+    assert (amount["currency_code"], amount["units"]) == ("USD", "600")
+    assert budget.values["billing_account"] == "012345-6789AB-CDEF01"
 
 
 def test_landing_is_never_deleted_by_the_bucket(deployment: Deployment) -> None:

@@ -236,8 +236,22 @@ def test_a_deployment_writes_releases_and_builds_alone(deployment: Deployment) -
     assert (grant.values["member"], folders) == (account("build"), ["releases", "builds"])
 
 
+def test_a_submission_may_look_at_the_bucket_that_it_stages_its_source_in(deployment: Deployment) -> None:
+    """``gcloud builds submit`` asks for ``storage.buckets.get``, which a role on objects alone lacks."""
+    grant = deployment.one("module.bucket.google_storage_bucket_iam_member.deployer_sees_bucket")
+    assert (grant["bucket"], grant["role"], grant["member"]) == (
+        "my-project-coinbeam",
+        "roles/storage.legacyBucketReader",
+        account("build"),
+    )
+
+
 def test_only_the_main_branch_of_our_repository_signs_in(deployment: Deployment) -> None:
     (provider,) = deployment.of("google_iam_workload_identity_pool_provider")
     assert provider.values["attribute_condition"] == (
-        'assertion.repository == "my-organisation/coinbeam" && assertion.ref == "refs/heads/main"'
+        'assertion.repository_id == "1002003004" && assertion.repository_owner_id == "5006007" '
+        '&& assertion.ref == "refs/heads/main"'
     )
+    assert provider.values["attribute_mapping"]["attribute.repository_id"] == "assertion.repository_id"
+    actions = deployment.one("module.build.google_service_account_iam_member.actions")
+    assert actions["member"].endswith("/attribute.repository_id/1002003004")

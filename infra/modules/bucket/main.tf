@@ -108,3 +108,10 @@ resource "google_storage_bucket_iam_member" "deployer" {
     ])
   }
 }
+
+# `gcloud builds submit` looks at the bucket itself before it stages the source of a build there.
+resource "google_storage_bucket_iam_member" "deployer_sees_bucket" {
+  bucket = google_storage_bucket.data.name
+  role   = "roles/storage.legacyBucketReader"
+  member = var.deployer
+}

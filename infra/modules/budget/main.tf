@@ -14,7 +14,7 @@ resource "google_billing_budget" "month" {
 
   amount {
     specified_amount {
-      currency_code = "USD"
+      currency_code = var.currency
       units         = tostring(var.amount)
     }
   }

@@ -10,7 +10,12 @@ variable "billing_account" {
 
 variable "amount" {
   type        = number
-  description = "US dollars a month."
+  description = "Units of the currency a month."
+}
+
+variable "currency" {
+  type        = string
+  description = "Currency of the billing account, such as USD."
 }
 
 variable "channel" {

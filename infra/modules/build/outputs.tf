@@ -4,6 +4,6 @@ output "workload_identity_provider" {
 }
 
 output "substitutions" {
-  description = "The substitutions of the trigger."
-  value       = google_cloudbuild_trigger.release.substitutions
+  description = "Substitutions of a build, whoever starts it."
+  value       = var.substitutions
 }

@@ -10,15 +10,17 @@ variable "region" {
 
 variable "github" {
   type = object({
-    owner = string
-    name  = string
+    owner    = string
+    name     = string
+    id       = number
+    owner_id = number
   })
-  description = "Repository that deploys."
+  description = "Repository that deploys, by name and by number."
 }
 
 variable "deploys_from" {
   type        = string
-  description = "Who starts a release: trigger (Cloud Build) or actions (GitHub); the other one does not, or each commit is released twice."
+  description = "Who starts a release: trigger (Cloud Build) or actions (GitHub); never both, or each commit is released twice."
 }
 
 variable "service_account" {

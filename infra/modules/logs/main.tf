@@ -3,7 +3,7 @@ resource "google_logging_project_bucket_config" "pipeline" {
   project        = var.project
   location       = var.region
   bucket_id      = "coinbeam"
-  description    = "Airflow, Dataflow, builds and scheduled queries"
+  description    = "Airflow, Dataflow, builds, scheduled queries, services and the publisher"
   retention_days = var.retention_days
 }
 
@@ -18,5 +18,7 @@ resource "google_logging_project_sink" "pipeline" {
 }
 
 locals {
-  resources = ["cloud_composer_environment", "cloud_composer_workflow", "dataflow_step", "build", "bigquery_dts_config", "cloud_run_worker_pool"]
+  resources = [
+    "cloud_composer_environment", "cloud_composer_workflow", "dataflow_step", "build", "bigquery_dts_config", "cloud_run_revision", "cloud_run_worker_pool",
+  ]
 }

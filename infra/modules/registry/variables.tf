@@ -8,6 +8,11 @@ variable "region" {
   description = "Region of the repository."
 }
 
+variable "scan" {
+  type        = bool
+  description = "Whether each image that is pushed is scanned for known holes."
+}
+
 variable "writers" {
   type        = map(string)
   description = "IAM members that push images."

@@ -1,15 +1,20 @@
 locals {
   # Each API with the part that calls it.
+  # Terraform itself calls the first two, so that a person switches them on before the first apply: serviceusage switches APIs on, and with
+  # user_project_override each call asks it for the quota; cloudresourcemanager reads the project and gives roles on it. See README.md.
   apis = toset([
+    "serviceusage.googleapis.com",         # this list
+    "cloudresourcemanager.googleapis.com", # project-level roles
     "artifactregistry.googleapis.com",     # images of the jobs
     "bigquery.googleapis.com",             # the warehouse
     "bigquerydatatransfer.googleapis.com", # the scheduled freshness check
     "bigquerystorage.googleapis.com",      # whole tables, for the serving bundle
     "billingbudgets.googleapis.com",       # the budget
     "cloudbuild.googleapis.com",           # releases
-    "cloudresourcemanager.googleapis.com", # project-level roles
     "composer.googleapis.com",             # Airflow
     "compute.googleapis.com",              # network and workers
+    "containeranalysis.googleapis.com",    # what a scan found
+    "containerscanning.googleapis.com",    # scan of each image that is pushed
     "dataflow.googleapis.com",             # Beam jobs
     "iam.googleapis.com",                  # service accounts and the identity pool
     "iamcredentials.googleapis.com",       # short-lived credentials for GitHub Actions

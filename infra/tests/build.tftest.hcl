@@ -1,0 +1,50 @@
+# Who starts a release, and who may sign in: the module of the builds alone.
+
+mock_provider "google" {}
+
+variables {
+  project         = "my-project"
+  region          = "us-central1"
+  github          = { owner = "my-organisation", name = "coinbeam", id = 1002003004, owner_id = 5006007 }
+  service_account = "projects/my-project/serviceAccounts/coinbeam-build@my-project.iam.gserviceaccount.com"
+  substitutions   = { _REGION = "us-central1" }
+}
+
+run "where_github_deploys_there_is_no_trigger_and_its_substitutions_are_told_all_the_same" {
+  command = plan
+
+  module {
+    source = "./modules/build"
+  }
+
+  variables {
+    deploys_from = "actions"
+  }
+
+  assert {
+    condition     = length(google_cloudbuild_trigger.release) == 0
+    error_message = "Cloud Build refuses a trigger of a repository that it was not connected with."
+  }
+
+  assert {
+    condition     = output.substitutions == tomap({ _REGION = "us-central1" })
+    error_message = "A build that is submitted by hand or by GitHub Actions needs them."
+  }
+}
+
+run "where_cloud_build_deploys_its_trigger_is_on" {
+  command = plan
+
+  module {
+    source = "./modules/build"
+  }
+
+  variables {
+    deploys_from = "trigger"
+  }
+
+  assert {
+    condition     = [for trigger in google_cloudbuild_trigger.release : trigger.substitutions] == [tomap({ _REGION = "us-central1" })]
+    error_message = "One trigger, with the same substitutions."
+  }
+}
