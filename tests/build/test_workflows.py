@@ -99,8 +99,3 @@ def test_the_deployment_gives_substitutions_that_the_build_declares() -> None:
     declared = set(read(text())[1].substitutions)
     assert given <= declared
     assert {name.removeprefix("_") for name in given} - {"RELEASE"} <= set(submit["env"])
-
-
-def test_what_git_ignores_is_not_sent_to_the_build() -> None:
-    lines = (ROOT / ".gcloudignore").read_text().splitlines()
-    assert {".git", "#!include:.gitignore", "gha-creds-*.json"} <= set(lines)

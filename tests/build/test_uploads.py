@@ -1,0 +1,85 @@
+"""What a build and an image are given is what git tracks, and never what may hold a secret, wherever it lies."""
+
+from pathlib import Path
+
+import pytest
+
+from coinbeam.settings import ROOT
+from tests.build import serving, uploads
+
+pytestmark = pytest.mark.xdist_group("build")
+
+SECRETS = (
+    ".env",
+    ".env.production",
+    "application_default_credentials.json",
+    "backend.hcl",
+    "crash.20260101.log",
+    "crash.log",
+    "gha-creds-0123456789abcdef.json",
+    "key.p12",
+    "key.pem",
+    "plan.tfplan",
+    "production.auto.tfvars",
+    "production.tfvars.json",
+    "secrets.toml",
+    "terraform.tfstate",
+    "terraform.tfstate.backup",
+    "terraform.tfstate.1764400000.backup",
+    "terraform.tfvars",
+    ".terraform/environment",
+    ".terraform/terraform.tfstate",
+    ".terraform/providers/registry.terraform.io/hashicorp/google/6.50.0/linux_amd64/terraform-provider-google",
+)
+"""What Terraform, sign-ins and people leave in a checkout and nobody may read."""
+
+LEFT_BY_RUNS = (
+    ".git/config",
+    ".venv/bin/python",
+    ".coinbeam/landing/one.json",
+    ".composer/pyvenv.cfg",
+    "seen-release",
+    "build/lib/one.py",
+    "config/deployment.json",
+    "coinbeam/__pycache__/one.pyc",
+)
+
+FOLDERS = ("", "infra", "infra/modules/build", "config", "console", "serving/.streamlit", "sql")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which somebody applied Terraform, signed in, tested and built."""
+    folder = tmp_path_factory.mktemp("planted")
+    uploads.copy(folder)
+    secrets = [f"{place}/{name}".lstrip("/") for place in FOLDERS for name in SECRETS]
+    for name in (*secrets, *LEFT_BY_RUNS):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("hush\n")
+    return folder
+
+
+def test_a_build_gets_what_git_tracks_and_nothing_else(planted: Path, tmp_path: Path) -> None:
+    uploaded = uploads.of_gcloud(planted, tmp_path)
+    assert uploaded - set(uploads.tracked()) == set()
+    assert set(uploads.tracked()) - uploaded == {".gcloudignore"}, "the build needs all the rest: it lints and tests"
+
+
+def test_there_is_one_list_of_what_git_ignores() -> None:
+    """A ``.gcloudignore`` includes no file of another folder, so a second list would be one of what is uploaded."""
+    assert [name for name in uploads.tracked() if name.endswith(".gitignore")] == [".gitignore"]
+
+
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "serving.Dockerfile"])
+def test_an_image_is_given_the_code_and_the_settings_of_its_release(
+    dockerfile: str, planted: Path, tmp_path: Path
+) -> None:
+    folders = {name.split("/")[0] for file in ("Dockerfile", "serving.Dockerfile") for name in copied(file)}
+    code = {name for name in uploads.tracked() if name.split("/")[0] in folders}
+    assert uploads.of_docker(planted, dockerfile, tmp_path) == code | {"config/deployment.json"}
+
+
+def copied(dockerfile: str) -> set[str]:
+    """What a Dockerfile takes from the checkout."""
+    return serving.copied(ROOT / dockerfile)
