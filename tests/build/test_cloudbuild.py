@@ -43,7 +43,11 @@ WRONG = {
     ),
     "a step that waits for none": ("    waitFor: [images]\n", "", "says nothing of what it waits for"),
     "an undeclared substitution": ("${_COMPOSER_BUCKET}", "${_AIRFLOW_BUCKET}", "${_AIRFLOW_BUCKET} is not declared"),
-    "an unused substitution": ("  _PERIOD: daily", "  _PERIOD: daily\n  _SPARE: x", "_SPARE is declared and not used"),
+    "an unused substitution": (
+        "  _REPOSITORY: coinbeam",
+        "  _REPOSITORY: coinbeam\n  _SPARE: x",
+        "_SPARE is declared and not used",
+    ),
     "a shell variable with one dollar": (
         "$$metadata",
         "$metadata",

@@ -1,5 +1,6 @@
 """What a build and an image are given is what git tracks, and never what may hold a secret, wherever it lies."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,26 @@ def test_an_image_is_given_the_code_and_the_settings_of_its_release(
 def copied(dockerfile: str) -> set[str]:
     """What a Dockerfile takes from the checkout."""
     return serving.copied(ROOT / dockerfile)
+
+
+SUBMITS = re.compile(r"gcloud builds submit(?= +(?:-|\.))[^\n]*")
+
+
+def unstaged(text: str) -> list[str]:
+    """The commands of a text that submit a build and let gcloud choose where to stage its source."""
+    return [line for line in SUBMITS.findall(text.replace("\\\n", " ")) if "--gcs-source-staging-dir" not in line]
+
+
+def test_every_build_is_submitted_with_its_source_where_its_account_can_read_it() -> None:
+    """gcloud's own choice is a bucket that the account of the build cannot read. `coinbeam release submit` names ours."""
+    read = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in uploads.tracked()}
+    assert {name: found for name, text in read.items() if (found := unstaged(text)) and "tests/" not in name} == {}
+    written = re.compile(r"""["']builds["'],\s*["']submit["']""")
+    assert [name for name, text in read.items() if written.search(text) and "tests/" not in name] == [
+        "deploy/submission.py"
+    ]
+
+
+def test_a_build_whose_source_gcloud_stages_would_be_found() -> None:
+    assert unstaged("run `gcloud builds submit --config cloudbuild.yaml .` or `gcloud builds submit`") != []
+    assert unstaged("gcloud builds submit --config x \\\n  --gcs-source-staging-dir gs://b/builds/source .") == []
