@@ -19,7 +19,7 @@ ENV PYTHONPATH=/app PYTHONSAFEPATH=1 COINBEAM_ENV=production
 # Imports in bytecode: a worker starts in a third of the time.
 RUN python -m compileall -q coinbeam beam_pipelines
 # The code belongs to root; the processes run as another user, who owns what Beam's start writes: see without_root.sh, why there is no USER.
-RUN useradd --uid 10001 --create-home coinbeam && install --directory --owner coinbeam /opt/apache/beam-venv
+RUN useradd --uid 10001 --create-home --home-dir /var/lib/coinbeam coinbeam && install --directory --owner coinbeam /opt/apache/beam-venv
 ENTRYPOINT ["/app/beam_pipelines/without_root.sh", "/opt/apache/beam/boot"]
 
 FROM pipelines AS launcher

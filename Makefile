@@ -40,13 +40,14 @@ test: env ## Run all tests (many wait for another process, so three run on two c
 clients: env ## Run the API's tests with real clients, installed from PyPI and npm, and its long fuzzing
 	@$(BIN)/python -m pytest -m clients
 
-lint: env ## Format check, lint, types, import rules, SQL
+lint: env ## Format check, lint, types, import rules, SQL, secrets in the history
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/sqlfluff lint sql --processes 1
 	@$(BIN)/coinbeam contracts check > /dev/null
+	@$(BIN)/python -m deploy.leaks
 
 format: env ## Format the code
 	@$(BIN)/ruff format .

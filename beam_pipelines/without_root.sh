@@ -33,4 +33,4 @@ for argument in "$@"; do
       ;;
   esac
 done
-exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --no-new-privs env HOME=/home/coinbeam USER=coinbeam "$@"
+exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --no-new-privs env HOME=/var/lib/coinbeam USER=coinbeam "$@"

@@ -67,7 +67,7 @@ def test_the_program_has_no_rights_and_writes_what_was_mounted(mounted: Path) ->
         "CapEff:": 0,
         "NoNewPrivs:": 1,
     }
-    assert said[6:] == ["home /home/coinbeam", *(f"argument {argument}" for argument in arguments)]
+    assert said[6:] == ["home /var/lib/coinbeam", *(f"argument {argument}" for argument in arguments)]
 
 
 @as_root

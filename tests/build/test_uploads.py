@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coinbeam.settings import ROOT
+from deploy.leaks import in_files
 from tests.build import serving, uploads
 
 pytestmark = pytest.mark.xdist_group("build")
@@ -64,6 +65,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_build_gets_what_git_tracks_and_nothing_else(planted: Path, tmp_path: Path) -> None:
     uploaded = uploads.of_gcloud(planted, tmp_path)
     assert uploaded - set(uploads.tracked()) == set()
+    assert in_files(planted, uploaded) == [], "and none of it looks like a credential"
     assert set(uploads.tracked()) - uploaded == {".gcloudignore"}, "the build needs all the rest: it lints and tests"
 
 
@@ -78,7 +80,9 @@ def test_an_image_is_given_the_code_and_the_settings_of_its_release(
 ) -> None:
     folders = {name.split("/")[0] for file in ("Dockerfile", "serving.Dockerfile") for name in copied(file)}
     code = {name for name in uploads.tracked() if name.split("/")[0] in folders}
-    assert uploads.of_docker(planted, dockerfile, tmp_path) == code | {"config/deployment.json"}
+    sent = uploads.of_docker(planted, dockerfile, tmp_path)
+    assert sent == code | {"config/deployment.json"}
+    assert in_files(planted, sent) == [], "and none of it looks like a credential"
 
 
 def copied(dockerfile: str) -> set[str]:

@@ -82,6 +82,8 @@ def test_the_checks_are_the_targets_of_the_makefile() -> None:
         ["make", "lint"],
         ["make", "test"],
     ]
+    [checkout] = [step for step in steps if "checkout@" in step.get("uses", "")]
+    assert checkout["with"]["fetch-depth"] == 0, "a shallow checkout has no history to look for secrets in"
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"env", "lint", "test"} <= targets
 
