@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements composer schema templates dictionary clean
+.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements digests composer schema templates dictionary clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,9 +18,9 @@ $(READY): requirements.txt pyproject.toml
 	@echo "Creating the environment in $(VENV) with $(PYTHON) (once; a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' requirements.txt | cut -d ' ' -f 1)"
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt \
-		|| { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r <(sed -n '/^uv==/,/[^\\]$$/p' requirements.txt)
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.txt \
+		|| { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt; }
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e . \
 		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -40,13 +40,14 @@ test: env ## Run all tests (many wait for another process, so three run on two c
 clients: env ## Run the API's tests with real clients, installed from PyPI and npm, and its long fuzzing
 	@$(BIN)/python -m pytest -m clients
 
-lint: env ## Format check, lint, types, import rules, SQL
+lint: env ## Format check, lint, types, import rules, SQL, secrets in the history
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/sqlfluff lint sql --processes 1
 	@$(BIN)/coinbeam contracts check > /dev/null
+	@$(BIN)/python -m deploy.leaks
 
 format: env ## Format the code
 	@$(BIN)/ruff format .
@@ -60,7 +61,7 @@ bench: env $(VENV)/.bench ## Measure the transforms, the growth of the warehouse
 	@$(BIN)/python -m benchmarks.serving
 
 $(VENV)/.bench: config/bench-requirements.txt $(READY)
-	@! command -v java >/dev/null || VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -r $< || echo "Spark could not be installed; the benchmark leaves it out"
+	@! command -v java >/dev/null || VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r $< || echo "Spark could not be installed; the benchmark leaves it out"
 	@touch $@
 
 up: env ## Start the local cloud
@@ -80,10 +81,14 @@ dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
 
 EVERYWHERE := airflow beam local serving dev
 requirements: env ## Compile requirements.txt, and those of the images and of Spark, from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(foreach extra,$(EVERYWHERE),--extra $(extra)) --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	@for extra in beam serving bench; do $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
+	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 $(foreach extra,$(EVERYWHERE),--extra $(extra)) --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
+	@for extra in beam serving bench; do $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
 
 COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
+digests: ## Pin the base images and the builders to the digests that their tags have now
+	@python3 -m deploy.base_images --write
+
+# Without hashes: Composer installs its packages itself, by version alone.
 composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it
 	@$(BIN)/uv pip compile $(COMPOSER) --exclude-newer $$(sed -n 's/^# Day: //p' config/composer-image.in)T00:00:00Z --excludes <(echo apache-beam) config/composer-image.in -o config/composer-image.txt
 	@$(BIN)/uv pip compile $(COMPOSER) --no-deps -c requirements.txt config/composer-requirements.in -o config/composer-requirements.txt

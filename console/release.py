@@ -46,7 +46,7 @@ def configure(
         list[str] | None, typer.Option("--set", help="Any other setting, e.g. market.period=hourly; repeatable.")
     ] = None,
 ) -> None:
-    """Write config/deployment.json, and check that it makes valid settings. An empty value counts as not given."""
+    """Write config/deployment.json, unless a deployment with it would fail. An empty value counts as not given."""
     from deploy.configuration import write_deployment
 
     values = {
@@ -65,6 +65,28 @@ def configure(
         **{name: value for name, _, value in (setting.partition("=") for setting in other or ())},
     }
     typer.echo(f"wrote {write_deployment({name: value or None for name, value in values.items()}, environment)}")
+
+
+@release.command()
+def submit(
+    substitutions: Annotated[
+        typer.FileText, typer.Option(help="File of `terraform output -json substitutions`; - reads it from a pipe.")
+    ],
+    project: Annotated[str | None, typer.Option(help="Google Cloud project. Default: that of gcloud.")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option("--set", help="Another substitution, e.g. _SERVING=image; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
+) -> None:
+    """Build this checkout by Cloud Build, which makes it the current release. Refuses what is in no commit."""
+    from coinbeam.settings import ROOT
+    from deploy import submission
+
+    given = submission.read(substitutions.read())
+    changed = {name: value for name, _, value in (pair.partition("=") for pair in other or ())}
+    done = submission.submit({**given, **changed}, project, dry_run, ROOT)
+    if dry_run:
+        typer.echo(done)
 
 
 @release.command()

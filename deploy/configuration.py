@@ -11,9 +11,18 @@ from typing import Any, get_args
 from pydantic import SecretStr
 
 from coinbeam.errors import CoinbeamError, SettingsError
-from coinbeam.settings import ROOT, Settings, load_settings
+from coinbeam.secrets import check_key
+from coinbeam.settings import ROOT, Runner, Settings, deployment_file, load_settings
 
 _VALIDATION_SECONDS = 60.0
+_KEY = "COINGECKO_API_KEY"
+
+ITS_OWN = ("google.region", "google.location", "market.period", "coingecko.plan")
+"""What each deployment says of itself: a default would be that of another one, and nobody would see it."""
+
+_REMEDY = (
+    "Take it from `terraform -chdir=infra output -json substitutions`; `coinbeam release submit` gives all of them."
+)
 
 
 def write_deployment(values: Mapping[str, Any], environment: str, root: Path = ROOT) -> Path:
@@ -67,7 +76,7 @@ def _is_secret(name: str) -> bool:
 
 def _fault(environment: str, root: Path) -> str:
     """The fault in the settings of a tree, read by a new process: our own variables must not fill a gap."""
-    variables = {name: value for name, value in os.environ.items() if not name.upper().startswith("COINBEAM_")}
+    variables = {name: value for name, value in os.environ.items() if not name.upper().startswith(("COINBEAM_", _KEY))}
     done = subprocess.run(
         [sys.executable, "-m", __name__],
         cwd=root,
@@ -80,10 +89,55 @@ def _fault(environment: str, root: Path) -> str:
     return done.stderr.strip()[-2000:] if done.returncode else ""
 
 
+def check_deployment(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Hold settings against what a deployment needs beyond being valid: the first run, at night, would find it.
+
+    Args:
+        settings: of the tree.
+        given: ``config/deployment.json``, from which a part of them comes.
+
+    Raises:
+        SettingsError: something is not said, or contradicts another setting.
+    """
+    if settings.is_local:
+        return
+    missing = [name for name in ITS_OWN if not _given(given, name)]
+    if missing:
+        raise SettingsError(f"A deployment has to say {', '.join(missing)}.", _REMEDY)
+    check_key(settings.coingecko)
+    if settings.coingecko.limits.key_header is None and settings.coingecko.api_key_secret:
+        raise SettingsError(
+            f"coingecko.plan is {settings.coingecko.plan!r}, which sends no key, but coingecko.api_key_secret is set.",
+            "Name the plan of the key, or no secret.",
+        )
+    if settings.runner is Runner.DATAFLOW:
+        _check_workers(settings)
+
+
+def _given(tree: Any, name: str) -> bool:
+    for part in name.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree is not None
+
+
+def _check_workers(settings: Settings) -> None:
+    """Whether workers on Dataflow would reach anything, as an account that may."""
+    if not settings.google.dataflow_service_account:
+        raise SettingsError(
+            "google.dataflow_service_account is not set: workers would be the project's editor.", _REMEDY
+        )
+    if not (settings.dataflow.use_public_ips or settings.dataflow.subnetwork):
+        raise SettingsError(
+            "dataflow.use_public_ips is false and dataflow.subnetwork is not set: the default network has neither NAT "
+            "nor Private Google Access, so that private workers reach nothing.",
+            _REMEDY,
+        )
+
+
 def main() -> int:
     """Load the settings of the tree in which this runs; says what is wrong with them."""
     try:
-        load_settings()
+        check_deployment(load_settings(), json.loads(deployment_file().read_text(encoding="utf-8")))
     except CoinbeamError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -141,7 +141,8 @@ module "build" {
     _COMPOSER_BUCKET          = module.composer.bucket
     _DATAFLOW_SERVICE_ACCOUNT = module.accounts.emails["dataflow"]
     _SUBNETWORK               = module.network.subnetwork_path
-    _API_KEY_SECRET           = module.secret.latest_version
+    _PLAN                     = var.coingecko_plan
+    _API_KEY_SECRET           = var.coingecko_plan == "keyless" ? "" : module.secret.latest_version
     _AIRFLOW_URL              = module.composer.airflow_url
     _PERIOD                   = var.schedule_period
     _SERVING                  = var.serving != null ? "deploy" : var.stream != null ? "image" : "off"

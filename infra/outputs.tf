@@ -8,11 +8,14 @@ output "deployment" {
       dataflow_service_account = module.accounts.emails["dataflow"]
       stream_service_account   = one(module.stream[*].emails["stream"])
     }
-    storage   = { bucket = module.bucket.name }
-    market    = { period = var.schedule_period }
-    coingecko = { api_key_secret = module.secret.latest_version }
-    dataflow  = { subnetwork = module.network.subnetwork_path, labels = local.labels }
-    composer  = { airflow_url = module.composer.airflow_url }
+    storage = { bucket = module.bucket.name }
+    market  = { period = var.schedule_period }
+    coingecko = {
+      plan           = var.coingecko_plan
+      api_key_secret = var.coingecko_plan == "keyless" ? null : module.secret.latest_version
+    }
+    dataflow = { subnetwork = module.network.subnetwork_path, labels = local.labels }
+    composer = { airflow_url = module.composer.airflow_url }
   }
 }
 

@@ -150,6 +150,17 @@ variable "schedule_period" {
   }
 }
 
+variable "coingecko_plan" {
+  type        = string
+  description = "Plan of the CoinGecko key: its calls a month bound every run. A key of another plan answers with errors."
+  default     = "analyst"
+
+  validation {
+    condition     = contains(["keyless", "demo", "basic", "analyst"], var.coingecko_plan)
+    error_message = "The plan is keyless, demo, basic or analyst."
+  }
+}
+
 variable "network_range" {
   type        = string
   description = "Address range of the subnetwork of Composer and the Dataflow workers."

@@ -73,8 +73,37 @@ def test_the_patterns_would_find_such_a_path(line: str) -> None:
     assert any(pattern.search(line) for pattern in MACHINE_PATHS.values())
 
 
-def test_the_pinned_requirements_name_no_index_of_their_own() -> None:
-    text = texts()["requirements.txt"]
+INSTALLED = [
+    "requirements.txt",
+    "config/beam-requirements.txt",
+    "config/serving-requirements.txt",
+    "config/bench-requirements.txt",
+]
+"""What `make env`, the images and `make bench` install."""
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_every_pinned_package_is_held_to_its_hashes(name: str) -> None:
+    blocks = re.split(r"^(?=[A-Za-z0-9])", texts()[name], flags=re.MULTILINE)[1:]
+    assert len(blocks) >= len(requirements(name)) > 5
+    assert [
+        block for block in blocks if not re.search(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$", block, re.MULTILINE)
+    ] == []
+
+
+def test_nothing_is_installed_without_its_hash() -> None:
+    """A requirements file with hashes is only held to them whole if its installer is told so."""
+    read = ("Makefile", "Dockerfile", "serving.Dockerfile")
+    lines = [
+        line for name in read for line in texts()[name].splitlines() if "pip install" in line and " -e ." not in line
+    ]
+    assert len(lines) >= 6
+    assert [line for line in lines if "--require-hashes" not in line] == []
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_the_pinned_requirements_name_no_index_of_their_own(name: str) -> None:
+    text = texts()[name]
     assert re.findall(r"https?://\S+", text) == []
     assert not re.search(r"^\s*(--index-url|--extra-index-url|--find-links|-i|-f)\b", text, re.MULTILINE)
 
@@ -84,7 +113,7 @@ def requirements(name: str = "requirements.txt") -> dict[str, str]:
     lines = [line for line in texts()[name].splitlines() if line and not line.startswith((" ", "#", "-"))]
     pinned = {}
     for line in lines:
-        requirement = Requirement(line)
+        requirement = Requirement(line.removesuffix(" \\"))
         (pin,) = requirement.specifier
         assert pin.operator == "==", line
         pinned[canonicalize_name(requirement.name)] = pin.version

@@ -64,6 +64,15 @@ run "there_are_two_periods" {
   }
 }
 
+run "a_plan_that_coingecko_does_not_sell_is_refused" {
+  command         = plan
+  expect_failures = [var.coingecko_plan]
+
+  variables {
+    coingecko_plan = "enterprise"
+  }
+}
+
 run "nothing_is_served_and_nothing_budgeted_by_default" {
   command = plan
 

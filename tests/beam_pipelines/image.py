@@ -97,7 +97,8 @@ def _environment(requirements: Path) -> Path:
             subprocess.run(
                 [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True, timeout=60
             )
-            install = [*uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "-r", str(requirements)]
+            install = [*uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+            install += ["--python", str(python), "-r", str(requirements)]
             subprocess.run(install, check=True, timeout=240, env=os.environ)
             (folder / "ready").touch()
     return python

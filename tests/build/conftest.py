@@ -15,6 +15,16 @@ PROJECT = "acme"
 COMPOSER_BUCKET = "acme-composer-bucket"
 DATA_BUCKET = f"{PROJECT}-coinbeam"
 RELEASE = "abc1234"
+SUBSTITUTIONS = {
+    "PROJECT_ID": PROJECT,
+    "SHORT_SHA": RELEASE,
+    "_COMPOSER_BUCKET": COMPOSER_BUCKET,
+    "_LOCATION": "US",
+    "_SUBNETWORK": "regions/us-central1/subnetworks/coinbeam",
+    "_PLAN": "analyst",
+    "_PERIOD": "daily",
+}
+"""What Cloud Build and Terraform give."""
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +50,7 @@ def workspace(
 ) -> execution.Workspace:
     """A checkout in which the steps of a build can be executed."""
     cloud = {**local_cloud.env, "STORAGE_EMULATOR_HOST": f"http://{HOST}:{emulator.port}"}
-    given = {"PROJECT_ID": PROJECT, "SHORT_SHA": RELEASE, "_COMPOSER_BUCKET": COMPOSER_BUCKET}
-    made = execution.Workspace(tmp_path / "workspace", execution.variables(cloud, tmp_path / "gcloud", PROJECT), given)
+    variables = execution.variables(cloud, tmp_path / "gcloud", PROJECT)
+    made = execution.Workspace(tmp_path / "workspace", variables, dict(SUBSTITUTIONS))
     made.prepare(composer_python)
     return made

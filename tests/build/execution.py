@@ -14,6 +14,7 @@ from coinbeam.settings import ROOT
 from tests.build.cloudbuild import read, script, substitute, text, values
 
 ELSEWHERE = {
+    "base-images": "reads the whole checkout; a test of its own runs it in one",
     "environment": "makes the environment that runs this test",
     "lint": "`make lint` runs on its own",
     "test": "runs this very suite",

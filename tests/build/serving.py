@@ -48,7 +48,7 @@ def variables() -> dict[str, str]:
 def pins(file: Path) -> dict[str, str]:
     """Versions by canonical name, for the interpreter of the image."""
     lines = (line for line in file.read_text().splitlines() if re.match(r"\w", line))
-    parsed = (Requirement(line) for line in lines)
+    parsed = (Requirement(line.removesuffix(" \\")) for line in lines)
     chosen = [one for one in parsed if one.marker is None or one.marker.evaluate({"python_full_version": PYTHON})]
     return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in chosen}
 

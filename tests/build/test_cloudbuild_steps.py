@@ -14,7 +14,7 @@ import pytest
 from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import Settings
 from local import airflow as orchestrator
-from tests.build.conftest import COMPOSER_BUCKET, DATA_BUCKET, PROJECT, RELEASE
+from tests.build.conftest import COMPOSER_BUCKET, DATA_BUCKET, PROJECT, RELEASE, SUBSTITUTIONS
 from tests.build.execution import Workspace, left_out_here
 from tests.deploy.emulator import Emulator
 from tests.temporary import temporary_settings
@@ -140,10 +140,20 @@ def test_a_dag_that_cannot_be_imported_stops_the_build_before_the_switch(
     assert emulator.generation(COMPOSER_BUCKET, "dags/coinbeam_release.json") == 0
 
 
-def test_a_substitution_that_was_forgotten_stops_the_first_step(workspace: Workspace) -> None:
-    workspace.given = {"PROJECT_ID": PROJECT, "SHORT_SHA": RELEASE}
+@pytest.mark.parametrize(
+    ("forgotten", "said"),
+    [
+        ("_COMPOSER_BUCKET", "ERROR: _COMPOSER_BUCKET is not set; give the bucket of the Composer environment."),
+        ("_LOCATION", "has to say google.location"),
+        ("_PERIOD", "has to say market.period"),
+        ("_PLAN", "has to say coingecko.plan"),
+        ("_SUBNETWORK", "private workers reach nothing"),
+    ],
+)
+def test_a_substitution_that_was_forgotten_stops_the_first_step(
+    forgotten: str, said: str, workspace: Workspace
+) -> None:
+    workspace.given = {name: value for name, value in SUBSTITUTIONS.items() if name != forgotten}
     ended = workspace.run("configure")
-    assert (ended.code, ended.output) == (
-        1,
-        "ERROR: _COMPOSER_BUCKET is not set; give the bucket of the Composer environment.\n",
-    )
+    assert ended.code != 0
+    assert said in " ".join(ended.output.split())

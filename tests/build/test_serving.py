@@ -161,7 +161,7 @@ def test_the_process_is_not_root_and_owns_its_cache_alone() -> None:
     cache = serving.variables()["COINBEAM_SERVING__CACHE_DIR"]
     assert [line for line in lines if line.startswith("RUN useradd") and line.endswith(f"--owner coinbeam {cache}")]
     assert not any("chown" in line for line in lines)
-    assert lines[0] == f"FROM python:{serving.PYTHON}-slim-bookworm"
+    assert lines[0].startswith(f"FROM python:{serving.PYTHON}-slim-bookworm@sha256:")
 
 
 def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list[str]]]:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from coinbeam.settings import ROOT
-from tests.build.cloudbuild import read, text
+from tests.docs.commands import simple_commands
+from tests.docs.test_commands import fault_of_coinbeam
 
 FILE = ROOT / ".github" / "workflows" / "build.yml"
 _PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
@@ -61,7 +62,7 @@ WRONG = {
     "a stranger's code": ("  pull_request:", "  pull_request_target:", "code of a stranger"),
     "a deployment from any branch": ("github.ref == 'refs/heads/main'", "true", "another occasion"),
     "a deployment that is on": (" && vars.DEPLOY == 'actions'", "", "another occasion"),
-    "an injection": ('"_RELEASE=${GITHUB_SHA::7}"', '"_RELEASE=${{ github.head_ref }}"', "could be a command"),
+    "an injection": ('printf %s "$SUBSTITUTIONS"', "echo ${{ github.head_ref }}", "could be a command"),
     "a job without an end": ("    timeout-minutes: 60\n", "", "no timeout"),
     "a kept token": ("persist-credentials: false", "persist-credentials: true", "stays in the checkout"),
 }
@@ -81,6 +82,8 @@ def test_the_checks_are_the_targets_of_the_makefile() -> None:
         ["make", "lint"],
         ["make", "test"],
     ]
+    [checkout] = [step for step in steps if "checkout@" in step.get("uses", "")]
+    assert checkout["with"]["fetch-depth"] == 0, "a shallow checkout has no history to look for secrets in"
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"env", "lint", "test"} <= targets
 
@@ -91,16 +94,19 @@ def test_the_deployment_waits_for_the_checks_and_never_overlaps() -> None:
     assert deploy["concurrency"] == {"group": "deploy", "cancel-in-progress": False}
 
 
-def test_the_deployment_gives_substitutions_that_the_build_declares() -> None:
+def test_the_deployment_gives_all_substitutions_of_terraform_and_names_none() -> None:
+    """A list of names would have to be kept in step with Terraform's."""
     steps = yaml.safe_load(FILE.read_text())["jobs"]["deploy"]["steps"]
-    [submit] = [step for step in steps if "gcloud builds submit" in step.get("run", "")]
-    [names] = re.findall(r"for name in ([A-Z_ ]+);", submit["run"])
-    given = {f"_{name}" for name in names.split()} | {"_RELEASE"}
-    declared = set(read(text())[1].substitutions)
-    assert given <= declared
-    assert {name.removeprefix("_") for name in given} - {"RELEASE"} <= set(submit["env"])
+    [submit] = [step for step in steps if step.get("name") == "submit"]
+    assert submit["env"] == {"PROJECT": "${{ vars.PROJECT }}", "SUBSTITUTIONS": "${{ vars.SUBSTITUTIONS }}"}
+    line = submit["run"].splitlines()[-1]
+    assert line.startswith('printf %s "$SUBSTITUTIONS" | .venv/bin/coinbeam release submit ')
+    [words] = simple_commands(line)
+    assert fault_of_coinbeam(list(words[1:])) is None
+    assert re.findall(r"\b_[A-Z]+\b", submit["run"]) == []
 
 
-def test_what_git_ignores_is_not_sent_to_the_build() -> None:
-    lines = (ROOT / ".gcloudignore").read_text().splitlines()
-    assert {".git", "#!include:.gitignore", "gha-creds-*.json"} <= set(lines)
+def test_packages_are_installed_before_there_is_a_credential() -> None:
+    steps = yaml.safe_load(FILE.read_text())["jobs"]["deploy"]["steps"]
+    names = [step.get("run", step.get("uses", "")).split("@")[0] for step in steps]
+    assert names.index("make env PYTHON=python") < names.index("google-github-actions/auth")

@@ -1,7 +1,9 @@
 """What the rest of the project takes from a deployment: settings, packages, the freshness check."""
 
 import json
+import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from sqlglot import exp
 
 from coinbeam.contracts import load_contract
 from coinbeam.settings import ROOT, Settings, config_file, deployment_file
+from tests.build.execution import Workspace
 from tests.infra.deployment import Deployment
 
 pytestmark = pytest.mark.xdist_group("terraform")
@@ -33,6 +36,21 @@ def test_the_output_is_what_the_settings_of_a_release_want(
     assert settings.google.stream_service_account == "coinbeam-stream@my-project.iam.gserviceaccount.com"
     assert settings.dataflow.subnetwork == "regions/us-central1/subnetworks/coinbeam-us-central1"
     assert str(settings.composer.airflow_url) == "https://airflow.example.com/"
+
+
+def test_the_substitutions_configure_the_release_that_the_output_describes(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """The step of the build itself, with what a person or a workflow takes from Terraform."""
+    given = {"PROJECT_ID": "my-project", "SHORT_SHA": "abc1234", **deployment.outputs["substitutions"]}
+    workspace = Workspace(tmp_path / "workspace", {"PATH": os.environ["PATH"]}, given)
+    workspace.prepare(Path(sys.executable))
+    ended = workspace.run("configure")
+    assert ended.code == 0, ended.output
+    written = json.loads((workspace.folder / "config" / "deployment.json").read_text(encoding="utf-8"))
+    image = written["dataflow"].pop("image")
+    assert image == f"{deployment.outputs['image_repository']}/pipelines:abc1234"
+    assert written == {"environment": "production", "release": "abc1234", **deployment.outputs["deployment"]}
 
 
 def test_a_build_is_given_substitutions_that_it_has_though_there_is_no_trigger(deployment: Deployment) -> None:

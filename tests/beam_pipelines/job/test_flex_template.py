@@ -1,6 +1,7 @@
 """The metadata of the Flex Templates are those of the options, and what Dataflow's own message type reads."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -75,5 +76,7 @@ def test_the_image_of_a_launcher_begins_with_that_of_the_workers() -> None:
 
 def test_the_image_has_the_version_of_beam_that_the_pins_have() -> None:
     pins = (image.DOCKERFILE.parent / "config" / "beam-requirements.txt").read_text()
-    [version] = [line.partition("==")[2] for line in pins.splitlines() if line.startswith("apache-beam==")]
-    assert f"ARG BEAM_VERSION={version}\n" in image.DOCKERFILE.read_text()
+    [version] = [
+        line.partition("==")[2].removesuffix(" \\") for line in pins.splitlines() if line.startswith("apache-beam==")
+    ]
+    assert re.search(rf"^FROM apache/beam_python3\.11_sdk:{re.escape(version)}[@ ]", image.DOCKERFILE.read_text(), re.M)

@@ -1,0 +1,152 @@
+"""A build is submitted from a commit, with what Terraform says and its source where the account of the build can read it."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from coinbeam.errors import TerminalError
+from coinbeam.settings import ROOT
+from console.app import app
+from deploy import submission
+from tests.deploy import cloud_build_api
+from tests.deploy.emulator import running
+from tests.docs.test_commands import fault_of_gcloud
+
+GIVEN = {
+    "_REGION": "us-central1",
+    "_DATA_BUCKET": "acme-coinbeam",
+    "_SUBNETWORK": "regions/us-central1/subnetworks/coinbeam",
+    "_AIRFLOW_URL": "https://airflow.example.com/?a=1,2;b=3",
+    "_STREAM_SERVICE_ACCOUNT": "",
+}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as somebody, without what this machine's owner configured."""
+    who = {f"GIT_{role}_{what}": "a@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", **who}
+    done = subprocess.run(["git", *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A small checkout that can be built, all of it in one commit."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    for name in ("cloudbuild.yaml", ".gitignore", ".gcloudignore"):
+        shutil.copy2(ROOT / name, folder / name)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "one")
+    return folder
+
+
+def test_what_terraform_prints_is_read_and_null_is_left_out() -> None:
+    assert submission.read(json.dumps({**GIVEN, "_AIRFLOW_URL": None})) == {
+        name: value for name, value in GIVEN.items() if name != "_AIRFLOW_URL"
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("", "no JSON object", id="nothing, since Terraform failed"),
+        pytest.param("{}", "no JSON object", id="an empty object"),
+        pytest.param("[]", "no JSON object", id="a list"),
+        pytest.param(
+            json.dumps({"substitutions": {"value": GIVEN}}), "No substitutions of text: substitutions", id="all outputs"
+        ),
+        pytest.param(json.dumps({**GIVEN, "_SIZE": 1}), "No substitutions of text: _SIZE", id="a number"),
+        pytest.param(
+            json.dumps({"_REGION": "us-central1"}), "lack _DATA_BUCKET", id="no bucket to stage the source in"
+        ),
+        pytest.param(json.dumps({**GIVEN, "_REGION": ""}), "lack _REGION", id="no region"),
+    ],
+)
+def test_anything_else_is_refused(text: str, said: str) -> None:
+    with pytest.raises(TerminalError, match=said):
+        submission.read(text)
+
+
+def test_a_value_that_holds_every_delimiter_is_refused() -> None:
+    with pytest.raises(TerminalError, match="every one of"):
+        submission.joined({"_A": ";|~", "_B": "%::"})
+
+
+def test_a_commit_is_the_release(repository: Path) -> None:
+    assert submission.commit_of(repository) == git(repository, "rev-parse", "HEAD")[:7]
+
+
+@pytest.mark.parametrize("name", ["cloudbuild.yaml", "new.txt"])
+def test_a_checkout_with_something_in_no_commit_is_refused(name: str, repository: Path) -> None:
+    (repository / name).write_text("changed\n")
+    with pytest.raises(TerminalError, match=f"1 files of the checkout are in no commit: {name}"):
+        submission.commit_of(repository)
+
+
+def test_what_git_ignores_does_not_make_a_checkout_dirty(repository: Path) -> None:
+    (repository / "terraform.tfvars").write_text("hush\n")
+    assert len(submission.commit_of(repository)) == 7
+
+
+def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TerminalError, match="git failed"):
+        submission.commit_of(tmp_path)
+
+
+def test_gcloud_knows_the_command() -> None:
+    wanted = submission.command(GIVEN, "abc1234", "acme")
+    assert fault_of_gcloud(wanted[1:]) is None
+    assert wanted[wanted.index("--gcs-source-staging-dir") + 1] == "gs://acme-coinbeam/builds/source"
+
+
+def test_it_can_only_be_shown_and_a_substitution_be_set(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coinbeam.settings.ROOT", repository)
+    arguments = ["release", "submit", "--substitutions", "-", "--set", "_SERVING=image", "--dry-run"]
+    done = CliRunner().invoke(app, arguments, input=json.dumps(GIVEN), catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "_SERVING=image|_RELEASE=" in done.stdout
+
+
+@pytest.fixture
+def on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gcloud without credentials, a configuration or a question."""
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud, which submits, is not on this machine")
+    for name, value in {
+        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "1",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.cloud
+@pytest.mark.usefixtures("on_loopback")
+@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE"])
+def test_gcloud_hands_over_every_substitution_and_stages_the_source_in_the_bucket_of_the_data(
+    status: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running() as storage, cloud_build_api.running(status) as api:
+        storage.create_bucket("acme-coinbeam")
+        storage_url = f"http://127.0.0.1:{storage.port}/storage/v1/"
+        monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", storage_url)
+        monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD", api.url)
+        if status == "SUCCESS":
+            submission.submit(GIVEN, "acme", False, repository)
+        else:
+            with pytest.raises(TerminalError, match="gcloud builds submit ended with 1"):
+                submission.submit(GIVEN, "acme", False, repository)
+        [(path, build)] = api.created
+        [staged] = storage.names("acme-coinbeam")
+    assert path == "/v1/projects/acme/locations/us-central1/builds"
+    assert {**GIVEN, "_RELEASE": submission.commit_of(repository)}.items() <= dict(build.substitutions).items()
+    assert staged.startswith("builds/source/")
+    assert (build.source.storage_source.bucket, build.source.storage_source.object_) == ("acme-coinbeam", staged)
