@@ -10,7 +10,8 @@ from coinbeam.batch.jobs import FAILED, JOBS, MISUSE, REFUSED
 from coinbeam.errors import CoinbeamError, SettingsError, TerminalError
 from coinbeam.landing.bucket import Bucket
 from coinbeam.ops.alerts import Alert, note, send
-from coinbeam.ops.incidents import GAP, OUTAGE, Failure, Incidents, recovery
+from coinbeam.ops.incidents import GAP, Failure, Incidents, recovery
+from coinbeam.ops.runbooks import alert_of
 from coinbeam.settings import Settings, load_settings
 from coinbeam.warehouse.client import REFUSES, Warehouse
 
@@ -23,17 +24,6 @@ OPERATING_TASKS = frozenset({"operate_stream"})
 
 LAST_TASK = "verify"
 """The last task before the record; its success means that the batch is published."""
-
-RUNBOOKS = {
-    **dict.fromkeys((*OUTAGE, GAP), "outage_of_coingecko"),
-    "PublishBlockedError": "blocked_publish",
-    "BudgetExceededError": "exceeded_quota",
-    "CallsSpentError": "exceeded_quota",
-    "ContractError": "schema_change",
-    "ApiTerminalError": "rotate_the_key",
-    "StreamDiffersError": "stream",
-}
-"""What to do, by the class of an error; the list of runbooks for others."""
 
 PUBLISH_TASK = "publish"
 """The task that a gap leaves without work; its next success ends the incident."""
@@ -121,20 +111,13 @@ def tell(failure: Failure, link: str = "") -> None:
     """
     try:
         settings = load_settings()
-        alert = Alert(failure.title, f"{failure.message}\n{_where(failure, settings)}", link)
+        alert = alert_of(failure, settings, link)
         if _opens(failure, settings):
             send(alert, settings.alerts)
         else:
             note(alert)
     except SettingsError as error:
         logger.error("%s: %s (and no alert target could be read: %s)", failure.title, failure.message, error)
-
-
-def _where(failure: Failure, settings: Settings) -> str:
-    """Which batch of which environment failed, and what a person does then."""
-    batch = f"Batch {failure.batch_id}, environment" if failure.batch_id else "Environment"
-    runbook = f"{settings.alerts.runbooks.rstrip('/')}/{RUNBOOKS.get(failure.error_class, 'README')}.md"
-    return f"{batch} {settings.environment}. Runbook: {runbook}"
 
 
 def batch_of(instance: Any) -> str | None:

@@ -176,7 +176,33 @@ module "alerts" {
   freshness_config = module.freshness.config_id
   services         = merge(module.serving[*].names...)
   stream           = one(module.stream[*].names)
+  composer         = module.composer.name
+  uptime_check     = one(module.uptime[*].check_id)
   depends_on       = [module.services]
+}
+
+# An engineer on call looks here first.
+module "dashboard" {
+  source           = "./modules/dashboard"
+  project          = var.project
+  bucket           = module.bucket.name
+  freshness_config = module.freshness.config_id
+  services         = merge(module.serving[*].names...)
+  stream           = one(module.stream[*].names)
+  composer         = module.composer.name
+  uptime_check     = one(module.uptime[*].check_id)
+  depends_on       = [module.services]
+}
+
+# Asks the API from outside, as one who may.
+module "uptime" {
+  count      = var.serving == null ? 0 : 1
+  source     = "./modules/uptime"
+  project    = var.project
+  region     = var.region
+  service    = module.serving[0].names["api"]
+  url        = module.serving[0].urls["api"]
+  depends_on = [module.services]
 }
 
 # Off unless somebody says so, who may administer the billing account.

@@ -17,6 +17,8 @@ from coinbeam.feeds.ending import Ending
 from coinbeam.feeds.plan import BatchPlan
 from coinbeam.landing.bucket import ARCHIVE, Bucket
 from coinbeam.landing.layout import folder
+from coinbeam.ops import batch_line
+from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.quality import Audit, Auditor, Result, guards, refuse_if_blocked
 from coinbeam.quality.published import check_table, published_rules, rows_of_dates
 from coinbeam.quality.rules import batch_complete, listed_share, reject_share, row_count, rules_of
@@ -231,7 +233,7 @@ class BatchSteps(Generic[PlanT]):
 
     def record(self, plan: PlanT, ending: Ending) -> dict[str, Any]:
         """Write the row of this run into ``ingestion_batch``, replacing one that an earlier try of this task left, and
-        clean up behind a publish. A replay is a run of its own.
+        clean up behind a publish. A replay is a run of its own. The log gets the row as one line of numbers.
 
         Returns:
             The row.
@@ -266,6 +268,8 @@ class BatchSteps(Generic[PlanT]):
         merge_rows(self.warehouse, contract, [row])
         if ending.status == "published":
             self.staging(batch).drop(self.warehouse, self.staged(batch))
+        age = (self.clock() - batch.instant).total_seconds()
+        batch_line.tell(row, CallLedger(self.warehouse, self.settings, self.clock), age)
         return row
 
     def reports(self, plan: PlanT, ending: Ending) -> dict[str, dict[str, Any]]:

@@ -51,6 +51,14 @@ mock_provider "google-beta" {
 }
 
 override_resource {
+  target = module.uptime[0].google_project_service_identity.monitoring
+
+  values = {
+    member = "serviceAccount:service-123456789012@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
   target = module.accounts.google_service_account.account["composer"]
 
   values = {

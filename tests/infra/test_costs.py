@@ -38,7 +38,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert (len(components(PAGE)), len(prices(PAGE))) == (9, 20)
+    assert (len(components(PAGE)), len(prices(PAGE))) == (9, 21)
     assert list(differences(PAGE)) == []
 
 
@@ -74,6 +74,20 @@ def test_the_volumes_are_those_of_the_plan(production: Settings, run: Estimate) 
         "dataflow_day": dataflow_dollars(production, DATAFLOW_MINUTES),
     }
     assert {name: known[name] for name in volumes} == pytest.approx(volumes, rel=1e-3)
+
+
+def test_the_api_is_asked_from_outside_as_often_as_terraform_says() -> None:
+    [check] = [
+        body
+        for labels, body in modules()["modules/uptime"].blocks("resource")
+        if labels[0].endswith("uptime_check_config")
+    ]
+    seconds, regions = (
+        int(check["period"].strip('"').removesuffix("s")),
+        [one.strip('"') for one in check["selected_regions"]],
+    )
+    places = {"USA": 3, "EUROPE": 1, "SOUTH_AMERICA": 1, "ASIA_PACIFIC": 1}
+    assert sum(places[one] for one in regions) * 3600 / seconds == assumptions(PAGE)["checks_hour"]
 
 
 def test_the_prices_are_those_of_the_settings(production: Settings) -> None:

@@ -139,14 +139,17 @@ def test_a_service_reads_the_bundle_and_may_do_nothing_else(name: str, deploymen
     assert f"serviceAccount:{service['template'][0]['service_account']}" == account(name)
 
 
-def test_nobody_calls_a_service_but_the_proxy_of_the_dashboard(deployment: Deployment) -> None:
+def test_nobody_calls_a_service_but_the_proxy_of_the_dashboard_and_the_check_of_the_api(deployment: Deployment) -> None:
     callers = [
         (one.values["name"], one.values["member"])
         for one in deployment.of("google_cloud_run_v2_service_iam_member")
         if one.values["role"] == "roles/run.invoker"
     ]
-    agent = "serviceAccount:service-123456789012@gcp-sa-iap.iam.gserviceaccount.com"
-    assert callers == [("coinbeam-dashboard", agent)]
+    agent = "serviceAccount:service-123456789012@gcp-sa-{}.iam.gserviceaccount.com"
+    assert sorted(callers) == [
+        ("coinbeam-api", agent.format("monitoring-notification")),
+        ("coinbeam-dashboard", agent.format("iap")),
+    ]
 
 
 def test_the_proxy_is_in_front_of_the_dashboard_and_lets_its_viewers_in(deployment: Deployment) -> None:

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from google.pubsub_v1.types import Subscription
 
-from beam_pipelines.trades.sink import REFUSALS
 from coinbeam.contracts import load_contract
-from coinbeam.feeds.trades import intake, refill
 from coinbeam.feeds.trades.message import ALLOWED_LATENESS
 from coinbeam.feeds.trades.topic import subscriptions, topic_path
 from coinbeam.settings import ROOT, Settings
 from console.app import app
 from tests.infra.deployment import Deployment
+from tests.infra.test_monitoring import policies
 from tests.infra.test_policy import account, grants
 
 pytestmark = pytest.mark.xdist_group("terraform")
@@ -199,20 +198,11 @@ def test_the_publisher_runs_a_command_of_ours_with_settings_that_production_take
     assert pool["template"][0]["service_account"] == "coinbeam-publisher@my-project.iam.gserviceaccount.com"
 
 
-def policies(deployment: Deployment) -> dict[str, Mapping[str, Any]]:
-    """The alerts by name."""
-    return {one.address.split('"')[1]: one.values for one in deployment.of("google_monitoring_alert_policy")}
-
-
-def filter_of(policy: Mapping[str, Any]) -> str:
-    """What an alert looks at."""
+def watched_by(policy: Mapping[str, Any]) -> str:
+    """What an alert looks at, in whichever language it asks."""
     [condition] = policy["conditions"]
-    [one] = [
-        kind[0]["filter"]
-        for name, kind in condition.items()
-        if name in {"condition_threshold", "condition_absent", "condition_matched_log"} and kind
-    ]
-    return str(one)
+    [one] = [kind[0] for name, kind in condition.items() if name.startswith("condition_") and kind]
+    return str(one.get("filter") or one["query"])
 
 
 STREAMED = {
@@ -234,22 +224,7 @@ def test_an_alert_of_the_stream_watches_what_is_there_and_leads_to_what_to_do(
 ) -> None:
     watched, section = STREAMED[name]
     policy = policies(deployment)[name]
-    assert watched in filter_of(policy)
+    assert watched in watched_by(policy)
     assert policy["documentation"][0]["content"].endswith(f"docs/runbooks/stream.md, section '{section}'.")
     page = (ROOT / "docs" / "runbooks" / "stream.md").read_text(encoding="utf-8")
     assert re.search(rf"^#+ {section}$", page, re.MULTILINE)
-
-
-def matched(filter: str, line: str) -> bool:
-    """Whether the regular expression in a filter of logs finds a line."""
-    [pattern] = re.findall(r'=~ "([^"]+)"', filter)
-    return re.search(pattern, line) is not None
-
-
-def test_the_alerts_on_lines_find_the_lines_that_are_written(deployment: Deployment) -> None:
-    found = policies(deployment)
-    [metric] = deployment.of("google_logging_metric")
-    assert metric.values["name"] in filter_of(found["refills_fail"])
-    assert matched(metric.values["filter"], refill.ASKED_AGAIN % ("Binance answered 503", 2.5))
-    assert matched(filter_of(found["trades_gone"]), intake.GONE % ("BTCUSDT", 12, 3_000_000_001))
-    assert matched(filter_of(found["dead_letters"]), REFUSALS % (3, "no_json"))

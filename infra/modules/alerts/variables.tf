@@ -13,6 +13,16 @@ variable "freshness_config" {
   description = "Id of the scheduled query that fails on stale snapshots."
 }
 
+variable "composer" {
+  type        = string
+  description = "Name of the Composer environment; null where Airflow runs elsewhere."
+}
+
+variable "uptime_check" {
+  type        = string
+  description = "Id of the check that asks the API from outside; null while serving is off."
+}
+
 variable "services" {
   type        = map(string)
   description = "Names of the Cloud Run services, api and dashboard; none while serving is off."

@@ -1,3 +1,8 @@
+output "name" {
+  description = "Name of the environment, by which its metrics are found."
+  value       = google_composer_environment.this.name
+}
+
 output "bucket" {
   description = "The environment's own bucket."
   value       = local.bucket

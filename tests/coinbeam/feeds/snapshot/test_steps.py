@@ -5,6 +5,7 @@ jobs write them.
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -363,7 +364,9 @@ def test_the_calendar_is_extended_only_when_its_end_is_near(
 
 
 @pytest.mark.cloud
-def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -> None:
+def test_a_good_batch_is_audited_published_verified_and_recorded(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     steps = ingestion(stage)
     plan = published(stage, steps, **{REJECTS: []})
     results = steps.verify(plan.batch)
@@ -373,7 +376,12 @@ def test_a_good_batch_is_audited_published_verified_and_recorded(stage: Stage) -
         "asset_id_foreign_key",
         "snapshot_date_foreign_key",
     }
-    row = steps.record(plan, Ending("published", None, {"audit": 1.5}, BOTH_JOBS))
+    with caplog.at_level(logging.INFO, "coinbeam.ops.batch_line"):
+        row = steps.record(plan, Ending("published", None, {"audit": 1.5}, BOTH_JOBS))
+    assert caplog.messages[-1] == (
+        f"Batch recorded: table_name={FACT} status=published mode=fetch rows_published=2 rows_rejected=1 api_calls=6 "
+        f"age_seconds=3600 calls_left=100000000 quota_left_percent=100 batch_id={BATCH}"
+    )
     (recorded,) = runs(stage)
     assert {name: recorded[name] for name in row if name.startswith(("rows_", "pages_"))} == {
         **{name: value for name, value in REPORT.items() if name.startswith(("rows_", "pages_"))},
