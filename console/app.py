@@ -33,6 +33,8 @@ INTERRUPTED = 130
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 local = typer.Typer(no_args_is_help=True, help="The cloud on this machine.")
 app.add_typer(local, name="local")
+dags = typer.Typer(no_args_is_help=True, help="The DAGs in Composer.")
+app.add_typer(dags, name="dags")
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
 app.add_typer(contracts, name="contracts")
 rejects = typer.Typer(help="The records that were refused.")
@@ -555,6 +557,26 @@ def export_postgres(
     from console.postgres import export_core
 
     export_core(dsn, schema, parse_instant(since).date() if since else None)
+
+
+@dags.command("list")
+def dags_list() -> None:
+    """Show each DAG, and whether it is paused."""
+    from console.dags import list_dags
+
+    list_dags()
+
+
+@dags.command("unpause")
+def dags_unpause(
+    dag_ids: Annotated[
+        list[str] | None, typer.Argument(help="DAG ids. Default: all but crypto_stream_dag and price_witness_dag.")
+    ] = None,
+) -> None:
+    """Switch DAGs on: new ones are paused, and a run of a paused one stays queued."""
+    from console.dags import unpause_dags
+
+    unpause_dags(dag_ids or [])
 
 
 @contracts.command()
