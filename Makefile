@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements composer schema templates dictionary clean
+.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements composer schema templates dictionary deploy deploy-check clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 env: $(READY) ## Create the environment in .venv
 
@@ -77,6 +77,16 @@ serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
 
 dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam dashboard
+
+# Each word of the command line that is set becomes an option: PROJECT, REGION, LOCATION, PROFILE, PLAN, ALERT_EMAIL, GITHUB; YES=1 asks nothing, DRY_RUN=1 only shows.
+ORDER = --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(PLAN),--plan "$(PLAN)")
+deploy: env ## Deploy into PROJECT=my-project, step by step; goes on where it stopped
+	@test -n "$(PROJECT)" || { echo "Say which: make deploy PROJECT=my-project [REGION=..] [ALERT_EMAIL=..] [PROFILE=small] [PLAN=..]"; exit 2; }
+	@$(BIN)/coinbeam deploy $(ORDER) $(if $(LOCATION),--location "$(LOCATION)") $(if $(ALERT_EMAIL),--alert-email "$(ALERT_EMAIL)") $(if $(GITHUB),--github "$(GITHUB)") $(if $(YES),--yes) $(if $(DRY_RUN),--dry-run)
+
+deploy-check: env ## Compare PROJECT=my-project with what it should be; changes nothing
+	@test -n "$(PROJECT)" || { echo "Say which: make deploy-check PROJECT=my-project [REGION=..] [PROFILE=small]"; exit 2; }
+	@$(BIN)/coinbeam deploy-check $(ORDER)
 
 EVERYWHERE := airflow beam local serving dev
 requirements: env ## Compile requirements.txt, and those of the images and of Spark, from pyproject.toml

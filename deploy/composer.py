@@ -39,6 +39,7 @@ class Composer:
         clock: Clock = utc_now,
         sleep: Callable[[float], None] = time.sleep,
         dag_id: str = SNAPSHOT_DAG,
+        poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         if settings.composer.airflow_url is None:
             remedy = "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address."
@@ -47,7 +48,7 @@ class Composer:
         self._dags = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags"
         self._base = f"{self._dags}/{dag_id}/dagRuns"
         self._session = session or _authorised()
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._poll_seconds = clock, sleep, poll_seconds
 
     def trigger(self, conf: Mapping[str, Any]) -> str:
         """Start a run and return its id.
@@ -106,7 +107,7 @@ class Composer:
                 known = state
             if state in _FINAL:
                 return state
-            self._sleep(_POLL_SECONDS)
+            self._sleep(self._poll_seconds)
         raise TerminalError(
             f"{run_id} did not end within {limit:.0f} s; it goes on.",
             "Look at it in the Airflow UI, or raise COINBEAM_COMPOSER__RUN_TIMEOUT_SECONDS.",
