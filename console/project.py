@@ -1,6 +1,7 @@
 """The commands ``coinbeam deploy`` and ``coinbeam deploy-check``: a person and a project."""
 
 import getpass
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import typer
 
 from coinbeam.errors import CoinbeamError, SettingsError, TransientError
+from coinbeam.settings import Environment
 from console.output import complain, heading, say, show
 from deploy.project.check import check
 from deploy.project.deployment import Deployment
@@ -64,7 +66,7 @@ def _line(question: str) -> str:
 
 def deploy(order: Order, *, agrees: bool, dry_run: bool, poll_seconds: float) -> int:
     """Deploy step by step, then check; 0 when all is as it should be."""
-    _refuse(order)
+    _prepare(order)
     deployment = Deployment(order, Terminal(agrees), time.sleep, poll_seconds)
     every, at = list(steps(deployment)), ["plan"]
     try:
@@ -91,7 +93,7 @@ def deploy(order: Order, *, agrees: bool, dry_run: bool, poll_seconds: float) ->
 
 def deploy_check(order: Order) -> int:
     """Compare a project with what it should be; 0 when nothing differs."""
-    _refuse(order)
+    _prepare(order)
     return report(Deployment(order, Terminal(agrees=False), time.sleep))
 
 
@@ -103,7 +105,15 @@ def report(deployment: Deployment) -> int:
     return 0 if all(row.state == "ok" for row in rows) else 1
 
 
-def _refuse(order: Order) -> None:
+def _prepare(order: Order) -> None:
+    """Refuse wrong options, and read the settings of production from here on: what this shell says is another cloud.
+
+    Raises:
+        SettingsError: an option is wrong.
+    """
+    for name in [name for name in os.environ if name.startswith("COINBEAM_")]:
+        del os.environ[name]
+    os.environ["COINBEAM_ENV"] = Environment.PRODUCTION.value
     fault = order.fault()
     if fault:
         raise SettingsError(fault, "Give it as `make deploy PROJECT=my-project`.")

@@ -163,9 +163,10 @@ def check(deployment: Deployment) -> list[Row]:
         except CoinbeamError as error:
             rows.append(Row(name, UNKNOWN, error.message.strip().replace("\n", " "), error.remedy))
             continue
-        rows.append(
-            Row(name, OK, found.what) if isinstance(found, Fine) else Row(name, WRONG, found.what, found.remedy)
-        )
+        if isinstance(found, Fine):
+            rows.append(Row(name, OK, found.what))
+        else:
+            rows.append(Row(name, WRONG, found.what, found.remedy))
     return rows
 
 

@@ -100,7 +100,7 @@ def _values(
 
 
 def _repository(order: Order, answer: Callable[[str], str]) -> str:
-    """The repository that deploys as Terraform's variable wants it; where it asks for numbers, they are GitHub's own."""
+    """The repository that deploys, as Terraform's variable wants it; its numbers are those that GitHub gave."""
     given = order.github or _origin(order) or answer("GitHub repository that deploys, owner/name (GITHUB=)")
     owner, _, name = given.partition("/")
     values = {"owner": json.dumps(owner), "name": json.dumps(name)}

@@ -13,6 +13,7 @@ from coinbeam.settings import Universe
 from deploy.composer import OPTIONAL_DAGS
 from deploy.project import files, submission, tools
 from deploy.project.deployment import Deployment
+from deploy.project.faults import ToolError
 from deploy.project.order import BOOTSTRAP_APIS, DAILY_JOB, FIRST_ASSETS, KEYLESS, SECRET
 from deploy.project.terraform import Plan
 from local.airflow import SNAPSHOT_DAG
@@ -94,7 +95,7 @@ class SignIn:
     def _gcloud_fault(self) -> str | None:
         try:
             self.deployment.gcloud.say("auth", "print-access-token")
-        except tools.ToolError as error:
+        except ToolError as error:
             return error.message
         return None
 
@@ -148,7 +149,7 @@ class Apis:
     def _off(self) -> list[str]:
         try:
             on = self.deployment.enabled_apis()
-        except tools.ToolError as error:
+        except ToolError as error:
             if "SERVICE_DISABLED" not in error.output:
                 raise
             on = set()
@@ -176,9 +177,8 @@ class StateBucket:
         gcloud, bucket = self.deployment.gcloud, self._uri()
         protected = ("--uniform-bucket-level-access", "--public-access-prevention")
         if self.deployment.state_bucket_faults() is None:
-            gcloud.say(
-                "storage", "buckets", "create", bucket, f"--location={self.deployment.order.location}", *protected
-            )
+            location = f"--location={self.deployment.order.location}"
+            gcloud.say("storage", "buckets", "create", bucket, location, *protected)
         gcloud.say("storage", "buckets", "update", bucket, "--versioning", *protected)
 
     def _uri(self) -> str:
@@ -381,7 +381,8 @@ class FirstRun:
         if composer.wait(run, self.deployment.person.say) != "success":
             raise TerminalError(
                 f"The first run, {run}, failed.",
-                f"Its log is in the Airflow UI, {settings.composer.airflow_url}. Mend the cause, then run the same command again.",
+                f"Its log is in the Airflow UI, {settings.composer.airflow_url}. Mend the cause, then run the same "
+                "command again.",
             )
 
     def _on_cloud_run(self) -> None:

@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 7_800.0
 def submit(gcloud: Gcloud, substitutions: Mapping[str, str], release: str, checkout: Path) -> str:
     """Start the build of a checkout and return its id.
 
-    Its source is staged in the bucket of the data: gcloud's own choice is one that the account of the build cannot read.
+    Its source is staged in the bucket of the data: the account of the build cannot read what gcloud would choose.
 
     Raises:
         ToolError: it was refused.
@@ -59,7 +59,7 @@ def succeeded(gcloud: Gcloud, region: str) -> str | None:
 
 
 def _releases(build: Mapping[str, Any], release: str) -> bool:
-    return build.get("substitutions", {}).get("_RELEASE") == release
+    return bool(build.get("substitutions", {}).get("_RELEASE") == release)
 
 
 def wait(
@@ -79,12 +79,13 @@ def wait(
         if known == "SUCCESS":
             return
         if known not in _WAITING:
-            failed = next((one for one in found.get("steps", ()) if one.get("status") == "FAILURE"), {})
+            failed = next((one for one in found.get("steps", ()) if one.get("status") == "FAILURE"), None)
             where = f" in its step {failed['id']}" if failed else ""
             detail = found.get("statusDetail") or found.get("failureInfo", {}).get("detail") or ""
             raise TerminalError(
                 f"Build {build} ended with {known}{where}. {detail}".strip(),
-                f"Its log: gcloud builds log {build} --region={region}. Mend the cause, then run the same command again.",
+                f"Its log: gcloud builds log {build} --region={region}. Mend the cause, then run the same command "
+                "again.",
             )
         sleep(poll)
     raise TerminalError(f"Build {build} does not end.", "Look at it in the console, then run the same command again.")

@@ -1,9 +1,10 @@
-"""Terraform in ``infra/``: one at a time on this machine, its plan in short, and a lock that a killed one left behind."""
+"""Terraform in ``infra/``: one at a time on this machine, its plan in short, and the lock of one that was killed."""
 
 import fcntl
 import json
 import os
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -146,7 +147,9 @@ class Terraform:
                 raise TerminalError("Another deployment of this checkout is running.", remedy) from error
             yield (file.fileno(),)
 
-    def _run(self, *arguments: str, codes: Sequence[int] = (0,), shown: bool = False, keep: Sequence[int] = ()) -> Any:
+    def _run(
+        self, *arguments: str, codes: Sequence[int] = (0,), shown: bool = False, keep: Sequence[int] = ()
+    ) -> "subprocess.CompletedProcess[str]":
         variables = os.environ | {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
         command = ["terraform", f"-chdir={self.infra}", arguments[0], "-no-color", *arguments[1:]]
         if arguments[0] == "output":

@@ -17,7 +17,7 @@ class Row:
 
 
 def plan(steps: Sequence[Step]) -> list[Row]:
-    """Where each step stands. What the steps after the first open one would find is known only when that one is done."""
+    """Where each step stands. What those after the first open one would find is known only when that one is done."""
     rows: list[Row] = []
     open_step = ""
     for step in steps:
