@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements digests composer schema templates dictionary clean
+.PHONY: help env run check unit test clients lint format bench up down ui serve dashboard requirements digests composer schema templates dictionary deploy deploy-check clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 env: $(READY) ## Create the environment in .venv
 
@@ -79,15 +79,25 @@ serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
 dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam dashboard
 
+# Each word of the command line that is set becomes an option: PROJECT, REGION, LOCATION, PROFILE, PLAN, ALERT_EMAIL, GITHUB; YES=1 asks nothing, DRY_RUN=1 only shows.
+ORDER = --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(PLAN),--plan "$(PLAN)")
+deploy: env ## Deploy into PROJECT=my-project, step by step; goes on where it stopped
+	@test -n "$(PROJECT)" || { echo "Say which: make deploy PROJECT=my-project [REGION=..] [ALERT_EMAIL=..] [PROFILE=small] [PLAN=..]"; exit 2; }
+	@$(BIN)/coinbeam deploy $(ORDER) $(if $(LOCATION),--location "$(LOCATION)") $(if $(ALERT_EMAIL),--alert-email "$(ALERT_EMAIL)") $(if $(GITHUB),--github "$(GITHUB)") $(if $(YES),--yes) $(if $(DRY_RUN),--dry-run)
+
+deploy-check: env ## Compare PROJECT=my-project with what it should be; changes nothing
+	@test -n "$(PROJECT)" || { echo "Say which: make deploy-check PROJECT=my-project [REGION=..] [PROFILE=small]"; exit 2; }
+	@$(BIN)/coinbeam deploy-check $(ORDER)
+
 EVERYWHERE := airflow beam local serving dev
 requirements: env ## Compile requirements.txt, and those of the images and of Spark, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 $(foreach extra,$(EVERYWHERE),--extra $(extra)) --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
 	@for extra in beam serving bench; do $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
 
-COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
 digests: ## Pin the base images and the builders to the digests that their tags have now
 	@python3 -m deploy.base_images --write
 
+COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
 # Without hashes: Composer installs its packages itself, by version alone.
 composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it
 	@$(BIN)/uv pip compile $(COMPOSER) --exclude-newer $$(sed -n 's/^# Day: //p' config/composer-image.in)T00:00:00Z --excludes <(echo apache-beam) config/composer-image.in -o config/composer-image.txt

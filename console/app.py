@@ -33,6 +33,8 @@ INTERRUPTED = 130
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 local = typer.Typer(no_args_is_help=True, help="The cloud on this machine.")
 app.add_typer(local, name="local")
+dags = typer.Typer(no_args_is_help=True, help="The DAGs in Composer.")
+app.add_typer(dags, name="dags")
 contracts = typer.Typer(no_args_is_help=True, help="The table contracts under sql/.")
 app.add_typer(contracts, name="contracts")
 rejects = typer.Typer(help="The records that were refused.")
@@ -555,6 +557,71 @@ def export_postgres(
     from console.postgres import export_core
 
     export_core(dsn, schema, parse_instant(since).date() if since else None)
+
+
+ProjectOption = Annotated[str, typer.Option("--project", help="Id of the Google Cloud project.")]
+RegionOption = Annotated[str, typer.Option(help="Region of everything that runs.")]
+ProfileOption = Annotated[
+    Literal["composer", "small"], typer.Option(help="composer, or small: one job of Cloud Run a day instead.")
+]
+PlanOption = Annotated[str, typer.Option(help="Plan of CoinGecko: keyless, demo, basic, analyst.")]
+
+
+@app.command()
+def deploy(
+    project: ProjectOption,
+    region: RegionOption = "us-central1",
+    location: Annotated[str, typer.Option(help="Location of datasets and buckets.")] = "US",
+    profile: ProfileOption = "composer",
+    plan: PlanOption = "analyst",
+    alert_email: Annotated[str | None, typer.Option(help="Address of the alerts. Default: asked for.")] = None,
+    github: Annotated[
+        str | None, typer.Option(help="owner/name of the repository that deploys. Default: that of this clone.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show where each step stands, and stop.")] = False,
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between two looks at what takes long.", min=0.1)] = 15.0,
+) -> None:
+    """From an empty project to the first published batch: shows each step, asks, does it; goes on where it stopped."""
+    from console.project import deploy as run_steps
+    from deploy.project.order import Order
+
+    order = Order(project, region, location, profile, plan, alert_email or None, github or None)
+    raise typer.Exit(run_steps(order, agrees=yes, dry_run=dry_run, poll_seconds=poll_seconds))
+
+
+@app.command("deploy-check")
+def deploy_check(
+    project: ProjectOption,
+    region: RegionOption = "us-central1",
+    profile: ProfileOption = "composer",
+    plan: PlanOption = "analyst",
+) -> None:
+    """Compare a project with what it should be, read only: a row per check; 1 when one differs."""
+    from console.project import deploy_check as run_checks
+    from deploy.project.order import Order
+
+    raise typer.Exit(run_checks(Order(project, region, profile=profile, plan=plan)))
+
+
+@dags.command("list")
+def dags_list() -> None:
+    """Show each DAG, and whether it is paused."""
+    from console.dags import list_dags
+
+    list_dags()
+
+
+@dags.command("unpause")
+def dags_unpause(
+    dag_ids: Annotated[
+        list[str] | None, typer.Argument(help="DAG ids. Default: all but crypto_stream_dag and price_witness_dag.")
+    ] = None,
+) -> None:
+    """Switch DAGs on: new ones are paused, and a run of a paused one stays queued."""
+    from console.dags import unpause_dags
+
+    unpause_dags(dag_ids or [])
 
 
 @contracts.command()

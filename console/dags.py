@@ -3,7 +3,7 @@
 import os
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +17,9 @@ from coinbeam.secrets import check_key
 from coinbeam.settings import ROOT, MarketSource, Settings, load_settings
 from coinbeam.sources.choose import refuse_without_network
 from coinbeam.warehouse.client import Warehouse
-from console.composer import Composer
-from console.output import complain, console, say
+from console.output import complain, console, say, show
 from console.progress import TaskProgress
+from deploy.composer import OPTIONAL_DAGS, Composer
 from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
 
 MOST_FAULTS = 5
@@ -169,6 +169,22 @@ def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:
 def refresh_marts(settings: Settings, variables: Mapping[str, str] | None = None) -> int:
     """Run the DAG of the marts; returns Airflow's exit code."""
     return run_and_report(settings, marts_run(variables), failure="The marts were not refreshed.")
+
+
+def list_dags() -> None:
+    """Show each DAG of the Composer environment, and whether it is paused."""
+    found = Composer(load_settings()).paused()
+    show(("dag_id", "is_paused"), [{"dag_id": name, "is_paused": found[name]} for name in sorted(found)])
+
+
+def unpause_dags(chosen: Sequence[str]) -> None:
+    """Switch DAGs on: the chosen ones, or all but the optional ones."""
+    composer = Composer(load_settings())
+    found = composer.paused()
+    for name in chosen or sorted(found.keys() - OPTIONAL_DAGS):
+        if found.get(name, True):
+            composer.unpause(name)
+        say(f"{name} is on.")
 
 
 def run_in_composer(settings: Settings, dag_id: str, conf: Mapping[str, Any]) -> int:

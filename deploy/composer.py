@@ -1,4 +1,4 @@
-"""Triggering the DAG in Cloud Composer through Airflow's stable REST API."""
+"""The DAGs of a Composer environment, through Airflow's stable REST API: which are paused, and a run to its end."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,12 +13,16 @@ from google.auth.transport.requests import AuthorizedSession
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.settings import Settings
-from local.airflow import SNAPSHOT_DAG
+from local.airflow import SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _FINAL = frozenset({"success", "failed"})
 _TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 15.0
+_MOST_DAGS = 100
+
+OPTIONAL_DAGS = frozenset({STREAM_DAG, WITNESS_DAG})
+"""The DAGs that a person switches on by name, once what they read is there."""
 
 
 class Composer:
@@ -35,24 +39,58 @@ class Composer:
         clock: Clock = utc_now,
         sleep: Callable[[float], None] = time.sleep,
         dag_id: str = SNAPSHOT_DAG,
+        poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         if settings.composer.airflow_url is None:
             remedy = "Set COINBEAM_COMPOSER__AIRFLOW_URL to the environment's Airflow address."
             raise SettingsError("composer.airflow_url is not set.", remedy)
         self._settings, self._dag_id = settings, dag_id
-        self._base = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags/{dag_id}/dagRuns"
+        self._dags = f"{str(settings.composer.airflow_url).rstrip('/')}/api/v2/dags"
+        self._base = f"{self._dags}/{dag_id}/dagRuns"
         self._session = session or _authorised()
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._poll_seconds = clock, sleep, poll_seconds
 
     def trigger(self, conf: Mapping[str, Any]) -> str:
         """Start a run and return its id.
 
         Raises:
+            TerminalError: Airflow refused it, or the DAG is paused: its run would wait in the queue, and say nothing.
+            TransientError: Airflow did not answer.
+        """
+        if self._call("GET", f"{self._dags}/{self._dag_id}", "is_paused"):
+            problem = f"{self._dag_id} is paused in Airflow: a run would stay queued for ever."
+            raise TerminalError(problem, "Switch the DAGs on with `coinbeam dags unpause`, then run it again.")
+        body = {"logical_date": format_instant(self._clock()), "conf": dict(conf)}
+        return str(self._call("POST", self._base, "dag_run_id", body))
+
+    def paused(self) -> dict[str, bool]:
+        """Whether each DAG of the environment is paused, by its id.
+
+        Raises:
+            TerminalError: Airflow refused to tell.
+            TransientError: Airflow did not answer.
+        """
+        found = self._call("GET", f"{self._dags}?limit={_MOST_DAGS}", "dags")
+        return {one["dag_id"]: one["is_paused"] for one in found}
+
+    def unpause(self, dag_id: str) -> None:
+        """Switch a DAG on.
+
+        Raises:
             TerminalError: Airflow refused it.
             TransientError: Airflow did not answer.
         """
-        body = {"logical_date": format_instant(self._clock()), "conf": dict(conf)}
-        return self._call("POST", self._base, "dag_run_id", body)
+        self._call("PATCH", f"{self._dags}/{dag_id}?update_mask=is_paused", "is_paused", {"is_paused": False})
+
+    def unfinished(self) -> str | None:
+        """The id of a run that waits or runs, or None; whoever started it may have been killed since.
+
+        Raises:
+            TerminalError: Airflow refused to tell.
+            TransientError: Airflow did not answer.
+        """
+        runs = self._call("GET", f"{self._base}?state=queued&state=running&order_by=-run_after&limit=1", "dag_runs")
+        return str(runs[0]["dag_run_id"]) if runs else None
 
     def wait(self, run_id: str, say: Callable[[str], None]) -> str:
         """Wait for the end of a run, ``success`` or ``failed``, and say each new state.
@@ -69,7 +107,7 @@ class Composer:
                 known = state
             if state in _FINAL:
                 return state
-            self._sleep(_POLL_SECONDS)
+            self._sleep(self._poll_seconds)
         raise TerminalError(
             f"{run_id} did not end within {limit:.0f} s; it goes on.",
             "Look at it in the Airflow UI, or raise COINBEAM_COMPOSER__RUN_TIMEOUT_SECONDS.",
@@ -78,13 +116,13 @@ class Composer:
     def _state(self, run_id: str, say: Callable[[str], None]) -> str:
         """The state of a run; empty when Airflow could not be asked this time, since the run goes on without us."""
         try:
-            return self._call("GET", f"{self._base}/{quote(run_id, safe='')}", "state")
+            return str(self._call("GET", f"{self._base}/{quote(run_id, safe='')}", "state"))
         except TransientError as error:
             say(str(error))
             return ""
 
-    def _call(self, method: str, url: str, field: str, body: Mapping[str, Any] | None = None) -> str:
-        """One call; returns a field of the run that Airflow answers with."""
+    def _call(self, method: str, url: str, field: str, body: Mapping[str, Any] | None = None) -> Any:
+        """One call; returns a field of what Airflow answers with."""
         try:
             answer = self._session.request(method, url, json=body, timeout=_TIMEOUT_SECONDS)
         except requests.RequestException as error:
@@ -101,7 +139,7 @@ class Composer:
             remedy = _REMEDIES.get(status, "See the Airflow web server's log.").format(dag=self._dag_id)
             raise TerminalError(f"Airflow refused {method} with HTTP {status}: {answer.text[:300]}", remedy)
         try:
-            return str(answer.json()[field])
+            return answer.json()[field]
         except (ValueError, TypeError, LookupError) as error:
             problem = f"{self._base} does not answer as Airflow's API does."
             raise TerminalError(problem, "Check composer.airflow_url.") from error

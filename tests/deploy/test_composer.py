@@ -1,8 +1,8 @@
 """Triggering a run in Composer.
 
 There is no Composer emulator: a fake of Airflow's stable REST API on loopback stands in, and the session is a plain one
-without Google's authorisation. What it proves is what we send and how we take the answers, not that an environment
-accepts them.
+without Google's authorisation. What we send is held to the models of Airflow's own API; what it cannot prove is that an
+environment accepts it.
 """
 
 import json
@@ -15,12 +15,14 @@ from typing import Any
 import google.auth
 import pytest
 import requests
+from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+from airflow.api_fastapi.core_api.datamodels.dags import DAGPatchBody
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
 from pydantic import HttpUrl
 
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.settings import ComposerSettings, Environment, GoogleSettings, MarketSettings, Settings, StorageSettings
-from console.composer import Composer
+from deploy.composer import Composer
 from tests.temporary import free_ports
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -52,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
-    do_GET = do_POST = _answer
+    do_GET = do_POST = do_PATCH = _answer
 
     def log_message(self, *_: Any) -> None:
         """Keep quiet."""
@@ -101,21 +103,61 @@ def composer(airflow: FakeAirflow, *answers: Answer) -> Composer:
     return Composer(settings(f"http://127.0.0.1:{airflow.server_address[1]}/"), requests.Session(), clock, clock.sleep)
 
 
+ACTIVE: Answer = (200, json.dumps({"dag_id": "crypto_etl_dag", "is_paused": False}))
+"""Airflow's answer about a DAG that is switched on."""
+
+
 def state(name: str) -> Answer:
     """Airflow's answer about a run."""
     return 200, json.dumps({"dag_run_id": "manual__x", "state": name})
 
 
 def test_a_run_is_triggered_with_its_instant_and_form(airflow: FakeAirflow) -> None:
-    made = composer(airflow, state("queued")).trigger({"universe": "top", "top_n": 5})
+    made = composer(airflow, ACTIVE, state("queued")).trigger({"universe": "top", "top_n": 5})
     assert made == "manual__x"
     assert airflow.asked == [
+        ("GET", "/api/v2/dags/crypto_etl_dag", None),
         (
             "POST",
             "/api/v2/dags/crypto_etl_dag/dagRuns",
             {"logical_date": "2026-01-02T03:04:05Z", "conf": {"universe": "top", "top_n": 5}},
-        )
+        ),
     ]
+    TriggerDAGRunPostBody.model_validate(airflow.asked[1][2])
+
+
+def test_a_run_of_a_paused_dag_is_refused_since_it_would_stay_queued(airflow: FakeAirflow) -> None:
+    paused = (200, json.dumps({"dag_id": "crypto_etl_dag", "is_paused": True}))
+    with pytest.raises(TerminalError, match=r"crypto_etl_dag is paused.*coinbeam dags unpause"):
+        composer(airflow, paused, state("queued")).trigger({})
+    assert [method for method, _, _ in airflow.asked] == ["GET"], "nothing was triggered"
+
+
+def test_which_dags_are_paused_is_told_by_their_ids(airflow: FakeAirflow) -> None:
+    listed = {"dags": [{"dag_id": "a", "is_paused": True}, {"dag_id": "b", "is_paused": False}], "total_entries": 2}
+    assert composer(airflow, (200, json.dumps(listed))).paused() == {"a": True, "b": False}
+
+
+def test_a_dag_is_switched_on_by_the_one_field_that_changes(airflow: FakeAirflow) -> None:
+    composer(airflow, ACTIVE).unpause("crypto_marts_dag")
+    asked = ("PATCH", "/api/v2/dags/crypto_marts_dag?update_mask=is_paused", {"is_paused": False})
+    assert airflow.asked == [asked]
+    DAGPatchBody.model_validate(asked[2])
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        pytest.param([{"dag_run_id": "manual__x", "state": "queued"}], "manual__x", id="one waits"),
+        pytest.param([], None, id="none"),
+    ],
+)
+def test_a_run_that_somebody_left_behind_is_found(
+    runs: list[dict[str, str]], found: str | None, airflow: FakeAirflow
+) -> None:
+    answer = (200, json.dumps({"dag_runs": runs, "total_entries": len(runs)}))
+    assert composer(airflow, answer).unfinished() == found
+    assert "state=queued&state=running" in airflow.asked[0][1]
 
 
 @pytest.mark.parametrize("end", ["success", "failed"])
@@ -166,7 +208,7 @@ def test_every_answer_but_a_run_is_an_error_with_a_remedy(
     answer: Answer, error: type[Exception], named: str, airflow: FakeAirflow
 ) -> None:
     with pytest.raises(error, match=named):
-        composer(airflow, answer).trigger({})
+        composer(airflow, ACTIVE, answer).trigger({})
 
 
 def test_a_web_server_that_is_down_may_be_up_later() -> None:

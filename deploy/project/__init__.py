@@ -1,0 +1,1 @@
+"""A whole project: from an empty one with billing to the first published batch, and what a project should be."""

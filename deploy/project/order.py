@@ -1,0 +1,81 @@
+"""What a person ordered: which project, where, in which shape."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from coinbeam.settings import DEFAULT_PLANS, ROOT
+
+PROFILES = ("composer", "small")
+KEYLESS = frozenset(name for name, limits in DEFAULT_PLANS.items() if limits.key_header is None)
+"""The plans of CoinGecko that have no key."""
+
+BOOTSTRAP_APIS = ("serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com")
+"""What Terraform itself needs before it can switch on anything: services, the project, the bucket of its state."""
+
+SECRET = "coingecko-api-key"
+ENVIRONMENT = "coinbeam"
+"""The Composer environment, as infra/ names it."""
+
+DAILY_JOB = "coinbeam-daily"
+"""The job of Cloud Run that a project of the small profile has instead."""
+
+FIRST_ASSETS = 50
+"""Size of the first run: it shows that all works, and costs few calls."""
+
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Order:
+    """The options of a deployment.
+
+    Attributes:
+        project: id of the Google Cloud project.
+        region: of everything that runs.
+        location: of the datasets and the data bucket.
+        profile: composer, or small (Cloud Run instead of Composer).
+        plan: of CoinGecko.
+        alert_email: address of the alerts; asked for when it is needed and not given.
+        github: owner/name of the repository that deploys; asked for when it is needed and not given.
+        root: the checkout; its ``infra/`` is applied, and its commit released.
+    """
+
+    project: str
+    region: str = "us-central1"
+    location: str = "US"
+    profile: str = "composer"
+    plan: str = "analyst"
+    alert_email: str | None = None
+    github: str | None = None
+    root: Path = ROOT
+
+    def fault(self) -> str | None:
+        """What is wrong with the options, or None."""
+        if not _PROJECT.fullmatch(self.project):
+            return f"{self.project!r} is no project id: 6 to 30 lower-case letters, digits and hyphens."
+        if self.profile not in PROFILES:
+            return f"There is no profile {self.profile!r}: {' or '.join(PROFILES)}."
+        if self.plan not in DEFAULT_PLANS:
+            return f"CoinGecko has no plan {self.plan!r}: {', '.join(DEFAULT_PLANS)}."
+        return None
+
+    @property
+    def infra(self) -> Path:
+        """Terraform's root module."""
+        return self.root / "infra"
+
+    @property
+    def is_small(self) -> bool:
+        """Whether there is no Composer."""
+        return self.profile == "small"
+
+    @property
+    def state_bucket(self) -> str:
+        """Bucket of Terraform's state, unless ``backend.hcl`` names another one."""
+        return f"{self.project}-terraform-state"
+
+    @property
+    def data_bucket(self) -> str:
+        """Bucket of landing and batches, as infra/ names it."""
+        return f"{self.project}-coinbeam"
