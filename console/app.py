@@ -392,7 +392,7 @@ def _local(*arguments: str) -> None:
     import subprocess
 
     from coinbeam.settings import ROOT
-    from local.airflow import command
+    from runs.airflow import command
 
     raise typer.Exit(subprocess.run(command("local", *arguments), cwd=ROOT, check=False).returncode)
 

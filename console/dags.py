@@ -20,7 +20,8 @@ from coinbeam.warehouse.client import Warehouse
 from console.composer import Composer
 from console.output import complain, console, say
 from console.progress import TaskProgress
-from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
+from local.airflow import migrate_database, run_dag
+from runs.airflow import MARTS_DAG, DagRun, command, last_error
 
 MOST_FAULTS = 5
 """So many different sentences say what went wrong in the batches of a run."""

@@ -22,7 +22,7 @@ from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 from console import dags
 from console.output import Format, heading, say, say_banner, show, show_summary_table
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
+from runs.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
 
 
 def backfill_form(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:

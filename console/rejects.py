@@ -19,7 +19,7 @@ from console.dags import Source, fault, refresh_marts, run_locally, start_local_
 from console.history import backfill_form
 from console.output import Format, complain, say, show
 from console.run import RunCommand
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
+from runs.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""

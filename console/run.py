@@ -30,7 +30,8 @@ from console.dags import (
 )
 from console.output import complain, heading, say, show, show_summary_table
 from local import environment as emulators
-from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
+from local.airflow import airflow_environment
+from runs.airflow import SNAPSHOT_DAG, DagRun, command, last_error
 
 
 @dataclass(frozen=True)

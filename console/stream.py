@@ -219,8 +219,8 @@ def settle(day: date | None) -> int:
     from coinbeam.warehouse.client import Warehouse
     from coinbeam.warehouse.schema import ensure_schema
     from console import dags
-    from local.airflow import STREAM_DAG, DagRun
     from local.environment import environment
+    from runs.airflow import STREAM_DAG, DagRun
 
     settings = load_settings()
     day = day or utc_now().date() - timedelta(days=1)

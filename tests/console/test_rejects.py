@@ -6,7 +6,7 @@ from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.errors import SettingsError
 from coinbeam.settings import load_settings
 from console.rejects import Replayed, replay_rejects, replay_run
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, SNAPSHOT_DAG
+from runs.airflow import BACKFILL_DAG, FEAR_GREED_DAG, SNAPSHOT_DAG
 from tests.coinbeam.conftest import Stage, fact_row, reject_row
 
 pytestmark = pytest.mark.cloud
