@@ -150,6 +150,11 @@ class DagRun:
     dag_id: str = SNAPSHOT_DAG
 
 
+def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:
+    """A run of the marts, which a scheduler would start by its assets."""
+    return DagRun(format_instant(utc_now()), {}, variables or {}, MARTS_DAG)
+
+
 def run_dag(
     settings: Settings,
     variables: Mapping[str, str],
@@ -269,7 +274,12 @@ _RAISED = re.compile(r"^(?:[\w]+\.)*(?P<kind>\w+(?:Error|Exception)): (?P<text>\
 
 def last_error(log: Path) -> str | None:
     """The text of the last exception in a log, or None: what a person wants to read before the log itself."""
-    found = _RAISED.findall(log.read_text(encoding="utf-8"))
+    return last_raised(log.read_text(encoding="utf-8"))
+
+
+def last_raised(text: str) -> str | None:
+    """The last exception in the words of a log, or None."""
+    found = _RAISED.findall(text)
     return f"{found[-1][0]}: {found[-1][1]}" if found else None
 
 
