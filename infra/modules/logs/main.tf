@@ -18,5 +18,5 @@ resource "google_logging_project_sink" "pipeline" {
 }
 
 locals {
-  resources = ["cloud_composer_environment", "cloud_composer_workflow", "dataflow_step", "build", "bigquery_dts_config", "cloud_run_worker_pool"]
+  resources = ["cloud_composer_environment", "cloud_composer_workflow", "dataflow_step", "build", "bigquery_dts_config", "cloud_run_job", "cloud_run_worker_pool"]
 }

@@ -8,19 +8,22 @@ locals {
     "billingbudgets.googleapis.com",       # the budget
     "cloudbuild.googleapis.com",           # releases
     "cloudresourcemanager.googleapis.com", # project-level roles
+    "cloudscheduler.googleapis.com",       # the schedule of the small profile
     "composer.googleapis.com",             # Airflow
     "compute.googleapis.com",              # network and workers
     "dataflow.googleapis.com",             # Beam jobs
+    "eventarc.googleapis.com",             # the inbox of the small profile
     "iam.googleapis.com",                  # service accounts and the identity pool
     "iamcredentials.googleapis.com",       # short-lived credentials for GitHub Actions
     "iap.googleapis.com",                  # the sign-in of the dashboard
     "logging.googleapis.com",              # log bucket and sink
     "monitoring.googleapis.com",           # alerts
     "pubsub.googleapis.com",               # trades
-    "run.googleapis.com",                  # the API and the dashboard
+    "run.googleapis.com",                  # the API, the dashboard, and the job of the small profile
     "secretmanager.googleapis.com",        # the API key
     "storage.googleapis.com",              # landing and batch files
     "sts.googleapis.com",                  # exchange of GitHub's token
+    "workflows.googleapis.com",            # the inbox of the small profile
   ])
 }
 
