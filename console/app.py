@@ -9,6 +9,7 @@ from coinbeam import __version__
 from coinbeam.batch.options import parts
 from coinbeam.clock import parse_instant
 from coinbeam.settings import LARGEST_TOP, MOST_CALLS_PER_DAY
+from console.job import job
 from console.output import Format
 from console.release import release
 
@@ -42,6 +43,7 @@ app.add_typer(rejects, name="rejects")
 quality = typer.Typer(help="The record of the quality rules.")
 app.add_typer(quality, name="quality")
 app.add_typer(release, name="release")
+app.add_typer(job, name="job")
 keys = typer.Typer(no_args_is_help=True, help="The keys of the API.")
 app.add_typer(keys, name="keys")
 lakehouse = typer.Typer(no_args_is_help=True, help="Facts and marts as open tables (Apache Iceberg), a tag per batch.")
@@ -394,7 +396,7 @@ def _local(*arguments: str) -> None:
     import subprocess
 
     from coinbeam.settings import ROOT
-    from local.airflow import command
+    from runs.airflow import command
 
     raise typer.Exit(subprocess.run(command("local", *arguments), cwd=ROOT, check=False).returncode)
 

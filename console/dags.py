@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from coinbeam.clock import format_instant, utc_now
+from coinbeam.clock import utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.ops.status import BEGINNING
@@ -20,7 +20,8 @@ from coinbeam.warehouse.client import Warehouse
 from console.output import complain, console, say, show
 from console.progress import TaskProgress
 from deploy.composer import OPTIONAL_DAGS, Composer
-from local.airflow import MARTS_DAG, DagRun, command, last_error, migrate_database, run_dag
+from local.airflow import migrate_database, run_dag
+from runs.airflow import DagRun, command, last_error, marts_run
 
 MOST_FAULTS = 5
 """So many different sentences say what went wrong in the batches of a run."""
@@ -159,11 +160,6 @@ def batches_since(settings: Settings, began: datetime) -> list[dict[str, Any]]:
         return []
     sql = f"SELECT * FROM `{table}` WHERE snapshot_date >= '{BEGINNING}' AND finished_at >= @began"
     return warehouse.rows(f"{sql} ORDER BY finished_at DESC", began=began)
-
-
-def marts_run(variables: Mapping[str, str] | None = None) -> DagRun:
-    """The run of the marts, which a scheduler would start by its assets."""
-    return DagRun(format_instant(utc_now()), {}, variables or {}, MARTS_DAG)
 
 
 def refresh_marts(settings: Settings, variables: Mapping[str, str] | None = None) -> int:

@@ -22,7 +22,7 @@ from coinbeam.sources.registry import COINGECKO
 from coinbeam.warehouse.client import Warehouse
 from console import dags
 from console.output import Format, heading, say, say_banner, show, show_summary_table
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
+from runs.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun, marts_run
 
 
 def backfill_form(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def run_fear_greed(source: dags.Source, *, refetch: bool = False) -> int:
     dags.start_local_cloud(settings)
     form, began = {"source": source.files, "refetch": refetch}, utc_now()
     run = DagRun(format_instant(began), form, source.variables, FEAR_GREED_DAG)
-    code = dags.run_and_report(settings, run, dags.marts_run(), failure="The index was not published.")
+    code = dags.run_and_report(settings, run, marts_run(), failure="The index was not published.")
     show_ended(settings, began, "", NEXT_AFTER_INDEX)
     return code
 

@@ -3,23 +3,16 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
 
-from coinbeam.batch.identity import parse_batch_id
-from coinbeam.clock import format_instant, utc_now
+from coinbeam.clock import utc_now
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError
-from coinbeam.feeds.forms import IndexForm, form_defaults
-from coinbeam.feeds.sentiment import day_of_batch
-from coinbeam.feeds.snapshot.request import request_from
 from coinbeam.ops.status import BEGINNING, open_rejects
-from coinbeam.settings import Settings, load_settings
+from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
-from console.dags import Source, fault, refresh_marts, run_locally, start_local_cloud
-from console.history import backfill_form
+from console.dags import fault, refresh_marts, run_locally, start_local_cloud
 from console.output import Format, complain, say, show
-from console.run import RunCommand
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, DagRun
+from runs.replay import replay_run
 
 EVERY_PAIR = 1_000_000
 """More pairs of batch and reason than there will ever be."""
@@ -86,25 +79,6 @@ def _replay(batch: str, replay: Replay) -> str:
     if "-files-" in batch or _OF_FILES.fullmatch(batch):
         return "its bodies were files: run it again with --source=GLOB"
     return replay(batch) or "replayed"
-
-
-def replay_run(batch_id: str, settings: Settings) -> DagRun:
-    """The run that reads a landed batch of any kind again.
-
-    Raises:
-        SettingsError: the id is of no kind of batch.
-    """
-    if day := day_of_batch(batch_id):
-        at = format_instant(datetime.combine(day, time(), UTC))
-        return DagRun(at, form_defaults(IndexForm, settings), {}, FEAR_GREED_DAG)
-    if batch_id.startswith("backfill-"):
-        form = backfill_form(settings, {"replay_batch": batch_id, "dry_run": False})
-        return DagRun(format_instant(utc_now()), form, {}, BACKFILL_DAG)
-    name = parse_batch_id(batch_id)
-    at = format_instant(name.snapshot_at)
-    conf = RunCommand(Source(None), at, {"replay_batch": batch_id}, False).conf(settings)
-    request_from(conf, name.snapshot_at, settings)
-    return DagRun(at, conf)
 
 
 def replay_command(batch: str | None, reason: str | None) -> int:

@@ -22,7 +22,6 @@ from coinbeam.warehouse.client import Warehouse
 from console.dags import (
     Source,
     batches_since,
-    marts_run,
     run_in_composer,
     run_locally,
     start_local_cloud,
@@ -30,7 +29,8 @@ from console.dags import (
 )
 from console.output import complain, heading, say, show, show_summary_table
 from local import environment as emulators
-from local.airflow import SNAPSHOT_DAG, DagRun, airflow_environment, command, last_error
+from local.airflow import airflow_environment
+from runs.airflow import SNAPSHOT_DAG, DagRun, command, last_error, marts_run
 
 
 @dataclass(frozen=True)

@@ -219,8 +219,8 @@ def settle(day: date | None) -> int:
     from coinbeam.warehouse.client import Warehouse
     from coinbeam.warehouse.schema import ensure_schema
     from console import dags
-    from local.airflow import STREAM_DAG, DagRun
     from local.environment import environment
+    from runs.airflow import STREAM_DAG, DagRun, marts_run
 
     settings = load_settings()
     day = day or utc_now().date() - timedelta(days=1)
@@ -233,7 +233,7 @@ def settle(day: date | None) -> int:
         return 0
     form = {"date": day.isoformat(), "action": StreamAction.CHECK.value}
     run = DagRun(format_instant(utc_now()), form, {}, STREAM_DAG)
-    code = dags.run_and_report(settings, run, dags.marts_run(), failure="The day was not settled.")
+    code = dags.run_and_report(settings, run, marts_run(), failure="The day was not settled.")
     if code == 0:
         heading("Try next")
         for line in NEXT_AFTER_SETTLING:

@@ -13,7 +13,7 @@ from google.auth.transport.requests import AuthorizedSession
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.errors import SettingsError, TerminalError, TransientError
 from coinbeam.settings import Settings
-from local.airflow import SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
+from runs.airflow import SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _FINAL = frozenset({"success", "failed"})

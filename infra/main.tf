@@ -1,6 +1,13 @@
 locals {
   labels = { app = "coinbeam", environment = "production" }
 
+  # The large profile has Airflow in Composer and the jobs on Dataflow; the small one has both in one Cloud Run job. Warehouse, bucket, secret and
+  # registry are the same, so that a deployment may change its profile and keep all that it has.
+  is_small = var.profile == "small"
+  runners  = local.is_small ? { batch = module.small[0].emails["batch"] } : { composer = module.accounts.emails["composer"] }
+  writers  = local.is_small ? { batch = module.small[0].members["batch"] } : { composer = module.accounts.members["composer"], dataflow = module.accounts.members["dataflow"] }
+  workers  = local.is_small ? { batch = module.small[0].members["batch"] } : { dataflow = module.accounts.members["dataflow"] }
+
   snapshot_table = module.contracts.tables["crypto_data.crypto_market_snapshot_fact"]
 }
 
@@ -19,10 +26,12 @@ module "state" {
 module "accounts" {
   source     = "./modules/accounts"
   project    = var.project
+  profile    = var.profile
   depends_on = [module.services]
 }
 
 module "network" {
+  count      = local.is_small ? 0 : 1
   source     = "./modules/network"
   project    = var.project
   region     = var.region
@@ -35,7 +44,7 @@ module "bucket" {
   project    = var.project
   name       = "${var.project}-coinbeam"
   location   = var.location
-  writers    = { composer = module.accounts.members["composer"], dataflow = module.accounts.members["dataflow"] }
+  writers    = local.writers
   deployer   = module.accounts.members["build"]
   depends_on = [module.services]
 }
@@ -50,8 +59,8 @@ module "warehouse" {
   project      = var.project
   location     = var.location
   tables       = module.contracts.tables
-  writers      = { composer = module.accounts.emails["composer"], build = module.accounts.emails["build"] }
-  job_account  = module.accounts.emails["dataflow"]
+  writers      = merge(local.runners, { build = module.accounts.emails["build"] })
+  job_account  = local.is_small ? null : module.accounts.emails["dataflow"]
   reader       = module.accounts.emails["reader"]
   reader_group = var.reader_group
   depends_on   = [module.services]
@@ -61,7 +70,7 @@ module "secret" {
   source     = "./modules/secret"
   project    = var.project
   name       = "coingecko-api-key"
-  readers    = { dataflow = module.accounts.members["dataflow"] }
+  readers    = local.workers
   depends_on = [module.services]
 }
 
@@ -71,18 +80,19 @@ module "registry" {
   region     = var.region
   scan       = var.scan_images
   writers    = { build = module.accounts.members["build"] }
-  readers    = { dataflow = module.accounts.members["dataflow"] }
+  readers    = local.is_small ? {} : local.workers # Cloud Run pulls as its own agent
   depends_on = [module.services]
 }
 
 module "composer" {
+  count             = local.is_small ? 0 : 1
   source            = "./modules/composer"
   project           = var.project
   region            = var.region
   image_version     = var.image_version
   requirements_file = "${path.root}/${var.composer_requirements}"
-  network           = module.network.network
-  subnetwork        = module.network.subnetwork
+  network           = module.network[0].network
+  subnetwork        = module.network[0].subnetwork
   service_account   = module.accounts.emails["composer"]
   deployer          = module.accounts.members["build"]
   users             = var.airflow_users
@@ -90,6 +100,32 @@ module "composer" {
 
   # Without its roles the environment fails after half an hour of waiting.
   depends_on = [module.services, module.accounts]
+}
+
+# Instead of Composer, network and Dataflow: see docs/runbooks/small.md.
+module "small" {
+  count      = local.is_small ? 1 : 0
+  source     = "./modules/small"
+  project    = var.project
+  region     = var.region
+  bucket     = module.bucket.name
+  memory     = var.small.memory
+  inbox      = var.small.inbox
+  period     = var.schedule_period
+  channel    = module.alerts.channel
+  deployer   = module.accounts.members["build"]
+  labels     = local.labels
+  depends_on = [module.services]
+}
+
+moved {
+  from = module.network
+  to   = module.network[0]
+}
+
+moved {
+  from = module.composer
+  to   = module.composer[0]
 }
 
 # Off unless somebody says so: see docs/runbooks/stream.md.
@@ -138,12 +174,13 @@ module "build" {
     _REGION                   = var.region
     _LOCATION                 = var.location
     _DATA_BUCKET              = module.bucket.name
-    _COMPOSER_BUCKET          = module.composer.bucket
-    _DATAFLOW_SERVICE_ACCOUNT = module.accounts.emails["dataflow"]
-    _SUBNETWORK               = module.network.subnetwork_path
+    _PROFILE                  = var.profile
+    _COMPOSER_BUCKET          = local.is_small ? "" : module.composer[0].bucket
+    _DATAFLOW_SERVICE_ACCOUNT = local.is_small ? "" : module.accounts.emails["dataflow"]
+    _SUBNETWORK               = local.is_small ? "" : module.network[0].subnetwork_path
     _PLAN                     = var.coingecko_plan
     _API_KEY_SECRET           = var.coingecko_plan == "keyless" ? "" : module.secret.latest_version
-    _AIRFLOW_URL              = module.composer.airflow_url
+    _AIRFLOW_URL              = local.is_small ? "" : module.composer[0].airflow_url
     _PERIOD                   = var.schedule_period
     _SERVING                  = var.serving != null ? "deploy" : var.stream != null ? "image" : "off"
     _STREAM_SERVICE_ACCOUNT   = try(module.stream[0].emails["stream"], "")
@@ -176,7 +213,7 @@ module "alerts" {
   freshness_config = module.freshness.config_id
   services         = merge(module.serving[*].names...)
   stream           = one(module.stream[*].names)
-  composer         = module.composer.name
+  composer         = one(module.composer[*].name)
   uptime_check     = one(module.uptime[*].check_id)
   depends_on       = [module.services]
 }
@@ -189,7 +226,7 @@ module "dashboard" {
   freshness_config = module.freshness.config_id
   services         = merge(module.serving[*].names...)
   stream           = one(module.stream[*].names)
-  composer         = module.composer.name
+  composer         = one(module.composer[*].name)
   uptime_check     = one(module.uptime[*].check_id)
   depends_on       = [module.services]
 }

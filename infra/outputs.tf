@@ -5,7 +5,7 @@ output "deployment" {
       project                  = var.project
       location                 = var.location
       region                   = var.region
-      dataflow_service_account = module.accounts.emails["dataflow"]
+      dataflow_service_account = lookup(module.accounts.emails, "dataflow", null)
       stream_service_account   = one(module.stream[*].emails["stream"])
     }
     storage = { bucket = module.bucket.name }
@@ -14,14 +14,19 @@ output "deployment" {
       plan           = var.coingecko_plan
       api_key_secret = var.coingecko_plan == "keyless" ? null : module.secret.latest_version
     }
-    dataflow = { subnetwork = module.network.subnetwork_path, labels = local.labels }
-    composer = { airflow_url = module.composer.airflow_url }
+    dataflow = { subnetwork = one(module.network[*].subnetwork_path), labels = local.labels }
+    composer = { airflow_url = one(module.composer[*].airflow_url) }
   }
 }
 
 output "composer_bucket" {
-  description = "Bucket of the Composer environment; releases are uploaded below its dags/ folder."
-  value       = module.composer.bucket
+  description = "Bucket of the Composer environment; releases are uploaded below its dags/ folder. Null in the small profile."
+  value       = one(module.composer[*].bucket)
+}
+
+output "job" {
+  description = "Name of the Cloud Run job of the small profile; null in the large one."
+  value       = one(module.small[*].job)
 }
 
 output "substitutions" {
@@ -46,5 +51,5 @@ output "workload_identity_provider" {
 
 output "service_accounts" {
   description = "E-mail addresses of the service accounts, by role."
-  value       = merge(module.accounts.emails, concat(module.serving[*].emails, module.stream[*].emails)...)
+  value       = merge(module.accounts.emails, concat(module.serving[*].emails, module.stream[*].emails, module.small[*].emails)...)
 }

@@ -8,6 +8,36 @@ variable "project" {
   }
 }
 
+variable "profile" {
+  type        = string
+  description = "What runs the pipeline: composer (Airflow in Composer, jobs on Dataflow), or small (both in one Cloud Run job). docs/costs.md prices both."
+  default     = "composer"
+
+  validation {
+    condition     = contains(["composer", "small"], var.profile)
+    error_message = "The profile is composer or small."
+  }
+
+  validation {
+    condition     = var.profile == "composer" || var.stream == null
+    error_message = "Live trades need a streaming job on Dataflow, which the small profile does not have."
+  }
+}
+
+variable "small" {
+  type = object({
+    memory = optional(string, "2Gi")
+    inbox  = optional(bool, false)
+  })
+  description = "The job of the small profile: its memory, and whether a file below inbox/ of the bucket starts it."
+  default     = {}
+
+  validation {
+    condition     = can(regex("^[2-4]Gi$", var.small.memory))
+    error_message = "The job has 2Gi to 4Gi: the whole market needs 2Gi, and one processor has 4Gi at most."
+  }
+}
+
 variable "region" {
   type        = string
   description = "Region of Composer, Dataflow, Cloud Build, the registry and the network."

@@ -13,7 +13,8 @@ import pytest
 from filelock import FileLock
 
 from coinbeam.settings import Settings, load_settings
-from local.airflow import airflow_environment, airflow_home, migrate_database
+from local.airflow import airflow_environment, migrate_database
+from runs.airflow import airflow_home
 from tests.end_to_end.warm import WarmAirflow
 from tests.marks import held_to_its_marks, mark
 from tests.temporary import LocalCloud, free_ports, fresh_resources, memory, temporary_cloud, temporary_settings

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from coinbeam.settings import ROOT
-from local.airflow import command
 from local.services import services
+from runs.airflow import command
 from tests.marks import HEAVY, REFUSED
 from tests.temporary import temporary_cloud, temporary_settings
 

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from coinbeam.settings import ROOT
 
-PACKAGES = ("coinbeam", "beam_pipelines", "local", "dags", "benchmarks")
+PACKAGES = ("coinbeam", "beam_pipelines", "runs", "local", "dags", "benchmarks")
 APART = {"end_to_end", "build", "warehouse"}
 """Folders of tests that look at more than one folder of the code."""
 

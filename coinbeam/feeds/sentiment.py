@@ -35,6 +35,11 @@ class SentimentPlan(BatchPlan):
 _NAME = "fear-greed-"
 
 
+def batch_of_day(instant: datetime) -> str:
+    """The batch of the index of a UTC day, as its source gave it."""
+    return f"{_NAME}{instant:%Y%m%d}"
+
+
 def day_of_batch(batch_id: str) -> date | None:
     """The day that a batch of the index stands for, by its id; None when it is none, or was read from files."""
     if not batch_id.startswith(_NAME):
@@ -63,7 +68,7 @@ class SentimentSteps(BatchSteps[SentimentPlan]):
         if files and refetch:
             raise SettingsError("Files are read, so nothing can be fetched again.", "Leave --refetch out.")
         instant = interval_start(scheduled, Period.DAILY)
-        name = f"{_NAME}{instant:%Y%m%d}" + (f"-files-{digest(files)}" if files else "")
+        name = batch_of_day(instant) + (f"-files-{digest(files)}" if files else "")
         chosen = None if files else choose_market(self.settings, self.warehouse)
         return SentimentPlan(
             batch_id=name,

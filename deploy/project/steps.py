@@ -16,7 +16,7 @@ from deploy.project.deployment import Deployment
 from deploy.project.faults import ToolError
 from deploy.project.order import BOOTSTRAP_APIS, DAILY_JOB, FIRST_ASSETS, KEYLESS, SECRET
 from deploy.project.terraform import Plan
-from local.airflow import SNAPSHOT_DAG
+from runs.airflow import SNAPSHOT_DAG
 
 DAGS_APPEAR_SECONDS = 900.0
 """How long Composer may need to read a new release out of its bucket."""

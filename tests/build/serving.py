@@ -6,8 +6,8 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import Distribution, distributions
-from pathlib import Path
+from importlib.metadata import distributions
+from pathlib import Path, PurePath
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -39,9 +39,9 @@ def copied(dockerfile: Path = DOCKERFILE) -> set[str]:
     return set(_COPY.findall(dockerfile.read_text()))
 
 
-def variables() -> dict[str, str]:
+def variables(dockerfile: Path = DOCKERFILE) -> dict[str, str]:
     """What its ENV lines set."""
-    lines = (line for line in DOCKERFILE.read_text().splitlines() if line.startswith("ENV "))
+    lines = (line for line in dockerfile.read_text().splitlines() if line.startswith("ENV "))
     return dict(pair for line in lines for pair in _ENV.findall(line))
 
 
@@ -53,14 +53,15 @@ def pins(file: Path) -> dict[str, str]:
     return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in chosen}
 
 
-def build(folder: Path, names: set[str]) -> Image:
+def build(folder: Path, names: set[str], dockerfile: Path = DOCKERFILE) -> Image:
     """The image below a folder, with some distributions of the environment that runs this.
 
     Args:
         folder: empty.
         names: canonical names of the distributions.
+        dockerfile: says what is copied.
     """
-    for source in copied():
+    for source in copied(dockerfile):
         target = folder / "app" / source
         target.parent.mkdir(parents=True, exist_ok=True)
         ignored = shutil.ignore_patterns("__pycache__", "deployment.json")
@@ -75,20 +76,32 @@ def _environment(folder: Path, names: set[str]) -> Path:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = folder / "lib" / version / "site-packages"
     packages.mkdir(parents=True)
-    for distribution in distributions():
-        if canonicalize_name(distribution.metadata["Name"]) in names:
-            _link(distribution, packages)
+    _link(names, packages)
     (folder / "pyvenv.cfg").write_text((Path(sys.prefix) / "pyvenv.cfg").read_text())
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(Path(sys.executable).resolve())
     return folder / "bin" / "python"
 
 
-def _link(distribution: Distribution, packages: Path) -> None:
-    """Link the files of a distribution: folders may be shared by several, such as ``google``."""
-    for file in distribution.files or ():
-        if ".." not in file.parts and file.suffix != ".pyc":
-            target = packages / file
+def _link(names: set[str], packages: Path) -> None:
+    """Link the files of some distributions, a whole folder where all of it is theirs: it brings its bytecode. Folders
+    may be shared by several, such as ``google``.
+    """
+    ours: dict[PurePath, Path] = {}
+    foreign: set[PurePath] = set()
+    for distribution in distributions():
+        is_ours = canonicalize_name(distribution.metadata["Name"]) in names
+        for file in distribution.files or ():
+            if ".." in file.parts or file.suffix == ".pyc":
+                continue
+            if is_ours:
+                ours[PurePath(file)] = Path(str(distribution.locate_file(file)))
+            else:
+                foreign.update(PurePath(file).parents)
+    for file, source in ours.items():
+        parents = [parent for parent in [*file.parents][-2::-1] if parent not in foreign]
+        whole = next(iter(parents), file)
+        target = packages / whole
+        if not target.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                target.symlink_to(Path(str(distribution.locate_file(file))).resolve())
+            target.symlink_to(source if whole == file else Path(str(source).removesuffix(str(file))) / whole)

@@ -13,7 +13,7 @@ import pytest
 
 from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import Settings
-from local import airflow as orchestrator
+from runs import airflow as orchestrator
 from tests.build.conftest import COMPOSER_BUCKET, DATA_BUCKET, PROJECT, RELEASE, SUBSTITUTIONS
 from tests.build.execution import Workspace, left_out_here
 from tests.deploy.emulator import Emulator

@@ -4,9 +4,7 @@ import pytest
 
 from coinbeam.batch.tables import SNAPSHOT_FACT
 from coinbeam.errors import SettingsError
-from coinbeam.settings import load_settings
-from console.rejects import Replayed, replay_rejects, replay_run
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, SNAPSHOT_DAG
+from console.rejects import Replayed, replay_rejects
 from tests.coinbeam.conftest import Stage, fact_row, reject_row
 
 pytestmark = pytest.mark.cloud
@@ -74,17 +72,6 @@ def test_only_what_is_selected_is_replayed(stage: Stage, batch: str | None, reas
     (one,) = replay_rejects(stage.warehouse, repaired, batch, reason)
     assert one == Replayed(FIRST, 3, 0, "replayed")
     assert len(repaired.replayed) == 1
-
-
-def test_each_kind_of_batch_is_replayed_by_its_own_dag() -> None:
-    settings = load_settings()
-    runs = [replay_run(batch, settings) for batch in (SECOND, "backfill-0123456789-0003", "fear-greed-20260102")]
-    assert [run.dag_id for run in runs] == [SNAPSHOT_DAG, BACKFILL_DAG, FEAR_GREED_DAG]
-    assert [run.conf.get("replay_batch") for run in runs[:2]] == [SECOND, "backfill-0123456789-0003"]
-    assert runs[1].conf["dry_run"] is False
-    assert runs[2].logical_date.startswith("2026-01-02T00:00:00")
-    with pytest.raises(SettingsError, match="names no snapshot"):
-        replay_run("marts", settings)
 
 
 @pytest.mark.parametrize("batch", [FILES, HISTORY_FILES, INDEX_FILES])

@@ -11,7 +11,7 @@ from coinbeam.batch.kinds import FEEDS
 from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.marts.specs import MARTS
 from coinbeam.settings import HistorySettings, load_settings
-from local.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
+from runs.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
 from tests.dags.schedules import DAILY
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database, one description

@@ -25,7 +25,8 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from local.airflow import DagRun, airflow_environment
+from local.airflow import airflow_environment
+from runs.airflow import DagRun
 from tests.end_to_end.warm import WarmAirflow
 from tests.temporary import LocalCloud, fresh_resources
 

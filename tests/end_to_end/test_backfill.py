@@ -14,7 +14,7 @@ from coinbeam.contracts import load_contract
 from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.marts.refresh import Marts
 from coinbeam.settings import ROOT
-from local.airflow import BACKFILL_DAG
+from runs.airflow import BACKFILL_DAG
 from tests.end_to_end.conftest import COSTS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]

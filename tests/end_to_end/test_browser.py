@@ -20,7 +20,8 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from local.airflow import MARTS_DAG, SNAPSHOT_DAG, airflow_environment, command
+from local.airflow import airflow_environment
+from runs.airflow import MARTS_DAG, SNAPSHOT_DAG, command
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coinbeam.clock import format_instant, utc_now
-from local.airflow import FEAR_GREED_DAG, lineage_file
+from runs.airflow import FEAR_GREED_DAG, lineage_file
 from tests.webhook import Webhook
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from coinbeam.clock import format_instant, utc_now
 from console.rejects import Replayed, replay_rejects
-from local.airflow import MARTS_DAG, SNAPSHOT_DAG
 from local.simulator.currencies import CURRENCIES
+from runs.airflow import MARTS_DAG, SNAPSHOT_DAG
 from serving.api.app import create_app
 from tests.end_to_end.conftest import COSTS, RUNS
 from tests.temporary import COINS

@@ -1,9 +1,9 @@
 """A loaded Airflow that forks for each run: starting one from nothing takes longer than most runs of the tests.
 
-``python -m tests.end_to_end.warm`` reads one order per line, a JSON object of ``runs`` (as for ``local.dag_runs``),
+``python -m tests.end_to_end.warm`` reads one order per line, a JSON object of ``runs`` (as for ``runs.dag_runs``),
 ``variables``,
 ``log`` and ``dataflow``; it answers with the process id of the fork, and when that has ended with its exit code. The fork is what
-``local.dag_runs`` is from its first line on: its own session, its own environment, and nothing of our DAGs or settings
+``runs.dag_runs`` is from its first line on: its own session, its own environment, and nothing of our DAGs or settings
 loaded before.
 """
 
@@ -26,7 +26,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from coinbeam.settings import ROOT
-from local.airflow import DagRun, command
+from runs.airflow import DagRun, command
 
 ANSWER = "warm:"
 
@@ -150,7 +150,7 @@ def run(order: Mapping[str, Any]) -> None:
     """Be the process of one order; does not return."""
     from airflow.sdk.definitions import dag as dag_test
 
-    from local import dag_runs
+    from runs import dag_runs
 
     os.setsid()
     sink = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

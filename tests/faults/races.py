@@ -29,8 +29,9 @@ from coinbeam.clock import format_instant, utc_now
 from coinbeam.settings import Settings
 from coinbeam.warehouse.client import Warehouse
 from local import cloud
-from local.airflow import airflow_environment, airflow_home, migrate_database
+from local.airflow import airflow_environment, migrate_database
 from local.services import services
+from runs.airflow import airflow_home
 from tests.end_to_end.conftest import COSTS, Pipeline, Ran
 from tests.end_to_end.warm import WarmAirflow
 from tests.temporary import LocalCloud, fresh_resources, memory, temporary_cloud

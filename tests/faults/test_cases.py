@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from coinbeam.clock import utc_now
 from coinbeam.settings import Settings, load_settings
 from console import main
-from local.airflow import DagRun, airflow_environment
+from local.airflow import airflow_environment
+from runs.airflow import DagRun
 from tests.end_to_end.conftest import Pipeline
 from tests.end_to_end.conftest import pipeline as pipeline
 from tests.faults.case import CASES, Case, Step, filled, folders, read

@@ -30,18 +30,22 @@ locals {
     ]
   }
 
+  # Without Composer nobody runs as these two.
+  large = toset(["composer", "dataflow"])
+  names = toset([for name in keys(local.accounts) : name if var.profile == "composer" || !contains(local.large, name)])
+
   grants = merge([
-    for account, roles in local.project_roles : { for role in roles : "${account} ${role}" => { account = account, role = role } }
+    for account, roles in local.project_roles : { for role in roles : "${account} ${role}" => { account = account, role = role } } if contains(local.names, account)
   ]...)
 }
 
 resource "google_service_account" "account" {
-  for_each = local.accounts
+  for_each = local.names
 
   project      = var.project
   account_id   = "coinbeam-${each.key}"
   display_name = "Coinbeam ${each.key}"
-  description  = each.value
+  description  = local.accounts[each.key]
 }
 
 resource "google_project_iam_member" "grant" {
@@ -54,6 +58,8 @@ resource "google_project_iam_member" "grant" {
 
 # Airflow launches jobs that run as the account of the workers.
 resource "google_service_account_iam_member" "composer_launches_as_dataflow" {
+  count = var.profile == "composer" ? 1 : 0
+
   service_account_id = google_service_account.account["dataflow"].name
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.account["composer"].member

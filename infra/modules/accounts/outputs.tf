@@ -1,5 +1,5 @@
 output "emails" {
-  description = "E-mail addresses by role: composer, dataflow, build, reader."
+  description = "E-mail addresses by role: build and reader, and in the large profile composer and dataflow."
   value       = { for role, account in google_service_account.account : role => account.email }
 }
 

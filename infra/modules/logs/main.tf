@@ -19,6 +19,7 @@ resource "google_logging_project_sink" "pipeline" {
 
 locals {
   resources = [
-    "cloud_composer_environment", "cloud_composer_workflow", "dataflow_step", "build", "bigquery_dts_config", "cloud_run_revision", "cloud_run_worker_pool",
+    "cloud_composer_environment", "cloud_composer_workflow", "dataflow_step", "build", "bigquery_dts_config",
+    "cloud_run_job", "cloud_run_revision", "cloud_run_worker_pool",
   ]
 }

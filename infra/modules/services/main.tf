@@ -11,21 +11,24 @@ locals {
     "bigquerystorage.googleapis.com",      # whole tables, for the serving bundle
     "billingbudgets.googleapis.com",       # the budget
     "cloudbuild.googleapis.com",           # releases
+    "cloudscheduler.googleapis.com",       # the schedule of the small profile
     "composer.googleapis.com",             # Airflow
     "compute.googleapis.com",              # network and workers
     "containeranalysis.googleapis.com",    # what a scan found
     "containerscanning.googleapis.com",    # scan of each image that is pushed
     "dataflow.googleapis.com",             # Beam jobs
+    "eventarc.googleapis.com",             # the inbox of the small profile
     "iam.googleapis.com",                  # service accounts and the identity pool
     "iamcredentials.googleapis.com",       # short-lived credentials for GitHub Actions
     "iap.googleapis.com",                  # the sign-in of the dashboard
     "logging.googleapis.com",              # log bucket and sink
     "monitoring.googleapis.com",           # alerts
     "pubsub.googleapis.com",               # trades
-    "run.googleapis.com",                  # the API and the dashboard
+    "run.googleapis.com",                  # the API, the dashboard, and the job of the small profile
     "secretmanager.googleapis.com",        # the API key
     "storage.googleapis.com",              # landing and batch files
     "sts.googleapis.com",                  # exchange of GitHub's token
+    "workflows.googleapis.com",            # the inbox of the small profile
   ])
 }
 

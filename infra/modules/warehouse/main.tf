@@ -81,7 +81,7 @@ resource "google_bigquery_dataset" "internal" {
   }
 
   dynamic "access" {
-    for_each = contains(local.job_datasets, each.key) ? [var.job_account] : []
+    for_each = contains(local.job_datasets, each.key) && var.job_account != null ? [var.job_account] : []
 
     content {
       role          = "WRITER"

@@ -35,7 +35,7 @@ variable "writers" {
 
 variable "job_account" {
   type        = string
-  description = "E-mail address of the account of the jobs, which settle the ledger in crypto_ops."
+  description = "E-mail address of the account of the jobs, which settle the ledger in crypto_ops; null: the jobs run as a writer."
 }
 
 variable "reader" {

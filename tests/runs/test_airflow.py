@@ -15,18 +15,9 @@ from pydantic import SecretStr
 
 from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT, Environment, LineageSettings, Settings
-from local import airflow as orchestrator
-from local.airflow import (
-    MARTS_DAG,
-    SNAPSHOT_DAG,
-    DagRun,
-    airflow_environment,
-    command,
-    lineage_environment,
-    lineage_file,
-    migrate_database,
-    run_dag,
-)
+from local.airflow import airflow_environment, migrate_database, run_dag
+from runs import airflow as orchestrator
+from runs.airflow import MARTS_DAG, SNAPSHOT_DAG, DagRun, command, lineage_environment, lineage_file
 from tests.temporary import temporary_settings
 
 RUN = DagRun("2026-01-02T00:00:00Z", {"universe": "top", "top_n": 5}, {"COINBEAM_MARKET__SOURCE": "simulator"})
@@ -129,7 +120,7 @@ def test_a_run_hands_over_instant_form_and_variables(
     log = tmp_path / "logs" / "run.log"
     assert run_dag(settings, RUN, log, lines.append) == 0
     arguments, source, home = json.loads(lines[0])
-    assert arguments[0] == "local.dag_runs"
+    assert arguments[0] == "runs.dag_runs"
     assert json.loads(arguments[1]) == [[SNAPSHOT_DAG, "2026-01-02T00:00:00Z", {"universe": "top", "top_n": 5}]]
     assert source == "simulator"
     assert home == str(orchestrator.airflow_home(settings))

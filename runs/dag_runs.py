@@ -1,9 +1,9 @@
-"""``python -m local.dag_runs '[["dag", "2026-01-02T00:00:00Z", {"field": 1}], ...]'``: runs of DAGs, one after the
+"""``python -m runs.dag_runs '[["dag", "2026-01-02T00:00:00Z", {"field": 1}], ...]'``: runs of DAGs, one after the
 other, in one Airflow.
 
 Each is ``python -m airflow dags test``. Loading Airflow and building its execution API takes most of the time of a
 short run, so that one more in the same process costs about a second. The first run that fails ends the process, with
-Airflow's exit code.
+Airflow's exit code; with ``--each`` the others are run all the same, and the process fails at its end.
 """
 
 import gc
@@ -24,16 +24,28 @@ from coinbeam.settings import ROOT
 gc.set_threshold(50_000, 50, 100)
 
 
+EACH = "--each"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what the first argument names: a JSON list of DAG id, logical date and form.
 
     Raises:
         SystemExit: a run failed.
     """
+    arguments = list(argv or sys.argv[1:])
     check_schemas_once(validator_for({}))
     start_runs_now(dagrun)
-    for dag_id, logical_date, form in json.loads((argv or sys.argv[1:])[0]):
-        run_dag(dag_id, logical_date, form)
+    failed: list[SystemExit] = []
+    for dag_id, logical_date, form in json.loads(arguments[0]):
+        try:
+            run_dag(dag_id, logical_date, form)
+        except SystemExit as end:
+            if end.code and EACH not in arguments:
+                raise
+            failed += [end] if end.code else []
+    if failed:
+        raise failed[0]
 
 
 def check_schemas_once(validator: Any) -> None:

@@ -14,7 +14,7 @@ from airflow.models import dagrun
 from airflow.sdk import DAG
 
 from coinbeam.settings import ROOT
-from local import dag_runs
+from runs import dag_runs
 
 
 @pytest.fixture
@@ -50,6 +50,13 @@ def test_a_run_that_fails_is_the_last(asked: list[list[str]]) -> None:
     with pytest.raises(SystemExit, match="DagRun failed"):
         dag_runs.main([json.dumps([["broken", "2026-01-02T00:00:00Z", {}], ["second", "2026-01-02T00:00:00Z", {}]])])
     assert [command[3] for command in asked] == ["broken"]
+
+
+def test_each_run_is_done_when_so_asked_and_the_end_still_fails(asked: list[list[str]]) -> None:
+    runs = [["broken", "2026-01-02T00:00:00Z", {}], ["second", "2026-01-02T00:00:00Z", {}]]
+    with pytest.raises(SystemExit, match="DagRun failed"):
+        dag_runs.main([json.dumps(runs), dag_runs.EACH])
+    assert [command[3] for command in asked] == ["broken", "second"]
 
 
 def test_a_schema_is_checked_once_and_a_wrong_one_every_time() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-_RUNNING = re.compile(
+RUNNING = re.compile(
     r"\[DAG TEST\] running task <TaskInstance: (?P<dag>\w+)\.(?P<task>\S+) (?P<run>\S+) "
     r"(?:map_index=(?P<index>\d+) )?\["
 )
@@ -39,7 +39,7 @@ class TaskLogs:
 
     def line(self, text: str) -> None:
         """Take one line."""
-        if running := _RUNNING.search(text):
+        if running := RUNNING.search(text):
             self._open(running)
         if self._file:
             said = _LINE.match(text)

@@ -5,7 +5,7 @@
 import json
 from pathlib import Path
 
-from local.task_logs import TaskLogs
+from runs.task_logs import TaskLogs
 
 RUN = "manual__2026-01-02T00:00:00+00:00"
 RECORDED = f"""\

@@ -1,0 +1,1 @@
+"""Airflow without a scheduler: its environment, its database, and runs of DAGs to their end."""
