@@ -78,7 +78,7 @@ def test_columns_belong_to_the_migration_once_the_table_exists(workspace: Worksp
 MISTAKES = {
     "another type": ("physicalType: FLOAT64", "physicalType: INT64", "schema"),
     "a column that may be null": (
-        "        required: true\n        logicalTypeOptions: {exclusiveMinimum: 0}",
+        "        required: true\n        logicalTypeOptions: {minimum: 1.0e-100, maximum: 1.0e+100}",
         "        logicalTypeOptions: {}",
         "schema",
     ),

@@ -11,12 +11,15 @@ import pytest
 from sqlglot import exp
 
 from coinbeam import sql_template as templates
+from coinbeam.contracts import load_all
 from coinbeam.settings import Settings
+from coinbeam.warehouse.client import DATASETS
 from console.partitions import statements
 from tests.end_to_end.conftest import Pipeline
 from tests.end_to_end.warm import WarmAirflow
 from tests.temporary import LocalCloud, fresh_resources
 from tests.warehouse.activity import do_everything_else
+from tests.warehouse.googlesql import Columns, GoogleSql
 from tests.warehouse.wiretap import Request, wiretap
 
 
@@ -46,6 +49,34 @@ class Recorded:
         """The statements of the different SQL texts, as sqlglot reads them as BigQuery's."""
         texts = dict.fromkeys(request.sql for request in self.requests if request.sql)
         return [statement for text in texts for statement in statements(text)]
+
+    @property
+    def tables(self) -> dict[str, Columns]:
+        """The columns of every table and view of the contracts, under each of its names, and of every staging table as
+        it was asked for.
+        """
+        staged = {
+            f"{request.json['tableReference']['datasetId']}.{request.json['tableReference']['tableId']}": {
+                field["name"]: field["type"] for field in request.json["schema"]["fields"]
+            }
+            for request in self.requests
+            if request.method == "POST" and request.path.endswith("/tables") and request.json.get("schema")
+        }
+        known = {f"{getattr(self.settings.warehouse, DATASETS[c.dataset])}.{c.name}": c for c in load_all().values()}
+        columns = {name: {column.name: column.type for column in c.columns} for name, c in known.items()}
+        return staged | columns | {f"{self.settings.google.project}.{name}": found for name, found in columns.items()}
+
+
+@pytest.fixture(scope="session")
+def googlesql_folder(pytestconfig: pytest.Config) -> Path:
+    """Where Google's analyser is kept as machine code, from one run of the tests to the next."""
+    return pytestconfig.cache.mkdir("googlesql")
+
+
+@pytest.fixture(scope="module")
+def analyser(recorded: Recorded, googlesql_folder: Path) -> GoogleSql:
+    """Google's analyser, with the tables of the recorded run."""
+    return GoogleSql(googlesql_folder, recorded.tables)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What a real local run says to BigQuery, held to what BigQuery itself would check and the emulator does not."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -10,9 +11,11 @@ from coinbeam.batch.kinds import SNAPSHOTS
 from coinbeam.contracts import Contract, load_all, load_contract
 from coinbeam.contracts.bigquery import described, labels, standard_type
 from coinbeam.contracts.model import SQL_ROOT
-from console.partitions import references, unbounded_tables
+from coinbeam.warehouse.client import Warehouse
+from console.partitions import references, statements, unbounded_tables
 from tests.warehouse.conftest import Recorded
 from tests.warehouse.discovery import bigquery
+from tests.warehouse.googlesql import GoogleSql, Refused, parameter_type, type_name
 from tests.warehouse.wiretap import Request
 
 pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
@@ -28,6 +31,40 @@ every_view = pytest.mark.parametrize(
 
 OF_GOOGLES_CLIENT = {"bigquery.jobs.get: there is no parameter projection"}
 """What google-cloud-bigquery itself sends beyond the document; BigQuery takes it from everybody who uses the client."""
+
+ROW = """WITH t AS (
+  SELECT 'bitcoin' AS asset_id, DATE '2026-01-02' AS date, TIMESTAMP '2026-01-02 00:00:00+00' AS seen_at, 1.5 AS price, 3 AS place
+)
+"""
+
+
+MISTAKES = {
+    "a function of another database": ("SELECT MEDIAN(price) AS x FROM t", "Function not found: MEDIAN"),
+    "a function on the wrong type": ("SELECT LENGTH(place) AS x FROM t", "No matching signature for function LENGTH"),
+    "a clause of another database": ("SELECT SUM(price) FILTER (WHERE price > 0) AS x FROM t", "Syntax error"),
+    "an operator of another database": ("SELECT asset_id FROM t WHERE asset_id ILIKE 'B%'", "Syntax error"),
+    "a number compared with a text": (
+        "SELECT asset_id FROM t WHERE place = '3'",
+        "No matching signature for operator =",
+    ),
+    "a date compared with an instant": ("SELECT date = seen_at AS x FROM t", "No matching signature for operator ="),
+    "an instant joined to a date": (
+        "SELECT a.asset_id FROM t AS a INNER JOIN t AS b ON a.seen_at = b.date",
+        "No matching signature for operator =",
+    ),
+    "a number as a condition": ("SELECT IF(place, 2, 3) AS x FROM t", "No matching signature for function IF"),
+    "values of two types": (
+        "SELECT COALESCE(price, 'none') AS x FROM t",
+        "No matching signature for function COALESCE",
+    ),
+    "a partition of doubles": (
+        "SELECT SUM(price) OVER (PARTITION BY price) AS x FROM t",
+        "type FLOAT64 is not allowed",
+    ),
+    "texts made of numbers in silence": ("SELECT STRING_AGG(price) AS x FROM t", "No matching signature"),
+    "rows by half": ("SELECT asset_id FROM t LIMIT 1.5", "expects INT64, got FLOAT64"),
+}
+"""What sqlglot reads and the emulator runs, and what BigQuery says of it."""
 
 MACROS = SQL_ROOT / "macros.sql"
 
@@ -68,6 +105,70 @@ def test_every_statement_is_understood_as_bigquerys(recorded: Recorded) -> None:
     assert [statement.sql("bigquery")[:100] for statement in parsed if isinstance(statement, exp.Command)] == []
     kinds = (exp.Select, exp.Merge, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Alter)
     assert {kind for kind in kinds if any(isinstance(statement, kind) for statement in parsed)} == set(kinds)
+
+
+def understood(analyser: GoogleSql, request: Request) -> list[Any]:
+    """The statements of a request, with the types of its parameters."""
+    job = request.json.get("configuration", {}).get("query") or request.json
+    types = {p["name"]: parameter_type(p["parameterType"]) for p in job.get("queryParameters", [])}
+    # BigQuery takes options of the columns of a view, which the open library does not.
+    return analyser.analyse(COLUMN_OPTIONS.sub(r"\1", str(request.sql)), types)
+
+
+COLUMN_OPTIONS = re.compile(r'^(  \w+) OPTIONS \(description = "(?:[^"\\]|\\.)*"\)', re.MULTILINE)
+
+
+def test_googles_own_analyser_takes_every_statement(recorded: Recorded, analyser: GoogleSql) -> None:
+    refused, kinds = [], set()
+    for request in recorded.requests:
+        if request.sql:
+            try:
+                kinds |= {statement.kind for statement in understood(analyser, request)}
+            except Refused as error:
+                refused.append(f"{error}\n{request.sql[:200]}")
+    assert refused == []
+    changes = {"merge_stmt", "insert_stmt", "update_stmt", "delete_stmt", "create_view_stmt", "alter_table_stmt"}
+    assert kinds >= changes | {"query_stmt", "create_table_as_select_stmt", "begin_stmt", "commit_stmt"}
+
+
+@every_view
+def test_a_view_has_the_types_of_its_contract(recorded: Recorded, analyser: GoogleSql, contract: Contract) -> None:
+    [request] = [
+        r for r in recorded.requests if re.match(rf"CREATE OR REPLACE VIEW `\w+\.{contract.name}`", r.sql or "")
+    ]
+    [statement] = understood(analyser, request)
+    found = {column.name: type_name(column.column.type) for column in statement.node.parent.output_column_list}
+    assert found == {column.name: column.type for column in contract.columns}
+
+
+def test_every_insert_names_the_columns_that_are_never_null(recorded: Recorded) -> None:
+    """The analyser knows no nullability."""
+    required = {c.name: {column.name for column in c.columns if column.required} for c in CONTRACTS}
+    missing = [
+        (table.name, required[table.name] - {name.name for name in columns})
+        for statement in recorded.statements
+        for insert in statement.find_all(exp.Insert)
+        for table, columns in [inserted(statement, insert)]
+        if table.name in required and not required[table.name] <= {name.name for name in columns}
+    ]
+    assert missing == []
+
+
+def inserted(statement: exp.Expr, insert: exp.Insert) -> tuple[exp.Table, list[exp.Expr]]:
+    """The table that an INSERT, or that of a MERGE, fills, and the columns that it names."""
+    if isinstance(statement, exp.Merge):
+        return statement.this, list(insert.this.expressions)
+    return insert.this.this, list(insert.this.expressions)
+
+
+@pytest.mark.parametrize(("mistake", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_that_the_emulator_takes_is_refused(
+    recorded: Recorded, analyser: GoogleSql, mistake: str, said: str
+) -> None:
+    assert not any(isinstance(statement, exp.Command) for statement in statements(ROW + mistake))
+    Warehouse(recorded.settings).rows(ROW + mistake)
+    with pytest.raises(Refused, match=said):
+        analyser.analyse(ROW + mistake)
 
 
 def test_every_reference_to_a_partitioned_table_is_bounded(recorded: Recorded) -> None:

@@ -215,6 +215,8 @@ def test_an_export_has_its_empty_cells_as_null(read: Read, foreign: PieceBody) -
         ("2013-04-28 00:00:00 UTC,nan,2,3", "wrong_type", "price"),
         ("2013-04-28 00:00:00 UTC,1_0,2,3", "wrong_type", "price"),
         ("2013-04-28 00:00:00 UTC,1,1e999,3", "not_finite", "market_cap"),
+        ("2013-04-28 00:00:00 UTC,1e155,2,3", "above_maximum", "price"),
+        ("2013-04-28 00:00:00 UTC,5e-324,2,3", "below_minimum", "price"),
         ("2013-04-28 00:00:00 UTC,1,2,-3", "below_minimum", "total_volume"),
     ],
 )
@@ -227,7 +229,7 @@ def test_a_bad_line_of_an_export_costs_only_itself(
 
 
 def test_numbers_keep_every_bit(read: Read) -> None:
-    values = [0.1 + 0.2, 2.4e-10, 1.797e308, 5e-324]
+    values = [0.1 + 0.2, 2.4e-10, 1e100, 1.1e-100]
     chart = read([(f"2026-01-0{day}", value, value, value) for day, value in enumerate(values, 1)])
     assert chart.values.tolist() == [values] * 3
 

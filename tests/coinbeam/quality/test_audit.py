@@ -2,6 +2,7 @@
 keys.
 """
 
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,17 @@ def value_of(column: Column, number: int) -> Any:
 def breaks(column: Column) -> dict[str, list[Any]]:
     """Values that break each derived rule of a column."""
     found: dict[str, list[Any]] = {"not_null": [None]} if column.required else {}
-    step = 1 if column.type == "INT64" else 1e-9
+    is_integer = column.type == "INT64"
     bounds = [
-        column.minimum - step if column.minimum is not None else None,
-        column.exclusive_minimum,
-        column.maximum + step if column.maximum is not None else None,
+        (column.minimum, -math.inf),
+        (column.maximum, math.inf),
     ]
-    outside = [int(b) if column.type == "INT64" else float(b) for b in bounds if b is not None]
+    outside: list[float] = [
+        int(bound + math.copysign(1, far)) if is_integer else math.nextafter(bound, far)
+        for bound, far in bounds
+        if bound is not None
+    ]
+    outside += [column.exclusive_minimum] if column.exclusive_minimum is not None else []
     return (
         found
         | ({"in_range": outside} if outside else {})
