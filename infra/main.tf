@@ -16,11 +16,11 @@ module "services" {
   project = var.project
 }
 
+# Looked at by each plan, before anything is made: it waits for nothing.
 module "state" {
-  source     = "./modules/state"
-  project    = var.project
-  bucket     = coalesce(var.state_bucket, "${var.project}-terraform-state")
-  depends_on = [module.services]
+  source  = "./modules/state"
+  project = var.project
+  bucket  = coalesce(var.state_bucket, "${var.project}-terraform-state")
 }
 
 module "accounts" {

@@ -19,6 +19,7 @@ APIS: Mapping[str, tuple[str, ...]] = {
     "google_cloudbuild_": ("cloudbuild",),
     "google_composer_": ("composer", "dataflow", "bigquerystorage"),
     "google_compute_": ("compute",),
+    "google_eventarc_": ("eventarc",),
     "google_iam_workload_identity_pool": ("iam", "sts", "iamcredentials", "cloudbuild"),
     "google_iap_": ("iap",),
     "google_logging_": ("logging",),
@@ -30,6 +31,7 @@ APIS: Mapping[str, tuple[str, ...]] = {
     "google_secret_manager_": ("secretmanager",),
     "google_service_account": ("iam",),
     "google_storage_": ("storage",),
+    "google_workflows_": ("workflows",),
 }
 """By the beginning of a type, the longest that fits, the APIs of what it makes and of what works with it: Airflow
 launches jobs and reads whole tables, and who signs in from GitHub submits builds.

@@ -135,10 +135,22 @@ class Workspace:
             launcher = folder / f"terraform-provider-{name}_v{VERSION}_x{provider.PROTOCOL}"
             launcher.write_text("\n".join(provider.lines(name)) + "\n", encoding="utf-8")
             launcher.chmod(0o755)
+        self._take_providers_from(self.root / "mirror")
+
+    def _take_providers_from(self, mirror: Path) -> None:
         (self.root / "terraform.rc").write_text(
-            f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.root / "mirror"}"\n  }}\n}}\n',
+            f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n',
             encoding="utf-8",
         )
+
+    def pack_providers(self) -> None:
+        """Take the providers from archives, whose hashes are those of a lock file; a folder has hashes of its own."""
+        for folder in (self.root / "mirror").glob(f"*/*/*/{VERSION}/*"):
+            name = folder.parent.parent.name
+            archive = f"terraform-provider-{name}_{VERSION}_{folder.name}"
+            packed = self.root / "packed" / "registry.terraform.io" / "hashicorp" / name / archive
+            shutil.make_archive(str(packed), "zip", folder)
+        self._take_providers_from(self.root / "packed")
 
     def _environment(self) -> dict[str, str]:
         """Nothing of this machine's Terraform settings."""

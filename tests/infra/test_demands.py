@@ -69,7 +69,7 @@ def test_a_build_pushes_the_image_of_each_job_and_those_of_workers_and_services(
     assert images.pushed == images.used == {*jobs, "pipelines", "serving"}
 
 
-BOOTSTRAP = ("serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com")
+BOOTSTRAP = ("serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com")
 """The APIs without which Terraform cannot switch on any: a person does, before the first apply."""
 
 
@@ -99,16 +99,13 @@ def without(**wanted: Any) -> Callable[[Deployment], Deployment]:
     return spoil
 
 
-def changed(address: str, **changes: Any) -> Callable[[Deployment], Deployment]:
-    """Give one resource other values."""
+def changed(name: str, **changes: Any) -> Callable[[Deployment], Deployment]:
+    """Give one resource other values: the one whose address ends so, in whichever module."""
 
     def spoil(deployment: Deployment) -> Deployment:
-        assert deployment.one(address)
-        made = (
-            Resource(one.address, one.type, {**one.values, **changes}) if one.address == address else one
-            for one in deployment.resources
-        )
-        return replace(deployment, resources=tuple(made))
+        [right] = [one for one in deployment.resources if one.address.endswith(f".{name}")]
+        wrong = replace(right, values={**right.values, **changes})
+        return replace(deployment, resources=tuple(wrong if one is right else one for one in deployment.resources))
 
     return spoil
 
@@ -133,10 +130,9 @@ def _has(resource: Resource, wanted: dict[str, Any]) -> bool:
     return all((resource.type if name == "type" else resource.values.get(name)) == one for name, one in wanted.items())
 
 
-NETWORK = "module.network.google_compute_"
-SINK = "module.logs.google_logging_project_sink.pipeline"
-PROVIDER = "module.build.google_iam_workload_identity_pool_provider.github"
-BUILD_WRITES = "module.bucket.google_storage_bucket_iam_member.deployer"
+SINK = "google_logging_project_sink.pipeline"
+PROVIDER = "google_iam_workload_identity_pool_provider.github"
+BUILD_WRITES = "bucket.google_storage_bucket_iam_member.deployer"
 
 OF_TERRAFORM = {
     "the API of Secret Manager removed": (
@@ -186,11 +182,11 @@ OF_TERRAFORM = {
         "composer cannot launch jobs that run as the workers: it lacks roles/iam.serviceAccountUser",
     ),
     "a dataset that the release may not migrate": (
-        changed('module.warehouse.google_bigquery_dataset.internal["crypto_ops"]', access=[]),
+        changed('google_bigquery_dataset.internal["crypto_ops"]', access=[]),
         "build cannot migrate crypto_ops: it lacks WRITER",
     ),
     "Private Google Access off": (
-        changed(f"{NETWORK}subnetwork.workers", private_ip_google_access=False),
+        changed("google_compute_subnetwork.workers", private_ip_google_access=False),
         "a Dataflow job is in coinbeam-us-central1, which has no Private Google Access",
     ),
     "no NAT": (
@@ -198,7 +194,7 @@ OF_TERRAFORM = {
         "Composer is in coinbeam-us-central1, which has no NAT",
     ),
     "a NAT of another subnetwork": (
-        changed(f"{NETWORK}router_nat.out", subnetwork=[]),
+        changed("google_compute_router_nat.out", subnetwork=[]),
         "a Dataflow job is in coinbeam-us-central1, which has no NAT",
     ),
     "workers that cannot talk to each other": (
@@ -210,11 +206,11 @@ OF_TERRAFORM = {
         "a job of a release is in a subnetwork that nothing makes",
     ),
     "a bucket in another location than the datasets": (
-        changed("module.bucket.google_storage_bucket.data", location="EU"),
+        changed("google_storage_bucket.data", location="EU"),
         "module.bucket.google_storage_bucket.data is in EU, not in US",
     ),
     "a repository in another region": (
-        changed("module.registry.google_artifact_registry_repository.images", location="europe-west1"),
+        changed("google_artifact_registry_repository.images", location="europe-west1"),
         "images is in europe-west1, not in us-central1",
     ),
     "a release that is told another location": (told(_LOCATION="EU"), "a release is told EU and us-central1"),
@@ -227,15 +223,15 @@ OF_TERRAFORM = {
         "nobody is told who read a secret",
     ),
     "images that are deleted before their releases": (
-        changed("module.registry.google_artifact_registry_repository.images", cleanup_policies=[]),
+        changed("google_artifact_registry_repository.images", cleanup_policies=[]),
         f"keeps 0 images, and {KEPT} releases can be gone back to",
     ),
     "a dataset that goes with its tables": (
-        changed("module.warehouse.google_bigquery_dataset.marts", delete_contents_on_destroy=True),
+        changed("google_bigquery_dataset.marts", delete_contents_on_destroy=True),
         "its destruction takes the data with it",
     ),
     "a publisher with the account of everything": (
-        changed("module.stream[0].google_cloud_run_v2_worker_pool.publisher", template=[{"service_account": None}]),
+        changed("google_cloud_run_v2_worker_pool.publisher", template=[{"service_account": None}]),
         "it has no account of its own",
     ),
     "a repository that is told by its name": (
@@ -251,7 +247,7 @@ OF_TERRAFORM = {
         "coinbeam-dataflow@my-project.iam.gserviceaccount.com reaches the state, by roles/dataflow.worker",
     ),
     "an account of which nobody said what it needs": (
-        changed('module.accounts.google_service_account.account["reader"]', account_id="coinbeam-writer"),
+        changed('accounts.google_service_account.account["reader"]', account_id="coinbeam-writer"),
         "writer is in no row of DEMANDS",
     ),
 }

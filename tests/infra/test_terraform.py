@@ -1,6 +1,7 @@
 """Terraform's own judgement, by a provider that knows the schema of the real one."""
 
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -113,6 +114,16 @@ def test_a_refusal_that_was_taken_out_is_missed(refusal: tuple[str, str, str, st
     spoilt.replace(path, old, new)
     spoilt.keep_run(f"tests/{file}.tftest.hcl", run)
     assert "Missing expected failure" in spoilt.says("test", f"-filter=tests/{file}.tftest.hcl")
+
+
+def test_a_provider_of_other_bytes_is_refused(spoilt: Workspace) -> None:
+    """Packed as the registry packs it, the provider of the tests is not the one that the lock file names."""
+    spoilt.pack_providers()
+    shutil.copy(INFRA / ".terraform.lock.hcl", spoilt.infra)
+    shutil.rmtree(spoilt.infra / ".terraform")
+    said = spoilt.says("init", "-backend=false", "-input=false")
+    assert "hashicorp/google" in said
+    assert "doesn't match any of the checksums previously recorded in the dependency lock file" in said
 
 
 def test_a_requirement_without_a_version_is_refused(spoilt: Workspace) -> None:

@@ -1,10 +1,11 @@
 locals {
   # Each API with the part that calls it.
-  # Terraform itself calls the first two, so that a person switches them on before the first apply: serviceusage switches APIs on, and with
-  # user_project_override each call asks it for the quota; cloudresourcemanager reads the project and gives roles on it. See README.md.
+  # Terraform itself calls the first three, so that a person switches them on before the first plan: serviceusage switches APIs on, and with
+  # user_project_override each call asks it for the quota; the others look at the project and at the bucket of the state. See README.md.
   apis = toset([
     "serviceusage.googleapis.com",         # this list
     "cloudresourcemanager.googleapis.com", # project-level roles
+    "storage.googleapis.com",              # landing and batch files
     "artifactregistry.googleapis.com",     # images of the jobs
     "bigquery.googleapis.com",             # the warehouse
     "bigquerydatatransfer.googleapis.com", # the scheduled freshness check
@@ -26,7 +27,6 @@ locals {
     "pubsub.googleapis.com",               # trades
     "run.googleapis.com",                  # the API, the dashboard, and the job of the small profile
     "secretmanager.googleapis.com",        # the API key
-    "storage.googleapis.com",              # landing and batch files
     "sts.googleapis.com",                  # exchange of GitHub's token
     "workflows.googleapis.com",            # the inbox of the small profile
   ])

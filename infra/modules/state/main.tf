@@ -1,7 +1,8 @@
-# This module makes nothing: it refuses a state that the workers can reach. roles/composer.worker and roles/dataflow.worker, which both services ask for
-# on the whole project, hold permissions on the objects of each bucket in it (one reads and creates, the other one also replaces and deletes); the state says everything about a deployment, and who may write it decides what
-# the next apply does. A deny policy would need a role on an organisation, which many projects have none of, and Google changes the two roles, so
-# that a copy of them without storage would break one day: the bucket lies in another project, where none of our accounts has a role.
+# This module makes nothing: it refuses a state that the workers can reach. roles/dataflow.worker and roles/composer.worker, which both services ask
+# for on the whole project, hold permissions on the objects of each bucket in it: the one reads and creates, the other one also replaces and deletes.
+# The state says everything about a deployment, and who may write it decides what the next apply does. A deny policy would need a role on an
+# organisation, which many projects do not have, and Google extends the two roles, so that a copy of them without storage would break one day: the
+# bucket lies in another project, where none of our accounts has a role.
 # Sources: https://cloud.google.com/iam/docs/roles-permissions/composer, https://cloud.google.com/iam/docs/roles-permissions/dataflow,
 # https://cloud.google.com/iam/docs/deny-access#required-roles
 data "google_project" "this" {
