@@ -86,9 +86,11 @@ def test_the_tests_of_terraform_pass(workspace: Workspace) -> None:
         "-filter=tests/freshness.tftest.hcl",
         "-filter=tests/serving.tftest.hcl",
         "-filter=tests/stream.tftest.hcl",
+        "-filter=tests/alerts.tftest.hcl",
+        "-filter=tests/dashboard.tftest.hcl",
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "18 passed, 0 failed" in done.stdout
+    assert "20 passed, 0 failed" in done.stdout
 
 
 def test_a_refusal_that_was_taken_out_is_missed(spoilt: Workspace) -> None:
