@@ -12,6 +12,7 @@ import requests
 from starlette.testclient import TestClient
 
 from coinbeam.clock import format_instant, utc_now
+from coinbeam.ops.batch_line import RECORDED
 from console.rejects import Replayed, replay_rejects
 from local.simulator.currencies import CURRENCIES
 from runs.airflow import MARTS_DAG, SNAPSHOT_DAG
@@ -47,6 +48,8 @@ def test_a_whole_market_is_published_and_neither_a_second_run_nor_a_kill_changes
     assert batch["rows_unpriced"] > 0
     assert batch["api_calls"] == pipeline.simulator_stats()["total_calls"]
     assert batch["details_fetched"] == 3
+    [line] = [line for line in first.log.splitlines() if RECORDED in line and f"batch_id={batch['batch_id']}" in line]
+    assert f" rows_published={batch['rows_published']} " in line, "what the cloud counts stands in the log as text"
     assert batch["assets_listed"] > COINS / 2
     assert json.loads(batch["task_seconds"])["fetch_crypto_data"] > 0
     rates = [json.loads(row) for row in tables["exchange_rate_fact"]]

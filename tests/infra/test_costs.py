@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from coinbeam.batch.universe import UniverseSpec
+from coinbeam.contracts import load_contract
+from coinbeam.feeds.history import refreshes
 from coinbeam.feeds.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.feeds.snapshot.plan import Estimate, estimate
 from coinbeam.feeds.trades.message import ALLOWED_LATENESS, bundle
@@ -38,7 +40,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert (len(components(PAGE)), len(prices(PAGE))) == (9, 21)
+    assert (len(components(PAGE)), len(prices(PAGE))) == (10, 25)
     assert list(differences(PAGE)) == []
 
 
@@ -74,6 +76,29 @@ def test_the_volumes_are_those_of_the_plan(production: Settings, run: Estimate) 
         "dataflow_day": dataflow_dollars(production, DATAFLOW_MINUTES),
     }
     assert {name: known[name] for name in volumes} == pytest.approx(volumes, rel=1e-3)
+
+
+def test_a_backfill_costs_what_its_plan_says(production: Settings) -> None:
+    known = assumptions(PAGE)
+    said = {name: known[name] for name in ("mart_scans", "mart_row", "look_back", "queries")}
+    row = refreshes.row_bytes(load_contract("market_daily"))
+    assert said == {
+        "mart_scans": refreshes.SCANS,
+        "mart_row": row,
+        "look_back": refreshes.DAYS_READ_BEFORE,
+        "queries": refreshes.QUERIES,
+    }
+    assert known["backfilled"] / production.history.chunk_pieces == known["backfill_batches"]
+    of_batch, whole = (
+        value(formula, known)
+        for name, formula, _ in prices(PAGE)
+        if name.startswith(("Batch, the marts, where a", "A year"))
+    )
+    year = round(18_000 * (365 + known["look_back"]))
+    assert of_batch == pytest.approx(refreshes.dollars(production, 1, year, 0), rel=1e-2)
+    batches, rows = round(known["backfill_batches"]), round(known["backfilled"]) * 365
+    jobs = dataflow_dollars(production, batches * DATAFLOW_MINUTES)
+    assert whole == pytest.approx(jobs + refreshes.dollars(production, batches, 0, rows), rel=1e-2)
 
 
 def test_the_api_is_asked_from_outside_as_often_as_terraform_says() -> None:

@@ -15,6 +15,7 @@ from coinbeam.settings import ROOT, Settings
 from serving.api.app import create_app
 from serving.api.gate import FREE
 from tests.infra import lines
+from tests.infra.costs import assumptions
 from tests.infra.deployment import Deployment, Resource
 from tests.infra.metrics import ALIGNERS, REDUCERS
 from tests.infra.monitoring import DASHBOARD, METRIC, POLICY, UPTIME, faults
@@ -371,6 +372,17 @@ def test_the_index_of_the_runbooks_says_which_alerts_lead_to_each(deployment: De
     }
     assert rows == {title: page for title, page in titles.items() if page != OTHERS}
     assert [title for title, page in titles.items() if page == OTHERS and title not in " ".join(index.split())] == []
+
+
+def test_as_many_conditions_return_points_as_the_costs_say(deployment: Deployment) -> None:
+    of_others = {"serving", "stream"}
+    watching = [
+        policy
+        for policy in policies(deployment).values()
+        if not policy["conditions"][0]["condition_matched_log"] and not of_others.intersection(pages(policy))
+    ]
+    page = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
+    assert len(watching) == assumptions(page)["alert_conditions"]
 
 
 def test_the_dashboard_answers_the_questions_of_somebody_on_call(deployment: Deployment) -> None:

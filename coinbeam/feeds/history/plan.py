@@ -42,7 +42,8 @@ class BackfillEstimate:
         minutes: time of this run's calls under the rate limit.
         rows: days of the pieces: most rows that can come.
         landing_bytes: bytes of the answers before compression.
-        dollars: list price of the Dataflow jobs; 0 on one machine.
+        dollars: list price of the Dataflow jobs and of the marts; 0 on one machine.
+        marts_dollars: that of the queries of the batches and of the refreshes that they wake, at most.
         credits_left: calls left this month.
     """
 
@@ -54,6 +55,7 @@ class BackfillEstimate:
     rows: int
     landing_bytes: int = 0
     dollars: float
+    marts_dollars: float = 0.0
     credits_left: int
 
 
@@ -101,6 +103,6 @@ def describe(plan: BackfillPlan) -> str:
         f"this run  {len(plan.batches)} batches, {costs['calls_today']} calls, {costs['minutes']:.1f} minutes under "
         "the rate limit",
         f"batches   {plan.batches_settled} done before, {plan.batches_waiting} wait for another day",
-        f"cost      about ${costs['dollars']:.2f}",
+        f"cost      about ${costs['dollars']:.2f}, of which the marts at most ${costs['marts_dollars']:.2f}",
     ]
     return "\n".join(line for line in lines if line)

@@ -23,6 +23,8 @@ from coinbeam.feeds.history.coverage import Coverage
 from coinbeam.feeds.history.ledger import PieceLedger
 from coinbeam.feeds.history.pieces import HistoryPiece, landed_piece, newest_closed_day, pieces, reach
 from coinbeam.feeds.history.plan import BackfillEstimate, BackfillPlan, HistoryPlan
+from coinbeam.feeds.history.refreshes import dollars as refresh_dollars
+from coinbeam.feeds.history.refreshes import rows_read
 from coinbeam.feeds.history.request import BackfillRequest
 from coinbeam.feeds.known_assets import refuse_unknown
 from coinbeam.feeds.market import choose_market, counting_for
@@ -71,6 +73,7 @@ class BackfillPlanner:
         today = self._affordable(costs, request, source_id)
         calls, calls_today = sum(costs.values()), sum(costs[name] for name in today)
         days = sum(piece.days for batch in left.values() for piece in batch)
+        marts = self._marts_dollars(len(left), request.first, days)
         estimate = BackfillEstimate(
             pieces=sum(map(len, left.values())),
             calls=calls,
@@ -79,7 +82,8 @@ class BackfillPlanner:
             minutes=calls_today / self._rate(source_id),
             rows=days,
             landing_bytes=days * BODY_BYTES_PER_DAY,
-            dollars=dataflow_dollars(self.settings, len(left) * DATAFLOW_MINUTES),
+            dollars=self._dollars(len(left), marts),
+            marts_dollars=marts,
             credits_left=self._calls.usage(source_id).left,
         )
         run: dict[str, Any] = {"run_id": run_id, "universe": backfill_id, "source_id": source_id, "runner": runner}
@@ -97,6 +101,14 @@ class BackfillPlanner:
             estimate=asdict(estimate),
             banner=chosen.banner or "",
         )
+
+    def _marts_dollars(self, batches: int, first: date, days: int) -> float:
+        """List price of the refreshes that so many batches wake, which bring days of assets, the first of them this."""
+        known = 0 if self.settings.is_local else rows_read(self._warehouse, first)
+        return refresh_dollars(self.settings, batches, known, days)
+
+    def _dollars(self, batches: int, marts: float) -> float:
+        return dataflow_dollars(self.settings, batches * DATAFLOW_MINUTES) + marts
 
     def _left(
         self, batches: Batches, request: BackfillRequest, source_id: str
@@ -242,10 +254,13 @@ class BackfillPlanner:
             problem = f"{len(missing)} of the {len(batch)} pieces of {batch_id} are not in the landing of {source_id}."
             raise SettingsError(problem, "Run the backfill again, which asks for them; or choose the source it had.")
         run = {"run_id": run_id, "universe": backfill_id, "source_id": source_id, "runner": runner}
+        days = sum(piece.days for piece in batch)
+        marts = self._marts_dollars(1, min(piece.first for piece in batch), days)
         estimate = BackfillEstimate(
             pieces=len(batch),
-            rows=sum(piece.days for piece in batch),
-            dollars=dataflow_dollars(self.settings, DATAFLOW_MINUTES),
+            rows=days,
+            dollars=self._dollars(1, marts),
+            marts_dollars=marts,
             credits_left=self._calls.usage(source_id).left,
         )
         return BackfillPlan(
@@ -284,9 +299,12 @@ class BackfillPlanner:
         options |= {"asset_of": request.asset_of} if request.asset_of else {}
         options |= {"time_zone": request.time_zone} if request.time_zone else {}
         options |= {"assets": ",".join(request.assets)} if request.assets else {}
+        days = (request.last - request.first).days + 1
+        marts = self._marts_dollars(1, request.first, days)
         estimate = BackfillEstimate(
-            rows=(request.last - request.first).days + 1,
-            dollars=dataflow_dollars(self.settings, DATAFLOW_MINUTES),
+            rows=days,
+            dollars=self._dollars(1, marts),
+            marts_dollars=marts,
             credits_left=self._calls.usage(COINGECKO.id).left,
         )
         return BackfillPlan(

@@ -12,10 +12,12 @@ from coinbeam.clock import format_instant
 from coinbeam.contracts import load_contract
 from coinbeam.errors import SettingsError, TerminalError
 from coinbeam.feeds.ending import Ending
+from coinbeam.feeds.history import refreshes
 from coinbeam.feeds.history.pieces import read_pieces
 from coinbeam.feeds.history.plan import BackfillPlan, HistoryPlan
 from coinbeam.feeds.history.request import BackfillRequest
 from coinbeam.feeds.history.steps import HistorySteps
+from coinbeam.feeds.plan import DATAFLOW_MINUTES, dataflow_dollars
 from coinbeam.ops.call_ledger import CallLedger
 from coinbeam.settings import Environment, HistorySettings, MarketSettings, MarketSource
 from tests.coinbeam.conftest import Stage, asset_row, date_row, fact_row
@@ -357,6 +359,11 @@ def test_files_are_one_batch_without_calls(stage: Stage) -> None:
         HistorySteps(production, stage.warehouse, steps(stage).bucket, lambda: NOW).planner.plan(
             request, "run", "local"
         )
+    request = replace(request, files=f"{production.bucket_uri}/exports/*.csv")
+    made = HistorySteps(production, stage.warehouse, steps(stage).bucket, lambda: NOW)
+    costs = made.planner.plan(request, "run", "dataflow").estimate
+    assert costs["marts_dollars"] == refreshes.dollars(production, 1, 0, costs["rows"]) > 0
+    assert costs["dollars"] == costs["marts_dollars"] + dataflow_dollars(production, DATAFLOW_MINUTES)
 
 
 def test_the_calendar_is_laid_out_when_it_does_not_cover_the_days(stage: Stage) -> None:

@@ -92,7 +92,7 @@ def test_the_name_of_a_backfill_depends_on_what_is_asked_and_not_on_what_is_spen
 
 def test_the_plan_in_words_says_what_a_person_asks() -> None:
     costs = {"pieces": 6, "rows": 1095, "landing_bytes": 131_400, "calls": 6, "credits_left": 9_000, "days_of_quota": 2}
-    costs |= {"calls_today": 4, "minutes": 4.0, "dollars": 0.25}
+    costs |= {"calls_today": 4, "minutes": 4.0, "dollars": 0.25, "marts_dollars": 0.18}
     text = describe(
         BackfillPlan(
             backfill_id="backfill-1",
@@ -113,6 +113,7 @@ def test_the_plan_in_words_says_what_a_person_asks() -> None:
         "6 pieces",
         "1095 rows",
         "9000 left this month",
+        "about $0.25, of which the marts at most $0.18",
         "2 days of quota",
         "4 calls",
         "4.0 minutes",
