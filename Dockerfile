@@ -7,6 +7,8 @@
 FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:flex_templates_base_image_release_20240628_RC00 AS template_launcher
 
 FROM apache/beam_python3.11_sdk:2.77.0 AS pipelines
+# What Debian mended since the base image was made; the bill of materials says what came. Beam's image holds a whole gcloud, which nothing here calls.
+RUN apt-get update && apt-get upgrade --yes && rm -rf /var/lib/apt/lists/* /usr/local/gcloud
 WORKDIR /app
 COPY config/beam-requirements.txt config/beam-requirements.txt
 RUN pip install --no-cache-dir --no-deps --require-hashes -r config/beam-requirements.txt && pip check

@@ -3,6 +3,8 @@
 #   docker build --file serving.Dockerfile -t REGION-docker.pkg.dev/PROJECT/coinbeam/serving:RELEASE .
 #   docker run --publish 127.0.0.1:8080:8080 IMAGE serve --host 0.0.0.0 --port 8080
 FROM python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1
+# What Debian mended since the base image was made; the bill of materials says what came.
+RUN apt-get update && apt-get upgrade --yes && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY config/serving-requirements.txt config/serving-requirements.txt
 RUN pip install --no-cache-dir --no-deps --require-hashes -r config/serving-requirements.txt && pip check

@@ -90,6 +90,36 @@ def submit(
 
 
 @release.command()
+def scan(
+    images: Annotated[Path, typer.Option(help="Folder in which deploy/push_image.sh noted the images.")] = Path(
+        "images"
+    ),
+) -> None:
+    """Wait for the registry's scans of the pushed images; fails on a critical vulnerability that has a fix."""
+    import time
+
+    import google.auth
+    from google.auth.transport.requests import AuthorizedSession
+
+    from coinbeam.clock import utc_now
+    from coinbeam.errors import TerminalError
+    from coinbeam.settings import ROOT
+    from deploy.vulnerabilities import Scans, read_images, read_policy, stopping
+
+    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    scans = Scans(AuthorizedSession(credentials), time.sleep)  # type: ignore[no-untyped-call]
+    found = [one for image in read_images(images) for one in scans.critical(image)]
+    for one in found:
+        typer.echo(one)
+    if wrong := stopping(found, read_policy(ROOT / "config" / "vulnerabilities.yaml"), utc_now().date()):
+        raise TerminalError(
+            f"{len(wrong)} critical vulnerabilities have a fix: {', '.join(sorted({one.id for one in wrong}))}.",
+            "Take the fix, or accept each by name in config/vulnerabilities.yaml.",
+        )
+    typer.echo(f"{len(found)} critical vulnerabilities, none of which stops the release")
+
+
+@release.command()
 def upload(bucket: BucketOption, seen: SeenOption = None) -> None:
     """Upload this tree beside the releases that are there, its manifest last. Changes nothing that Airflow uses."""
     from coinbeam.settings import load_settings

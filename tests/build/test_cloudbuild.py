@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from google.cloud.devtools.cloudbuild_v1.types import Build
 from google.protobuf.json_format import ParseError
 from yaml import YAMLError
 
-from tests.build.cloudbuild import faults, read, substitute, text, values
+from coinbeam.settings import ROOT
+from tests.build.cloudbuild import faults, read, script, substitute, text, values
 
 TREE_STEPS = ["configure", "images", "serving-image", "templates", "upload", "check", "contracts", "switch"]
 
@@ -121,3 +123,36 @@ def test_names_agree_with_the_rest_of_the_project() -> None:
     assert known["_DATAFLOW_SERVICE_ACCOUNT"] == "coinbeam-dataflow@acme.iam.gserviceaccount.com"
     assert known["_API_KEY_SECRET"] == "projects/acme/secrets/coingecko-api-key/versions/latest"
     assert known["_REPOSITORY"] == "coinbeam"
+
+
+def pushed(build: Build) -> set[str]:
+    """The names of the images that the steps push, without the template of the launchers' names."""
+    scripts = "\n".join(script(step) or "" for step in build.steps)
+    named = set(
+        re.findall(r"/([\w-]+):\$\{_RELEASE\}\"\n", "\n".join(re.findall(r".*push_image.*\n|.*image=.*\n", scripts)))
+    )
+    return named | {path.stem.replace("_", "-") for path in (ROOT / "beam_pipelines" / "templates").glob("*.json")}
+
+
+def test_the_provenance_of_every_image_that_is_pushed_is_signed() -> None:
+    build = read(text())[1]
+    assert build.options.requested_verify_option.name == "VERIFIED"
+    known = values(build, PROJECT_ID="acme", SHORT_SHA="abc1234")
+    named = [substitute(image, known) for image in build.images]
+    assert {image.rpartition("/")[2] for image in named} == {f"{name}:abc1234" for name in pushed(build)}
+    assert all(image.startswith("us-central1-docker.pkg.dev/acme/coinbeam/") for image in named)
+    assert {"pipelines", "serving", "fetch-crypto-data"} <= pushed(build)
+
+
+def test_every_image_is_pushed_with_its_digest_and_its_bill_of_materials() -> None:
+    scripts = [script(step) or "" for step in read(text())[1].steps]
+    assert [text for text in scripts if "docker push" in text] == []
+    assert sum(text.count("docker build") for text in scripts) == sum(
+        text.count("deploy/push_image.sh") for text in scripts
+    )
+
+
+def test_a_vulnerability_stops_a_release_before_it_changes_anything_in_use() -> None:
+    waits = {step.id: set(step.wait_for) for step in read(text())[1].steps}
+    assert {"vulnerabilities", "sbom"} <= waits["contracts"]
+    assert {"images", "serving-image"} <= waits["vulnerabilities"]

@@ -90,7 +90,7 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
         name
         for name in (
             "configure",
-            "serving-image",
+            "sbom",
             "templates",
             "upload",
             "check",
@@ -107,6 +107,10 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
         assert template["image"] == f"us-central1-docker.pkg.dev/{PROJECT}/coinbeam/{job.replace('_', '-')}:{RELEASE}"
         assert template["sdkInfo"] == {"language": "PYTHON"}
         assert template["metadata"]["parameters"]
+    if "sbom" in ended:
+        assert {name for name in emulator.names(DATA_BUCKET) if "/images/" in name} == {
+            f"releases/{RELEASE}/images/pipelines.{kind}" for kind in ("digest", "cdx.json")
+        }
     assert (
         "6 DAGs: crypto_backfill_dag, crypto_etl_dag, crypto_marts_dag, crypto_stream_dag, fear_greed_dag, price_witness_dag"
         in ended["check"].output

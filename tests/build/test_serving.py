@@ -164,6 +164,15 @@ def test_the_process_is_not_root_and_owns_its_cache_alone() -> None:
     assert lines[0].startswith(f"FROM python:{serving.PYTHON}-slim-bookworm@sha256:")
 
 
+DIGEST = f"us-central1-docker.pkg.dev/acme/coinbeam/serving@sha256:{'1' * 64}"
+ANSWERS = f"""case "$1" in
+  inspect) echo other/name@sha256:{"2" * 64}; echo {DIGEST} ;;
+  run) echo bill of; head -c 3 ;;
+esac
+"""
+"""What docker says of an image that was pushed, and what a program in it says: the beginning of what it was given."""
+
+
 def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list[str]]]:
     """Run a step with programs in the place of docker and gcloud that write down how they were called.
 
@@ -175,10 +184,13 @@ def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list
     calls = tmp_path / "calls"
     calls.touch()
     for name in ("docker", "gcloud"):
-        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{calls}"\n')
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{calls}"\n{ANSWERS}')
         (tmp_path / name).chmod(0o755)
+    if not (tmp_path / "deploy").exists():
+        (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     done = subprocess.run(
         ["bash", "-c", substitute(script(step) or "", known)],
+        cwd=tmp_path,
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         timeout=30,
@@ -187,25 +199,32 @@ def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list
     return done.returncode, [line.split() for line in calls.read_text().splitlines()]
 
 
-STEPS = ("serving-image", "serving-revisions", "serving-traffic")
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_nothing_is_built_or_deployed_by_default(step: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["serving-revisions", "serving-traffic"])
+def test_nothing_is_deployed_by_default(step: str, tmp_path: Path) -> None:
     assert executed(step, tmp_path) == (0, [])
 
 
-def test_the_image_can_be_pushed_before_there_is_a_service(tmp_path: Path) -> None:
-    code, calls = executed("serving-image", tmp_path, _SERVING="image")
-    assert (code, calls) == (
-        0,
-        [
-            ["docker", "build", "--file", serving.DOCKERFILE.name, "--tag", IMAGE, "."],
-            ["docker", "push", IMAGE],
-        ],
-    )
-    for step in ("serving-revisions", "serving-traffic"):
-        assert executed(step, tmp_path, _SERVING="image") == (0, calls), "and none is deployed"
+@pytest.mark.parametrize("word", ["off", "image", "deploy"])
+def test_the_image_is_there_before_there_is_a_service(word: str, tmp_path: Path) -> None:
+    code, calls = executed("serving-image", tmp_path, _SERVING=word)
+    assert code == 0
+    assert calls[:2] == [
+        ["docker", "build", "--file", serving.DOCKERFILE.name, "--tag", IMAGE, "."],
+        ["docker", "push", IMAGE],
+    ]
+    assert [call[1] for call in calls[2:]] == ["inspect", "run"]
+    if word != "deploy":
+        for step in ("serving-revisions", "serving-traffic"):
+            assert executed(step, tmp_path, _SERVING=word) == (0, calls), "and none is deployed"
+
+
+def test_a_pushed_image_leaves_its_digest_and_what_it_holds(tmp_path: Path) -> None:
+    """The bill is made by the image's own interpreter, which is given the program."""
+    code, calls = executed("serving-image", tmp_path)
+    assert code == 0
+    assert (tmp_path / "images" / "serving.digest").read_text() == f"{DIGEST}\n"
+    assert (tmp_path / "images" / "serving.cdx.json").read_text() == 'bill of\n"""'
+    assert calls[-1] == ["docker", "run", "--rm", "--interactive", "--entrypoint", "python", IMAGE, "-", IMAGE]
 
 
 def test_a_release_starts_the_revisions_first_and_gives_them_requests_later(tmp_path: Path) -> None:

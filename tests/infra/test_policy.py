@@ -27,6 +27,7 @@ PROJECT_ROLES = {
         "roles/cloudbuild.builds.editor",
         "roles/serviceusage.serviceUsageConsumer",
         "roles/bigquery.jobUser",
+        "roles/containeranalysis.occurrences.viewer",
     },
     "reader": {"roles/bigquery.jobUser"},
     "api": set(),

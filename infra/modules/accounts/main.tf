@@ -24,6 +24,8 @@ locals {
       "roles/cloudbuild.builds.editor",          # GitHub Actions, acting as this account, submits builds
       "roles/serviceusage.serviceUsageConsumer", # `gcloud builds submit` names the project as the one whose quota is used
       "roles/bigquery.jobUser",                  # additive migrations are queries
+
+      "roles/containeranalysis.occurrences.viewer", # what the registry's scan found stops a release, or does not
     ]
     reader = [
       "roles/bigquery.jobUser", # queries on the marts
