@@ -10,6 +10,7 @@ its REST API, whose bodies are held to Airflow's own models. Resources that Terr
 import json
 import re
 import threading
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ class Project:
 
     def background(self, work: Callable[[], None]) -> None:
         """Go on whether or not the client lives."""
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=work, daemon=True)
         self.threads.append(thread)
         thread.start()
 
@@ -321,7 +322,7 @@ class Google(ThreadingHTTPServer):
             "projectId": self.project.id, "createTime": f"2026-11-01T00:00:0{number}Z",
         }  # fmt: skip
         self.project.builds.append(build)
-        self.project.background(lambda: build.update(status=self.project.execute(sent)))
+        self.project.background(lambda: build.update(status=_ended(lambda: self.project.execute(sent), "FAILURE")))
         kind = "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOperationMetadata"
         return {"name": f"operations/build/{self.project.id}/{identifier}", "metadata": {"@type": kind, "build": build}}
 
@@ -383,13 +384,24 @@ class Google(ThreadingHTTPServer):
             if self.project.paused[dag[0]]:
                 run["state"] = "queued"  # for ever, as Airflow does
             else:
-                self.project.background(lambda: run.update(state=self.project.run_dag(dag[0], form)))
+                self.project.background(
+                    lambda: run.update(state=_ended(lambda: self.project.run_dag(dag[0], form), "failed"))
+                )
             self.project.runs.append(run)
             return run
         if len(dag) == 2:
             found = [one for one in self.project.runs if one["dag_id"] == dag[0] and one["state"] in query["state"]]
             return {"dag_runs": found, "total_entries": len(found)}
         return next(one for one in self.project.runs if one["dag_run_id"] == dag[2])
+
+
+def _ended(work: Callable[[], str], failed: str) -> str:
+    """How a piece of work ended; a fault of the test itself is printed, and nobody waits for it for ever."""
+    try:
+        return work()
+    except Exception:
+        traceback.print_exc()
+        return failed
 
 
 def _asked(build: dict[str, Any], wanted: str) -> bool:
