@@ -69,7 +69,8 @@ class Deployment:
         """Why the credentials of Terraform and Coinbeam do not work, or None."""
         try:
             credentials, _ = google.auth.default(scopes=[_SCOPE])
-            credentials.refresh(Request())  # type: ignore[no-untyped-call]
+            if not credentials.valid:
+                credentials.refresh(Request())  # type: ignore[no-untyped-call]
         except GoogleAuthError as error:
             return f"{type(error).__name__}: {str(error)[:200]}"
         return None

@@ -30,12 +30,21 @@ class ToolError(TerminalError):
 
 @dataclass(frozen=True)
 class Fault:
-    """A known refusal: how it is recognised, its cause in words, its remedy; both may name groups of the pattern."""
+    """A known refusal.
+
+    Attributes:
+        name: what happened.
+        pattern: how it is recognised.
+        cause: in words; ``{what}`` is what the refusal names.
+        remedy: what a person does; may hold ``{what}`` and ``{project}``.
+        named: finds what the refusal names, as its first group that is not empty.
+    """
 
     name: str
     pattern: str
     cause: str
     remedy: str
+    named: str = ""
 
 
 FAULTS = (
@@ -50,21 +59,18 @@ FAULTS = (
     ),
     Fault(
         "an API is off",
-        r"SERVICE_DISABLED.*?service: '?(?P<api>[a-z0-9.]+\.googleapis\.com)"
-        r"|(?:API \[(?P<api2>[a-z0-9.]+)\] not enabled)"
-        r"|/apis/api/(?P<api3>[a-z0-9.]+\.googleapis\.com)/"
-        r"|SERVICE_DISABLED|has not been used in project \S+ before or it is disabled",
-        "The API {api} is not enabled, or not yet: after its switch it takes some minutes.",
-        "Enable it: gcloud services enable {api} --project={project}.",
+        r"SERVICE_DISABLED|API \[[a-z0-9.]+\] not enabled|has not been used in project \S+ before or it is disabled",
+        "The API {what} is not enabled, or not yet: after its switch it takes some minutes.",
+        "Enable it: gcloud services enable {what} --project={project}.",
+        r"/apis/api/([a-z0-9.]+\.googleapis\.com)|API \[([a-z0-9.]+)\]|service: '?([a-z0-9.]+\.googleapis\.com)",
     ),
     Fault(
         "an organisation policy forbids it",
-        r"(?:constraint|policy)[^\n]{0,80}?(?P<what>constraints/[\w.]+)"
-        r"|(?P<what2>constraints/[\w.]+)[^\n]{0,80}violat|violates? organi[sz]ation policy"
-        r"|Domain restricted sharing|orgpolicy",
+        r"constraints/[\w.]+|violates? organi[sz]ation policy|Domain restricted sharing|orgpolicy",
         "The organisation policy {what} forbids it.",
         "Ask its administrator for an exception of this project: gcloud resource-manager org-policies describe {what} "
         "--project={project} --effective shows the rule.",
+        r"(constraints/[\w.]+)",
     ),
     Fault(
         "the name of a bucket is taken",
@@ -74,10 +80,10 @@ FAULTS = (
     ),
     Fault(
         "a quota is used up",
-        r"[Qq]uota '?(?P<what>[\w/.-]+)'? exceeded|Quota exceeded for quota metric '(?P<what2>[^']+)'"
-        r"|QUOTA_EXCEEDED|RESOURCE_EXHAUSTED|insufficient quota",
+        r"[Qq]uota '?[\w/.-]+'? exceeded|Quota exceeded|QUOTA_EXCEEDED|RESOURCE_EXHAUSTED|insufficient quota",
         "The quota {what} is used up.",
         "Ask for more: console.cloud.google.com/iam-admin/quotas?project={project}; new projects have little.",
+        r"[Qq]uota '([\w/.-]+)'|quota metric '([^']+)'",
     ),
     Fault(
         "the sign-in has expired",
@@ -89,13 +95,12 @@ FAULTS = (
     ),
     Fault(
         "a permission is missing",
-        r"[Pp]ermission '?(?P<what>[\w.]+\.\w+)'?(?: on resource| denied)"
-        r"|does not have (?P<what2>[\w.]+\.\w+) (?:access|permission)"
-        r"|does not have permission to access (?P<what3>[^:\n]+?)(?: \(or it may not exist\))?[:.]"
-        r"|PERMISSION_DENIED|Error 403|HTTPError 403|forbidden",
+        r"PERMISSION_DENIED|[Pp]ermission '?[\w.]+'? (?:on resource|denied)|does not have [\w.]+ (?:access|permission)"
+        r"|does not have permission to access|Error 403|HTTPError 403|forbidden",
         "Your account lacks the permission {what}.",
         "Be owner of the project for this hour: gcloud projects add-iam-policy-binding {project} --member=user:YOU "
         "--role=roles/owner; a permission takes up to a few minutes to hold.",
+        r"[Pp]ermission '([\w.]+\.\w+)'|does not have (\w+\.[\w.]+) (?:access|permission)",
     ),
     Fault(
         "it exists already",
@@ -136,12 +141,11 @@ def fault_of(command: Sequence[str], output: str, project: str) -> ToolError:
     """
     said = "\n".join(output.strip().splitlines()[-LAST_LINES:])
     for fault in FAULTS:
-        found = re.search(fault.pattern, output, re.DOTALL)
-        if found:
-            groups = [value for value in found.groupdict().values() if value]
-            named = groups[0] if groups else ""
-            cause = fault.cause.format(api=named or "that is named above", what=named or "that is named above")
-            remedy = fault.remedy.format(api=named or "API", what=named or "NAME", project=project)
+        if re.search(fault.pattern, output):
+            named = re.search(fault.named, output) if fault.named else None
+            what = next(filter(None, named.groups())) if named else "NAME"
+            cause = fault.cause.format(what=what if named else "that is named below")
+            remedy = fault.remedy.format(what=what, project=project)
             return ToolError(f"{cause} ({_short(command)})\n{said}\n", f"{remedy} {AGAIN}", output)
     return ToolError(f"`{_short(command)}` failed.\n{said}\n", f"Mend what it says. {AGAIN}", output)
 

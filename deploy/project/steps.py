@@ -18,6 +18,9 @@ from deploy.project.order import BOOTSTRAP_APIS, DAILY_JOB, FIRST_ASSETS, KEYLES
 from deploy.project.terraform import Plan
 from runs.airflow import SNAPSHOT_DAG
 
+_MOST_APPLIES = 10
+"""Each round takes in what the one before it met; what depends on it comes in the next."""
+
 DAGS_APPEAR_SECONDS = 900.0
 """How long Composer may need to read a new release out of its bucket."""
 
@@ -222,15 +225,28 @@ class Infrastructure:
         return Found(State.TO_DO, self._plan.text)
 
     def do(self) -> None:
-        """Apply the plan that was shown. What would destroy something is for a person to do by hand."""
-        assert self._plan is not None
-        if self._plan.destroyed:
+        """Apply the plan that was shown, and take in what a killed apply left behind."""
+        for _ in range(_MOST_APPLIES):
+            self._refuse_to_destroy()
+            try:
+                self.deployment.terraform.apply()
+                break
+            except ToolError as error:
+                adopted = self.deployment.terraform.adopt(error)
+                if not adopted:
+                    raise
+                self.deployment.person.say(f"An apply that was killed had made {', '.join(adopted)}: taken in.")
+            if self.look().state is State.DONE:
+                break
+        self.deployment.forget_outputs()
+
+    def _refuse_to_destroy(self) -> None:
+        """What would destroy something is for a person to do by hand."""
+        if self._plan is not None and self._plan.destroyed:
             raise TerminalError(
                 f"The plan destroys: {self._plan.text}.",
                 "Read it (terraform -chdir=infra show plan.tfplan) and apply it by hand, if it is meant.",
             )
-        self.deployment.terraform.apply()
-        self.deployment.forget_outputs()
 
 
 @dataclass

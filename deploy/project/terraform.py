@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.errors import TerminalError
+from deploy.project.adoption import ids
 from deploy.project.faults import ToolError
 from deploy.project.tools import run
 
@@ -57,6 +58,7 @@ class Terraform:
 
     def __init__(self, infra: Path, project: str, confirm: Callable[[str], bool]) -> None:
         self.infra, self._project, self._confirm = infra, project, confirm
+        self._shown: dict[str, Any] = {}
 
     @cached_property
     def _ready(self) -> bool:
@@ -75,8 +77,8 @@ class Terraform:
             arguments = ("plan", "-input=false", "-detailed-exitcode", f"-out={PLAN}")
             if self._locked(arguments, keep) == _NO_CHANGE:
                 return None
-            shown = self._run("show", "-json", PLAN)
-        return summary(json.loads(shown.stdout))
+            self._shown = json.loads(self._run("show", "-json", PLAN).stdout)
+        return summary(self._shown)
 
     def differs(self) -> str | None:
         """What differs between project and files, without a lock and without a word to the state; None: nothing.
@@ -98,6 +100,24 @@ class Terraform:
         """
         with self._alone() as keep:
             self._run("apply", "-input=false", PLAN, shown=True, keep=keep)
+
+    def adopt(self, error: ToolError) -> list[str]:
+        """Take in what an earlier apply made and, since it was killed, could not write down.
+
+        Args:
+            error: of the apply that found it there.
+
+        Returns:
+            The addresses; none when the apply failed for another reason.
+
+        Raises:
+            ToolError: Terraform could not import one.
+        """
+        found = ids(error.output, self._shown, self._project) or {}
+        with self._alone() as keep:
+            for address, identifier in found.items():
+                self._run("import", "-input=false", address, identifier, keep=keep)
+        return list(found)
 
     def outputs(self) -> dict[str, Any]:
         """The outputs of the state, by name.

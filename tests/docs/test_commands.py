@@ -130,8 +130,10 @@ def test_a_mistake_in_a_command_of_gcloud_would_be_found(line: str, named: str) 
 
 @of("make")
 def test_a_target_exists(command: Command) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(command.arguments) <= set(targets)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets, variables = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE), re.findall(r"\$\(([A-Z_]+)\)", makefile)
+    assert {word for word in command.arguments if "=" not in word} <= set(targets)
+    assert {word.partition("=")[0] for word in command.arguments if "=" in word} <= set(variables)
 
 
 @of("python")
@@ -145,7 +147,7 @@ def test_a_command_of_terraform_exists(command: Command) -> None:
     """Terraform's main commands: https://developer.hashicorp.com/terraform/cli/commands."""
     folder, name = command.arguments[:2]
     assert folder == "-chdir=infra"
-    assert name in {"init", "validate", "plan", "apply", "output", "fmt", "test"}
+    assert name in {"init", "validate", "plan", "apply", "output", "fmt", "test", "import", "force-unlock"}
 
 
 def test_the_pages_have_commands() -> None:
