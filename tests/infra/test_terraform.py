@@ -88,7 +88,7 @@ def test_the_tests_of_terraform_pass(workspace: Workspace) -> None:
         "-filter=tests/stream.tftest.hcl",
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "18 passed, 0 failed" in done.stdout
+    assert "21 passed, 0 failed" in done.stdout
 
 
 def test_a_refusal_that_was_taken_out_is_missed(spoilt: Workspace) -> None:
