@@ -64,6 +64,34 @@ run "there_are_two_periods" {
   }
 }
 
+run "there_are_two_profiles" {
+  command         = plan
+  expect_failures = [var.profile]
+
+  variables {
+    profile = "medium"
+  }
+}
+
+run "the_small_profile_has_no_live_trades" {
+  command         = plan
+  expect_failures = [var.profile]
+
+  variables {
+    profile = "small"
+    stream  = { release = "abc1234" }
+  }
+}
+
+run "the_small_job_has_enough_memory" {
+  command         = plan
+  expect_failures = [var.small]
+
+  variables {
+    small = { memory = "1Gi" }
+  }
+}
+
 run "a_plan_that_coingecko_does_not_sell_is_refused" {
   command         = plan
   expect_failures = [var.coingecko_plan]

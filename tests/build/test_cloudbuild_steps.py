@@ -91,11 +91,14 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
         for name in (
             "configure",
             "sbom",
+            "serving-image",
+            "batch-image",
             "templates",
             "upload",
             "check",
             "contracts",
             "serving-revisions",
+            "batch-job",
             "switch",
             "serving-traffic",
         )

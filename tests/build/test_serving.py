@@ -150,7 +150,7 @@ def test_a_service_starts_with_its_arguments_and_the_packages_of_the_image_alone
 
 def test_the_context_of_the_images_holds_what_they_copy_and_nothing_else() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    copied = serving.copied() | serving.copied(ROOT / "Dockerfile")
+    copied = set().union(*(serving.copied(file) for file in ROOT.glob("*Dockerfile")))
     assert "*" in ignored
     assert {line[1:] for line in ignored if line.startswith("!")} == {name.split("/")[0] for name in copied}
 
@@ -180,7 +180,8 @@ def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list
     """
     build = read(text())[1]
     [step] = [step for step in build.steps if step.id == step_id]
-    known = values(build, PROJECT_ID="acme", SHORT_SHA=RELEASE, _COMPOSER_BUCKET="acme-composer", **given)
+    usual = {"PROJECT_ID": "acme", "SHORT_SHA": RELEASE, "_COMPOSER_BUCKET": "acme-composer"}
+    known = values(build, **{**usual, **given})
     calls = tmp_path / "calls"
     calls.touch()
     for name in ("docker", "gcloud"):

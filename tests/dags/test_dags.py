@@ -2,6 +2,7 @@
 parsed.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from coinbeam.batch.kinds import FEEDS
 from coinbeam.batch.tables import TRADE_WINDOW_FACT
 from coinbeam.marts.specs import MARTS
-from coinbeam.settings import HistorySettings, load_settings
+from coinbeam.settings import ROOT, HistorySettings, load_settings
 from runs.airflow import BACKFILL_DAG, FEAR_GREED_DAG, MARTS_DAG, SNAPSHOT_DAG, STREAM_DAG, WITNESS_DAG
+from runs.due import INDEX_AFTER, WITNESS_AFTER
+from runs.execution import LONGEST_SECONDS
 from tests.dags.schedules import DAILY
 
 pytestmark = pytest.mark.xdist_group("dags")  # one database, one description
@@ -271,3 +274,17 @@ def test_production_launches_templates_and_waits_in_the_triggerer(
     assert jobs
     assert {(job["kind"], job["deferrable"]) for job in jobs} == {("DataflowJobOperator", True)}
     assert all(job["timeout"] for job in jobs)
+
+
+def test_the_job_of_the_small_profile_outlasts_all_tasks_of_a_day_one_after_another(described: dict[str, Any]) -> None:
+    due = (SNAPSHOT_DAG, FEAR_GREED_DAG, WITNESS_DAG, MARTS_DAG)
+    seconds = sum(task["timeout"] for name in due for task in tasks(described, name).values())
+    text = (ROOT / "infra" / "modules" / "small" / "main.tf").read_text(encoding="utf-8")
+    [timeout] = re.findall(r'timeout += "(\d+)s"', text)
+    assert 0 < seconds < int(timeout) < LONGEST_SECONDS
+
+
+def test_what_is_due_without_a_scheduler_is_due_at_the_instants_of_the_schedules(described: dict[str, Any]) -> None:
+    minutes = {FEAR_GREED_DAG: INDEX_AFTER, WITNESS_DAG: WITNESS_AFTER}
+    for name, after in minutes.items():
+        assert described["dags"][name]["schedule"] == f"{after.seconds // 60} 0 * * *"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra import terraform
-from tests.infra.deployment import Deployment, evaluate
+from tests.infra.deployment import SMALL, Deployment, evaluate
 from tests.infra.terraform import Workspace
 
 
@@ -27,3 +27,9 @@ def spoilt(workspace: Workspace, tmp_path: Path) -> Workspace:
 def deployment(workspace: Workspace) -> Deployment:
     """What an apply would make."""
     return evaluate(workspace)
+
+
+@pytest.fixture(scope="session")
+def small(workspace: Workspace) -> Deployment:
+    """What an apply of the small profile would make."""
+    return evaluate(workspace, SMALL)

@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.infra.terraform import Workspace
 
-TEST = "tests/deployment.tftest.hcl"
+TEST, SMALL = "tests/deployment.tftest.hcl", "tests/small.tftest.hcl"
+"""The tests of both profiles, whose states are read."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ class Deployment:
         return found.values
 
 
-def evaluate(workspace: Workspace) -> Deployment:
+def evaluate(workspace: Workspace, test: str = TEST) -> Deployment:
     """Run Terraform's test of the deployment and read its state.
+
+    Args:
+        workspace: the copy.
+        test: the file of the test.
 
     Raises:
         AssertionError: the test failed; the message is Terraform's.
     """
-    events = list(workspace.events("test", "-verbose", f"-filter={TEST}"))
+    events = list(workspace.events("test", "-verbose", f"-filter={test}"))
     told = [
         event["diagnostic"]
         for event in events

@@ -40,7 +40,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert (len(components(PAGE)), len(prices(PAGE))) == (10, 25)
+    assert (len(components(PAGE)), len(prices(PAGE))) == (10, 33)
     assert list(differences(PAGE)) == []
 
 
@@ -52,6 +52,7 @@ def test_every_sum_is_what_its_formula_gives() -> None:
         ("+ 2 * nearline", "+ 20 * nearline"),
         ("| `call_seconds` | 0.1 |", "| `call_seconds` | 0.2 |"),
         ("| `request_bytes` | 1000 |", "| `request_bytes` | 100 |"),
+        ("| `job_seconds` | 600 |", "| `job_seconds` | 6000 |"),
     ],
     ids=[
         "an assumption that was changed",
@@ -59,6 +60,7 @@ def test_every_sum_is_what_its_formula_gives() -> None:
         "a formula that was changed",
         "an assumption of serving that was changed",
         "an assumption of live trades that was changed",
+        "an assumption of the small profile that was changed",
     ],
 )
 def test_a_page_that_drifted_is_seen(old: str, new: str) -> None:
@@ -164,6 +166,18 @@ def test_the_publisher_that_is_priced_is_the_one_that_is_made() -> None:
     assert re.findall(r'limits = \{ cpu = "(\d)", memory = "(\w+)" \}', main) == [
         ("1", f"{assumptions(PAGE)['publisher_gib']:g}Gi")
     ]
+
+
+def test_the_small_profile_costs_what_the_page_says_and_is_the_one_that_is_made() -> None:
+    dollars = {name: one for name, _, one in prices(PAGE) if name.split(",")[0] == "Job" and "worker" not in name}
+    dollars.pop("Job, Streaming Engine")
+    month = sum(dollars.values())
+    assert re.findall(r"A month of daily snapshots is ([\d.]+) dollars", PAGE) == [f"{month:.2f}"]
+    idle = month - dollars["Job, its releases"]
+    assert re.findall(r"A month without one is ([\d.]+) dollars", PAGE) == [f"{idle:.2f}"]
+    assert month < 5
+    [variable] = [body for labels, body in modules()["."].blocks("variable") if labels == ("small",)]
+    assert f'memory = optional(string, "{assumptions(PAGE)["job_gib"]:g}Gi")' in str(variable["type"])
 
 
 def test_what_the_page_says_of_live_trades_are_its_own_sums(production: Settings) -> None:

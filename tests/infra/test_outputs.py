@@ -134,7 +134,7 @@ def test_composer_installs_exactly_the_packages_of_its_list(deployment: Deployme
         canonicalize_name(one.name): f"{'[' + ','.join(sorted(one.extras)) + ']' if one.extras else ''}{one.specifier}"
         for one in asked
     }
-    software = deployment.one("module.composer.google_composer_environment.this")["config"][0]["software_config"][0]
+    software = deployment.one("module.composer[0].google_composer_environment.this")["config"][0]["software_config"][0]
     assert {canonicalize_name(name): version for name, version in software["pypi_packages"].items()} == wanted
     assert software["env_variables"] == {"COINBEAM_ENV": "production"}
 

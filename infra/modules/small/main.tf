@@ -84,7 +84,7 @@ resource "google_cloud_scheduler_job" "due" {
   region           = var.region
   name             = local.name
   description      = "Starts the job of the small profile"
-  schedule         = local.schedules[var.period]
+  schedule         = lookup(local.schedules, var.period)
   time_zone        = "Etc/UTC"
   attempt_deadline = "60s" # of the call that starts the job, not of the job
 
