@@ -266,3 +266,28 @@ def test_production_launches_templates_and_waits_in_the_triggerer(
     assert jobs
     assert {(job["kind"], job["deferrable"]) for job in jobs} == {("DataflowJobOperator", True)}
     assert all(job["timeout"] for job in jobs)
+
+
+SCHEDULED = {
+    SNAPSHOT_DAG: "2026-03-02 00:00",
+    FEAR_GREED_DAG: "2026-03-02 00:20",
+    WITNESS_DAG: "2026-03-02 00:45",
+    STREAM_DAG: "2026-03-02 01:30",
+}
+"""When the first run of a day is due."""
+
+
+def test_only_these_dags_have_a_schedule(described: dict[str, Any]) -> None:
+    assert {name for name, dag in described["dags"].items() if dag["first_run"]} == set(SCHEDULED)
+
+
+def test_a_scheduled_run_is_filed_under_the_instant_at_which_it_is_due(
+    described: dict[str, Any], described_production: dict[str, Any]
+) -> None:
+    """Whatever the deployment says of cron, which it says differently in the two: a run filed under the day before would
+    be a gap, since nobody can ask for the prices of yesterday.
+    """
+    for name, due in SCHEDULED.items():
+        for dags in (described, described_production):
+            first = dags["dags"][name]["first_run"]
+            assert first == {"logical_date": f"{due}:00+00:00", "run_after": f"{due}:00+00:00"}, name
