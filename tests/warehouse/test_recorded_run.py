@@ -18,7 +18,7 @@ from tests.warehouse.discovery import bigquery
 from tests.warehouse.googlesql import GoogleSql, Refused, parameter_type, type_name
 from tests.warehouse.wiretap import Request
 
-pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
+pytestmark = [pytest.mark.airflow, pytest.mark.cloud, pytest.mark.timeout(500)]
 
 CONTRACTS = list(load_all().values())
 PARTITIONED = {c.name: c.partition_column for c in CONTRACTS if c.partition_column}
