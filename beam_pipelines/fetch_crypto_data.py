@@ -29,10 +29,7 @@ In ``--output``: ``crypto_<date>.csv``, ``exchange_rates_<date>.csv``, what was 
 
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-import apache_beam as beam
-from apache_beam.pvalue import PCollection
+from functools import partial
 
 from beam_pipelines.batch_files.write import write_landed
 from beam_pipelines.job.command import execute
@@ -50,12 +47,12 @@ from beam_pipelines.job.reservation import CallOrder, reserved
 from beam_pipelines.job.sources import expected_assets
 from beam_pipelines.landing.fetch import Fetch, Given
 from beam_pipelines.landing.folder import FetchStats, LandingFolder
-from beam_pipelines.snapshot.landed import pages_of, rates_of, with_rates
+from beam_pipelines.snapshot.landed import with_rates
 from beam_pipelines.snapshot.rates import RatesTable
 from beam_pipelines.snapshot.rules import MarketRules
 from beam_pipelines.snapshot.table import SnapshotTable
 from beam_pipelines.snapshot.walk import MarketWalk, is_page, page_size, rows_a_page
-from coinbeam.batch.identity import file_stamp
+from beam_pipelines.snapshot.write import WriteSnapshot, stamp_of
 from coinbeam.batch.jobs import EXCHANGE_RATES, MARKETS, RATES_REJECTS
 from coinbeam.batch.jobs import FETCH_CRYPTO_DATA as JOB
 from coinbeam.batch.manifest import BatchManifest
@@ -76,10 +73,7 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     job, market = launch.job, read_market(launch.read(SnapshotOptions), launch.settings)
     quality, fact = launch.settings.quality, load_contract(SNAPSHOT_FACT)
     rules = MarketRules(fact, quality.clock_skew_seconds, clock(), quality.observed_tolerance_hours)
-
-    def stamp(batch: BatchManifest) -> str:
-        return file_stamp(batch.snapshot_at, job.period)
-
+    stamp = partial(stamp_of, job.period)
     write = WriteSnapshot(
         write_landed(SnapshotTable(rules, market.universe.ids), JOB, job.output, stamp),
         write_landed(RatesTable(load_contract(RATES_FACT)), JOB, job.output, stamp, RATES_REJECTS),
@@ -97,20 +91,6 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
         return launch.run(Given([whole], FetchStats(bodies_reused=len(whole.bodies))), write, report)
     with reserved(order, launch) as clients:
         return launch.run(Fetch(walk, clients, clock), write, report, clients.reservation)
-
-
-class WriteSnapshot(beam.PTransform[Any, Any]):
-    """`LandedBatch` to the reports of both tables: ``prices`` writes its pages, ``rates`` what lies beside them."""
-
-    def __init__(self, prices: beam.PTransform[Any, Any], rates: beam.PTransform[Any, Any]) -> None:
-        super().__init__()
-        self._prices, self._rates = prices, rates
-
-    def expand(self, landed: PCollection[Any]) -> PCollection[Report]:
-        """Wire the transform."""
-        prices = landed | "Pages" >> beam.Map(pages_of) | "Prices" >> self._prices
-        rates = landed | "Exchange rates" >> beam.Map(rates_of) | "Rates" >> self._rates
-        return (prices, rates) | "Both tables" >> beam.Flatten()
 
 
 def foreign_market(uris: Sequence[str], job: JobRequest, market: MarketRequest) -> BatchManifest:

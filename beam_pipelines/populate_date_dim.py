@@ -14,24 +14,22 @@ In ``--output``: ``date_dim.csv`` and ``report_populate_date_dim.json``.
 
 import sys
 from collections.abc import Sequence
-from datetime import date
 
 import apache_beam as beam
 
 from beam_pipelines.batch_files.builder import refuse_unfilled
-from beam_pipelines.calendar.table import date_row, date_table
+from beam_pipelines.calendar.table import date_row
+from beam_pipelines.calendar.write import write_dates
 from beam_pipelines.job.command import execute
 from beam_pipelines.job.launch import prepare
 from beam_pipelines.job.options import read_dates
 from beam_pipelines.job.report import Report
 from beam_pipelines.landing.fetch import Given
-from beam_pipelines.landing.files import write_atomically
 from coinbeam.batch.jobs import POPULATE_DATE_DIM as JOB
 from coinbeam.batch.options import DateOptions
 from coinbeam.batch.tables import DATES
 from coinbeam.clock import Clock, utc_now
-from coinbeam.contracts import Contract, load_contract
-from coinbeam.contracts.arrow import csv_block, csv_header
+from coinbeam.contracts import load_contract
 from coinbeam.settings import Settings
 
 
@@ -46,13 +44,6 @@ def run(argv: Sequence[str], settings: Settings | None = None, clock: Clock = ut
     refuse_unfilled(contract, date_row(dates[0]))
     csv_uri = f"{launch.job.output}/{JOB.file(DATES)}"
     return launch.run(Given([dates]), beam.Map(write_dates, contract, csv_uri), {"job": JOB.name})
-
-
-def write_dates(dates: tuple[date, date], contract: Contract, csv_uri: str) -> Report:
-    """Write the batch file of a range; report its rows, and its first and last date, ISO 8601."""
-    table = date_table(*dates, contract)
-    write_atomically(csv_uri, csv_header(contract.file_columns) + csv_block(table))
-    return {"rows": table.num_rows, "from_date": dates[0].isoformat(), "to_date": dates[1].isoformat()}
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
-"""The API key: where it comes from, and how it is kept out of every log line."""
+"""The API key: where it comes from; from then on it is kept out of all that the process writes."""
 
-import logging
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from coinbeam.errors import SettingsError, TransientError
+from coinbeam.redaction import keep_secret
 from coinbeam.settings import CoinGeckoSettings
-
-MASK = "***"
-"""What is shown in place of a key."""
 
 _ACCESS_TIMEOUT_SECONDS = 30.0
 
@@ -39,7 +35,7 @@ def api_key(settings: CoinGeckoSettings, read_secret: SecretReader | None = None
             f"Copy it again into {'COINGECKO_API_KEY' if direct else settings.api_key_secret}, without quotes or line "
             "breaks.",
         )
-    guard_logs(key)
+    keep_secret(key)
     return key
 
 
@@ -51,7 +47,7 @@ def check_key(settings: CoinGeckoSettings) -> None:
     """
     direct = _direct(settings)
     if direct:
-        guard_logs(direct)
+        keep_secret(direct)
     if settings.limits.key_header is None and direct:
         with_key = ", ".join(sorted(name for name, limits in settings.plans.items() if limits.key_header))
         raise SettingsError(
@@ -108,53 +104,3 @@ def read_secret_version(name: str, client: Any = None) -> bytes:
             "Check coingecko.api_key_secret (projects/P/secrets/S/versions/V); the account needs "
             "roles/secretmanager.secretAccessor.",
         ) from error
-
-
-class _KeyGuard:
-    """A log record factory that masks every known key in the message, the arguments and the traceback of a record.
-
-    A factory and not a filter: filters of a logger do not see the records of its children, and filters of a handler
-    miss other handlers.
-    """
-
-    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
-        self.make = make
-        self.keys: set[str] = set()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = self.make(*args, **kwargs)
-        self._mask_message(record)
-        self._mask_traceback(record)
-        return record
-
-    def _mask_message(self, record: logging.LogRecord) -> None:
-        try:
-            text = record.getMessage()
-        except Exception:  # a format that does not fit its arguments: the handler reports it with them as they are
-            text = f"{record.msg} {record.args!r}"
-        if any(key in text for key in self.keys):
-            record.msg, record.args = redact(text, *self.keys), ()
-
-    def _mask_traceback(self, record: logging.LogRecord) -> None:
-        if not isinstance(record.exc_info, tuple):
-            return
-        text = "".join(traceback.format_exception(*record.exc_info))
-        if any(key in text for key in self.keys):
-            # Both: a handler that formats exc_info itself would show the key again.
-            record.exc_text, record.exc_info = redact(text.rstrip(), *self.keys), None
-
-
-def guard_logs(key: str) -> None:
-    """Mask the key in every log record of this process from now on, whichever logger writes it. Safe to call again."""
-    factory = logging.getLogRecordFactory()
-    if not isinstance(factory, _KeyGuard):
-        factory = _KeyGuard(factory)
-        logging.setLogRecordFactory(factory)
-    factory.keys.add(key)
-
-
-def redact(text: str, *keys: str | None) -> str:
-    """The text with every given key masked."""
-    for key in keys:
-        text = text.replace(key, MASK) if key else text
-    return text

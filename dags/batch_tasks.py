@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from airflow.providers.google.cloud.operators.bigquery import BigQueryInsertJobOperator
 from airflow.providers.google.cloud.transfers.gcs_to_bigquery import GCSToBigQueryOperator
-from airflow.sdk import Asset, TriggerRule, chain, get_current_context, task
+from airflow.sdk import Asset, CronTriggerTimetable, TriggerRule, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.batch.jobs import JobSpec
@@ -58,6 +58,14 @@ def dag_arguments(tag: str, macros: Mapping[str, Any]) -> dict[str, Any]:
             "on_failure_callback": alert_failure,
         },
     }
+
+
+def at(expression: str) -> CronTriggerTimetable:
+    """The schedule of a DAG: cron, in UTC. A run is filed under the instant at which it is due, that of its batch.
+
+    A plain text would leave it to an option of the deployment, by which a run may be filed under the one before.
+    """
+    return CronTriggerTimetable(expression, timezone="UTC")
 
 
 def this_run() -> str:

@@ -13,7 +13,7 @@ from coinbeam.feeds.snapshot.plan import SnapshotPlan, describe
 from coinbeam.feeds.snapshot.request import request_from
 from coinbeam.feeds.snapshot.steps import SnapshotSteps
 from coinbeam.settings import Period, load_settings
-from dags.batch_tasks import BatchTasks, dag_arguments, show_plan, this_run
+from dags.batch_tasks import BatchTasks, at, dag_arguments, show_plan, this_run
 from dags.beam_jobs import beam_job
 from dags.forms import form_params
 
@@ -78,7 +78,7 @@ def choose_jobs(plan: dict[str, Any]) -> list[str]:
 with DAG(
     dag_id="crypto_etl_dag",
     description="One snapshot of the crypto market, landed, audited and published as a whole.",
-    schedule=SCHEDULES[settings.market.period],
+    schedule=at(SCHEDULES[settings.market.period]),
     start_date=FIRST_INSTANT,
     dagrun_timeout=JOB_TIMEOUT[settings.market.period] + timedelta(minutes=30),
     doc_md=DOC,

@@ -18,7 +18,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import load_settings
 from coinbeam.warehouse.client import Warehouse
 from coinbeam.warehouse.schema import ensure_schema
-from dags.batch_tasks import dag_arguments, fact_asset, load_task, this_run
+from dags.batch_tasks import at, dag_arguments, fact_asset, load_task, this_run
 from dags.beam_jobs import beam_job
 from dags.forms import form_params
 from dags.operations import resolve_incidents
@@ -123,7 +123,7 @@ def end_run() -> None:
 with DAG(
     dag_id="crypto_stream_dag",
     description="Live trades: the streaming job looked after, and yesterday settled from what was landed.",
-    schedule="30 1 * * *",
+    schedule=at("30 1 * * *"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     dagrun_timeout=timedelta(hours=4),
     doc_md=DOC,

@@ -10,7 +10,7 @@ from coinbeam.batch.tables import FEAR_GREED_FACT, REJECTS
 from coinbeam.feeds.forms import IndexForm
 from coinbeam.feeds.sentiment import SentimentPlan, SentimentSteps
 from coinbeam.settings import load_settings
-from dags.batch_tasks import ANY_SUCCESS, BatchTasks, dag_arguments, show_plan, this_run
+from dags.batch_tasks import ANY_SUCCESS, BatchTasks, at, dag_arguments, show_plan, this_run
 from dags.beam_jobs import beam_job
 from dags.calendar import Calendar
 from dags.forms import form_params
@@ -49,7 +49,7 @@ def plan_index() -> dict[str, Any]:
 with DAG(
     dag_id="fear_greed_dag",
     description="The Fear & Greed index, audited and published.",
-    schedule="20 0 * * *",
+    schedule=at("20 0 * * *"),
     start_date=datetime(2018, 2, 1, tzinfo=UTC),
     dagrun_timeout=timedelta(hours=2),
     doc_md=DOC,

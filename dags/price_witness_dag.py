@@ -6,7 +6,7 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from coinbeam.settings import load_settings
-from dags.batch_tasks import dag_arguments, this_run
+from dags.batch_tasks import at, dag_arguments, this_run
 from dags.operations import resolve_incidents
 
 DOC = """
@@ -40,7 +40,7 @@ def compare_prices() -> str:
 with DAG(
     dag_id="price_witness_dag",
     description="Our prices against those of a second source; a deviation is a warning.",
-    schedule="45 0 * * *",
+    schedule=at("45 0 * * *"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     dagrun_timeout=timedelta(hours=1),
     doc_md=DOC,

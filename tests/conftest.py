@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
+from coinbeam import redaction
 from coinbeam.settings import Settings, load_settings
 from local.airflow import airflow_environment, migrate_database
 from runs.airflow import airflow_home
@@ -95,6 +96,13 @@ def migrated_airflow(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
             copytree(airflow_home(template), home, ignore=ignore_patterns("*.cfg", "logs"))
 
     return copy
+
+
+@pytest.fixture(autouse=True)
+def forget_secrets() -> Iterator[None]:
+    """What a test made a secret may be a plain word of the next one."""
+    yield
+    redaction._SECRETS.clear()
 
 
 @pytest.fixture

@@ -96,9 +96,11 @@ class Marts:
         return touched, Latest(first=min(days), last=max(*days, hull(market)[1]), lost=row["lost"]) if days else None
 
     def script(self, plan: MartPlan) -> str:
-        """The refresh as one transaction with literal dates; its last statement answers with the rows by mart."""
+        """The refresh as one transaction with literal dates, after the tables that it needs for itself; its last
+        statement answers with the rows by mart.
+        """
         scopes = self._scopes(plan)
-        steps = ["BEGIN TRANSACTION;"]
+        steps = [self._render("scratch.sql", scratch=_scratch()), "BEGIN TRANSACTION;"]
         if plan.market:
             [reach] = scopes[Scope.TOUCHED] or [{}]
             steps.append(self._render("touch.sql", ranges=_literals(plan.market)))
@@ -206,6 +208,23 @@ def _newest(plan: MartPlan, mart: MartSpec) -> date | None:
     if mart.reported is Scope.TRADES:
         return plan.trades[-1][1] if plan.trades else None
     return plan.touched.last_changed if plan.touched else None
+
+
+def _scratch() -> dict[str, str]:
+    """The columns of each table that a refresh has for itself, as DDL writes them."""
+    asset = {"asset_id": "STRING", "quote_currency": "STRING"}
+    days = {c.name: c.type for c in load_contract("market_daily").columns}
+    known = ("date", "price", "market_cap", "total_volume", "price_source", "observed_at", "source_id", "batch_id")
+    tables = {
+        "marts_changed": asset | {"is_gone": "BOOL"} | {name: days[name] for name in known},
+        "marts_touched": asset | {"first_date": "DATE", "last_date": "DATE"},
+        "marts_renamed": asset | {"symbol": "STRING", "name": "STRING"},
+        "marts_recomputed": days,
+        "marts_scope": asset,
+        "marts_latest": asset | {"last_date": "DATE"},
+        "marts_days": {"date": "DATE"},
+    }
+    return {table: ", ".join(f"{name} {kind}" for name, kind in columns.items()) for table, columns in tables.items()}
 
 
 def _literals(ranges: Iterable[Range]) -> list[tuple[str, str]]:

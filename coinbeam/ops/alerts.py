@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from coinbeam.secrets import guard_logs
+from coinbeam.redaction import keep_secret
 from coinbeam.settings import AlertSettings
 
 logger = logging.getLogger("coinbeam.ops.alerts")
@@ -50,7 +50,7 @@ def send(alert: Alert, settings: AlertSettings) -> bool:
     url = settings.webhook_url.get_secret_value()
     path = url.partition("://")[2].partition("/")[2]
     if len(path) >= _SHORTEST_SECRET:
-        guard_logs(path)  # the secret part of the address: the HTTP library writes it into the log at DEBUG
+        keep_secret(path)  # the secret part of the address: the HTTP library writes it into the log at DEBUG
     try:
         # A redirect would turn the POST into a GET without a body: not a delivery.
         answer = requests.post(url, json=alert.to_dict(), timeout=settings.timeout_seconds, allow_redirects=False)

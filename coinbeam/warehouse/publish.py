@@ -84,6 +84,9 @@ def statement(warehouse: Warehouse, contract: Contract, batch: Batch) -> str:
         is_newer=IS_NEWER,
         holds_all=batch.holds_all,
         assignments=", ".join(f"{name} = s.{name}" for name in columns if name not in contract.primary_key),
+        differs=" OR ".join(
+            f"t.{name} IS DISTINCT FROM s.{name}" for name in columns if name not in contract.primary_key
+        ),
         types={column.name: column.type for column in contract.columns},
         sources=_sources() if contract.name == "source_dim" else [],
         **_versions(contract),

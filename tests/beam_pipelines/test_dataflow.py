@@ -2,8 +2,12 @@
 the image holds.
 """
 
+import base64
+import bz2
 import shutil
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +21,6 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google.cloud import dataflow_v1beta3 as api
 from google.cloud import storage
 
-from beam_pipelines import trade_windows
 from coinbeam.clock import utc_now
 from coinbeam.feeds.trades.message import ALLOWED_LATENESS, WINDOW
 from tests.beam_pipelines import image
@@ -45,9 +48,6 @@ JOBS: dict[str, tuple[str, ...]] = {
     ),
     "fetch_fear_greed": ("--source=simulator", f"--snapshot_at={AT}"),
 }
-EXECUTED = ("fetch_crypto_data", "populate_crypto_asset_dim", "populate_date_dim", "fetch_market_history")
-"""Jobs whose graph is also run; that of the index has the steps of the history's."""
-
 LANDED = {"fetch_market_history": "landing/*/*/*/*"}
 """What a job landed, where that lies deeper than one folder for each batch."""
 
@@ -91,17 +91,34 @@ def asking(endpoint: Endpoint, root: str, job: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def submitted(module_cloud: LocalCloud, endpoint: Endpoint) -> dict[str, Job]:
-    """Every batch job as Beam's own runner submits it, and the stream."""
+def submitted(module_cloud: LocalCloud, endpoint: Endpoint, built: image.Image) -> dict[str, Job]:
+    """Every batch job and the stream, as the launcher of their Flex Template submits them: from the file of the job, in
+    an environment that holds only what the image holds.
+    """
     root = module_cloud.settings.bucket_uri
-    for job, options in JOBS.items():
-        report = import_module(f"beam_pipelines.{job}").run(
-            [*asking(endpoint, root, job), *options, f"--output={root}/dataflow/{job}", f"--landing={root}/{job}"]
-        )
-        assert report["state"] == "submitted"
-    report = trade_windows.run([*asking(endpoint, root, STREAM), *STREAMED, f"--output={root}/dataflow/{STREAM}"])
-    assert report["mode"] == "stream"
+    with ThreadPoolExecutor(2) as launchers:
+        ended = launchers.map(lambda job: submit(job, endpoint, root, built), [*JOBS, STREAM])
+        assert dict(zip([*JOBS, STREAM], ended, strict=True)) == dict.fromkeys([*JOBS, STREAM], "")
     return {job.name.replace("-", "_"): job for job in endpoint.service.jobs}
+
+
+def submit(job: str, endpoint: Endpoint, root: str, launcher: image.Image, name: str = "") -> str:
+    """Run the file of a job as the launcher does; what it said, where it failed.
+
+    Args:
+        root: where its files go.
+        launcher: the image.
+        name: of the job on Dataflow; that of the job when left out.
+    """
+    options = STREAMED if job == STREAM else (*JOBS[job], f"--landing={root}/{job}")
+    command = launcher.command(
+        f"{launcher.tree}/beam_pipelines/{job}.py",
+        *asking(endpoint, root, name or job),
+        *options,
+        f"--output={root}/dataflow/{job}",
+    )
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=200, check=False)
+    return ended.stderr if ended.returncode else ""
 
 
 @every_job
@@ -122,6 +139,105 @@ def graph_of(job: Job) -> Any:
     uri = job.body["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
     written = storage.Blob.from_uri(uri, storage.Client(project="local")).download_as_bytes()
     return beam_runner_api_pb2.Pipeline.FromString(written)
+
+
+def pickled(graph: Any) -> dict[str, bytes]:
+    """What the graph holds of Python, by the step: Beam writes it compressed, in base64."""
+    found = {}
+    for step in graph.components.transforms.values():
+        if step.spec.urn == common_urns.primitives.PAR_DO.urn:
+            function = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload).do_fn
+            if function.urn == python_urns.PICKLED_DOFN_INFO:
+                found[step.unique_name] = bz2.decompress(base64.b64decode(function.payload))
+    return found
+
+
+@every_job
+def test_nothing_that_a_worker_runs_lives_in_the_file_of_a_job(submitted: dict[str, Job], job: str) -> None:
+    """The launcher runs that file as ``__main__``, which on a worker is another program."""
+    steps = pickled(graph_of(submitted[job]))
+    assert any(b"beam_pipelines." in step for step in steps.values())
+    assert [name for name, step in steps.items() if b"__main__" in step] == []
+
+
+PLANTS = {
+    "the class of an element": (
+        "from beam_pipelines.landing.folder import FetchStats\n\n\nclass Planted(FetchStats):\n    pass\n",
+        "Given([dates])",
+        "Given([dates], Planted())",
+    ),
+    "a function of a step": (
+        "def planted(dates, contract, uri):\n    return write_dates(dates, contract, uri)\n",
+        "beam.Map(write_dates,",
+        "beam.Map(planted,",
+    ),
+}
+"""What is written into the file of a job, and what it replaces there."""
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_what_is_planted_in_the_file_of_a_job_is_found_in_its_graph(
+    endpoint: Endpoint, module_cloud: LocalCloud, built: image.Image, tmp_path: Path, plant: tuple[str, str, str]
+) -> None:
+    planted, old, new = plant
+    spoilt = copied(built, tmp_path)
+    path = spoilt.tree / "beam_pipelines" / "populate_date_dim.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new).replace("def run(", f"{planted}\n\ndef run("), encoding="utf-8")
+    assert (
+        submit(
+            "populate_date_dim",
+            endpoint,
+            module_cloud.settings.bucket_uri,
+            spoilt,
+            name=f"planted-{len(endpoint.service.jobs)}",
+        )
+        == ""
+    )
+    steps = pickled(graph_of(endpoint.service.jobs[-1]))
+    assert [name for name, step in steps.items() if b"__main__" in step]
+
+
+def copied(made: image.Image, folder: Path, *left_out: str) -> image.Image:
+    """The image with a tree of its own, without some of its modules."""
+    shutil.copytree(made.tree, folder / "app", ignore=shutil.ignore_patterns(*left_out, "__pycache__"))
+    variables = {name: value.replace(str(made.tree), str(folder / "app")) for name, value in made.variables.items()}
+    return image.Image(made.python, folder / "app", variables)
+
+
+KEY = "CG-sentinelSENTINEL1234567890"
+SPOKEN = f"""
+    import logging, os, sys
+    key = os.environ["COINGECKO_API_KEY"]
+    assert key == "{KEY}"
+    print("said", key)
+    logging.warning("logged %s", key)
+    sys.stdout.write(key[:9])
+    sys.stdout.flush()
+    sys.stdout.write(key[9:])
+    sys.stdout.buffer.write(key.encode())
+    sys.stdout.flush()
+    raise ValueError(f"raised {{key}}")
+"""
+
+
+def test_a_worker_shows_nothing_of_the_key_whatever_it_does_with_it(
+    submitted: dict[str, Job], built: image.Image, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The worker is a process of the image, and ends with an error that Dataflow would show."""
+    spoilt = copied(built, tmp_path)
+    path = spoilt.tree / "beam_pipelines" / "calendar" / "write.py"
+    text = path.read_text(encoding="utf-8")
+    head, docstring, rest = text.partition('ISO 8601."""\n')
+    assert docstring
+    path.write_text(head + docstring + SPOKEN + rest, encoding="utf-8")
+    workers = image.Image(spoilt.python, spoilt.tree, spoilt.variables | {"COINGECKO_API_KEY": KEY})
+    with pytest.raises(Exception, match=r"raised \*\*\*") as raised:
+        run_graph(submitted["populate_date_dim"], workers)
+    shown = "".join([*capfd.readouterr(), str(raised.value)])
+    assert "said ***" in shown
+    assert KEY[3:12] not in shown
 
 
 def test_the_stream_runs_on_the_streaming_engine(submitted: dict[str, Job]) -> None:
@@ -180,7 +296,7 @@ def direct(
 ) -> dict[str, tuple[dict[str, bytes], dict[str, bytes]]]:
     """For each job the CSV files of its submitted graph, and those of the direct runner over what that landed."""
     root, found = module_cloud.settings.bucket_uri, {}
-    for job in EXECUTED:
+    for job in JOBS:
         run_graph(submitted[job], built)
         replay = [] if job == "populate_date_dim" else [f"--source={root}/{job}/{LANDED.get(job, 'landing/*/*/*')}"]
         argv = ["--runner=DirectRunner", f"--output={root}/direct/{job}", f"--snapshot_at={AT}", *replay]
@@ -189,7 +305,7 @@ def direct(
     return found
 
 
-@pytest.mark.parametrize("job", EXECUTED)
+@pytest.mark.parametrize("job", JOBS)
 def test_the_submitted_graph_writes_the_bytes_of_the_direct_runner(direct: Any, job: str) -> None:
     dataflow, replayed = direct[job]
     assert dataflow
@@ -199,10 +315,8 @@ def test_the_submitted_graph_writes_the_bytes_of_the_direct_runner(direct: Any, 
 def test_a_package_that_the_image_lacks_is_found_out(
     submitted: dict[str, Job], built: image.Image, tmp_path: Path
 ) -> None:
-    shutil.copytree(built.tree, tmp_path / "app", ignore=shutil.ignore_patterns("calendar"))
-    variables = {name: value.replace(str(built.tree), str(tmp_path / "app")) for name, value in built.variables.items()}
     with pytest.raises(Exception, match=r"No module named 'beam_pipelines.calendar'"):
-        run_graph(submitted["populate_date_dim"], image.Image(built.python, tmp_path / "app", variables))
+        run_graph(submitted["populate_date_dim"], copied(built, tmp_path, "calendar"))
 
 
 def files(cloud: LocalCloud, prefix: str) -> dict[str, bytes]:

@@ -22,7 +22,10 @@ PRODUCTION = {
     "COINBEAM_MARKET__SOURCE": "live",
     "COINBEAM_MARKET__PERIOD": "hourly",
     "COINBEAM_RETRY__RETRIES": "5",
+    "AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "True",
+    "AIRFLOW__SCHEDULER__CREATE_DELTA_DATA_INTERVALS": "True",
 }
+"""Airflow's own options are those that a deployment may have from an older one, and not the defaults."""
 
 
 @pytest.fixture(scope="session")

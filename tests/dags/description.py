@@ -48,6 +48,7 @@ def _dag(dag: Any) -> dict[str, Any]:
         "owner": dag.default_args["owner"],
         "tags": sorted(dag.tags),
         "schedule": getattr(dag.timetable, "expression", None),
+        "first_run": _first_run(dag),
         "assets": sorted(_leaves(condition)) if condition else [],
         "needs_all_assets": type(condition).__name__ == "AssetAll",
         "catchup": dag.catchup,
@@ -56,6 +57,22 @@ def _dag(dag: Any) -> dict[str, Any]:
         "params": {name: _param(dag.params.get_param(name)) for name in dag.params},
         "tasks": {task.task_id: _task(task) for task in dag.tasks},
     }
+
+
+def _first_run(dag: Any) -> dict[str, str] | None:
+    """When the scheduler makes the run that is due at 2026-03-02 or next after it, and what the run is filed under."""
+    import pendulum
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).timetable
+    restriction = TimeRestriction(pendulum.datetime(2026, 3, 2, tz="UTC"), None, catchup=True)
+    info = (
+        timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
+        if timetable.can_be_scheduled
+        else None
+    )
+    return info and {"logical_date": str(info.logical_date), "run_after": str(info.run_after)}
 
 
 def _leaves(condition: Any) -> list[str]:

@@ -288,3 +288,28 @@ def test_what_is_due_without_a_scheduler_is_due_at_the_instants_of_the_schedules
     minutes = {FEAR_GREED_DAG: INDEX_AFTER, WITNESS_DAG: WITNESS_AFTER}
     for name, after in minutes.items():
         assert described["dags"][name]["schedule"] == f"{after.seconds // 60} 0 * * *"
+
+
+SCHEDULED = {
+    SNAPSHOT_DAG: "2026-03-02 00:00",
+    FEAR_GREED_DAG: "2026-03-02 00:20",
+    WITNESS_DAG: "2026-03-02 00:45",
+    STREAM_DAG: "2026-03-02 01:30",
+}
+"""When the first run of a day is due."""
+
+
+def test_only_these_dags_have_a_schedule(described: dict[str, Any]) -> None:
+    assert {name for name, dag in described["dags"].items() if dag["first_run"]} == set(SCHEDULED)
+
+
+def test_a_scheduled_run_is_filed_under_the_instant_at_which_it_is_due(
+    described: dict[str, Any], described_production: dict[str, Any]
+) -> None:
+    """Whatever the deployment says of cron, which it says differently in the two: a run filed under the day before would
+    be a gap, since nobody can ask for the prices of yesterday.
+    """
+    for name, due in SCHEDULED.items():
+        for dags in (described, described_production):
+            first = dags["dags"][name]["first_run"]
+            assert first == {"logical_date": f"{due}:00+00:00", "run_after": f"{due}:00+00:00"}, name

@@ -222,15 +222,16 @@ class GoogleSql:
             name: [[_cell(row.get(column), kind) for column, kind in columns[name].items()] for row in found]
             for name, found in rows.items()
         }
-        for text in split(script):
+        for text, statement in zip(split(script), self.analyse(script), strict=True):
+            catalog.table.extend(_made(statement))
             if filled := _FILLED.fullmatch(text.strip()):
                 answer = self._evaluated(filled["query"], catalog, contents)
-                if filled["made"]:
-                    catalog.table.add(name=filled["made"]).column.extend(answer.prepared.columns)
-                name = filled["made"] or filled["into"]
-                given = [row.cell for row in answer.content.table_data.row]
-                contents[name] = [*contents.get(name, []), *given]
-            elif text.split()[0] in {"SELECT", "WITH"}:
+                order = [name.strip() for name in filled["columns"].split(",")]
+                [table] = [table for table in catalog.table if table.name == filled["table"]]
+                given = [dict(zip(order, row.cell, strict=True)) for row in answer.content.table_data.row]
+                new = [[row.get(column.name, value_pb2.ValueProto()) for column in table.column] for row in given]
+                contents[table.name] = [*contents.get(table.name, []), *new]
+            elif statement.kind == "query_stmt":
                 self._evaluated(text, catalog, contents)
         return contents
 
@@ -259,11 +260,9 @@ class GoogleSql:
 
 
 _FILLED = re.compile(
-    r"(?:--[^\n]*\s+)*(?:CREATE (?:OR REPLACE )?TEMP TABLE (?P<made>\w+) AS|INSERT INTO `?(?P<into>[\w.]+)`? \([^)]*\))"
-    r"\s+(?P<query>.*)",
-    re.DOTALL,
+    r"(?:--[^\n]*\s+)*INSERT INTO `?(?P<table>[\w.]+)`? \((?P<columns>[^)]*)\)\s+(?P<query>.*)", re.DOTALL
 )
-"""A statement that makes a table of a query, or adds its rows to one."""
+"""A statement that adds the rows of a query to a table."""
 
 
 def _cell(value: Any, kind: int) -> Any:
@@ -333,7 +332,7 @@ def _table(name: str, columns: Columns) -> Any:
 
 def _made(statement: Analysed) -> list[Any]:
     """The table that a statement makes, for those after it."""
-    if statement.kind != "create_table_as_select_stmt":
+    if statement.kind not in {"create_table_as_select_stmt", "create_table_stmt"}:
         return []
     made = simple_catalog_pb2.SimpleCatalogProto().table.add()
     base = statement.node.parent

@@ -29,6 +29,8 @@ DAYS = 32
 """The longest window, with a day before it and one after it."""
 LAST = FIRST + timedelta(days=DAYS - 1)
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]  # the first run of all compiles the library
+
 Rows = Sequence[Mapping[str, Any]]
 
 

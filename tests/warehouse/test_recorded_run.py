@@ -18,7 +18,7 @@ from tests.warehouse.discovery import bigquery
 from tests.warehouse.googlesql import GoogleSql, Refused, parameter_type, type_name
 from tests.warehouse.wiretap import Request
 
-pytestmark = [pytest.mark.airflow, pytest.mark.cloud]
+pytestmark = [pytest.mark.airflow, pytest.mark.cloud, pytest.mark.timeout(500)]
 
 CONTRACTS = list(load_all().values())
 PARTITIONED = {c.name: c.partition_column for c in CONTRACTS if c.partition_column}
@@ -194,6 +194,40 @@ def test_no_script_of_the_dag_may_read_without_a_limit(recorded: Recorded) -> No
     assert {int(query.get("maximumBytesBilled", 0)) for query in scripts} == {
         recorded.settings.warehouse.maximum_bytes_billed
     }
+
+
+def test_no_transaction_holds_ddl(recorded: Recorded) -> None:
+    """BigQuery takes none of lasting things there, and of temporary ones only some forms."""
+    scripts = [statements(r.sql) for r in recorded.requests if r.sql and "BEGIN TRANSACTION" in r.sql]
+    assert len(scripts) > 5
+    assert [one.sql("bigquery")[:100] for script in scripts for one in ddl_within(script)] == []
+
+
+def ddl_within(script: list[exp.Expr]) -> list[exp.Expr]:
+    """The statements of a script that make, change or drop a thing within its transaction."""
+    kinds = [type(statement) for statement in script]
+    inside = script[kinds.index(exp.Transaction) : kinds.index(exp.Commit)]
+    return [statement for statement in inside if isinstance(statement, exp.Create | exp.Alter | exp.Drop)]
+
+
+@pytest.mark.parametrize(
+    "planted", ["CREATE OR REPLACE TEMP TABLE x AS SELECT 1 AS a", "DROP TABLE x", "ALTER TABLE x ADD COLUMN b INT64"]
+)
+def test_ddl_that_is_planted_in_a_transaction_is_found(planted: str) -> None:
+    script = "CREATE TEMP TABLE x (a INT64); BEGIN TRANSACTION; {}; COMMIT TRANSACTION; DROP TABLE x;"
+    assert len(ddl_within(statements(script.format(planted)))) == 1
+    assert ddl_within(statements(script.format("DELETE FROM x WHERE TRUE"))) == []
+
+
+def test_the_rules_of_a_stage_are_recorded_by_one_load_job(recorded: Recorded) -> None:
+    """A table takes 1,500 load jobs a day: hourly batches and a large backfill stay far below."""
+    loads = [job for job in load_jobs(recorded.requests) if job["destinationTable"]["tableId"] == "quality_result"]
+    table = f"{recorded.settings.warehouse.ops_dataset}.quality_result"
+    audits = (
+        f"SELECT COUNT(DISTINCT CONCAT(run_id, batch_id, stage)) AS n FROM `{table}` WHERE checked_date >= '2010-01-01'"
+    )
+    [found] = Warehouse(recorded.settings).rows(audits)
+    assert 2 <= len(loads) <= found["n"]
 
 
 def test_the_stock_operators_load_every_staging_table_by_the_contracts_columns(recorded: Recorded) -> None:

@@ -14,7 +14,7 @@ import tenacity
 from pydantic import SecretStr
 
 from coinbeam.clock import Clock, utc_now
-from coinbeam.secrets import MASK, guard_logs, redact
+from coinbeam.redaction import MASK, keep_secret, redact
 from coinbeam.settings import PatienceSettings
 from coinbeam.sources.http.errors import Api, ApiTerminalError
 from coinbeam.sources.http.responses import Verdict, inspect
@@ -122,7 +122,7 @@ class HttpClient:
         **wiring: Unpack[Wiring],
     ) -> None:
         if api_key:
-            guard_logs(api_key)
+            keep_secret(api_key)
         self._api, self._settings, self._limiter = api, settings, limiter
         self._base_url = base_url.rstrip("/")
         self._key = SecretStr(api_key) if api_key else None

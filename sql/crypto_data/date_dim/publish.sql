@@ -1,5 +1,6 @@
+-- Only what differs is written: two publishes that change the same row conflict.
 MERGE {{ target }} AS t
 USING {{ staging }} AS s
 ON {{ same_key }}
-WHEN MATCHED THEN UPDATE SET {{ assignments }}
+WHEN MATCHED AND ({{ differs }}) THEN UPDATE SET {{ assignments }}
 WHEN NOT MATCHED THEN INSERT ({{ columns }}) VALUES ({{ values }});

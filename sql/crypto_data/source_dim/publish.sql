@@ -1,4 +1,4 @@
--- The rows are those of coinbeam/sources/registry.py.
+-- The rows are those of coinbeam/sources/registry.py. Only what differs is written: two publishes that change the same row conflict.
 MERGE {{ target }} AS t
 USING (
   {% for source in sources %}
@@ -11,5 +11,5 @@ USING (
   {% endfor %}
 ) AS s
 ON {{ same_key }}
-WHEN MATCHED THEN UPDATE SET {{ assignments }}
+WHEN MATCHED AND ({{ differs }}) THEN UPDATE SET {{ assignments }}
 WHEN NOT MATCHED THEN INSERT ({{ columns }}) VALUES ({{ values }});

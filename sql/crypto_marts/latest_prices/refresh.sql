@@ -1,6 +1,6 @@
 -- The newest price of an asset is a snapshot or a day of history. Which days may hold it is known from the plan, so no earlier one is read.
 {% from "macros.sql" import within, is_wrapped %}
-CREATE OR REPLACE TEMP TABLE marts_scope AS
+INSERT INTO marts_scope (asset_id, quote_currency)
 SELECT asset_id, quote_currency FROM marts_touched
 UNION DISTINCT
 SELECT asset_id, quote_currency FROM {{ latest_prices }} WHERE {{ within("date", ranges) }}
@@ -12,7 +12,7 @@ LEFT JOIN {{ latest_prices }} AS p ON s.asset_id = p.asset_id AND s.quote_curren
 WHERE s.snapshot_date BETWEEN {{ range[0] }} AND {{ range[1] }} AND (p.asset_id IS NULL OR s.snapshot_date >= p.date){{ ";" if loop.last else "\n" }}
 {%- endfor %}
 
-CREATE OR REPLACE TEMP TABLE marts_latest AS
+INSERT INTO marts_latest (asset_id, quote_currency, last_date)
 SELECT asset_id, quote_currency, MAX(date) AS last_date
 FROM (
   SELECT s.asset_id, s.quote_currency, s.snapshot_date AS date

@@ -1,5 +1,5 @@
 -- Assets whose name became known, or another one, since their rows were written: all of their rows, before the refresh writes others.
-CREATE OR REPLACE TEMP TABLE marts_renamed AS
+INSERT INTO marts_renamed (asset_id, quote_currency, symbol, name)
 SELECT s.asset_id, s.quote_currency, a.symbol, a.name
 FROM {{ asset_stats }} AS s
 INNER JOIN {{ crypto_asset_dim }} AS a ON s.asset_id = a.asset_id AND a.is_current

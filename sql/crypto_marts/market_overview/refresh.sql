@@ -1,6 +1,6 @@
 -- A changed price reaches the change of the next day and the 30-day average of the 29 days after it; a changed index its own day.
 {% from "macros.sql" import is_wrapped %}
-CREATE OR REPLACE TEMP TABLE marts_days AS
+INSERT INTO marts_days (date)
 {% if is_market %}
 SELECT DISTINCT d AS date
 FROM (SELECT DISTINCT date FROM marts_changed) AS c CROSS JOIN UNNEST(GENERATE_DATE_ARRAY(c.date, DATE_ADD(c.date, INTERVAL 29 DAY))) AS d

@@ -155,6 +155,28 @@ def test_publishing_again_changes_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.cloud
+@pytest.mark.parametrize(
+    ("table", "column", "changed"), [("source_dim", "name", "'Another name'"), (DATES, "day_name", "'Someday'")]
+)
+def test_a_dimension_that_all_batches_share_is_written_only_where_it_differs(
+    stage: Stage, table: str, column: str, changed: str
+) -> None:
+    """Two transactions that change the same row conflict: a publish that writes what is there stops all others."""
+    rows = {FACT: [fact_row("bitcoin")], DATES: [date_row(DAY), date_row(DAY + timedelta(days=1))]}
+    stage.publish("batch", **rows)
+    before = stage.contents(table)
+    batch = snapshot_batch("batch")
+    stage.fill(batch, batch.feed.staged, **rows)
+    again = statement(stage.warehouse, load_contract(table), batch)
+    assert stage.warehouse.run(again).num_dml_affected_rows == 0
+    name, key = stage.warehouse.table(load_contract(table)), load_contract(table).primary_key[0]
+    other = f"UPDATE `{name}` SET {column} = {changed} WHERE {key} = (SELECT MAX({key}) FROM `{name}`)"
+    assert stage.warehouse.run(other).num_dml_affected_rows == 1
+    assert stage.warehouse.run(again).num_dml_affected_rows == 1
+    assert stage.contents(table) == before
+
+
+@pytest.mark.cloud
 def test_doubles_keep_their_bits_from_staging_to_the_fact(stage: Stage) -> None:
     values = [5e-324, 1.7976931348623157e308, 3.57e38, 2.4e-10, 9.9e-14, 0.1 + 0.2, 1 / 3]
     stage.publish("batch", **{FACT: [fact_row(f"coin-{n}", current_price=value) for n, value in enumerate(values)]})
