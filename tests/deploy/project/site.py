@@ -183,6 +183,16 @@ class Site:
         return "SUCCESS"
 
 
+def repeated(project: Project) -> list[str]:
+    """What was made or changed more than once of all that has a name of its own.
+
+    A grant or an API that is given twice is the same; an alert policy that a killed apply could not write down is made
+    a second time, on Google as here.
+    """
+    named = tuple(f"google_{kind}/" for kind in provider._OWN_NAME)
+    return [name for name, writes in changes(project).items() if writes != 1 and name.startswith(named)]
+
+
 def changes(project: Project) -> Mapping[str, int]:
     """How often each resource was written, by its file."""
     return {
