@@ -45,7 +45,10 @@ def site(storage: Emulator, tmp_path: Path) -> Iterator[Site]:
     credentials.write_text(json.dumps(_CREDENTIALS))
     env = {"STORAGE_EMULATOR_HOST": address, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
     cloud: Any = SimpleNamespace(env=env)
+    denied = {"error": {"code": 403, "message": "Access Denied: no warehouse", "errors": [{"reason": "accessDenied"}]}}
+    project.refusals["/bigquery"] = (403, denied)
     with serving(project) as google:
+        env["BIGQUERY_EMULATOR_HOST"] = google.url.rstrip("/")
         yield Site(tmp_path, project, google, cloud)
 
 
