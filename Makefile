@@ -78,10 +78,12 @@ serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
 dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam dashboard
 
+COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11.13 --python-platform x86_64-manylinux_2_28 --no-annotate -c requirements.txt --custom-compile-command "make requirements" pyproject.toml
 EVERYWHERE := airflow beam local serving dev
 requirements: env ## Compile requirements.txt, and those of the images and of Spark, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(foreach extra,$(EVERYWHERE),--extra $(extra)) --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	@for extra in beam serving batch bench; do $(BIN)/uv pip compile --quiet --python-version 3.11.13 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
+	@for extra in beam serving bench; do $(COMPILE) --extra $$extra -o config/$$extra-requirements.txt || exit 1; done
+	@$(COMPILE) --extra airflow --extra beam -o config/batch-requirements.txt
 
 COMPOSER := --quiet --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make composer"
 composer: env ## Compile what Composer's image holds as of its day, and what is installed on top of it
