@@ -89,10 +89,12 @@ deploy-check: env ## Compare PROJECT=my-project with what it should be; changes 
 	@test -n "$(PROJECT)" || { echo "Say which: make deploy-check PROJECT=my-project [REGION=..] [PROFILE=small]"; exit 2; }
 	@$(BIN)/coinbeam deploy-check $(ORDER)
 
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11.13 --python-platform x86_64-manylinux_2_28 --no-annotate -c requirements.txt --custom-compile-command "make requirements" pyproject.toml
 EVERYWHERE := airflow beam local serving dev
 requirements: env ## Compile requirements.txt, and those of the images and of Spark, from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 $(foreach extra,$(EVERYWHERE),--extra $(extra)) --custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	@for extra in beam serving batch bench; do $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11.13 --python-platform x86_64-manylinux_2_28 --no-annotate --extra $$extra -c requirements.txt --custom-compile-command "make requirements" pyproject.toml -o config/$$extra-requirements.txt || exit 1; done
+	@for extra in beam serving bench; do $(COMPILE) --extra $$extra -o config/$$extra-requirements.txt || exit 1; done
+	@$(COMPILE) --extra airflow --extra beam -o config/batch-requirements.txt
 
 digests: ## Pin the base images and the builders to the digests that their tags have now
 	@python3 -m deploy.base_images --write

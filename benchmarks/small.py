@@ -21,6 +21,10 @@ from threading import Event, Thread
 
 import psutil
 
+from coinbeam.batch.tables import SNAPSHOT_FACT
+from coinbeam.contracts import load_contract
+from coinbeam.settings import GoogleSettings, Settings
+from coinbeam.warehouse.client import Warehouse
 from tests.build import batch
 from tests.temporary import LocalCloud, fresh_resources, memory, temporary_cloud
 
@@ -114,6 +118,7 @@ def measure(cloud: LocalCloud, folder: Path) -> None:
         for prepared in (("job", "prepare"), ("contracts", "apply")):
             code, said = job.run(*prepared)
             assert code == 0, said
+        settings = cloud.settings.model_copy(update={"google": GoogleSettings(project="acme")})
         for name in ("a day from an empty warehouse", "the same day again"):
             code, seconds, processor, peak = execute(job, "job", "due")
             mib = 2**20
@@ -122,6 +127,15 @@ def measure(cloud: LocalCloud, folder: Path) -> None:
                 f"(processes {peak.processes / mib:.0f}, files {peak.files / mib:.0f})",
                 flush=True,
             )
+        print(f"{published(settings):,} rows of the snapshot are published")
+
+
+def published(settings: Settings) -> int:
+    """Rows that readers see."""
+    warehouse = Warehouse(settings)
+    table = warehouse.table(load_contract(SNAPSHOT_FACT))
+    [row] = warehouse.rows(f"SELECT COUNT(*) AS n FROM `{table}` WHERE snapshot_date >= '2000-01-01'")
+    return int(row["n"])
 
 
 def main() -> None:

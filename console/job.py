@@ -49,7 +49,8 @@ def replay(
     from runs.replay import run_of_object
 
     settings = _deployed()
-    raise typer.Exit(_execution(settings).run(run_of_object(uri, settings)))
+    asked = run_of_object(uri, settings)
+    raise typer.Exit(_execution(settings).run(asked))
 
 
 @job.command()

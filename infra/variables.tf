@@ -133,15 +133,16 @@ variable "github" {
     id       = number
     owner_id = number
   })
-  description = "Repository that deploys. Workload Identity lets it in by its numbers, which GitHub gives once and never to another one: `gh api repos/OWNER/NAME --jq '.id, .owner.id'`."
+  default     = null
+  description = "Repository that deploys; null: a person submits releases. Workload Identity lets it in by its numbers, which GitHub gives once and never to another one: `gh api repos/OWNER/NAME --jq '.id, .owner.id'`."
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", "${var.github.owner}/${var.github.name}"))
+    condition     = var.github == null ? true : can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", "${var.github.owner}/${var.github.name}"))
     error_message = "Owner and name are those of a GitHub repository."
   }
 
   validation {
-    condition     = alltrue([for id in [var.github.id, var.github.owner_id] : id >= 1 && floor(id) == id])
+    condition     = var.github == null ? true : alltrue([for id in [var.github.id, var.github.owner_id] : id >= 1 && floor(id) == id])
     error_message = "id and owner_id are the numbers that GitHub gave to the repository and to its owner."
   }
 }
@@ -227,6 +228,11 @@ variable "deploys_from" {
   validation {
     condition     = contains(["trigger", "actions"], var.deploys_from)
     error_message = "Releases start from trigger or actions."
+  }
+
+  validation {
+    condition     = var.deploys_from != "trigger" || var.github != null
+    error_message = "A trigger watches a repository: say which in github."
   }
 }
 

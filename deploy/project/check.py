@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from coinbeam.errors import CoinbeamError
+from coinbeam.errors import CoinbeamError, ContractError
 from coinbeam.ops.status import Status
 from coinbeam.warehouse.dry_run import pending_changes
 from deploy.composer import OPTIONAL_DAGS
@@ -112,7 +112,10 @@ def job(deployment: Deployment) -> Outcome:
 
 def tables(deployment: Deployment) -> Outcome:
     """The tables are as the contracts say."""
-    changes = pending_changes(deployment.settings)
+    try:
+        changes = pending_changes(deployment.settings)
+    except ContractError as drift:
+        return Wrong(drift.message, drift.remedy)
     if changes:
         return Wrong(f"{len(changes)} changes pending: {'; '.join(changes[:3])}", "coinbeam contracts apply")
     return Fine("as the contracts say")

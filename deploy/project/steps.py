@@ -238,6 +238,7 @@ class Infrastructure:
                 self.deployment.person.say(f"An apply that was killed had made {', '.join(adopted)}: taken in.")
             if self.look().state is State.DONE:
                 break
+        self.deployment.terraform.forget_adopted()
         self.deployment.forget_outputs()
 
     def _refuse_to_destroy(self) -> None:

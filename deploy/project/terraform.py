@@ -19,6 +19,9 @@ from deploy.project.faults import ToolError
 from deploy.project.tools import run
 
 PLAN = "plan.tfplan"
+ADOPTED = "adopted.tfstate.tf"
+"""Import blocks for the next plan; git ignores the name. What the state knows already they leave alone."""
+
 _NO_CHANGE, _CHANGES = 0, 2
 _LOCKED = re.compile(r"Error acquiring the state lock.*?ID:\s+(?P<id>\S+).*?Who:\s+(?P<who>\S+)", re.DOTALL)
 
@@ -102,22 +105,25 @@ class Terraform:
             self._run("apply", "-input=false", PLAN, shown=True, keep=keep)
 
     def adopt(self, error: ToolError) -> list[str]:
-        """Take in what an earlier apply made and, since it was killed, could not write down.
+        """Have the next plan take in what an earlier apply made and, since it was killed, could not write down.
+
+        Import blocks, since `terraform import` evaluates every module, and half of the state is missing.
 
         Args:
             error: of the apply that found it there.
 
         Returns:
             The addresses; none when the apply failed for another reason.
-
-        Raises:
-            ToolError: Terraform could not import one.
         """
         found = ids(error.output, self._shown, self._project) or {}
-        with self._alone() as keep:
+        with (self.infra / ADOPTED).open("a", encoding="utf-8") as file:
             for address, identifier in found.items():
-                self._run("import", "-input=false", address, identifier, keep=keep)
+                file.write(f"import {{\n  to = {address}\n  id = {json.dumps(identifier)}\n}}\n\n")
         return list(found)
+
+    def forget_adopted(self) -> None:
+        """After an apply the state knows them."""
+        (self.infra / ADOPTED).unlink(missing_ok=True)
 
     def outputs(self) -> dict[str, Any]:
         """The outputs of the state, by name.

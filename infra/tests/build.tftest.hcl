@@ -33,6 +33,29 @@ run "where_github_deploys_there_is_no_trigger_and_its_substitutions_are_told_all
   }
 }
 
+run "without_a_repository_nobody_signs_in_from_outside" {
+  command = plan
+
+  module {
+    source = "./modules/build"
+  }
+
+  variables {
+    github       = null
+    deploys_from = "actions"
+  }
+
+  assert {
+    condition     = length(google_iam_workload_identity_pool.github) + length(google_iam_workload_identity_pool_provider.github) + length(google_service_account_iam_member.actions) == 0
+    error_message = "There is no repository that could deploy."
+  }
+
+  assert {
+    condition     = output.workload_identity_provider == null
+    error_message = "There is no provider to sign in with."
+  }
+}
+
 run "where_cloud_build_deploys_its_trigger_is_on" {
   command = plan
 

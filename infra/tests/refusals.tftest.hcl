@@ -19,6 +19,16 @@ run "numbers_that_github_or_a_currency_does_not_have_are_refused" {
   }
 }
 
+run "a_trigger_without_a_repository_is_refused" {
+  command         = plan
+  expect_failures = [var.deploys_from]
+
+  variables {
+    github       = null
+    deploys_from = "trigger"
+  }
+}
+
 run "a_project_number_is_no_id" {
   command         = plan
   expect_failures = [var.project]

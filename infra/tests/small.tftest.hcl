@@ -78,17 +78,11 @@ override_resource {
 }
 
 variables {
-  project         = "my-project"
-  billing_account = "012345-6789AB-CDEF01"
-  alert_email     = "data-team@example.com"
-  reader_group    = "market-readers@example.com"
-  profile         = "small"
-  small           = { inbox = true }
-
-  github = {
-    owner = "my-organisation"
-    name  = "coinbeam"
-  }
+  project      = "my-project"
+  alert_email  = "data-team@example.com"
+  reader_group = "market-readers@example.com"
+  profile      = "small"
+  small        = { inbox = true }
 }
 
 run "small" {

@@ -80,6 +80,7 @@ METRICS: Mapping[str, Metric] = {
     "pubsub.googleapis.com/subscription/push_request_count": _of("pubsub_subscription", "DELTA", "INT64"),
     "pubsub.googleapis.com/topic/send_request_count": _of("pubsub_topic", "DELTA", "INT64"),
     "run.googleapis.com/container/billable_instance_time": _of("cloud_run_revision", "DELTA", "DOUBLE"),
+    "run.googleapis.com/job/completed_execution_count": _of("cloud_run_job", "DELTA", "INT64", "result"),
     "run.googleapis.com/request_count": _of(
         "cloud_run_revision", "DELTA", "INT64", "response_code", "response_code_class"
     ),

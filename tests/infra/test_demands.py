@@ -144,7 +144,7 @@ def _has(resource: Resource, wanted: dict[str, Any]) -> bool:
 
 
 SINK = "google_logging_project_sink.pipeline"
-PROVIDER = "google_iam_workload_identity_pool_provider.github"
+PROVIDER = "google_iam_workload_identity_pool_provider.github[0]"
 BUILD_WRITES = "bucket.google_storage_bucket_iam_member.deployer"
 
 OF_TERRAFORM = {

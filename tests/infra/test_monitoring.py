@@ -48,13 +48,23 @@ def entries() -> list[Entry]:
 
 def policies(deployment: Deployment) -> dict[str, Mapping[str, Any]]:
     """The alerts by name."""
-    return {one.address.split('"')[1]: one.values for one in deployment.of(POLICY)}
+    return {re.split(r'"|[.]', one.address.removesuffix('"]'))[-1]: one.values for one in deployment.of(POLICY)}
+
+
+Alerts = Mapping[str, Mapping[str, Any]]
+
+
+@pytest.fixture
+def alerts(deployment: Deployment, small: Deployment) -> Alerts:
+    """The alerts of both profiles by name."""
+    return policies(small) | policies(deployment)
 
 
 def test_cloud_monitoring_takes_everything_and_every_line_is_written(
-    deployment: Deployment, entries: list[Entry]
+    deployment: Deployment, small: Deployment, entries: list[Entry]
 ) -> None:
     assert faults(deployment, entries) == []
+    assert faults(small, entries) == []
 
 
 Change = Callable[[dict[str, Any]], None]
@@ -347,9 +357,9 @@ def test_a_failure_of_each_class_is_told_with_the_page_that_it_names(
         assert all(f"Runbook: docs/runbooks/{page}.md" in one for one in found)
 
 
-def test_every_alert_leads_to_a_page_that_is_there(deployment: Deployment) -> None:
-    assert {name: pages(policy) for name, policy in policies(deployment).items() if len(pages(policy)) != 1} == {}
-    named = {page for policy in policies(deployment).values() for page in pages(policy)}
+def test_every_alert_leads_to_a_page_that_is_there(alerts: Alerts) -> None:
+    assert {name: pages(policy) for name, policy in alerts.items() if len(pages(policy)) != 1} == {}
+    named = {page for policy in alerts.values() for page in pages(policy)}
     assert named <= {page.stem for page in FOLDER.glob("*.md")}
 
 
@@ -358,18 +368,16 @@ def pages(policy: Mapping[str, Any]) -> list[str]:
     return re.findall(r"docs/runbooks/(\w+)\.md", policy["documentation"][0]["content"])
 
 
-def test_every_runbook_has_an_alert_or_a_reason_for_none(deployment: Deployment) -> None:
-    named = {page for policy in policies(deployment).values() for page in pages(policy)}
+def test_every_runbook_has_an_alert_or_a_reason_for_none(alerts: Alerts) -> None:
+    named = {page for policy in alerts.values() for page in pages(policy)}
     runbooks = {page.stem for page in FOLDER.glob("*.md")} - {"README"}
     assert sorted(runbooks - named) == sorted(PLANNED)
 
 
-def test_the_index_of_the_runbooks_says_which_alerts_lead_to_each(deployment: Deployment) -> None:
+def test_the_index_of_the_runbooks_says_which_alerts_lead_to_each(alerts: Alerts) -> None:
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([^`]+)` \| \[(\w+)\]\(\w+\.md\) \|", index, re.MULTILINE))
-    titles = {
-        policy["display_name"].removeprefix("Coinbeam: "): pages(policy)[0] for policy in policies(deployment).values()
-    }
+    titles = {policy["display_name"].removeprefix("Coinbeam: "): pages(policy)[0] for policy in alerts.values()}
     assert rows == {title: page for title, page in titles.items() if page != OTHERS}
     assert [title for title, page in titles.items() if page == OTHERS and title not in " ".join(index.split())] == []
 

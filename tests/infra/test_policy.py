@@ -257,5 +257,5 @@ def test_only_the_main_branch_of_our_repository_signs_in(deployment: Deployment)
         '&& assertion.ref == "refs/heads/main"'
     )
     assert provider.values["attribute_mapping"]["attribute.repository_id"] == "assertion.repository_id"
-    actions = deployment.one("module.build.google_service_account_iam_member.actions")
+    actions = deployment.one("module.build.google_service_account_iam_member.actions[0]")
     assert actions["member"].endswith("/attribute.repository_id/1002003004")

@@ -67,8 +67,8 @@ MISTAKES = {
     "a wrong type": ("modules/bucket/main.tf", "enabled = true", 'enabled = "sometimes"', "a bool is required"),
     "an output that is gone": (
         "outputs.tf",
-        "module.secret.latest_version",
-        "module.secret.newest",
+        "module.bucket.name",
+        "module.bucket.address",
         "Unsupported attribute",
     ),
 }

@@ -1,5 +1,7 @@
-# GitHub Actions signs in with the token of its run: there is no key that could leak.
+# GitHub Actions signs in with the token of its run: there is no key that could leak. Without a repository nobody signs in, and a person submits releases.
 resource "google_iam_workload_identity_pool" "github" {
+  count = var.github == null ? 0 : 1
+
   project                   = var.project
   workload_identity_pool_id = "coinbeam-github"
   display_name              = "Coinbeam on GitHub"
@@ -7,9 +9,11 @@ resource "google_iam_workload_identity_pool" "github" {
 }
 
 resource "google_iam_workload_identity_pool_provider" "github" {
+  count = var.github == null ? 0 : 1
+
   #checkov:skip=CKV_GCP_125:The condition asserts the numbers of owner and repository, and the ref, which hold with and without a GitHub environment; the check reads only sub
   project                            = var.project
-  workload_identity_pool_id          = google_iam_workload_identity_pool.github.workload_identity_pool_id
+  workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
   workload_identity_pool_provider_id = "actions"
   display_name                       = "GitHub Actions"
 
@@ -34,9 +38,11 @@ resource "google_iam_workload_identity_pool_provider" "github" {
 }
 
 resource "google_service_account_iam_member" "actions" {
+  count = var.github == null ? 0 : 1
+
   service_account_id = var.service_account
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github.name}/attribute.repository_id/${var.github.id}"
+  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/attribute.repository_id/${var.github.id}"
 }
 
 # The same build, started by Google instead: for repositories without Actions. Only where asked for: a repository that the GitHub app of Cloud Build

@@ -1,6 +1,6 @@
 output "workload_identity_provider" {
-  description = "Full name of the provider, for the sign-in step of GitHub Actions."
-  value       = google_iam_workload_identity_pool_provider.github.name
+  description = "Full name of the provider, for the sign-in step of GitHub Actions; null without a repository."
+  value       = one(google_iam_workload_identity_pool_provider.github[*].name)
 }
 
 output "substitutions" {

@@ -15,7 +15,7 @@ variable "github" {
     id       = number
     owner_id = number
   })
-  description = "Repository that deploys, by name and by number."
+  description = "Repository that deploys, by name and by number; null: none does."
 }
 
 variable "deploys_from" {

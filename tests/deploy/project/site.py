@@ -168,7 +168,8 @@ class Site:
         with urllib.request.urlopen(address, timeout=60) as answer:
             content = io.BytesIO(answer.read())
         with tarfile.open(fileobj=content) as archive:
-            archive.extractall(place, filter="data")
+            plain = [one for one in archive if not one.issym()]  # a checkout's links are those of Terraform's providers
+            archive.extractall(place, plain, filter="data")
         execution.link(place / ".venv", Path(sys.executable))
         given = {"PROJECT_ID": self.project.id, **dict(build.substitutions)}
         cloud = {**self.cloud.env, "STORAGE_EMULATOR_HOST": self.google.url.rstrip("/")}
@@ -180,6 +181,16 @@ class Site:
                 print(f"step {name}: {ended.output}")
                 return "FAILURE"
         return "SUCCESS"
+
+
+def repeated(project: Project) -> list[str]:
+    """What was made or changed more than once of all that has a name of its own.
+
+    A grant or an API that is given twice is the same; an alert policy that a killed apply could not write down is made
+    a second time, on Google as here.
+    """
+    named = tuple(f"google_{kind}/" for kind in provider._OWN_NAME)
+    return [name for name, writes in changes(project).items() if writes != 1 and name.startswith(named)]
 
 
 def changes(project: Project) -> Mapping[str, int]:
