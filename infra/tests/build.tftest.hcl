@@ -28,7 +28,7 @@ run "where_github_deploys_there_is_no_trigger_and_its_substitutions_are_told_all
   }
 
   assert {
-    condition     = output.substitutions == tomap({ _PROFILE = "composer", _REGION = "us-central1" })
+    condition     = tomap(output.substitutions) == tomap({ _PROFILE = "composer", _REGION = "us-central1" })
     error_message = "A build that is submitted by hand or by GitHub Actions needs them."
   }
 }
