@@ -7,6 +7,7 @@ ends at once, by the ending that the first one recorded.
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,9 @@ LONGEST_SECONDS = 7 * 86_400.0
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code of an execution that was stopped from outside."""
+
+_TOLD = re.compile(r"Coinbeam: (?P<task>[\w.]+) failed: Run \S+ (?P<words>\S.*)$")
+"""The alert of a task that failed. Of a Beam job it has the words, where Airflow's operator has the exit code."""
 
 Say = Callable[[str], None]
 
@@ -66,14 +70,21 @@ class Watched:
     task: str = ""
     since: str = ""
     raised: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         """Pass one line on."""
         self.say(text)
         if running := RUNNING.search(text):
             self.task, self.since = f"{running['dag']}.{running['task']}", format_instant(utc_now())
+        if told := _TOLD.search(text):
+            self.told[told["task"]] = told["words"]
         if said := last_raised(text):
             self.raised[self.task] = said
+
+    def words(self, task: str) -> str:
+        """Why a task failed, in the words of its alert, else of what was raised last."""
+        return self.told.get(task) or self.raised.get(task, "see the log above")
 
 
 class Execution:
@@ -137,7 +148,7 @@ class Execution:
 
     def _tell(self, failed: Sequence[FailedTask], watched: Watched) -> None:
         """Say what failed; where no further try can help, leave word of it for the next attempt."""
-        words = [f"{one.name} failed: {watched.raised.get(one.name, 'see the log above')}" for one in failed]
+        words = [f"{one.name} failed: {watched.words(one.name)}" for one in failed]
         for line in words or ["Airflow ended before a task failed: see the log above."]:
             self._say(line)
         if failed and all(one.is_terminal for one in failed):
