@@ -116,7 +116,7 @@ class Execution:
             return int(ending["code"])
         try:
             with Lease(self._bucket, f"{FOLDER}/{work}.lease", self._attempt.execution, self._clock):
-                migrate_database(self._settings, environment(self._settings))
+                migrate_database(self._settings, self._variables)
                 return do()
         except HeldError as error:
             self._say(f"{error} Nothing is left to do here.")
@@ -140,7 +140,7 @@ class Execution:
         """Run DAGs in one Airflow, each whatever became of those before it; 0, or 1 when one failed."""
         watched = Watched(self._say)
         with self._stopped_with_words(watched):
-            code = run_all(runs, environment(self._settings), watched.line, LONGEST_SECONDS, each=True)
+            code = run_all(runs, self._variables, watched.line, LONGEST_SECONDS, each=True)
         if code == 0:
             return 0
         self._tell(failed_tasks(database(self._settings), runs), watched)
@@ -153,6 +153,18 @@ class Execution:
             self._say(line)
         if failed and all(one.is_terminal for one in failed):
             self._bucket.write_text(self._ending, json.dumps({"code": 1, "said": "\n".join(words)}))
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        """Those of Airflow, whose links lead to the execution: there is no interface of Airflow, and its path behind the
+        address is ignored.
+        """
+        google = self._settings.google
+        executions = f"https://console.cloud.google.com/run/jobs/executions/details/{google.region}"
+        return {
+            **environment(self._settings),
+            "AIRFLOW__API__BASE_URL": f"{executions}/{self._attempt.execution}/tasks?project={google.project}&task=",
+        }
 
     @property
     def _ending(self) -> str:
