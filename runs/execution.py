@@ -156,8 +156,8 @@ class Execution:
 
     @property
     def _variables(self) -> dict[str, str]:
-        """Those of Airflow, whose links lead to the execution: there is no interface of Airflow, and its path behind the
-        address is ignored.
+        """Those of Airflow, whose links lead to the execution: there is no interface of Airflow, and the path that it
+        adds is ignored.
         """
         google = self._settings.google
         executions = f"https://console.cloud.google.com/run/jobs/executions/details/{google.region}"
