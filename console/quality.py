@@ -5,7 +5,7 @@ from collections import Counter
 from coinbeam.clock import Clock, format_instant, utc_now
 from coinbeam.contracts import load_all, load_contract
 from coinbeam.landing.bucket import Bucket
-from coinbeam.quality import Audit, Result, check_published, newest_dates
+from coinbeam.quality import Audit, Auditor, Result, judge_published, newest_dates
 from coinbeam.quality.record import COLUMNS, Selection, rule_histories
 from coinbeam.quality.witness import Witness
 from coinbeam.settings import load_settings
@@ -42,7 +42,8 @@ def check_now(table: str | None, form: Format, clock: Clock = utc_now) -> int:
     results: list[Result] = []
     for contract in [load_contract(table)] if table else load_all().values():
         first, last = newest_dates(warehouse, contract, settings.quality.check_days, now.date())
-        results += check_published(warehouse, [contract], Audit.of_dates(run, first, last, now))
+        results += judge_published(warehouse, [contract], Audit.of_dates(run, first, last, now))
+    Auditor(warehouse, Audit.of_dates(run, now.date(), now.date(), now)).record(results, now)
     _show(results, form)
     if form is Format.TABLE:
         found = Counter(result.status.value for result in results)

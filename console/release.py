@@ -111,10 +111,10 @@ def scan(
     found = [one for image in read_images(images) for one in scans.critical(image)]
     for one in found:
         typer.echo(one)
-    if wrong := stopping(found, read_policy(ROOT / "config" / "vulnerabilities.yaml"), utc_now().date()):
+    if wrong := stopping(found, read_policy(ROOT / "deploy" / "vulnerabilities.yaml"), utc_now().date()):
         raise TerminalError(
             f"{len(wrong)} critical vulnerabilities have a fix: {', '.join(sorted({one.id for one in wrong}))}.",
-            "Take the fix, or accept each by name in config/vulnerabilities.yaml.",
+            "Take the fix, or accept each by name in deploy/vulnerabilities.yaml.",
         )
     typer.echo(f"{len(found)} critical vulnerabilities, none of which stops the release")
 

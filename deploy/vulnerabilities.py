@@ -2,7 +2,7 @@
 
 The registry scans each image when it is pushed; here somebody waits for the end and reads what was found. A critical
 one without a fix is told and stops nothing: nobody could do anything. One that has a fix may be accepted by name, in
-``config/vulnerabilities.yaml``, with a reason and for a time.
+``deploy/vulnerabilities.yaml``, with a reason and for a time.
 
 Source: https://cloud.google.com/artifact-analysis/docs/reference/rest/v1/projects.occurrences
 """
@@ -38,7 +38,7 @@ class Accepted(BaseModel):
 
 
 class Policy(BaseModel):
-    """``config/vulnerabilities.yaml``."""
+    """``deploy/vulnerabilities.yaml``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -7,6 +7,7 @@ ends at once, by the ending that the first one recorded.
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,9 @@ LONGEST_SECONDS = 7 * 86_400.0
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code of an execution that was stopped from outside."""
+
+_TOLD = re.compile(r"Coinbeam: (?P<task>[\w.]+) failed: Run \S+ (?P<words>\S.*)$")
+"""The alert of a task that failed. Of a Beam job it has the words, where Airflow's operator has the exit code."""
 
 Say = Callable[[str], None]
 
@@ -66,14 +70,21 @@ class Watched:
     task: str = ""
     since: str = ""
     raised: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         """Pass one line on."""
         self.say(text)
         if running := RUNNING.search(text):
             self.task, self.since = f"{running['dag']}.{running['task']}", format_instant(utc_now())
+        if told := _TOLD.search(text):
+            self.told[told["task"]] = told["words"]
         if said := last_raised(text):
             self.raised[self.task] = said
+
+    def words(self, task: str) -> str:
+        """Why a task failed, in the words of its alert, else of what was raised last."""
+        return self.told.get(task) or self.raised.get(task, "see the log above")
 
 
 class Execution:
@@ -105,7 +116,7 @@ class Execution:
             return int(ending["code"])
         try:
             with Lease(self._bucket, f"{FOLDER}/{work}.lease", self._attempt.execution, self._clock):
-                migrate_database(self._settings, environment(self._settings))
+                migrate_database(self._settings, self._variables)
                 return do()
         except HeldError as error:
             self._say(f"{error} Nothing is left to do here.")
@@ -129,7 +140,7 @@ class Execution:
         """Run DAGs in one Airflow, each whatever became of those before it; 0, or 1 when one failed."""
         watched = Watched(self._say)
         with self._stopped_with_words(watched):
-            code = run_all(runs, environment(self._settings), watched.line, LONGEST_SECONDS, each=True)
+            code = run_all(runs, self._variables, watched.line, LONGEST_SECONDS, each=True)
         if code == 0:
             return 0
         self._tell(failed_tasks(database(self._settings), runs), watched)
@@ -137,11 +148,23 @@ class Execution:
 
     def _tell(self, failed: Sequence[FailedTask], watched: Watched) -> None:
         """Say what failed; where no further try can help, leave word of it for the next attempt."""
-        words = [f"{one.name} failed: {watched.raised.get(one.name, 'see the log above')}" for one in failed]
+        words = [f"{one.name} failed: {watched.words(one.name)}" for one in failed]
         for line in words or ["Airflow ended before a task failed: see the log above."]:
             self._say(line)
         if failed and all(one.is_terminal for one in failed):
             self._bucket.write_text(self._ending, json.dumps({"code": 1, "said": "\n".join(words)}))
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        """Those of Airflow, whose links lead to the execution: there is no interface of Airflow, and the path that it
+        adds is ignored.
+        """
+        google = self._settings.google
+        executions = f"https://console.cloud.google.com/run/jobs/executions/details/{google.region}"
+        return {
+            **environment(self._settings),
+            "AIRFLOW__API__BASE_URL": f"{executions}/{self._attempt.execution}/tasks?project={google.project}&task=",
+        }
 
     @property
     def _ending(self) -> str:

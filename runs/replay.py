@@ -38,8 +38,9 @@ def replay_run(batch_id: str, settings: Settings) -> DagRun:
 def run_of_object(uri: str, settings: Settings) -> DagRun:
     """The run that an object asks for.
 
-    An object below ``landing/`` names its batch by its folder. One below ``inbox/`` is a file of daily history, or is
-    named after the landed batch that is to be read again, whatever it holds.
+    An object below ``landing/`` names its batch by its folder. One below ``inbox/`` is a file of daily history, whose
+    folder is the asset, such as ``inbox/bitcoin/btc-usd-max.csv``; or it is named after the landed batch that is to be
+    read again, whatever it holds.
 
     Raises:
         SettingsError: it lies elsewhere, or names no batch.
@@ -52,5 +53,7 @@ def run_of_object(uri: str, settings: Settings) -> DagRun:
         return replay_run(without_simulator(f"{name}/".split("/")[1]), settings)
     if "." not in name:
         return replay_run(name, settings)
-    form = form_defaults(BackfillForm, settings) | {"source": uri, "dry_run": False}
+    asset, _, file = name.rpartition("/")
+    told = {"asset_of": f"{file}={asset}"} if asset else {}  # the name of a landed body tells it
+    form = form_defaults(BackfillForm, settings) | {"source": uri, "dry_run": False, **told}
     return DagRun(format_instant(utc_now()), form, {}, BACKFILL_DAG)

@@ -17,7 +17,16 @@ _EPOCH = date(2010, 1, 1)
 def check_published(
     warehouse: Warehouse, contracts: Iterable[Contract], audit: Audit, newest: Mapping[str, date | None] | None = None
 ) -> list[Result]:
-    """Run the rules of published tables and append the results.
+    """Run the rules of published tables as :func:`judge_published` does, and append the results, by one load job."""
+    results = judge_published(warehouse, contracts, audit, newest)
+    Auditor(warehouse, audit).record(results, audit.now)
+    return results
+
+
+def judge_published(
+    warehouse: Warehouse, contracts: Iterable[Contract], audit: Audit, newest: Mapping[str, date | None] | None = None
+) -> list[Result]:
+    """Run the rules of published tables.
 
     Args:
         audit: who asks; its dates limit the rows that are read. Tables without a partition are read whole.
@@ -33,7 +42,6 @@ def check_published(
             promised = {rule.name for rule in freshness(contract, enforced=True)}
             rules = [rule for rule in rules if rule.name not in promised]
         results += check_table(warehouse, auditor, contract, rows, rules)
-    auditor.record(results, audit.now)
     return results
 
 

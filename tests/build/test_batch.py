@@ -200,6 +200,8 @@ def test_a_terminal_failure_is_not_tried_again_by_airflow_or_by_cloud_run(job: J
     assert code == 1
     assert "crypto_etl_dag.plan_batch failed: SettingsError" in log
     assert "up_for_retry" not in log
+    page = f"https://console.cloud.google.com/run/jobs/executions/details/us-central1/{job.executions[-1]}/tasks?project=acme"
+    assert page in log, "the alert leads to the execution"
     code, log = job.run("job", "run", "crypto_etl_dag", attempt=1)
     assert code == 1
     assert log.startswith("Attempt 1 ends at once: crypto_etl_dag.plan_batch failed: SettingsError")

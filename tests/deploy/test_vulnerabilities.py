@@ -180,7 +180,7 @@ def test_an_exception_without_name_reason_or_end_is_refused(wrong: dict[str, str
 
 
 def test_the_policy_of_the_repository_is_read() -> None:
-    assert isinstance(read_policy(ROOT / "config" / "vulnerabilities.yaml"), Policy)
+    assert isinstance(read_policy(ROOT / "deploy" / "vulnerabilities.yaml"), Policy)
 
 
 def test_without_an_image_nothing_counts_as_clean(tmp_path: Path) -> None:

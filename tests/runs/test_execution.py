@@ -15,7 +15,7 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import ROOT, Settings
 from runs import airflow as orchestrator
 from runs.airflow import SNAPSHOT_DAG, DagRun, airflow_home, database
-from runs.execution import TERMINATED, Attempt, Execution
+from runs.execution import TERMINATED, Attempt, Execution, Watched
 from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
@@ -57,6 +57,14 @@ def airflow(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def execute(settings: Settings, number: int = 0) -> tuple[int, list[str]]:
     said: list[str] = []
     return Execution(settings, Attempt("coinbeam-daily-x", number), said.append).run(RUN), said
+
+
+def test_a_failed_job_is_told_in_its_own_words() -> None:
+    watched = Watched(lambda _: None)
+    watched.line("[DAG TEST] running task <TaskInstance: crypto_etl_dag.fetch manual__x [")
+    watched.line("[error] Coinbeam: crypto_etl_dag.fetch failed: Run manual__x. ApiTerminalError: the key is refused.")
+    watched.line("AirflowException: Apache Beam process failed with return code 3")
+    assert watched.words("crypto_etl_dag.fetch") == "ApiTerminalError: the key is refused."
 
 
 def test_a_run_that_ends_well_leaves_nothing_behind(settings: Settings, airflow: Callable[..., None]) -> None:

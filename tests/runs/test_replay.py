@@ -40,10 +40,13 @@ def test_an_object_names_its_batch(name: str, settings: Settings) -> None:
     assert (run.dag_id, run.conf["replay_batch"]) == (SNAPSHOT_DAG, SNAPSHOT)
 
 
-def test_a_file_of_the_inbox_is_daily_history(settings: Settings) -> None:
-    uri = f"gs://{settings.storage.bucket}/inbox/bitcoin.csv"
+def test_a_file_of_the_inbox_is_daily_history_of_the_asset_that_its_folder_names(settings: Settings) -> None:
+    uri = f"gs://{settings.storage.bucket}/inbox/bitcoin/btc-usd-max.csv"
     run = run_of_object(uri, settings)
     assert (run.dag_id, run.conf["source"], run.conf["dry_run"]) == (BACKFILL_DAG, uri, False)
+    assert run.conf["asset_of"] == "btc-usd-max.csv=bitcoin"
+    named = run_of_object(f"gs://{settings.storage.bucket}/inbox/bitcoin.json", settings)
+    assert named.conf["asset_of"] is None, "its own name tells it"
 
 
 @pytest.mark.parametrize("name", ["batches/x/crypto.csv", "inbox/", "landing", "landing/markets/marts/page"])

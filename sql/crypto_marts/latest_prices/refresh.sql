@@ -13,19 +13,22 @@ WHERE s.snapshot_date BETWEEN {{ range[0] }} AND {{ range[1] }} AND (p.asset_id 
 {%- endfor %}
 
 INSERT INTO marts_latest (asset_id, quote_currency, last_date)
-SELECT asset_id, quote_currency, MAX(date) AS last_date
+SELECT asset_id, quote_currency, last_date
 FROM (
-  SELECT s.asset_id, s.quote_currency, s.snapshot_date AS date
-  FROM {{ crypto_market_snapshot_fact }} AS s
-  INNER JOIN marts_scope AS t ON s.asset_id = t.asset_id AND s.quote_currency = t.quote_currency
-  WHERE s.snapshot_date BETWEEN {{ first_latest }} AND {{ last_latest }}
-  UNION ALL
-  SELECT m.asset_id, m.quote_currency, m.date
-  FROM {{ market_daily }} AS m
-  INNER JOIN marts_scope AS t ON m.asset_id = t.asset_id AND m.quote_currency = t.quote_currency
-  WHERE m.date BETWEEN {{ first_latest }} AND {{ last_latest }} AND m.price_source = 'history'
-) AS d
-GROUP BY asset_id, quote_currency;
+  SELECT asset_id, quote_currency, MAX(date) AS last_date
+  FROM (
+    SELECT s.asset_id, s.quote_currency, s.snapshot_date AS date
+    FROM {{ crypto_market_snapshot_fact }} AS s
+    INNER JOIN marts_scope AS t ON s.asset_id = t.asset_id AND s.quote_currency = t.quote_currency
+    WHERE s.snapshot_date BETWEEN {{ first_latest }} AND {{ last_latest }}
+    UNION ALL
+    SELECT m.asset_id, m.quote_currency, m.date
+    FROM {{ market_daily }} AS m
+    INNER JOIN marts_scope AS t ON m.asset_id = t.asset_id AND m.quote_currency = t.quote_currency
+    WHERE m.date BETWEEN {{ first_latest }} AND {{ last_latest }} AND m.price_source = 'history'
+  ) AS d
+  GROUP BY asset_id, quote_currency
+) AS n;
 
 -- No more assets may lose their price than the plan could not find: a publish since then may have taken a day that it counted on.
 SELECT

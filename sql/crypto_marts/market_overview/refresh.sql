@@ -1,15 +1,16 @@
 -- A changed price reaches the change of the next day and the 30-day average of the 29 days after it; a changed index its own day.
 {% from "macros.sql" import is_wrapped %}
 INSERT INTO marts_days (date)
+SELECT date FROM (
 {% if is_market %}
 SELECT DISTINCT d AS date
 FROM (SELECT DISTINCT date FROM marts_changed) AS c CROSS JOIN UNNEST(GENERATE_DATE_ARRAY(c.date, DATE_ADD(c.date, INTERVAL 29 DAY))) AS d
 {% endif %}
 {% for range in sentiment_ranges %}
 {{ "UNION DISTINCT" if is_market or not loop.first }}
-SELECT d AS date FROM UNNEST(GENERATE_DATE_ARRAY({{ range[0] }}, {{ range[1] }})) AS d{{ ";" if loop.last else "\n" }}
-{%- endfor %}
-{{- "" if sentiment_ranges else ";" }}
+SELECT d AS date FROM UNNEST(GENERATE_DATE_ARRAY({{ range[0] }}, {{ range[1] }})) AS d
+{% endfor %}
+) AS t;
 
 DELETE FROM {{ market_overview }} AS o
 WHERE o.date BETWEEN {{ first_date }} AND {{ last_date }} AND o.date IN (SELECT d.date FROM marts_days AS d);

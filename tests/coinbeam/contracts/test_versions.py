@@ -39,7 +39,7 @@ CHANGES = {
     "a column that may be null": ("        required: true\n        logicalTypeOptions", "        logicalTypeOptions"),
     "another name": ("name: current_price", "name: last_price"),
     "another unit": ("value: quote currency per coin", "value: dollars"),
-    "another bound": ("exclusiveMinimum: 0", "exclusiveMinimum: 1"),
+    "another bound": ("minimum: 1.0e-100", "minimum: 1.0e-90"),
     "another partition": ("partitioned: true", "partitioned: false"),
     "another cluster": ("value: [asset_id]", "value: [symbol]"),
 }
