@@ -13,6 +13,7 @@ from coinbeam.feeds.snapshot.plan import Estimate, estimate
 from coinbeam.feeds.trades.message import ALLOWED_LATENESS, bundle
 from coinbeam.feeds.trades.publisher import POSITION_SECONDS, STATUS_SECONDS
 from coinbeam.settings import ROOT, Settings
+from tests.build.cloudbuild import FILE, SMALL, read, text
 from tests.infra.configuration import modules
 from tests.infra.costs import assumptions, components, differences, prices, value
 
@@ -40,7 +41,7 @@ def run(production: Settings) -> Estimate:
 
 
 def test_every_sum_is_what_its_formula_gives() -> None:
-    assert (len(components(PAGE)), len(prices(PAGE))) == (10, 33)
+    assert (len(components(PAGE)), len(prices(PAGE))) == (10, 34)
     assert list(differences(PAGE)) == []
 
 
@@ -146,9 +147,8 @@ def test_a_name_that_is_no_assumption_is_an_error() -> None:
 
 def test_the_environment_that_is_priced_is_the_one_that_is_made() -> None:
     main = (ROOT / "infra" / "modules" / "composer" / "main.tf").read_text(encoding="utf-8")
-    build = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
     assert "ENVIRONMENT_SIZE_SMALL" in main
-    assert "machineType: E2_HIGHCPU_8" in build
+    assert {read(text(file))[1].options.machine_type.name for file in (FILE, SMALL)} == {"E2_HIGHCPU_8"}
 
 
 def test_the_trades_that_are_priced_are_those_that_are_published(production: Settings) -> None:
@@ -176,6 +176,8 @@ def test_the_small_profile_costs_what_the_page_says_and_is_the_one_that_is_made(
     idle = month - dollars["Job, its releases"]
     assert re.findall(r"A month without one is ([\d.]+) dollars", PAGE) == [f"{idle:.2f}"]
     assert month < 5
+    [scans] = [one for name, _, one in prices(PAGE) if name == "Image scans of the small profile"]
+    assert re.findall(r"The month is then ([\d.]+) dollars", PAGE) == [f"{month + scans:.2f}"]
     [variable] = [body for labels, body in modules()["."].blocks("variable") if labels == ("small",)]
     assert f'memory = optional(string, "{assumptions(PAGE)["job_gib"]:g}Gi")' in str(variable["type"])
 
@@ -193,8 +195,9 @@ def test_what_the_page_says_of_live_trades_are_its_own_sums(production: Settings
 
 
 def test_the_images_that_are_scanned_are_those_of_a_release() -> None:
-    launchers = list((ROOT / "beam_pipelines" / "templates").glob("*.json"))
-    assert assumptions(PAGE)["release_images"] == 1 + len(launchers)
+    known = assumptions(PAGE)
+    counted = [len(read(text(file))[1].images) for file in (FILE, SMALL)]
+    assert [known["release_images"], known["small_images"]] == counted
 
 
 def test_the_services_that_are_priced_are_those_that_are_made() -> None:
