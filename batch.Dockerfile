@@ -2,10 +2,12 @@
 #
 #   docker build --file batch.Dockerfile -t REGION-docker.pkg.dev/PROJECT/coinbeam/batch:RELEASE .
 #   docker run --env COINBEAM_GOOGLE__PROJECT=PROJECT --env COINBEAM_STORAGE__BUCKET=BUCKET IMAGE job due
-FROM python:3.11.13-slim-bookworm
+FROM python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1
+# What Debian mended since the base image was made; the bill of materials says what came.
+RUN apt-get update && apt-get upgrade --yes && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY config/batch-requirements.txt config/batch-requirements.txt
-RUN pip install --no-cache-dir --no-deps -r config/batch-requirements.txt && pip check
+RUN pip install --no-cache-dir --no-deps --require-hashes -r config/batch-requirements.txt && pip check
 COPY coinbeam coinbeam
 COPY beam_pipelines beam_pipelines
 COPY dags dags

@@ -42,7 +42,7 @@ _SECONDS = 30.0
 
 def files(root: Path = ROOT) -> list[Path]:
     """The files that name base images."""
-    return [*sorted(root.glob("*Dockerfile")), root / "cloudbuild.yaml"]
+    return [*sorted(root.glob("*Dockerfile")), *sorted(root.glob("cloudbuild*.yaml"))]
 
 
 def unpinned(root: Path = ROOT) -> list[str]:

@@ -10,8 +10,12 @@ from pathlib import Path
 from coinbeam.errors import TerminalError
 
 _NAME = re.compile(r"_[A-Z0-9_]+")
-_NEEDED = ("_REGION", "_DATA_BUCKET")
+_PROFILE = "_PROFILE"
+_NEEDED = ("_REGION", "_DATA_BUCKET", _PROFILE)
 _DELIMITERS = (";", "|", "~", "%", "::")
+FILES = {"composer": "cloudbuild.yaml", "small": "cloudbuild.small.yaml"}
+"""The release of each profile: its steps, its images and its substitutions are its own."""
+
 _REMEDY = "Give what `terraform -chdir=infra output -json substitutions` prints."
 
 
@@ -19,7 +23,7 @@ def read(text: str) -> dict[str, str]:
     """The substitutions in what ``terraform output -json substitutions`` prints; one that is null is left out.
 
     Raises:
-        TerminalError: it is something else, or says neither where to build nor where to keep the source.
+        TerminalError: it is something else, or does not say where to build, where to keep the source, or for whom.
     """
     try:
         given = json.loads(text)
@@ -49,18 +53,33 @@ def joined(substitutions: Mapping[str, str]) -> str:
     return f"^{free[0]}^{free[0].join(pairs)}"
 
 
+def chosen(substitutions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The file that releases the profile of a deployment, and the substitutions of that file.
+
+    The profile only says which file: Cloud Build refuses a substitution that a file does not use (``MUST_MATCH``).
+
+    Raises:
+        TerminalError: there is no such profile.
+    """
+    profile = substitutions[_PROFILE]
+    if profile not in FILES:
+        raise TerminalError(f"{_PROFILE} is {profile!r}; it is {' or '.join(FILES)}.", _REMEDY)
+    return FILES[profile], {name: value for name, value in substitutions.items() if name != _PROFILE}
+
+
 def command(substitutions: Mapping[str, str], commit: str, project: str | None = None) -> list[str]:
     """The command that uploads the checkout in which it runs, builds it and waits for the end.
 
     The source is staged in the bucket of the data: gcloud's own choice is a bucket that the account of the build
     cannot read.
     """
+    config, given = chosen(substitutions)
     return [
-        *("gcloud", "builds", "submit", "--config", "cloudbuild.yaml"),
+        *("gcloud", "builds", "submit", "--config", config),
         *(("--project", project) if project else ()),
         *("--region", substitutions["_REGION"]),
         *("--gcs-source-staging-dir", f"gs://{substitutions['_DATA_BUCKET']}/builds/source"),
-        *("--substitutions", joined({**substitutions, "_RELEASE": commit})),
+        *("--substitutions", joined({**given, "_RELEASE": commit})),
         ".",
     ]
 
@@ -92,7 +111,7 @@ def submit(given: Mapping[str, str], project: str | None, dry_run: bool, checkou
     """Build the commit of a checkout and wait for the end; gcloud shows what goes on.
 
     Args:
-        given: substitutions of ``cloudbuild.yaml``, without the release.
+        given: what Terraform says of the deployment, without the release.
         project: None: that of gcloud's configuration.
         dry_run: only say which command it would be.
         checkout: what is built.

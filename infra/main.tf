@@ -8,6 +8,9 @@ locals {
   writers  = local.is_small ? { batch = module.small[0].members["batch"] } : { composer = module.accounts.members["composer"], dataflow = module.accounts.members["dataflow"] }
   workers  = local.is_small ? { batch = module.small[0].members["batch"] } : { dataflow = module.accounts.members["dataflow"] }
 
+  # Scans would make a small month half as dear again: see docs/costs.md.
+  scans_images = coalesce(var.scan_images, !local.is_small)
+
   snapshot_table = module.contracts.tables["crypto_data.crypto_market_snapshot_fact"]
 }
 
@@ -79,7 +82,7 @@ module "registry" {
   source     = "./modules/registry"
   project    = var.project
   region     = var.region
-  scan       = var.scan_images
+  scan       = local.scans_images
   writers    = { build = module.accounts.members["build"] }
   readers    = local.is_small ? {} : local.workers # Cloud Run pulls as its own agent
   depends_on = [module.services]
@@ -167,25 +170,30 @@ module "build" {
   region          = var.region
   github          = var.github
   deploys_from    = var.deploys_from
+  profile         = var.profile
   service_account = module.accounts.names["build"]
   depends_on      = [module.services]
 
-  # What cloudbuild.yaml cannot know; the release id is the commit, which Cloud Build fills in.
-  substitutions = {
-    _REGION                   = var.region
-    _LOCATION                 = var.location
-    _DATA_BUCKET              = module.bucket.name
-    _PROFILE                  = var.profile
-    _COMPOSER_BUCKET          = local.is_small ? "" : module.composer[0].bucket
-    _DATAFLOW_SERVICE_ACCOUNT = local.is_small ? "" : module.accounts.emails["dataflow"]
-    _SUBNETWORK               = local.is_small ? "" : module.network[0].subnetwork_path
-    _PLAN                     = var.coingecko_plan
-    _API_KEY_SECRET           = var.coingecko_plan == "keyless" ? "" : module.secret.latest_version
-    _AIRFLOW_URL              = local.is_small ? "" : module.composer[0].airflow_url
-    _PERIOD                   = var.schedule_period
-    _SERVING                  = var.serving != null ? "deploy" : var.stream != null ? "image" : "off"
-    _STREAM_SERVICE_ACCOUNT   = try(module.stream[0].emails["stream"], "")
-  }
+  # What the build of the profile cannot know; the release id is the commit, which Cloud Build fills in. Nothing more: a build refuses what it does not use.
+  substitutions = merge(
+    {
+      _REGION         = var.region
+      _LOCATION       = var.location
+      _DATA_BUCKET    = module.bucket.name
+      _PLAN           = var.coingecko_plan
+      _API_KEY_SECRET = var.coingecko_plan == "keyless" ? "" : module.secret.latest_version
+      _PERIOD         = var.schedule_period
+      _SERVING        = var.serving != null ? "deploy" : var.stream != null ? "image" : "off"
+      _SCAN           = local.scans_images ? "on" : "off"
+    },
+    local.is_small ? {} : {
+      _COMPOSER_BUCKET          = module.composer[0].bucket
+      _DATAFLOW_SERVICE_ACCOUNT = module.accounts.emails["dataflow"]
+      _SUBNETWORK               = module.network[0].subnetwork_path
+      _AIRFLOW_URL              = module.composer[0].airflow_url
+      _STREAM_SERVICE_ACCOUNT   = try(module.stream[0].emails["stream"], "")
+    },
+  )
 }
 
 module "logs" {

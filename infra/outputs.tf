@@ -30,7 +30,7 @@ output "job" {
 }
 
 output "substitutions" {
-  description = "Substitutions of cloudbuild.yaml, for a build that is submitted by hand or by GitHub Actions."
+  description = "What `coinbeam release submit` reads, by hand or in GitHub Actions: the substitutions of a build, and the profile, which says whose."
   value       = module.build.substitutions
 }
 

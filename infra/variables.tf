@@ -216,8 +216,8 @@ variable "log_retention_days" {
 
 variable "scan_images" {
   type        = bool
-  description = "Whether each image that is pushed is scanned for known holes; docs/costs.md says what that costs."
-  default     = true
+  description = "Whether each image that is pushed is scanned for known holes; null: in the profile composer, and not in small. docs/costs.md says what that costs."
+  default     = null
 }
 
 variable "deploys_from" {

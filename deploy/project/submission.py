@@ -11,11 +11,11 @@ from typing import Any
 
 from coinbeam.errors import TerminalError
 from deploy.project.tools import Gcloud
+from deploy.submission import chosen, joined
 
 _WAITING = frozenset({"PENDING", "QUEUED", "WORKING"})
-_DELIMITER = "|"  # values hold commas; no substitution of ours holds this one
 _PATIENCE_SECONDS = 7_800.0
-"""The timeout of ``cloudbuild.yaml`` and some minutes."""
+"""The timeout of a build, ``cloudbuild.yaml`` and ``cloudbuild.small.yaml``, and some minutes."""
 
 
 def submit(gcloud: Gcloud, substitutions: Mapping[str, str], release: str, checkout: Path) -> str:
@@ -26,13 +26,12 @@ def submit(gcloud: Gcloud, substitutions: Mapping[str, str], release: str, check
     Raises:
         ToolError: it was refused.
     """
-    pairs = [f"{name}={value}" for name, value in {**substitutions, "_RELEASE": release}.items()]
-    joined = f"^{_DELIMITER}^{_DELIMITER.join(pairs)}"
+    config, given = chosen(substitutions)
     made = gcloud.say(
-        *("builds", "submit", ".", "--config=cloudbuild.yaml", "--async", "--format=value(id)"),
+        *("builds", "submit", ".", f"--config={config}", "--async", "--format=value(id)"),
         f"--region={substitutions['_REGION']}",
         f"--gcs-source-staging-dir=gs://{substitutions['_DATA_BUCKET']}/builds/source",
-        f"--substitutions={joined}",
+        f"--substitutions={joined({**given, '_RELEASE': release})}",
         cwd=checkout,
     )
     return made.split()[-1]

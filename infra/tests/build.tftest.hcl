@@ -6,6 +6,7 @@ variables {
   project         = "my-project"
   region          = "us-central1"
   github          = { owner = "my-organisation", name = "coinbeam", id = 1002003004, owner_id = 5006007 }
+  profile         = "composer"
   service_account = "projects/my-project/serviceAccounts/coinbeam-build@my-project.iam.gserviceaccount.com"
   substitutions   = { _REGION = "us-central1" }
 }
@@ -27,7 +28,7 @@ run "where_github_deploys_there_is_no_trigger_and_its_substitutions_are_told_all
   }
 
   assert {
-    condition     = output.substitutions == tomap({ _REGION = "us-central1" })
+    condition     = output.substitutions == tomap({ _PROFILE = "composer", _REGION = "us-central1" })
     error_message = "A build that is submitted by hand or by GitHub Actions needs them."
   }
 }
@@ -68,6 +69,29 @@ run "where_cloud_build_deploys_its_trigger_is_on" {
 
   assert {
     condition     = [for trigger in google_cloudbuild_trigger.release : trigger.substitutions] == [tomap({ _REGION = "us-central1" })]
-    error_message = "One trigger, with the same substitutions."
+    error_message = "One trigger, with the same substitutions and no profile: a build refuses what it does not use."
+  }
+
+  assert {
+    condition     = [for trigger in google_cloudbuild_trigger.release : trigger.filename] == ["cloudbuild.yaml"]
+    error_message = "It builds a release of the large profile."
+  }
+}
+
+run "in_the_small_profile_the_trigger_builds_its_release" {
+  command = plan
+
+  module {
+    source = "./modules/build"
+  }
+
+  variables {
+    deploys_from = "trigger"
+    profile      = "small"
+  }
+
+  assert {
+    condition     = [for trigger in google_cloudbuild_trigger.release : trigger.filename] == ["cloudbuild.small.yaml"]
+    error_message = "It builds a release of the small profile."
   }
 }

@@ -107,7 +107,12 @@ run "small" {
   }
 
   assert {
-    condition     = output.substitutions["_PROFILE"] == "small" && output.substitutions["_COMPOSER_BUCKET"] == "" && output.substitutions["_SUBNETWORK"] == ""
-    error_message = "A release knows the profile."
+    condition     = output.substitutions["_PROFILE"] == "small" && !anytrue([for name in keys(output.substitutions) : can(regex("COMPOSER|DATAFLOW|SUBNETWORK|AIRFLOW|STREAM", name))])
+    error_message = "A release knows the profile, and is told nothing that its build does not use."
+  }
+
+  assert {
+    condition     = output.substitutions["_SCAN"] == "off"
+    error_message = "Images are scanned where somebody says so."
   }
 }

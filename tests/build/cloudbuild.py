@@ -1,4 +1,6 @@
-"""``cloudbuild.yaml`` as Cloud Build reads it: strictly parsed, substituted, and held to what its parser misses."""
+"""The releases of both profiles as Cloud Build reads them: strictly parsed, substituted, and held to what its parser
+misses.
+"""
 
 import json
 import re
@@ -11,8 +13,10 @@ import yaml
 from google.cloud.devtools.cloudbuild_v1.types import Build
 
 from coinbeam.settings import ROOT
+from deploy.submission import FILES
 
-FILE = ROOT / "cloudbuild.yaml"
+FILE = ROOT / FILES["composer"]
+SMALL = ROOT / FILES["small"]
 
 BUILT_IN = {
     "PROJECT_ID", "PROJECT_NUMBER", "BUILD_ID", "LOCATION", "TRIGGER_NAME", "COMMIT_SHA", "REVISION_ID", "SHORT_SHA", "REPO_NAME",
@@ -71,7 +75,13 @@ def values(build: Build, **given: str) -> dict[str, str]:
     Args:
         build: declares them.
         **given: what the submitter gives, built-in ones included; what is not given of these is empty.
+
+    Raises:
+        KeyError: one is given that the build does not declare, which ``MUST_MATCH`` refuses.
     """
+    unknown = {name for name in given if name.startswith("_")} - set(build.substitutions)
+    if unknown:
+        raise KeyError(*sorted(unknown))
     known = dict.fromkeys(BUILT_IN, "") | {name: text for name, text in given.items() if not name.startswith("_")}
     return known | {
         name: substitute(text, known) for name, text in {**build.substitutions, **given}.items() if name.startswith("_")

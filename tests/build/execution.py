@@ -1,6 +1,4 @@
-"""The steps of ``cloudbuild.yaml``, really executed on this machine: bash, gcloud and our own commands, on
-emulators.
-"""
+"""The steps of a release, really executed on this machine: bash, gcloud and our own commands, on emulators."""
 
 import os
 import shutil
@@ -19,8 +17,8 @@ ELSEWHERE = {
     "lint": "`make lint` runs on its own",
     "test": "runs this very suite",
     "images": "needs a Docker engine",
+    "batch-image": "the same",
     "serving-image": "the same",
-    "vulnerabilities": "needs the registry's scans; they are read from a loopback API in a test of their own",
     "composer": "installs for a minute; a kept environment of the same packages stands in",
 }
 """The steps that are left out everywhere, with the reason."""
@@ -50,28 +48,32 @@ class Workspace:
         variables: environment of every step.
         given: the substitutions of the submitter.
         config: the text of the file.
+        images: the names of those that were pushed.
     """
 
     folder: Path
     variables: Mapping[str, str]
     given: Mapping[str, str]
     config: str = field(default_factory=text)
+    images: tuple[str, ...] = ("pipelines",)
 
-    def prepare(self, composer: Path) -> None:
+    def prepare(self, composer: Path | None = None) -> None:
         """Lay out a checkout, and what the steps that are left out would have made.
 
         Args:
-            composer: interpreter of an environment with the packages of Composer.
+            composer: interpreter of an environment with the packages of Composer, where the release has one.
         """
         for name in SHIPPED:
             shutil.copytree(
                 ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__", "deployment.json")
             )
         (self.folder / "images").mkdir()
-        for name in ("pipelines.digest", "pipelines.cdx.json"):
-            (self.folder / "images" / name).write_text("as deploy/push_image.sh notes it\n")
+        for name in self.images:
+            for kind in ("digest", "cdx.json"):
+                (self.folder / "images" / f"{name}.{kind}").write_text("as deploy/push_image.sh notes it\n")
         link(self.folder / ".venv", Path(sys.executable))
-        link(self.folder / ".composer", composer)
+        if composer:
+            link(self.folder / ".composer", composer)
 
     def run(self, step_id: str) -> Ended:
         """Execute one step."""

@@ -26,6 +26,7 @@ from runs.airflow import airflow_home
 from runs.due import INDEX_AFTER
 from tests.build import batch, serving
 from tests.build.batch import DOCKERFILE, REQUIREMENTS, Job
+from tests.build.cloudbuild import SMALL, read, script, text
 from tests.build.imports import imported
 from tests.build.serving import Image, pins
 from tests.build.test_serving import executed
@@ -67,36 +68,29 @@ def test_the_process_is_not_root_and_owns_its_state_alone() -> None:
     assert lines[-1] == 'ENTRYPOINT ["python", "-m", "console"]'
 
 
-STEPS = ("batch-image", "batch-job")
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_the_large_profile_builds_and_deploys_no_job(step: str, tmp_path: Path) -> None:
-    assert executed(step, tmp_path) == (0, [])
-
-
 def test_a_release_of_the_small_profile_pushes_the_image_and_puts_it_into_the_job(tmp_path: Path) -> None:
-    given = {"_PROFILE": "small", "_COMPOSER_BUCKET": ""}
-    code, calls = executed("batch-image", tmp_path, **given)
+    code, calls = executed("batch-image", tmp_path, SMALL)
     assert code == 0
-    assert calls == [
+    assert calls[:2] == [
         ["docker", "build", "--file", DOCKERFILE.name, "--tag", IMAGE, "."],
         ["docker", "push", IMAGE],
     ]
-    code, calls = executed("batch-job", tmp_path, **given)
+    digest = f"{IMAGE.rpartition(':')[0]}@sha256:{'1' * 64}"
+    assert (tmp_path / "images" / "batch.digest").read_text() == f"{digest}\n"
+    assert calls[-1] == ["docker", "run", "--rm", "--interactive", "--entrypoint", "python", IMAGE, "-", IMAGE]
+    assert (tmp_path / "images" / "batch.cdx.json").exists(), "the image says itself what it holds"
+    before = len(calls)
+    code, calls = executed("batch-job", tmp_path, SMALL)
     assert code == 0
-    assert calls[2][:5] == ["gcloud", "run", "jobs", "update", "coinbeam-daily"]
-    assert calls[2][-2:] == ["--image", IMAGE]
-    assert fault_of_gcloud(calls[2][1:]) is None
+    [call] = calls[before:]
+    assert call[:5] == ["gcloud", "run", "jobs", "update", "coinbeam-daily"]
+    assert call[-2:] == ["--image", IMAGE]
+    assert fault_of_gcloud(call[1:]) is None
 
 
-@pytest.mark.parametrize("step", ["images", "templates", "upload", "composer", "check", "switch"])
-def test_a_release_of_the_small_profile_leaves_composer_and_dataflow_alone(step: str, tmp_path: Path) -> None:
-    assert executed(step, tmp_path, _PROFILE="small", _COMPOSER_BUCKET="") == (0, [])
-
-
-def test_a_profile_that_there_is_not_stops_the_first_step(tmp_path: Path) -> None:
-    assert executed("configure", tmp_path, _PROFILE="large")[0] == 1
+def test_a_release_of_the_small_profile_leaves_composer_and_dataflow_alone() -> None:
+    scripts = "\n".join(script(step) or "" for step in read(text(SMALL))[1].steps).lower()
+    assert re.findall("composer|dataflow|airflow", scripts) == []
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
-"""``cloudbuild.yaml`` is what Cloud Build takes, and each rule that it is held to would find its mistake."""
+"""The release of each profile is what Cloud Build takes, and each rule that it is held to would find its mistake."""
 
 import re
+from pathlib import Path
 
 import pytest
 from google.cloud.devtools.cloudbuild_v1.types import Build
@@ -8,13 +9,17 @@ from google.protobuf.json_format import ParseError
 from yaml import YAMLError
 
 from coinbeam.settings import ROOT
-from tests.build.cloudbuild import faults, read, script, substitute, text, values
+from tests.build.cloudbuild import FILE, SMALL, faults, read, script, substitute, text, values
 
-TREE_STEPS = ["configure", "images", "serving-image", "templates", "upload", "check", "contracts", "switch"]
+of_each_profile = pytest.mark.parametrize("file", [FILE, SMALL], ids=["composer", "small"])
+
+SWITCH = {FILE: "switch", SMALL: "batch-job"}
+"""The step from which on a release is in use."""
 
 
-def test_it_is_taken_and_has_no_fault() -> None:
-    assert faults(text()) == []
+@of_each_profile
+def test_it_is_taken_and_has_no_fault(file: Path) -> None:
+    assert faults(text(file)) == []
 
 
 def changed(old: str, new: str) -> str:
@@ -97,18 +102,58 @@ def test_a_digest_pins_a_builder() -> None:
     assert faults(changed("docker:24.0.9", f"docker@sha256:{'0' * 64}")) == []
 
 
-def test_nothing_is_switched_before_all_else_went_well() -> None:
-    steps = {step.id: set(step.wait_for) - {"-"} for step in read(text())[1].steps}
+@of_each_profile
+def test_nothing_is_switched_before_all_else_went_well(file: Path) -> None:
+    steps = {step.id: set(step.wait_for) - {"-"} for step in read(text(file))[1].steps}
+    switch = SWITCH[file]
     before: set[str] = set()
-    rest = {"switch"}
+    rest = {switch}
     while rest:
         rest = {name for step in rest for name in steps[step]} - before
         before |= rest
-    after = {name for name, waits in steps.items() if "switch" in waits}
-    assert before == set(steps) - {"switch"} - after
+    after = {name for name, waits in steps.items() if switch in waits}
+    assert before == set(steps) - {switch} - after
     assert after == {"serving-traffic"}, "requests of readers follow the switch, once their revisions are ready"
-    assert list(steps)[-2:] == ["switch", "serving-traffic"]
-    assert set(TREE_STEPS) <= set(steps)
+    assert list(steps)[-2:] == [switch, "serving-traffic"]
+
+
+ONLY_ONE_HAS = {"images", "batch-image", "templates", "upload", "composer", "check", "batch-job", "switch"}
+OF_COMPOSER = re.compile(r"COMPOSER|DATAFLOW|SUBNETWORK|AIRFLOW|STREAM|pipelines:|dataflow\.")
+"""What a line of `configure` names that the small profile does not have."""
+
+
+def test_steps_of_both_profiles_are_the_same_text() -> None:
+    """But for what they wait for, and for what a release is told of Composer and Dataflow."""
+    large, small = ({step.id: step for step in read(text(file))[1].steps} for file in (FILE, SMALL))
+    assert set(large) ^ set(small) == ONLY_ONE_HAS
+    shared = [name for name in small if name in large]
+    assert shared == [name for name in large if name in small], "they come in the same order"
+    for name in shared:
+        said = [(step.name, step.env, step.timeout, step.entrypoint) for step in (large[name], small[name])]
+        assert said[0] == said[1], name
+        waits = [set(step.wait_for) - ONLY_ONE_HAS for step in (large[name], small[name])]
+        assert waits[0] == waits[1], name
+        if name != "configure":
+            assert script(large[name]) == script(small[name]), name
+    told, kept = ((script(step["configure"]) or "").split("\n") for step in (large, small))
+    assert [line for line in told if not OF_COMPOSER.search(line)] == [
+        line for line in kept if line.strip() not in {"--set runner=local", ""}
+    ] + [""]
+
+
+def test_the_builds_of_both_profiles_are_alike() -> None:
+    large, small = (read(text(file))[0] for file in (FILE, SMALL))
+    assert set(large) == set(small)
+    for name in set(large) - {"steps", "images", "substitutions"}:
+        assert large[name] == small[name], name
+    only = set(large["substitutions"]) - set(small["substitutions"])
+    assert [name for name in only if not OF_COMPOSER.search(name)] == []
+    assert {name: large["substitutions"].get(name) for name in small["substitutions"]} == small["substitutions"]
+
+
+def test_a_substitution_that_a_build_does_not_use_is_refused() -> None:
+    with pytest.raises(KeyError, match="_COMPOSER_BUCKET"):
+        values(read(text(SMALL))[1], _COMPOSER_BUCKET="airflow")
 
 
 def test_substitutions_are_resolved_as_cloud_build_does() -> None:
@@ -125,34 +170,56 @@ def test_names_agree_with_the_rest_of_the_project() -> None:
     assert known["_REPOSITORY"] == "coinbeam"
 
 
+PUSHED = re.compile(r"/([\w-]+):\$\{_RELEASE\}\"$")
+
+
 def pushed(build: Build) -> set[str]:
-    """The names of the images that the steps push, without the template of the launchers' names."""
-    scripts = "\n".join(script(step) or "" for step in build.steps)
-    named = set(
-        re.findall(r"/([\w-]+):\$\{_RELEASE\}\"\n", "\n".join(re.findall(r".*push_image.*\n|.*image=.*\n", scripts)))
-    )
-    return named | {path.stem.replace("_", "-") for path in (ROOT / "beam_pipelines" / "templates").glob("*.json")}
+    """The names of the images that the steps push; a loop pushes a launcher for each template."""
+    scripts = [text for step in build.steps if "deploy/push_image.sh" in (text := script(step) or "")]
+    lines = [line for text in scripts for line in text.splitlines() if re.search(r"push_image\.sh|image=", line)]
+    launchers = (ROOT / "beam_pipelines" / "templates").glob("*.json")
+    return {found[1] for line in lines if (found := PUSHED.search(line))} | {
+        path.stem.replace("_", "-") for path in launchers if any("templates/*.json" in text for text in scripts)
+    }
 
 
-def test_the_provenance_of_every_image_that_is_pushed_is_signed() -> None:
-    build = read(text())[1]
+@of_each_profile
+def test_the_provenance_of_every_image_that_is_pushed_is_signed(file: Path) -> None:
+    build = read(text(file))[1]
     assert build.options.requested_verify_option.name == "VERIFIED"
     known = values(build, PROJECT_ID="acme", SHORT_SHA="abc1234")
     named = [substitute(image, known) for image in build.images]
     assert {image.rpartition("/")[2] for image in named} == {f"{name}:abc1234" for name in pushed(build)}
     assert all(image.startswith("us-central1-docker.pkg.dev/acme/coinbeam/") for image in named)
-    assert {"pipelines", "serving", "fetch-crypto-data"} <= pushed(build)
+    wanted = {FILE: {"pipelines", "serving", "fetch-crypto-data"}, SMALL: {"batch", "serving"}}[file]
+    assert wanted <= pushed(build)
+    assert file == FILE or wanted == pushed(build), "what was never built cannot be pushed at the end"
 
 
-def test_every_image_is_pushed_with_its_digest_and_its_bill_of_materials() -> None:
-    scripts = [script(step) or "" for step in read(text())[1].steps]
+@of_each_profile
+def test_every_image_is_pushed_with_its_digest_and_its_bill_of_materials(file: Path) -> None:
+    scripts = [script(step) or "" for step in read(text(file))[1].steps]
     assert [text for text in scripts if "docker push" in text] == []
-    assert sum(text.count("docker build") for text in scripts) == sum(
-        text.count("deploy/push_image.sh") for text in scripts
-    )
+    built = sum(text.count("docker build") for text in scripts)
+    assert built == sum(text.count("deploy/push_image.sh") for text in scripts) > 1
 
 
-def test_a_vulnerability_stops_a_release_before_it_changes_anything_in_use() -> None:
-    waits = {step.id: set(step.wait_for) for step in read(text())[1].steps}
+@of_each_profile
+def test_a_vulnerability_stops_a_release_before_it_changes_anything_in_use(file: Path) -> None:
+    steps = read(text(file))[1].steps
+    waits = {step.id: set(step.wait_for) for step in steps}
+    pushing = {step.id for step in steps if "deploy/push_image.sh" in (script(step) or "")}
+    assert len(pushing) == 2
     assert {"vulnerabilities", "sbom"} <= waits["contracts"]
-    assert {"images", "serving-image"} <= waits["vulnerabilities"]
+    assert waits["vulnerabilities"] == waits["sbom"] == pushing
+
+
+DOCKERFILES = sorted(ROOT.glob("*Dockerfile"))
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_has_what_debian_mended_and_packages_by_their_hashes(dockerfile: Path) -> None:
+    lines = dockerfile.read_text().splitlines()
+    assert [line for line in lines if line.startswith("RUN apt-get update && apt-get upgrade --yes && rm -rf ")]
+    installs = [line for line in lines if "pip install" in line]
+    assert [line for line in installs if "--no-deps --require-hashes -r config/" in line] == installs != []

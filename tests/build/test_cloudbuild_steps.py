@@ -1,8 +1,9 @@
-"""The steps of ``cloudbuild.yaml`` executed from first to last, on loopback; and a mistake in each stops the build
-before the switch.
+"""The steps of the release of each profile executed from first to last, on loopback; and a mistake in each stops the
+build before the switch.
 """
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -14,9 +15,20 @@ import pytest
 from coinbeam.batch.jobs import JOBS
 from coinbeam.settings import Settings
 from runs import airflow as orchestrator
-from tests.build.conftest import COMPOSER_BUCKET, DATA_BUCKET, PROJECT, RELEASE, SUBSTITUTIONS
+from tests.build.cloudbuild import FILE, SMALL, text
+from tests.build.conftest import (
+    COMPOSER_BUCKET,
+    DATA_BUCKET,
+    PROJECT,
+    RELEASE,
+    SMALL_BUCKET,
+    SMALL_PROJECT,
+    SMALL_SUBSTITUTIONS,
+    SUBSTITUTIONS,
+)
 from tests.build.execution import Workspace, left_out_here
 from tests.deploy.emulator import Emulator
+from tests.docs.test_commands import fault_of_gcloud
 from tests.temporary import temporary_settings
 
 pytestmark = [pytest.mark.cloud, pytest.mark.xdist_group("build")]
@@ -85,20 +97,18 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
     ended = workspace.run_all()
     assert {name: end.output for name, end in ended.items() if end.code} == {}
     left_out = {line.split()[1] for line in capsys.readouterr().out.splitlines() if "is not executed" in line}
-    assert left_out == set(left_out_here())
+    assert left_out == set(left_out_here()) - {"batch-image"}
     assert [*ended] == [
         name
         for name in (
             "configure",
             "sbom",
-            "serving-image",
-            "batch-image",
+            "vulnerabilities",
             "templates",
             "upload",
             "check",
             "contracts",
             "serving-revisions",
-            "batch-job",
             "switch",
             "serving-traffic",
         )
@@ -134,6 +144,64 @@ def test_a_commit_becomes_the_current_release_and_its_dags_run(
     assert re.search(r"state=success|Marking run.*successful", ran.stdout)
 
 
+@pytest.mark.timeout(200)
+def test_a_commit_becomes_the_release_that_the_job_of_the_small_profile_runs(
+    small_workspace: Workspace, emulator: Emulator, tmp_path: Path
+) -> None:
+    ended = small_workspace.run_all()
+    assert {name: end.output for name, end in ended.items() if end.code} == {}
+    wanted = ["configure", "sbom", "vulnerabilities", "contracts", "serving-revisions", "batch-job", "serving-traffic"]
+    assert [*ended] == [name for name in wanted if name not in left_out_here()]
+
+    deployed = json.loads((small_workspace.folder / "config" / "deployment.json").read_text())
+    assert (deployed["release"], deployed["runner"]) == (RELEASE, "local")
+    assert deployed["storage"]["bucket"] == SMALL_BUCKET
+    assert not {"dataflow", "composer"} & set(deployed)
+    if "sbom" in ended:
+        assert set(emulator.names(SMALL_BUCKET)) == {
+            f"releases/{RELEASE}/images/{name}.{kind}"
+            for name in ("batch", "serving")
+            for kind in ("digest", "cdx.json")
+        }
+    assert "created table crypto_data.crypto_market_snapshot_fact" in ended["contracts"].output
+
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    assert [call[1:4] for call in calls] == [
+        ["services", "update", "coinbeam-api"],
+        ["services", "update", "coinbeam-dashboard"],
+        ["jobs", "update", "coinbeam-daily"],
+        ["services", "update-traffic", "coinbeam-api"],
+        ["services", "update-traffic", "coinbeam-dashboard"],
+    ], "the job is switched between the revisions and their requests"
+    assert [call[call.index("--image") + 1].rpartition("/")[2] for call in calls[:3]] == [
+        f"serving:{RELEASE}",
+        f"serving:{RELEASE}",
+        f"batch:{RELEASE}",
+    ]
+    assert [call for call in calls if call[call.index("--project") + 1] != SMALL_PROJECT] == []
+    assert [fault for call in calls if (fault := fault_of_gcloud(call))] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "given"), [(FILE, SUBSTITUTIONS), (SMALL, SMALL_SUBSTITUTIONS)], ids=["composer", "small"]
+)
+def test_nobody_waits_for_scans_that_are_off(file: Path, given: dict[str, str], tmp_path: Path) -> None:
+    """With a program in the place of our own that tells that it was called: the scans themselves have their own tests."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text('#!/bin/sh\necho asked: "$@"\n')
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    path = {"PATH": os.environ["PATH"]}
+    off, on, wrong = (
+        Workspace(tmp_path, path, {**given, "_SCAN": word}, text(file)).run("vulnerabilities")
+        for word in ("off", "on", "yes")
+    )
+    assert (off.code, on.code, wrong.code) == (0, 0, 1)
+    assert "asked" not in off.output
+    assert "scan_images = false" in off.output
+    assert on.output == "asked: -m console release scan --images images\n"
+    assert wrong.output == "ERROR: _SCAN is yes; it is on or off.\n"
+
+
 @pytest.mark.timeout(120)
 def test_a_dag_that_cannot_be_imported_stops_the_build_before_the_switch(
     workspace: Workspace, emulator: Emulator
@@ -164,3 +232,13 @@ def test_a_substitution_that_was_forgotten_stops_the_first_step(
     ended = workspace.run("configure")
     assert ended.code != 0
     assert said in " ".join(ended.output.split())
+
+
+def test_substitutions_that_were_forgotten_stop_a_small_release_at_its_first_step(small_workspace: Workspace) -> None:
+    forgotten = {"_LOCATION", "_PERIOD", "_PLAN"}
+    small_workspace.given = {name: value for name, value in SMALL_SUBSTITUTIONS.items() if name not in forgotten}
+    ended = small_workspace.run("configure")
+    assert ended.code != 0
+    assert "has to say google.location, market.period, coingecko.plan" in " ".join(ended.output.split())
+    small_workspace.given = {**SMALL_SUBSTITUTIONS, "SHORT_SHA": ""}
+    assert small_workspace.run("configure").output == "ERROR: _RELEASE is not set; give the short commit.\n"

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from coinbeam.settings import ROOT
 from local.environment import HOST
 from tests.build import serving
-from tests.build.cloudbuild import read, script, substitute, text, values
+from tests.build.cloudbuild import FILE, read, script, substitute, text, values
 from tests.build.imports import imported
 from tests.build.serving import REQUIREMENTS, Image, pins
 from tests.deploy.emulator import running
@@ -165,23 +165,23 @@ def test_the_process_is_not_root_and_owns_its_cache_alone() -> None:
 
 
 DIGEST = f"us-central1-docker.pkg.dev/acme/coinbeam/serving@sha256:{'1' * 64}"
-ANSWERS = f"""case "$1" in
-  inspect) echo other/name@sha256:{"2" * 64}; echo {DIGEST} ;;
+ANSWERS = f"""for last; do :; done
+case "$1" in
+  inspect) echo other/name@sha256:{"2" * 64}; echo "${{last%:*}}@sha256:{"1" * 64}" ;;
   run) echo bill of; head -c 3 ;;
 esac
 """
 """What docker says of an image that was pushed, and what a program in it says: the beginning of what it was given."""
 
 
-def executed(step_id: str, tmp_path: Path, **given: str) -> tuple[int, list[list[str]]]:
+def executed(step_id: str, tmp_path: Path, file: Path = FILE, **given: str) -> tuple[int, list[list[str]]]:
     """Run a step with programs in the place of docker and gcloud that write down how they were called.
 
     Neither has an emulator; what was written is held to gcloud's own list of commands.
     """
-    build = read(text())[1]
+    build = read(text(file))[1]
     [step] = [step for step in build.steps if step.id == step_id]
-    usual = {"PROJECT_ID": "acme", "SHORT_SHA": RELEASE, "_COMPOSER_BUCKET": "acme-composer"}
-    known = values(build, **{**usual, **given})
+    known = values(build, PROJECT_ID="acme", SHORT_SHA=RELEASE, **given)
     calls = tmp_path / "calls"
     calls.touch()
     for name in ("docker", "gcloud"):

@@ -74,11 +74,11 @@ def test_there_is_one_list_of_what_git_ignores() -> None:
     assert [name for name in uploads.tracked() if name.endswith(".gitignore")] == [".gitignore"]
 
 
-@pytest.mark.parametrize("dockerfile", ["Dockerfile", "serving.Dockerfile"])
+@pytest.mark.parametrize("dockerfile", uploads.DOCKERFILES)
 def test_an_image_is_given_the_code_and_the_settings_of_its_release(
     dockerfile: str, planted: Path, tmp_path: Path
 ) -> None:
-    folders = {name.split("/")[0] for file in ("Dockerfile", "serving.Dockerfile") for name in copied(file)}
+    folders = {name.split("/")[0] for file in uploads.DOCKERFILES for name in copied(file)}
     code = {name for name in uploads.tracked() if name.split("/")[0] in folders}
     sent = uploads.of_docker(planted, dockerfile, tmp_path)
     assert sent == code | {"config/deployment.json"}
@@ -103,9 +103,9 @@ def test_every_build_is_submitted_with_its_source_where_its_account_can_read_it(
     read = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in uploads.tracked()}
     assert {name: found for name, text in read.items() if (found := unstaged(text)) and "tests/" not in name} == {}
     written = re.compile(r"""["']builds["'],\s*["']submit["']""")
-    assert [name for name, text in read.items() if written.search(text) and "tests/" not in name] == [
-        "deploy/submission.py"
-    ]
+    submitting = [name for name, text in read.items() if written.search(text) and "tests/" not in name]
+    assert submitting == ["deploy/project/submission.py", "deploy/submission.py"]
+    assert [name for name in submitting if "--gcs-source-staging-dir" not in read[name]] == []
 
 
 def test_a_build_whose_source_gcloud_stages_would_be_found() -> None:

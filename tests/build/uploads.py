@@ -17,6 +17,8 @@ import pytest
 from coinbeam.settings import ROOT
 from local.environment import HOST
 
+DOCKERFILES = sorted(path.name for path in ROOT.glob("*Dockerfile"))
+
 
 def tracked() -> list[str]:
     """The files that git tracks and that are there."""
@@ -131,4 +133,4 @@ def of_docker(folder: Path, dockerfile: str, state: Path) -> set[str]:
             timeout=60,
             check=True,
         )
-        return engine.context - {"Dockerfile", "serving.Dockerfile", ".dockerignore"}
+        return engine.context - {*DOCKERFILES, ".dockerignore"}

@@ -103,6 +103,13 @@ def test_every_image_that_ours_begin_with_is_seen() -> None:
         assert seen, path.name
 
 
+def test_the_files_that_name_images_are_those_of_both_profiles() -> None:
+    assert {path.name for path in base_images.files()} == {
+        *("Dockerfile", "batch.Dockerfile", "serving.Dockerfile"),
+        *("cloudbuild.yaml", "cloudbuild.small.yaml"),
+    }
+
+
 def test_an_image_has_one_digest_everywhere() -> None:
     found = [match for path in base_images.files() for match in base_images._REFERENCE.finditer(path.read_text())]
     pairs = {(match["name"], match["tag"]): match["digest"] for match in found}
@@ -120,14 +127,16 @@ def test_digests_are_written_and_the_next_time_nothing_changes(registry: Registr
     assert {line.rpartition(" ")[2] for line in base_images.write(checkout, registries)} == {DIGEST}
     assert base_images.unpinned(checkout) == []
     assert f"FROM python:3.11.13-slim-bookworm@{DIGEST}\n" in (checkout / "serving.Dockerfile").read_text()
-    assert read((checkout / "cloudbuild.yaml").read_text())[1].substitutions["_DOCKER_BUILDER"].endswith(DIGEST)
+    for name in ("cloudbuild.yaml", "cloudbuild.small.yaml"):
+        assert read((checkout / name).read_text())[1].substitutions["_DOCKER_BUILDER"].endswith(DIGEST)
     assert base_images.write(checkout, registries) == []
 
 
 def test_a_tag_that_moved_is_told(registry: Registry, checkout: Path) -> None:
     (checkout / "Dockerfile").write_text(f"FROM python:3.11@{OTHER} AS one\nFROM one AS two\n")
-    for name in ("serving.Dockerfile", "cloudbuild.yaml"):
-        (checkout / name).write_text("")
+    for path in base_images.files(checkout):
+        if path.name != "Dockerfile":
+            path.write_text("")
     registry.manifests["library/python:3.11"] = INDEX
     assert base_images.write(checkout, {"docker.io": registry.url}) == [f"python:3.11: {OTHER} -> {DIGEST}"]
     assert (checkout / "Dockerfile").read_text() == f"FROM python:3.11@{DIGEST} AS one\nFROM one AS two\n"
@@ -163,7 +172,8 @@ def step(checkout: Path) -> "subprocess.CompletedProcess[str]":
     [first] = [one for one in read(text())[1].steps if one.id == "base-images"]
     for package in ("deploy", "coinbeam"):
         (checkout / package).mkdir(exist_ok=True)
-    for name in ("deploy/__init__.py", "deploy/base_images.py", "coinbeam/__init__.py", "coinbeam/errors.py"):
+    needed = ("coinbeam/__init__.py", "coinbeam/errors.py", "coinbeam/redaction.py")
+    for name in ("deploy/__init__.py", "deploy/base_images.py", *needed):
         (checkout / name).write_text((ROOT / name).read_text())
     (checkout / "python3").unlink(missing_ok=True)
     (checkout / "python3").symlink_to(Path(sys.executable).resolve())
@@ -194,6 +204,9 @@ def test_the_images_whose_digests_could_be_confirmed_have_them_and_no_other_may_
     assert set(base_images.unpinned()) <= {
         "Dockerfile: gcr.io/dataflow-templates-base/python311-template-launcher-base:flex_templates_base_image_release_20240628_RC00",
         "Dockerfile: apache/beam_python3.11_sdk:2.77.0",
-        "cloudbuild.yaml: gcr.io/cloud-builders/docker:24.0.9",
-        "cloudbuild.yaml: gcr.io/google.com/cloudsdktool/google-cloud-cli:528.0.0-slim",
+        *(
+            f"{file}: gcr.io/{builder}"
+            for file in ("cloudbuild.yaml", "cloudbuild.small.yaml")
+            for builder in ("cloud-builders/docker:24.0.9", "google.com/cloudsdktool/google-cloud-cli:528.0.0-slim")
+        ),
     }

@@ -13,17 +13,21 @@ from coinbeam.errors import TerminalError
 from coinbeam.settings import ROOT
 from console.app import app
 from deploy import submission
+from deploy.project.order import PROFILES
+from tests.build import cloudbuild
 from tests.deploy import cloud_build_api
 from tests.deploy.emulator import running
 from tests.docs.test_commands import fault_of_gcloud
 
 GIVEN = {
+    "_PROFILE": "composer",
     "_REGION": "us-central1",
     "_DATA_BUCKET": "acme-coinbeam",
     "_SUBNETWORK": "regions/us-central1/subnetworks/coinbeam",
     "_AIRFLOW_URL": "https://airflow.example.com/?a=1,2;b=3",
     "_STREAM_SERVICE_ACCOUNT": "",
 }
+SMALL = {"_PROFILE": "small", "_REGION": "us-central1", "_DATA_BUCKET": "acme-coinbeam", "_SCAN": "off"}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -39,7 +43,7 @@ def repository(tmp_path: Path) -> Path:
     """A small checkout that can be built, all of it in one commit."""
     folder = tmp_path / "repository"
     folder.mkdir()
-    for name in ("cloudbuild.yaml", ".gitignore", ".gcloudignore"):
+    for name in (*submission.FILES.values(), ".gitignore", ".gcloudignore"):
         shutil.copy2(ROOT / name, folder / name)
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
@@ -64,9 +68,12 @@ def test_what_terraform_prints_is_read_and_null_is_left_out() -> None:
         ),
         pytest.param(json.dumps({**GIVEN, "_SIZE": 1}), "No substitutions of text: _SIZE", id="a number"),
         pytest.param(
-            json.dumps({"_REGION": "us-central1"}), "lack _DATA_BUCKET", id="no bucket to stage the source in"
+            json.dumps({"_REGION": "us-central1", "_PROFILE": "small"}),
+            "lack _DATA_BUCKET",
+            id="no bucket to stage the source in",
         ),
         pytest.param(json.dumps({**GIVEN, "_REGION": ""}), "lack _REGION", id="no region"),
+        pytest.param(json.dumps({**GIVEN, "_PROFILE": None}), "lack _PROFILE", id="no profile"),
     ],
 )
 def test_anything_else_is_refused(text: str, said: str) -> None:
@@ -100,9 +107,22 @@ def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
         submission.commit_of(tmp_path)
 
 
-def test_gcloud_knows_the_command() -> None:
-    wanted = submission.command(GIVEN, "abc1234", "acme")
+def test_there_is_a_release_of_each_profile() -> None:
+    assert set(submission.FILES) == set(PROFILES)
+    assert {path.name for path in ROOT.glob("cloudbuild*.yaml")} == set(submission.FILES.values())
+
+
+def test_a_profile_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TerminalError, match="_PROFILE is 'large'; it is composer or small"):
+        submission.command({**GIVEN, "_PROFILE": "large"}, "abc1234", "acme")
+
+
+@pytest.mark.parametrize("given", [GIVEN, SMALL], ids=["composer", "small"])
+def test_gcloud_knows_the_command(given: dict[str, str]) -> None:
+    wanted = submission.command(given, "abc1234", "acme")
     assert fault_of_gcloud(wanted[1:]) is None
+    assert wanted[wanted.index("--config") + 1] == submission.FILES[given["_PROFILE"]]
+    assert "_PROFILE" not in wanted[wanted.index("--substitutions") + 1], "no build uses it"
     assert wanted[wanted.index("--gcs-source-staging-dir") + 1] == "gs://acme-coinbeam/builds/source"
 
 
@@ -130,9 +150,13 @@ def on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.cloud
 @pytest.mark.usefixtures("on_loopback")
-@pytest.mark.parametrize("status", ["SUCCESS", "FAILURE"])
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [(GIVEN, "SUCCESS"), (SMALL, "SUCCESS"), (GIVEN, "FAILURE")],
+    ids=["composer", "small", "failed"],
+)
 def test_gcloud_hands_over_every_substitution_and_stages_the_source_in_the_bucket_of_the_data(
-    status: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, str], status: str, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running() as storage, cloud_build_api.running(status) as api:
         storage.create_bucket("acme-coinbeam")
@@ -140,13 +164,18 @@ def test_gcloud_hands_over_every_substitution_and_stages_the_source_in_the_bucke
         monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", storage_url)
         monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD", api.url)
         if status == "SUCCESS":
-            submission.submit(GIVEN, "acme", False, repository)
+            submission.submit(given, "acme", False, repository)
         else:
             with pytest.raises(TerminalError, match="gcloud builds submit ended with 1"):
-                submission.submit(GIVEN, "acme", False, repository)
+                submission.submit(given, "acme", False, repository)
         [(path, build)] = api.created
         [staged] = storage.names("acme-coinbeam")
     assert path == "/v1/projects/acme/locations/us-central1/builds"
-    assert {**GIVEN, "_RELEASE": submission.commit_of(repository)}.items() <= dict(build.substitutions).items()
+    told = {name: value for name, value in given.items() if name != "_PROFILE"}
+    declared, wanted = cloudbuild.read((ROOT / submission.FILES[given["_PROFILE"]]).read_text())
+    assert {**told, "_RELEASE": submission.commit_of(repository)}.items() <= dict(build.substitutions).items()
+    assert set(build.substitutions) == set(declared["substitutions"]), "a build refuses what it does not use"
+    assert [step.id for step in build.steps] == [step.id for step in wanted.steps]
+    assert list(build.images) == list(wanted.images)
     assert staged.startswith("builds/source/")
     assert (build.source.storage_source.bucket, build.source.storage_source.object_) == ("acme-coinbeam", staged)

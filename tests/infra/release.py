@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coinbeam.settings import ROOT
-from tests.build.cloudbuild import read, script, substitute, values
+from tests.build.cloudbuild import FILE, SMALL, read, script, substitute, values
 from tests.dags.schedules import DAILY, HOURLY
 
 PYTHON = "3.11"
@@ -21,10 +21,13 @@ Source: https://cloud.google.com/composer/docs/composer-versions
 """
 
 READ = (
-    "cloudbuild.yaml",
+    FILE.name,
+    SMALL.name,
     "Dockerfile",
+    "batch.Dockerfile",
     "serving.Dockerfile",
     "Makefile",
+    "deploy",
     "beam_pipelines",
     "dags",
     "sql",
@@ -35,9 +38,11 @@ READ = (
 _PYTHONS = (
     ("Dockerfile", r"/python(\d)(\d+)-template-launcher-base\b", "the launchers"),
     ("Dockerfile", r"\bapache/beam_python(\d)\.(\d+)_sdk\b", "the workers"),
+    ("batch.Dockerfile", r"\bpython:(\d)\.(\d+)", "the job"),
     ("serving.Dockerfile", r"\bpython:(\d)\.(\d+)", "the services"),
-    ("cloudbuild.yaml", r"\blibrary/python:(\d)\.(\d+)", "the builder"),
-    ("cloudbuild.yaml", r"--python python(\d)\.(\d+)", "the smoke check"),
+    (FILE.name, r"\blibrary/python:(\d)\.(\d+)", "the builder"),
+    (SMALL.name, r"\blibrary/python:(\d)\.(\d+)", "the builder"),
+    (FILE.name, r"--python python(\d)\.(\d+)", "the smoke check"),
     ("Makefile", r"--python-version (\d)\.(\d+)", "the requirements"),
 )
 _IMAGE = re.compile(r"-docker\.pkg\.dev/my-project/coinbeam/([\w-]+)[:@]")
@@ -45,7 +50,10 @@ _CRON = re.compile(r"[\d*/,-]+( [\d*/,-]+){4}")
 _STUB = """#!/bin/sh
 printf '%s ' "${0##*/}" "$@" | tr '\\n' ' ' >> "$CALLS"
 echo >> "$CALLS"
+for last; do :; done
+if [ "$1" = inspect ]; then echo "${last%:*}@sha256:0"; fi
 """
+"""Writes down how it was called, and has the digest of each image that docker is asked for."""
 
 
 def copy(folder: Path) -> Path:
@@ -126,7 +134,7 @@ class Images:
 
     Attributes:
         pushed: by the build.
-        used: by its templates, services and settings.
+        used: by its templates, job, services and settings.
     """
 
     pushed: frozenset[str]
@@ -140,22 +148,24 @@ def image_faults(images: Images, of_terraform: set[str]) -> Iterator[str]:
     yield from (f"the image {name} is pushed, and nothing uses it" for name in sorted(images.pushed - used))
 
 
-def images(root: Path, folder: Path) -> Images:
+def images(root: Path, folder: Path, file: str = FILE.name) -> Images:
     """Run the steps of the build with programs that only write down how they were called.
 
     Args:
         root: a copy of the tree.
         folder: an empty one, to run in.
+        file: the release of a profile.
     """
-    _, build = read((root / "cloudbuild.yaml").read_text(encoding="utf-8"))
-    given = {"PROJECT_ID": "my-project", "SHORT_SHA": "abc1234", "_SERVING": "deploy", "_COMPOSER_BUCKET": "airflow"}
-    known = values(build, **given)
+    _, build = read((root / file).read_text(encoding="utf-8"))
+    bucket = {"_COMPOSER_BUCKET": "airflow"} if "_COMPOSER_BUCKET" in build.substitutions else {}
+    known = values(build, PROJECT_ID="my-project", SHORT_SHA="abc1234", _SERVING="deploy", **bucket)
     for program in ("bin/docker", "bin/gcloud", "bin/make", "bin/pip", ".venv/bin/python", ".venv/bin/uv"):
         stub = folder / program
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text(_STUB, encoding="utf-8")
         stub.chmod(0o755)
-    shutil.copytree(root / "beam_pipelines" / "templates", folder / "beam_pipelines" / "templates")
+    for part in ("beam_pipelines/templates", "deploy"):
+        shutil.copytree(root / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     calls = folder / "calls"
     for step in build.steps:
         subprocess.run(

@@ -13,6 +13,7 @@ from coinbeam.contracts.model import read_contract
 from coinbeam.contracts.versions import locked, version_faults
 from coinbeam.settings import ROOT
 from console.release import prune
+from tests.build.cloudbuild import FILE, SMALL
 from tests.infra import release
 from tests.infra.configuration import modules
 from tests.infra.demands import DEMANDS, missing
@@ -40,7 +41,13 @@ def of_terraform(deployment: Deployment) -> set[str]:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     """What a build pushes and uses."""
-    return release.images(ROOT, tmp_path_factory.mktemp("build"))
+    return release.images(ROOT, tmp_path_factory.mktemp("build") / "large")
+
+
+@pytest.fixture(scope="session")
+def small_images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """What a build of the small profile pushes and uses."""
+    return release.images(ROOT, tmp_path_factory.mktemp("build") / "small", SMALL.name)
 
 
 def contract_faults(root: Path) -> list[str]:
@@ -67,6 +74,12 @@ def test_nothing_is_missing(deployment: Deployment, images: Images) -> None:
 def test_a_build_pushes_the_image_of_each_job_and_those_of_workers_and_services(images: Images) -> None:
     jobs = {file.stem.replace("_", "-") for file in (ROOT / "beam_pipelines" / "templates").glob("*.json")}
     assert images.pushed == images.used == {*jobs, "pipelines", "serving"}
+
+
+def test_a_build_of_the_small_profile_pushes_the_image_of_its_job_and_that_of_the_services(
+    small_images: Images,
+) -> None:
+    assert small_images.pushed == small_images.used == {"batch", "serving"}
 
 
 BOOTSTRAP = ("serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com")
@@ -305,11 +318,21 @@ OF_FILES = {
         "Python 3.12 for the requirements",
         release.python_faults,
     ),
-    "another builder": Planted(
-        "cloudbuild.yaml",
-        "library/python:3.11",
-        "library/python:3.13",
-        "Python 3.13 for the builder",
+    **{
+        f"another builder of {file.name}": Planted(
+            file.name,
+            "library/python:3.11",
+            "library/python:3.13",
+            "Python 3.13 for the builder",
+            release.python_faults,
+        )
+        for file in (FILE, SMALL)
+    },
+    "another Python for the job": Planted(
+        "batch.Dockerfile",
+        "FROM python:3.11",
+        "FROM python:3.12",
+        "Python 3.12 for the job",
         release.python_faults,
     ),
     "another schedule of the index": Planted(
@@ -368,8 +391,8 @@ def planted(mistake: Planted, folder: Path) -> Path:
 
 OF_IMAGES = {
     "the image of the workers pushed under another name": (
-        'docker push "$$prefix/pipelines:',
-        'docker push "$$prefix/workers:',
+        'deploy/push_image.sh "$$prefix/pipelines:',
+        'deploy/push_image.sh "$$prefix/workers:',
         "the image pipelines is used, and no build pushes it",
     ),
     "templates that name another image": (
@@ -390,9 +413,32 @@ def test_a_mistake_in_the_name_of_an_image_is_seen(
     mistake: tuple[str, str, str], deployment: Deployment, tmp_path: Path
 ) -> None:
     old, new, words = mistake
-    root = planted(Planted("cloudbuild.yaml", old, new, words, contract_faults), tmp_path)
+    root = planted(Planted(FILE.name, old, new, words, contract_faults), tmp_path)
     made = release.images(root, tmp_path / "build")
     assert words in "\n".join(release.image_faults(made, of_terraform(deployment)))
+
+
+OF_SMALL_IMAGES = {
+    "the image of the job pushed under another name": (
+        '/batch:${_RELEASE}"\n        docker build',
+        '/airflow:${_RELEASE}"\n        docker build',
+        "the image batch is used, and no build pushes it",
+    ),
+    "a job that runs another image": (
+        '--image "${_REGION}-docker.pkg.dev/${PROJECT_ID}/${_REPOSITORY}/batch:',
+        '--image "${_REGION}-docker.pkg.dev/${PROJECT_ID}/${_REPOSITORY}/job:',
+        "the image job is used, and no build pushes it",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", OF_SMALL_IMAGES.values(), ids=OF_SMALL_IMAGES)
+def test_a_mistake_in_the_name_of_an_image_of_the_small_profile_is_seen(
+    mistake: tuple[str, str, str], tmp_path: Path
+) -> None:
+    old, new, words = mistake
+    root = planted(Planted(SMALL.name, old, new, words, contract_faults), tmp_path)
+    assert words in "\n".join(release.image_faults(release.images(root, tmp_path / "build", SMALL.name), set()))
 
 
 def test_the_copy_has_no_mistake_of_its_own(tmp_path: Path) -> None:

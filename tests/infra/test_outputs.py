@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from sqlglot import exp
 
 from coinbeam.contracts import load_contract
 from coinbeam.settings import ROOT, Settings, config_file, deployment_file
+from deploy.submission import FILES, chosen
+from tests.build.cloudbuild import text
 from tests.build.execution import Workspace
 from tests.infra.deployment import Deployment
 
@@ -42,21 +43,49 @@ def test_the_substitutions_configure_the_release_that_the_output_describes(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     """The step of the build itself, with what a person or a workflow takes from Terraform."""
-    given = {"PROJECT_ID": "my-project", "SHORT_SHA": "abc1234", **deployment.outputs["substitutions"]}
-    workspace = Workspace(tmp_path / "workspace", {"PATH": os.environ["PATH"]}, given)
-    workspace.prepare(Path(sys.executable))
-    ended = workspace.run("configure")
-    assert ended.code == 0, ended.output
-    written = json.loads((workspace.folder / "config" / "deployment.json").read_text(encoding="utf-8"))
+    written = configured(deployment, tmp_path)
     image = written["dataflow"].pop("image")
     assert image == f"{deployment.outputs['image_repository']}/pipelines:abc1234"
     assert written == {"environment": "production", "release": "abc1234", **deployment.outputs["deployment"]}
 
 
-def test_a_build_is_given_substitutions_that_it_has_though_there_is_no_trigger(deployment: Deployment) -> None:
-    declared = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))["substitutions"]
+def test_the_substitutions_configure_the_release_of_the_small_profile(small: Deployment, tmp_path: Path) -> None:
+    written = configured(small, tmp_path)
+    said = {name: without_nulls(value) for name, value in small.outputs["deployment"].items() if name != "dataflow"}
+    assert written == {
+        "environment": "production",
+        "release": "abc1234",
+        "runner": "local",
+        **{name: value for name, value in said.items() if value},
+    }
+
+
+def without_nulls(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What a section says; null is what it does not."""
+    return {name: value for name, value in section.items() if value is not None}
+
+
+def configured(deployment: Deployment, folder: Path) -> dict[str, Any]:
+    """``config/deployment.json`` as the step of the build of a profile writes it."""
+    file, told = chosen(deployment.outputs["substitutions"])
+    substitutions = {"PROJECT_ID": "my-project", "SHORT_SHA": "abc1234", **told}
+    workspace = Workspace(folder / "workspace", {"PATH": os.environ["PATH"]}, substitutions, text(ROOT / file))
+    workspace.prepare()
+    ended = workspace.run("configure")
+    assert ended.code == 0, ended.output
+    written: dict[str, Any] = json.loads((workspace.folder / "config" / "deployment.json").read_text(encoding="utf-8"))
+    return written
+
+
+@pytest.mark.parametrize("profile", ["deployment", "small"])
+def test_a_build_is_given_substitutions_that_it_has_though_there_is_no_trigger(
+    profile: str, request: pytest.FixtureRequest
+) -> None:
+    deployment: Deployment = request.getfixturevalue(profile)
+    file, given = chosen(deployment.outputs["substitutions"])
+    declared = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["substitutions"]
+    assert file == {"deployment": FILES["composer"], "small": FILES["small"]}[profile]
     assert deployment.of("google_cloudbuild_trigger") == []
-    given = deployment.outputs["substitutions"]
     assert set(given) - set(declared) == set()
     assert {name for name, value in declared.items() if value == ""} - set(given) == set()
 

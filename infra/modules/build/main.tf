@@ -54,7 +54,7 @@ resource "google_cloudbuild_trigger" "release" {
   location        = var.region
   name            = "coinbeam-release"
   description     = "A release of every commit on main"
-  filename        = "cloudbuild.yaml"
+  filename        = var.profile == "small" ? "cloudbuild.small.yaml" : "cloudbuild.yaml"
   service_account = var.service_account
   substitutions   = var.substitutions
 

@@ -4,6 +4,6 @@ output "workload_identity_provider" {
 }
 
 output "substitutions" {
-  description = "Substitutions of a build, whoever starts it."
-  value       = var.substitutions
+  description = "Substitutions of a build, whoever submits it, and with _PROFILE which file they are for."
+  value       = merge(var.substitutions, { _PROFILE = var.profile })
 }

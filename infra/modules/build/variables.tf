@@ -28,7 +28,12 @@ variable "service_account" {
   description = "Full resource name of the account of the builds."
 }
 
+variable "profile" {
+  type        = string
+  description = "What a release is for: composer (cloudbuild.yaml) or small (cloudbuild.small.yaml)."
+}
+
 variable "substitutions" {
   type        = map(string)
-  description = "Substitutions of cloudbuild.yaml."
+  description = "Substitutions of the build of that profile, all that it cannot know and no others."
 }

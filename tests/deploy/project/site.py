@@ -19,7 +19,7 @@ from urllib.parse import quote
 from google.cloud.devtools.cloudbuild_v1.types import Build
 
 from coinbeam.settings import ROOT
-from tests.build import execution
+from tests.build import cloudbuild, execution
 from tests.deploy.project import provider
 from tests.deploy.project.google import Google, Project
 from tests.infra.provider_schema import PACKAGES, VERSION
@@ -27,7 +27,7 @@ from tests.infra.terraform import _platform
 from tests.temporary import LocalCloud
 
 PARTS = ("beam_pipelines", "coinbeam", "config", "console", "dags", "deploy", "infra", "local", "serving", "sql")
-FILES = (".gcloudignore", ".gitignore", "cloudbuild.yaml", "pyproject.toml")
+FILES = (".gcloudignore", ".gitignore", cloudbuild.FILE.name, cloudbuild.SMALL.name, "pyproject.toml")
 EXECUTED = ("configure", "upload", "contracts", "switch")
 """The steps of a build that are executed here; ``tests/build`` executes the others, too."""
 
@@ -174,7 +174,7 @@ class Site:
         given = {"PROJECT_ID": self.project.id, **dict(build.substitutions)}
         cloud = {**self.cloud.env, "STORAGE_EMULATOR_HOST": self.google.url.rstrip("/")}
         variables = execution.variables(cloud, self.folder / "gcloud-of-builds", self.project.id)
-        steps = execution.Workspace(place, variables, given, (place / "cloudbuild.yaml").read_text())
+        steps = execution.Workspace(place, variables, given, (place / cloudbuild.FILE.name).read_text())
         for name in EXECUTED:
             ended = steps.run(name)
             if ended.code:
