@@ -49,7 +49,7 @@ def site(storage: Emulator, tmp_path: Path) -> Iterator[Site]:
     project.refusals["/bigquery"] = (403, denied)
     with serving(project) as google:
         env["BIGQUERY_EMULATOR_HOST"] = google.url.rstrip("/")
-        yield Site(tmp_path, project, google, cloud)
+        yield Site(tmp_path, project, google, cloud, registry="http://127.0.0.1:1")
 
 
 @pytest.mark.timeout(280)
