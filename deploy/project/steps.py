@@ -22,6 +22,9 @@ from deploy.tools import Gcloud
 from runs.airflow import SNAPSHOT_DAG
 
 _STORAGE = "storage.googleapis.com"
+_NAMED = 3
+"""Missing pins that the plan names."""
+
 _MOST_APPLIES = 10
 """Each round takes in what the one before it met; what depends on it comes in the next."""
 
@@ -351,7 +354,8 @@ class Pinned:
         """What is not pinned, or not committed."""
         missing = self._pins.missing()
         if missing:
-            return Found(State.TO_DO, f"pin and commit {'; '.join(missing)}")
+            more = f"; and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            return Found(State.TO_DO, f"pin and commit {'; '.join(missing[:_NAMED])}{more}")
         return Found(State.DONE, "base images by digest, providers by hash")
 
     def do(self) -> None:

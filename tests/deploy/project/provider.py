@@ -25,7 +25,8 @@ from tests.infra.provider import field
 
 FOLDER = "CLOUD_FOLDER"
 SLOW = "CLOUD_SECONDS"
-"""Seconds that the making of Composer takes."""
+SLOW_TYPE = "CLOUD_SLOW_TYPE"
+"""What takes seconds to make, Composer unless another type is named, and how many."""
 
 STORAGE = "CLOUD_STORAGE"
 """Where Cloud Storage answers, which says in whose project a bucket is."""
@@ -86,7 +87,7 @@ class Cloud:
 
     Args:
         folder: may not exist yet.
-        seconds: that the making of Composer takes.
+        seconds: that the making of what is slow takes.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -112,7 +113,7 @@ class Cloud:
 
     def wait(self, kind: str) -> None:
         """Some things take long."""
-        if kind == "google_composer_environment":
+        if kind == os.environ.get(SLOW_TYPE, "google_composer_environment"):
             time.sleep(self._seconds)
 
 

@@ -67,7 +67,7 @@ def test_digests_and_hashes_are_shown_and_committed_by_themselves(checkout: Path
     found = pins.look()
     assert found.state is State.TO_DO
     assert "Dockerfile: python:3.11" in found.text
-    assert "google-beta 6.50.0" in found.text
+    assert "google-beta 6.50.0" in found.text, "three are named"
     pins.do()
     assert person.said[:3] == [
         f"Dockerfile: python:3.11 -> {DIGEST}",

@@ -8,7 +8,8 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,11 +18,11 @@ import pytest
 
 from coinbeam.clock import utc_now
 from coinbeam.feeds.snapshot.request import present_instant
-from coinbeam.settings import GoogleSettings, StorageSettings, WarehouseSettings
+from coinbeam.settings import GoogleSettings, Settings, StorageSettings, WarehouseSettings
 from coinbeam.warehouse.client import Warehouse
 from deploy import base_images
 from deploy.tools import git
-from local.airflow import DagRun
+from local.airflow import DagRun, airflow_environment
 from local.environment import environment
 from runs.airflow import SNAPSHOT_DAG
 from tests.deploy import registry
@@ -48,17 +49,33 @@ IMAGES = tuple({name for path in base_images.files() for name in base_images.dig
 
 
 @pytest.fixture
-def site(local_cloud: LocalCloud, warm_airflow: WarmAirflow, tmp_path: Path) -> Iterator[Site]:
+def cloud(local_cloud: LocalCloud, tmp_path: Path) -> LocalCloud:
+    """The emulators, with an Airflow for this project alone: it knows a table by its name, and that of another project."""
+    local = local_cloud.settings.local.model_copy(update={"state_dir": tmp_path / "state"})
+    return replace(local_cloud, settings=local_cloud.settings.model_copy(update={"local": local}))
+
+
+@pytest.fixture
+def airflow(cloud: LocalCloud, migrated_airflow: Callable[[Settings], None], tmp_path: Path) -> Iterator[WarmAirflow]:
+    """That Airflow."""
+    migrated_airflow(cloud.settings)
+    running = WarmAirflow(airflow_environment(cloud.settings), tmp_path / "warm.log")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def site(cloud: LocalCloud, airflow: WarmAirflow, tmp_path: Path) -> Iterator[Site]:
     """An empty project, and a checkout to deploy it from."""
     identifier = f"acme-{uuid4().hex[:8]}"
-    storage = f"http://127.0.0.1:{local_cloud.settings.local.ports.storage}"
+    storage = f"http://127.0.0.1:{cloud.settings.local.ports.storage}"
     project = Project(identifier, tmp_path / "cloud", storage)
     places = [base_images._place(name) for name in IMAGES]
     with serving(project) as google, registry.running(*(path for _, path in places)) as images:
-        made = Site(tmp_path, project, google, local_cloud, images.url)
+        made = Site(tmp_path, project, google, cloud, images.url)
         project.execute = made.execute
-        project.run_dag = lambda dag, form: run_dag(made, warm_airflow, dag, form)
-        project.execute_job = lambda variables: run_job(made, warm_airflow, variables)
+        project.run_dag = lambda dag, form: run_dag(made, airflow, dag, form)
+        project.execute_job = lambda variables: run_job(made, airflow, variables)
         yield made
 
 
