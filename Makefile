@@ -79,11 +79,11 @@ serve: env ## Serve the API on the local cloud (Ctrl-C stops it)
 dashboard: env ## Open the dashboard on the local cloud (Ctrl-C stops it)
 	@$(BIN)/coinbeam dashboard
 
-# Each word of the command line that is set becomes an option: PROJECT, REGION, LOCATION, PROFILE, PLAN, ALERT_EMAIL, GITHUB; YES=1 asks nothing, DRY_RUN=1 only shows.
-ORDER = --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(PLAN),--plan "$(PLAN)")
+# Each word of the command line that is set becomes an option: PROJECT, REGION, LOCATION, PROFILE, PLAN, STATE_PROJECT, ALERT_EMAIL, GITHUB; YES=1 asks nothing, DRY_RUN=1 only shows.
+ORDER = --project "$(PROJECT)" $(if $(REGION),--region "$(REGION)") $(if $(LOCATION),--location "$(LOCATION)") $(if $(STATE_PROJECT),--state-project "$(STATE_PROJECT)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(PLAN),--plan "$(PLAN)")
 deploy: env ## Deploy into PROJECT=my-project, step by step; goes on where it stopped
-	@test -n "$(PROJECT)" || { echo "Say which: make deploy PROJECT=my-project [REGION=..] [ALERT_EMAIL=..] [PROFILE=small] [PLAN=..]"; exit 2; }
-	@$(BIN)/coinbeam deploy $(ORDER) $(if $(LOCATION),--location "$(LOCATION)") $(if $(ALERT_EMAIL),--alert-email "$(ALERT_EMAIL)") $(if $(GITHUB),--github "$(GITHUB)") $(if $(YES),--yes) $(if $(DRY_RUN),--dry-run)
+	@test -n "$(PROJECT)" || { echo "Say which: make deploy PROJECT=my-project [REGION=..] [ALERT_EMAIL=..] [PROFILE=small] [PLAN=..] [STATE_PROJECT=..]"; exit 2; }
+	@$(BIN)/coinbeam deploy $(ORDER) $(if $(ALERT_EMAIL),--alert-email "$(ALERT_EMAIL)") $(if $(GITHUB),--github "$(GITHUB)") $(if $(YES),--yes) $(if $(DRY_RUN),--dry-run)
 
 deploy-check: env ## Compare PROJECT=my-project with what it should be; changes nothing
 	@test -n "$(PROJECT)" || { echo "Say which: make deploy-check PROJECT=my-project [REGION=..] [PROFILE=small]"; exit 2; }

@@ -563,6 +563,11 @@ def export_postgres(
 
 ProjectOption = Annotated[str, typer.Option("--project", help="Id of the Google Cloud project.")]
 RegionOption = Annotated[str, typer.Option(help="Region of everything that runs.")]
+LocationOption = Annotated[str, typer.Option(help="Location of datasets and buckets.")]
+StateProjectOption = Annotated[
+    str | None,
+    typer.Option(help="Project of Terraform's state. Default: PROJECT-state, and PROJECT itself in the small profile."),
+]
 ProfileOption = Annotated[
     Literal["composer", "small"], typer.Option(help="composer, or small: one job of Cloud Run a day instead.")
 ]
@@ -573,12 +578,13 @@ PlanOption = Annotated[str, typer.Option(help="Plan of CoinGecko: keyless, demo,
 def deploy(
     project: ProjectOption,
     region: RegionOption = "us-central1",
-    location: Annotated[str, typer.Option(help="Location of datasets and buckets.")] = "US",
+    location: LocationOption = "US",
     profile: ProfileOption = "composer",
     plan: PlanOption = "analyst",
+    state_project: StateProjectOption = None,
     alert_email: Annotated[str | None, typer.Option(help="Address of the alerts. Default: asked for.")] = None,
     github: Annotated[
-        str | None, typer.Option(help="owner/name of the repository that deploys. Default: that of this clone.")
+        str | None, typer.Option(help="owner/name of the repository that deploys. Default: a person does.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show where each step stands, and stop.")] = False,
@@ -588,7 +594,7 @@ def deploy(
     from console.project import deploy as run_steps
     from deploy.project.order import Order
 
-    order = Order(project, region, location, profile, plan, alert_email or None, github or None)
+    order = Order(project, region, location, profile, plan, alert_email or None, github or None, state_project or None)
     raise typer.Exit(run_steps(order, agrees=yes, dry_run=dry_run, poll_seconds=poll_seconds))
 
 
@@ -596,14 +602,16 @@ def deploy(
 def deploy_check(
     project: ProjectOption,
     region: RegionOption = "us-central1",
+    location: LocationOption = "US",
     profile: ProfileOption = "composer",
     plan: PlanOption = "analyst",
+    state_project: StateProjectOption = None,
 ) -> None:
     """Compare a project with what it should be, read only: a row per check; 1 when one differs."""
     from console.project import deploy_check as run_checks
     from deploy.project.order import Order
 
-    raise typer.Exit(run_checks(Order(project, region, profile=profile, plan=plan)))
+    raise typer.Exit(run_checks(Order(project, region, location, profile, plan, state_project=state_project or None)))
 
 
 @dags.command("list")

@@ -11,6 +11,7 @@ import typer
 from coinbeam.errors import CoinbeamError, SettingsError, TransientError
 from coinbeam.settings import Environment
 from console.output import complain, heading, say, show
+from deploy.project import files
 from deploy.project.check import check
 from deploy.project.deployment import Deployment
 from deploy.project.order import Order
@@ -110,6 +111,7 @@ def _prepare(order: Order) -> None:
 
     Raises:
         SettingsError: an option is wrong.
+        TerminalError: the files of this checkout say something else.
     """
     for name in [name for name in os.environ if name.startswith("COINBEAM_")]:
         del os.environ[name]
@@ -117,3 +119,4 @@ def _prepare(order: Order) -> None:
     fault = order.fault()
     if fault:
         raise SettingsError(fault, "Give it as `make deploy PROJECT=my-project`.")
+    files.missing(order)

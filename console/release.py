@@ -76,17 +76,24 @@ def submit(
     other: Annotated[
         list[str] | None, typer.Option("--set", help="Another substitution, e.g. _SERVING=image; repeatable.")
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Even if a build of it was the last to succeed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 15.0,
 ) -> None:
     """Build this checkout by Cloud Build, which makes it the current release. Refuses what is in no commit."""
-    from coinbeam.settings import ROOT
-    from deploy import submission
+    import time
 
-    given = submission.read(substitutions.read())
+    from coinbeam.settings import ROOT
+    from deploy.submission import Submission, read
+    from deploy.tools import Gcloud
+
+    given = read(substitutions.read())
     changed = {name: value for name, _, value in (pair.partition("=") for pair in other or ())}
-    done = submission.submit({**given, **changed}, project, dry_run, ROOT)
+    submission = Submission(Gcloud(project), {**given, **changed}, ROOT)
     if dry_run:
-        typer.echo(done)
+        typer.echo(submission.shown)
+    else:
+        submission.build(typer.echo, time.sleep, poll_seconds, again=again)
 
 
 @release.command()

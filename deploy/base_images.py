@@ -55,6 +55,16 @@ def unpinned(root: Path = ROOT) -> list[str]:
     ]
 
 
+def digests(text: str) -> dict[str, str | None]:
+    """The base images that a file names, with their digests."""
+    return {f"{found['name']}:{found['tag']}": found["digest"] for found in _REFERENCE.finditer(text)}
+
+
+def bare(text: str) -> str:
+    """A file that names base images, without their digests."""
+    return _REFERENCE.sub(lambda found: f"{found['before']}{found['name']}:{found['tag']}", text)
+
+
 def write(root: Path = ROOT, registries: Mapping[str, str] = REGISTRIES) -> list[str]:
     """Give every base image the digest that its tag has now.
 

@@ -7,9 +7,9 @@ from coinbeam.errors import CoinbeamError, ContractError
 from coinbeam.ops.status import Status
 from coinbeam.warehouse.dry_run import pending_changes
 from deploy.composer import OPTIONAL_DAGS
-from deploy.project import submission
 from deploy.project.deployment import Deployment
 from deploy.project.order import BOOTSTRAP_APIS, DAILY_JOB, KEYLESS, SECRET
+from deploy.project.pins import Pins
 
 OK, WRONG, UNKNOWN = "ok", "wrong", "unknown"
 
@@ -52,17 +52,29 @@ def apis(deployment: Deployment) -> Outcome:
 
 
 def state_bucket(deployment: Deployment) -> Outcome:
-    """The state is protected."""
-    faults = deployment.state_bucket_faults()
-    if faults is None:
+    """The state is protected, and out of reach of Composer and the workers."""
+    bucket, order = deployment.state_bucket(), deployment.order
+    if bucket is None:
         return Wrong("there is none", "make deploy")
-    return Wrong(f"without {', '.join(faults)}", "make deploy") if faults else Fine("versioned, never public")
+    if bucket.project == deployment.number and not order.is_small:
+        return Wrong(f"in {order.project}, where Composer can replace it", "Move it, as infra/README.md says")
+    if bucket.lacks:
+        return Wrong(f"without {', '.join(bucket.lacks)}", "make deploy")
+    return Fine(f"versioned, never public, in project number {bucket.project}")
 
 
 def infrastructure(deployment: Deployment) -> Outcome:
     """Terraform would change nothing."""
     differs = deployment.terraform.differs()
     return Wrong(differs, "terraform -chdir=infra plan, then apply") if differs else Fine("as infra/ says")
+
+
+def pins(deployment: Deployment) -> Outcome:
+    """This checkout can be released: base images have digests, providers hashes, all in a commit."""
+    missing = Pins(deployment.order.root).missing()
+    if missing:
+        return Wrong("; ".join(missing), "make deploy pins and commits them")
+    return Fine("base images by digest, providers by hash")
 
 
 def key(deployment: Deployment) -> Outcome:
@@ -76,13 +88,13 @@ def key(deployment: Deployment) -> Outcome:
 
 def release(deployment: Deployment) -> Outcome:
     """A release is current."""
-    found = _release(deployment)
+    found = deployment.current_release()
     return Fine(f"{found} is current") if found else Wrong("none is current", "make deploy")
 
 
 def images(deployment: Deployment) -> Outcome:
     """The images of that release are in the registry."""
-    found, prefix = _release(deployment), deployment.outputs["image_repository"]
+    found, prefix = deployment.current_release(), deployment.outputs["image_repository"]
     if not found:
         return Wrong("there is no release", "make deploy")
     listed = deployment.gcloud.ask("artifacts", "docker", "images", "list", prefix, "--include-tags")
@@ -90,7 +102,7 @@ def images(deployment: Deployment) -> Outcome:
         one["package"].rpartition("/")[2] for one in listed or () if found in (one.get("tags") or ())
     )  # fmt: skip
     if not tagged:
-        return Wrong(f"no image of {found} in {prefix}", f"Build {found} once more: coinbeam release")
+        return Wrong(f"no image of {found} in {prefix}", "coinbeam release submit --again")
     return Fine(f"{len(tagged)} of {found}: {', '.join(tagged)}")
 
 
@@ -105,9 +117,7 @@ def dags(deployment: Deployment) -> Outcome:
 
 def job(deployment: Deployment) -> Outcome:
     """The job of the small profile is there."""
-    region = f"--region={deployment.order.region}"
-    found = deployment.gcloud.find("run", "jobs", "describe", DAILY_JOB, region)
-    return Fine(DAILY_JOB) if found else Wrong(f"there is no {DAILY_JOB}", "make deploy")
+    return Fine(DAILY_JOB) if deployment.job() else Wrong(f"there is no {DAILY_JOB}", "make deploy")
 
 
 def tables(deployment: Deployment) -> Outcome:
@@ -149,6 +159,7 @@ def questions(deployment: Deployment) -> Iterator[tuple[str, Question]]:
     yield "state bucket", state_bucket
     yield "infrastructure", infrastructure
     yield "API key", key
+    yield "pins", pins
     yield "release", release
     yield "images", images
     yield ("job", job) if deployment.order.is_small else ("DAGs", dags)
@@ -171,9 +182,3 @@ def check(deployment: Deployment) -> list[Row]:
         else:
             rows.append(Row(name, WRONG, found.what, found.remedy))
     return rows
-
-
-def _release(deployment: Deployment) -> str | None:
-    if deployment.order.is_small:
-        return submission.succeeded(deployment.gcloud, deployment.order.region)
-    return deployment.current_release()

@@ -19,12 +19,25 @@ from coinbeam.warehouse.client import Warehouse
 from deploy.composer import Composer
 from deploy.loader import POINTER
 from deploy.project.files import state_bucket
-from deploy.project.order import SECRET, Order
+from deploy.project.order import DAILY_JOB, SECRET, Order
 from deploy.project.terraform import Terraform
-from deploy.project.tools import Gcloud
 from deploy.store import DAGS, Pointer
+from deploy.tools import Gcloud
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+@dataclass(frozen=True)
+class StateBucket:
+    """The bucket of Terraform's state.
+
+    Attributes:
+        project: number of the project that it lies in.
+        lacks: what protects it and is not on.
+    """
+
+    project: str
+    lacks: tuple[str, ...]
 
 
 class Person(Protocol):
@@ -82,21 +95,32 @@ class Deployment:
         return str(found.get("billingAccountName", "")).rpartition("/")[2] if found.get("billingEnabled") else ""
 
     def enabled_apis(self) -> set[str]:
-        """The APIs that are on."""
+        """The APIs that are on in the project."""
         found = self.gcloud.ask("services", "list", "--enabled")
         return {one["config"]["name"] for one in found or ()}
 
-    def state_bucket_faults(self) -> list[str] | None:
-        """What the bucket of the state lacks; None: there is none."""
-        found = self.gcloud.find("storage", "buckets", "describe", f"gs://{state_bucket(self.order)}")
+    @cached_property
+    def number(self) -> str:
+        """The number of the project, by which a bucket names it."""
+        return str(self.gcloud.ask("projects", "describe", self.order.project)["projectNumber"])
+
+    def state_bucket(self) -> StateBucket | None:
+        """The bucket of the state as it is; None: there is none."""
+        found = self.gcloud.find("storage", "buckets", "describe", f"gs://{state_bucket(self.order)}", "--raw")
         if found is None:
             return None
+        access = found.get("iamConfiguration", {})
         wanted = {
-            "versioning": bool(found.get("versioning_enabled")),
-            "uniform access": bool(found.get("uniform_bucket_level_access")),
-            "public access prevention": found.get("public_access_prevention") == "enforced",
+            "versioning": bool(found.get("versioning", {}).get("enabled")),
+            "uniform access": bool(access.get("uniformBucketLevelAccess", {}).get("enabled")),
+            "public access prevention": access.get("publicAccessPrevention") == "enforced",
         }
-        return [name for name, holds in wanted.items() if not holds]
+        return StateBucket(str(found["projectNumber"]), tuple(name for name, holds in wanted.items() if not holds))
+
+    @property
+    def state_gcloud(self) -> Gcloud:
+        """gcloud for the project of the state."""
+        return Gcloud(self.order.state_home)
 
     def has_key(self) -> bool:
         """Whether the secret has a version that is enabled."""
@@ -119,12 +143,28 @@ class Deployment:
         return str(self.outputs["composer_bucket"])
 
     def current_release(self) -> str | None:
-        """The release that Composer uses, or None."""
+        """The release that Composer uses, or the job of the small profile; None: there is none yet."""
+        if self.order.is_small:
+            return self._release_of_the_job()
         found = self.gcloud.find("storage", "objects", "describe", f"gs://{self.composer_bucket}/{DAGS}/{POINTER}")
         if found is None:
             return None
         text = self.gcloud.say("storage", "cat", f"gs://{self.composer_bucket}/{DAGS}/{POINTER}")
         return Pointer(**json.loads(text)).current
+
+    def job(self) -> Mapping[str, Any] | None:
+        """The job of the small profile, as Cloud Run tells it; None: there is none."""
+        found = self.gcloud.find("run", "jobs", "describe", DAILY_JOB, f"--region={self.order.region}")
+        return dict(found) if found else None
+
+    def _release_of_the_job(self) -> str | None:
+        """The tag of its image; until the first release it has Google's sample."""
+        job = self.job()
+        if job is None:
+            return None
+        image = str(job["spec"]["template"]["spec"]["template"]["spec"]["containers"][0]["image"])
+        name, _, tag = image.rpartition(":")
+        return tag if name == f"{self.outputs['image_repository']}/batch" else None
 
     @cached_property
     def settings(self) -> Settings:

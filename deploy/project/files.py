@@ -2,19 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from coinbeam.errors import TerminalError
 from deploy.project.order import Order
-from deploy.project.tools import run
 
 BACKEND = "backend.hcl"
 VARIABLES = "terraform.tfvars"
 _TEXT = r'^\s*{name}\s*=\s*"([^"]*)"'
 _VARIABLE = re.compile(r'^variable "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 _DEFAULT = re.compile(r'^  default\s*=\s*(?:"([^"]*)"|)', re.MULTILINE)
-_GITHUB = re.compile(r"github\.com[:/](?P<owner>[\w-]+)/(?P<name>[\w.-]+?)(?:\.git)?$")
 
 
 def text_in(file: Path, name: str) -> str | None:
@@ -34,14 +32,15 @@ def missing(order: Order) -> list[str]:
     """Which of the two files are missing.
 
     Raises:
-        TerminalError: one is there, and is for another project.
+        TerminalError: one is there, and says something else than the order.
     """
-    named = text_in(order.infra / VARIABLES, "project")
-    if named not in {None, order.project}:
-        raise TerminalError(
-            f"infra/{VARIABLES} is for the project {named}, not {order.project}.",
-            "Use a checkout of its own for each project, or move the file away.",
-        )
+    for name, given in _said(order).items():
+        there = text_in(order.infra / VARIABLES, name) or declared(order.infra)[name]
+        if (order.infra / VARIABLES).is_file() and there != given:
+            raise TerminalError(
+                f"infra/{VARIABLES} says {name} = {there}, and the command says {given}.",
+                "Say the same in both; a checkout of its own is for each project.",
+            )
     return [name for name in (BACKEND, VARIABLES) if not (order.infra / name).is_file()]
 
 
@@ -54,12 +53,11 @@ def declared(infra: Path) -> dict[str, str | None]:
     return found
 
 
-def write(order: Order, billing_account: str, answer: Callable[[str], str]) -> None:
+def write(order: Order, answer: Callable[[str], str]) -> None:
     """Write what is missing.
 
     Args:
         order: the options.
-        billing_account: of the project.
         answer: asks a person for what no option gives.
     """
     absent = missing(order)
@@ -67,55 +65,49 @@ def write(order: Order, billing_account: str, answer: Callable[[str], str]) -> N
         lines = [f'bucket = "{order.state_bucket}"', 'prefix = "coinbeam"']
         _create(order.infra / BACKEND, lines)
     if VARIABLES in absent:
-        known = declared(order.infra)
-        values = _values(order, billing_account, known, answer)
+        values = _values(order, answer)
         width = max(map(len, values))
         _create(order.infra / VARIABLES, [f"{name.ljust(width)} = {value}" for name, value in values.items()])
 
 
-def _values(
-    order: Order, billing_account: str, known: Mapping[str, str | None], answer: Callable[[str], str]
-) -> dict[str, str]:
-    """What Terraform has to be told: what it requires, and what differs from its default."""
-    given = {
+def _said(order: Order) -> dict[str, str]:
+    """What the order says of Terraform's variables."""
+    return {
         "project": order.project,
         "region": order.region,
         "location": order.location,
         "profile": order.profile,
         "coingecko_plan": order.plan,
     }
-    values = {
-        name: json.dumps(value)
-        for name, value in given.items()
-        if name in known and known[name] != value
-    }  # fmt: skip
-    required = {name for name, default in known.items() if default is None}
-    if "billing_account" in required:
-        values["billing_account"] = json.dumps(billing_account)
-    if "alert_email" in required or order.alert_email:
-        values["alert_email"] = json.dumps(order.alert_email or answer("E-mail address of the alerts (ALERT_EMAIL=)"))
-    if "github" in required or order.github:
-        values["github"] = _repository(order, answer)
+
+
+def _values(order: Order, answer: Callable[[str], str]) -> dict[str, str]:
+    """What Terraform has to be told: what it requires, and what differs from its default."""
+    known = declared(order.infra)
+    values = {name: json.dumps(value) for name, value in _said(order).items() if known[name] != value}
+    if state_bucket(order) != order.state_bucket:
+        values["state_bucket"] = json.dumps(state_bucket(order))
+    values["alert_email"] = json.dumps(order.alert_email or answer("E-mail address of the alerts (ALERT_EMAIL=)"))
+    if order.github:
+        values["github"] = _repository(order.github, answer)
     return values
 
 
-def _repository(order: Order, answer: Callable[[str], str]) -> str:
-    """The repository that deploys, as Terraform's variable wants it; its numbers are those that GitHub gave."""
-    given = order.github or _origin(order) or answer("GitHub repository that deploys, owner/name (GITHUB=)")
-    owner, _, name = given.partition("/")
+def _repository(github: str, answer: Callable[[str], str]) -> str:
+    """The repository that deploys, as Terraform's variable wants it.
+
+    Raises:
+        TerminalError: what a person typed is no number.
+    """
+    owner, _, name = github.partition("/")
     values = {"owner": json.dumps(owner), "name": json.dumps(name)}
-    body = dict(_VARIABLE.findall((order.infra / "variables.tf").read_text(encoding="utf-8")))["github"]
     for number, of in (("id", ".id"), ("owner_id", ".owner.id")):
-        if re.search(rf"^\s+{number}\s+= number$", body, re.MULTILINE):
-            values[number] = answer(f"Its {number} (`gh api repos/{given} --jq {of}`)")
+        command = f"gh api repos/{github} --jq {of}"
+        given = answer(f"Its {number} (`{command}`)").strip()
+        if not given.isdecimal():
+            raise TerminalError(f"{given!r} is no number.", f"GitHub tells it: `{command}`.")
+        values[number] = given
     return "{ " + ", ".join(f"{key} = {value}" for key, value in values.items()) + " }"
-
-
-def _origin(order: Order) -> str | None:
-    """The repository on GitHub that this checkout was cloned from, if it was."""
-    remote = run(["git", "config", "--get", "remote.origin.url"], order.project, cwd=order.root, codes=(0, 1)).stdout
-    found = _GITHUB.search(remote.strip())
-    return f"{found['owner']}/{found['name']}" if found else None
 
 
 def _create(file: Path, lines: list[str]) -> None:

@@ -24,6 +24,7 @@ FIRST_ASSETS = 50
 """Size of the first run: it shows that all works, and costs few calls."""
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Order:
         location: of the datasets and the data bucket.
         profile: composer, or small (Cloud Run instead of Composer).
         plan: of CoinGecko.
-        alert_email: address of the alerts; asked for when it is needed and not given.
-        github: owner/name of the repository that deploys; asked for when it is needed and not given.
+        alert_email: address of the alerts; asked for when it is not given.
+        github: owner/name of the repository that deploys; None: a person submits releases.
+        state_project: id of the project that holds Terraform's state; None: see :attr:`state_home`.
         root: the checkout; its ``infra/`` is applied, and its commit released.
     """
 
@@ -48,6 +50,7 @@ class Order:
     plan: str = "analyst"
     alert_email: str | None = None
     github: str | None = None
+    state_project: str | None = None
     root: Path = ROOT
 
     def fault(self) -> str | None:
@@ -58,6 +61,12 @@ class Order:
             return f"There is no profile {self.profile!r}: {' or '.join(PROFILES)}."
         if self.plan not in DEFAULT_PLANS:
             return f"CoinGecko has no plan {self.plan!r}: {', '.join(DEFAULT_PLANS)}."
+        if self.github and not _REPOSITORY.fullmatch(self.github):
+            return f"{self.github!r} is no repository: it looks like owner/name."
+        if not _PROJECT.fullmatch(self.state_home):
+            return f"{self.state_home!r} is no project id for the state: name one by STATE_PROJECT=."
+        if self.state_home == self.project and not self.is_small:
+            return f"Composer's and Dataflow's roles reach every bucket of {self.project}: STATE_PROJECT= is another."
         return None
 
     @property
@@ -69,6 +78,11 @@ class Order:
     def is_small(self) -> bool:
         """Whether there is no Composer."""
         return self.profile == "small"
+
+    @property
+    def state_home(self) -> str:
+        """Project of the state: one of its own, or where no account has a role on every bucket the same."""
+        return self.state_project or (self.project if self.is_small else f"{self.project}-state")
 
     @property
     def state_bucket(self) -> str:

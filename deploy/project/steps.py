@@ -1,22 +1,29 @@
 """The steps of a first deployment. Each asks the cloud itself whether it is done: no file of this machine could lie."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from coinbeam.clock import format_instant, utc_now
 from coinbeam.errors import TerminalError
 from coinbeam.feeds.forms import SnapshotForm, form_defaults
 from coinbeam.feeds.snapshot.request import present_instant
 from coinbeam.settings import Universe
+from deploy import submission, tools
 from deploy.composer import OPTIONAL_DAGS
-from deploy.project import files, submission, tools
+from deploy.faults import ToolError
+from deploy.project import files
 from deploy.project.deployment import Deployment
-from deploy.project.faults import ToolError
 from deploy.project.order import BOOTSTRAP_APIS, DAILY_JOB, FIRST_ASSETS, KEYLESS, SECRET
+from deploy.project.pins import Pins
 from deploy.project.terraform import Plan
+from deploy.tools import Gcloud
 from runs.airflow import SNAPSHOT_DAG
+
+_STORAGE = "storage.googleapis.com"
+_NAMED = 3
+"""Missing pins that the plan names."""
 
 _MOST_APPLIES = 10
 """Each round takes in what the one before it met; what depends on it comes in the next."""
@@ -160,6 +167,66 @@ class Apis:
 
 
 @dataclass
+class StateProject:
+    """The project of Terraform's state, out of reach of Composer and the workers: docs in infra/README.md."""
+
+    deployment: Deployment
+    name: str = "state project"
+
+    def look(self) -> Found:
+        """Whether it is there, and paid for. Where the bucket is there already, it lies where it lies."""
+        deployment, home = self.deployment, self.deployment.order.state_home
+        if home == deployment.order.project:
+            return Found(State.DONE, f"{home}: no account of ours has a role on every bucket")
+        bucket = deployment.state_bucket()
+        if bucket is not None:
+            if bucket.project == deployment.number:
+                raise TerminalError(
+                    f"The bucket of the state lies in {deployment.order.project} itself.",
+                    "Composer and the workers could replace it. Move it, as infra/README.md says.",
+                )
+            return Found(State.DONE, f"number {bucket.project}")
+        if self._lacks_project():
+            return Found(State.TO_DO, f"make {home}, billed to {deployment.billing_account}, for the state alone")
+        if lacks := self._lacks():
+            return Found(State.TO_DO, f"{home}: {' and '.join(lacks)}")
+        return Found(State.DONE, home)
+
+    def do(self) -> None:
+        """Make it beside the project, paid by the same account, with Cloud Storage."""
+        deployment, home = self.deployment, self.deployment.order.state_home
+        if self._lacks_project():
+            parent = deployment.gcloud.ask("projects", "describe", deployment.order.project).get("parent") or {}
+            place = [f"--{parent['type']}={parent['id']}"] if parent else []
+            # Without a project in the command: it is the one that is made.
+            Gcloud(None).say("projects", "create", home, "--no-enable-cloud-apis", *place)
+        if not self._is_paid():
+            account = f"--billing-account={deployment.billing_account}"
+            Gcloud(None).say("billing", "projects", "link", home, account)
+        deployment.state_gcloud.say("services", "enable", _STORAGE)
+
+    def _lacks_project(self) -> bool:
+        """Whether there is none that we may see: Google does not say more."""
+        try:
+            self.deployment.state_gcloud.ask("projects", "describe", self.deployment.order.state_home)
+        except ToolError as error:
+            if "permission to access projects instance" not in error.output:
+                raise
+            return True
+        return False
+
+    def _is_paid(self) -> bool:
+        found = self.deployment.state_gcloud.ask("billing", "projects", "describe", self.deployment.order.state_home)
+        return bool(found.get("billingEnabled"))
+
+    def _lacks(self) -> list[str]:
+        if not self._is_paid():
+            return [f"bill it to {self.deployment.billing_account}", f"enable {_STORAGE}"]
+        on = {one["config"]["name"] for one in self.deployment.state_gcloud.ask("services", "list", "--enabled") or ()}
+        return [] if _STORAGE in on else [f"enable {_STORAGE}"]
+
+
+@dataclass
 class StateBucket:
     """The bucket of Terraform's state: versioned, without object access lists, never public."""
 
@@ -168,21 +235,20 @@ class StateBucket:
 
     def look(self) -> Found:
         """Whether it is there, protected."""
-        bucket, faults = self._uri(), self.deployment.state_bucket_faults()
-        if faults is None:
-            return Found(State.TO_DO, f"make {bucket}, protected")
-        if faults:
-            return Found(State.TO_DO, f"{bucket}: switch on {', '.join(faults)}")
-        return Found(State.DONE, bucket)
+        uri, bucket = self._uri(), self.deployment.state_bucket()
+        if bucket is None:
+            return Found(State.TO_DO, f"make {uri}, protected, in {self.deployment.order.state_home}")
+        if bucket.lacks:
+            return Found(State.TO_DO, f"{uri}: switch on {', '.join(bucket.lacks)}")
+        return Found(State.DONE, uri)
 
     def do(self) -> None:
         """Make it, or protect the one that is there."""
-        gcloud, bucket = self.deployment.gcloud, self._uri()
+        gcloud, uri = self.deployment.state_gcloud, self._uri()
         protected = ("--uniform-bucket-level-access", "--public-access-prevention")
-        if self.deployment.state_bucket_faults() is None:
-            location = f"--location={self.deployment.order.location}"
-            gcloud.say("storage", "buckets", "create", bucket, location, *protected)
-        gcloud.say("storage", "buckets", "update", bucket, "--versioning", *protected)
+        if self.deployment.state_bucket() is None:
+            gcloud.say("storage", "buckets", "create", uri, f"--location={self.deployment.order.location}", *protected)
+        gcloud.say("storage", "buckets", "update", uri, "--versioning", *protected)
 
     def _uri(self) -> str:
         return f"gs://{files.state_bucket(self.deployment.order)}"
@@ -204,7 +270,7 @@ class Files:
 
     def do(self) -> None:
         """Write them."""
-        files.write(self.deployment.order, self.deployment.billing_account, self.deployment.person.answer)
+        files.write(self.deployment.order, self.deployment.person.answer)
 
 
 @dataclass
@@ -278,6 +344,37 @@ class Key:
 
 
 @dataclass
+class Pinned:
+    """The commit that is released names base images by digest and providers by hash."""
+
+    deployment: Deployment
+    name: str = "pins"
+
+    def look(self) -> Found:
+        """What is not pinned, or not committed."""
+        missing = self._pins.missing()
+        if missing:
+            more = f"; and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            return Found(State.TO_DO, f"pin and commit {'; '.join(missing[:_NAMED])}{more}")
+        return Found(State.DONE, "base images by digest, providers by hash")
+
+    def do(self) -> None:
+        """Pin, show what changed, and commit it on a yes."""
+        person, changes = self.deployment.person, self._pins.write()
+        for line in changes:
+            person.say(line)
+        if not person.confirm(f"Commit these {len(changes)} lines, and nothing else?"):
+            raise TerminalError(
+                "The pins are in no commit.", "Commit them by hand, or take them back with git restore."
+            )
+        person.say(f"committed as {self._pins.commit()}: push it with your next change")
+
+    @property
+    def _pins(self) -> Pins:
+        return Pins(self.deployment.order.root)
+
+
+@dataclass
 class Release:
     """The first release: this commit, built in the cloud."""
 
@@ -286,38 +383,29 @@ class Release:
 
     def look(self) -> Found:
         """Whether a release is current."""
-        current = self._current()
+        current = self.deployment.current_release()
         if current:
             return Found(State.DONE, f"{current} is current")
-        release = self._commit()
-        going = submission.running(self.deployment.gcloud, self._region(), release)
-        if going:
-            return Found(State.TO_DO, f"wait for build {going} of {release}, which is running")
+        release, known = self._submission.wanted["_RELEASE"], self._submission.known()
+        if known:
+            return Found(State.TO_DO, f"wait for build {known['id']} of {release}, which is running")
         return Found(State.TO_DO, f"build {release} with Cloud Build, and switch to it")
 
     def do(self) -> None:
-        """Submit the build, unless the one of this commit is on its way, and wait."""
-        gcloud, region, release = self.deployment.gcloud, self._region(), self._commit()
-        build = submission.running(gcloud, region, release)
-        if build is None:
-            substitutions = {
-                name: value for name, value in self.deployment.outputs["substitutions"].items() if value is not None
-            }
-            build = submission.submit(gcloud, substitutions, release, self.deployment.order.root)
-        submission.wait(
-            gcloud, region, build, self.deployment.person.say, self.deployment.sleep, self.deployment.poll_seconds
-        )
+        """Submit the build, unless that of this commit is on its way, and wait."""
+        deployment = self.deployment
+        build = self._submission.build(deployment.person.say, deployment.sleep, deployment.poll_seconds)
+        if deployment.current_release() is None:
+            raise TerminalError(
+                f"Build {build} has succeeded, and no release is current.",
+                "Somebody took it away: `coinbeam release switch`, or build it once more: `coinbeam release submit "
+                "--again`.",
+            )
 
-    def _current(self) -> str | None:
-        if self.deployment.order.is_small:
-            return submission.succeeded(self.deployment.gcloud, self._region())
-        return self.deployment.current_release()
-
-    def _commit(self) -> str:
-        return tools.commit(self.deployment.order.root, self.deployment.order.project)
-
-    def _region(self) -> str:
-        return str(self.deployment.outputs["substitutions"]["_REGION"])
+    @property
+    def _submission(self) -> submission.Submission:
+        told = submission.known(self.deployment.outputs["substitutions"])
+        return submission.Submission(self.deployment.gcloud, told, self.deployment.order.root)
 
 
 @dataclass
@@ -403,11 +491,42 @@ class FirstRun:
             )
 
     def _on_cloud_run(self) -> None:
-        order = self.deployment.order
-        chosen = f"COINBEAM_MARKET__UNIVERSE={Universe.TOP.value},COINBEAM_MARKET__TOP_N={FIRST_ASSETS}"
-        self.deployment.gcloud.say(
-            *("run", "jobs", "execute", DAILY_JOB, f"--region={order.region}", "--wait", f"--update-env-vars={chosen}")
+        deployment = self.deployment
+        execution = self._unfinished() or self._execute()
+        deployment.person.say(f"{DAILY_JOB}: {execution}, seen at {format_instant(utc_now())}")
+        while (ended := _ended(self._executions("describe", execution))) is None:
+            deployment.sleep(deployment.poll_seconds)
+        if not ended:
+            raise TerminalError(
+                f"The first run, {execution}, failed.",
+                f"gcloud run jobs executions describe {execution} --region={deployment.order.region} tells where its "
+                "log is. Mend the cause, then run the same command again.",
+            )
+
+    def _execute(self) -> str:
+        region = f"--region={self.deployment.order.region}"
+        chosen = (
+            f"--update-env-vars=COINBEAM_MARKET__UNIVERSE={Universe.TOP.value},COINBEAM_MARKET__TOP_N={FIRST_ASSETS}"
         )
+        found = self.deployment.gcloud.ask("run", "jobs", "execute", DAILY_JOB, region, "--async", chosen)
+        return str(found["metadata"]["name"])
+
+    def _unfinished(self) -> str | None:
+        """An execution that was started before, by us or by the schedule, and goes on."""
+        found = self._executions("list", f"--job={DAILY_JOB}")
+        return next((one["metadata"]["name"] for one in found or () if _ended(one) is None), None)
+
+    def _executions(self, *words: str) -> Any:
+        return self.deployment.gcloud.ask(
+            "run", "jobs", "executions", *words, f"--region={self.deployment.order.region}"
+        )
+
+
+def _ended(execution: Mapping[str, Any]) -> bool | None:
+    """Whether an execution went well; None: it goes on. Its condition ``Completed`` is Unknown until then."""
+    conditions = execution.get("status", {}).get("conditions", ())
+    states = {one["type"]: one["status"] for one in conditions}
+    return {"True": True, "False": False}.get(states.get("Completed", ""))
 
 
 def steps(deployment: Deployment) -> Iterator[Step]:
@@ -416,10 +535,12 @@ def steps(deployment: Deployment) -> Iterator[Step]:
     yield SignIn(deployment)
     yield Project(deployment)
     yield Apis(deployment)
+    yield StateProject(deployment)
     yield StateBucket(deployment)
     yield Files(deployment)
     yield Infrastructure(deployment)
     yield Key(deployment)
+    yield Pinned(deployment)
     yield Release(deployment)
     if not deployment.order.is_small:
         yield Dags(deployment)

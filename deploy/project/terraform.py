@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.errors import TerminalError
+from deploy.faults import ToolError
 from deploy.project.adoption import ids
-from deploy.project.faults import ToolError
-from deploy.project.tools import run
+from deploy.tools import run
 
 PLAN = "plan.tfplan"
 ADOPTED = "adopted.tfstate.tf"

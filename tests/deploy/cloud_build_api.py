@@ -55,7 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.created[-1][0].removeprefix("/v1/")
 
     def do_GET(self) -> None:
-        self._answer(self._build())
+        if self.path.partition("?")[0].endswith("/builds"):
+            return self._answer({"builds": [self._build()] if self.server.created else []})
+        return self._answer(self._build())
 
     def do_POST(self) -> None:
         sent = self.rfile.read(int(self.headers["Content-Length"]))

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -103,7 +105,7 @@ def test_what_git_ignores_does_not_make_a_checkout_dirty(repository: Path) -> No
 
 
 def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TerminalError, match="git failed"):
+    with pytest.raises(TerminalError, match="git status failed"):
         submission.commit_of(tmp_path)
 
 
@@ -114,13 +116,13 @@ def test_there_is_a_release_of_each_profile() -> None:
 
 def test_a_profile_that_there_is_not_is_refused() -> None:
     with pytest.raises(TerminalError, match="_PROFILE is 'large'; it is composer or small"):
-        submission.command({**GIVEN, "_PROFILE": "large"}, "abc1234", "acme")
+        submission.command({**GIVEN, "_PROFILE": "large"})
 
 
 @pytest.mark.parametrize("given", [GIVEN, SMALL], ids=["composer", "small"])
 def test_gcloud_knows_the_command(given: dict[str, str]) -> None:
-    wanted = submission.command(given, "abc1234", "acme")
-    assert fault_of_gcloud(wanted[1:]) is None
+    wanted = submission.command(given)
+    assert fault_of_gcloud(wanted) is None
     assert wanted[wanted.index("--config") + 1] == submission.FILES[given["_PROFILE"]]
     assert "_PROFILE" not in wanted[wanted.index("--substitutions") + 1], "no build uses it"
     assert wanted[wanted.index("--gcs-source-staging-dir") + 1] == "gs://acme-coinbeam/builds/source"
@@ -148,26 +150,88 @@ def on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@dataclass
+class Builds:
+    """gcloud with some builds, each of which ends at the second look."""
+
+    known: list[dict[str, Any]] = field(default_factory=list)
+    submitted: list[dict[str, str]] = field(default_factory=list)
+
+    def ask(self, _builds: str, what: str, *words: str) -> Any:
+        if what == "list":
+            return self.known[::-1]
+        [found] = [one for one in self.known if one["id"] == words[0]]
+        return found | {"status": "SUCCESS"}
+
+    def say(self, *words: str, **_: Any) -> str:
+        joined = words[words.index("--substitutions") + 1]
+        self.submitted.append(dict(pair.split("=", 1) for pair in joined[3:].split(joined[1])))
+        self.add("WORKING", self.submitted[-1])
+        return f"{self.known[-1]['id']}\n"
+
+    def add(self, status: str, substitutions: dict[str, str]) -> None:
+        self.known.append({"id": f"b{len(self.known)}", "status": status, "substitutions": substitutions})
+
+
+def build(gcloud: Any, repository: Path, *, again: bool = False, **others: str) -> str:
+    """Build a checkout without waiting."""
+    wanted = submission.Submission(gcloud, {**GIVEN, **others}, repository)
+    return wanted.build(lambda _: None, lambda _: None, 0.0, again=again)
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "WORKING", "SUCCESS"])
+def test_a_build_of_the_commit_that_runs_or_has_succeeded_is_found_again(status: str, repository: Path) -> None:
+    gcloud = Builds()
+    gcloud.add(status, {**GIVEN, "_RELEASE": submission.commit_of(repository), "_ENVIRONMENT": "production"})
+    assert build(gcloud, repository) == "b0"
+    assert gcloud.submitted == []
+
+
+@pytest.mark.parametrize(
+    ("status", "change", "again"),
+    [
+        pytest.param("FAILURE", {}, False, id="failed"),
+        pytest.param("SUCCESS", {"_RELEASE": "0000000"}, False, id="of another commit"),
+        pytest.param("WORKING", {"_SUBNETWORK": "another"}, False, id="with other substitutions"),
+        pytest.param("SUCCESS", {}, True, id="succeeded, and is wanted again"),
+    ],
+)
+def test_a_build_that_does_not_do_is_followed_by_another(
+    status: str, change: dict[str, str], again: bool, repository: Path
+) -> None:
+    gcloud, commit = Builds(), submission.commit_of(repository)
+    gcloud.add(status, {**GIVEN, "_RELEASE": commit, **change})
+    assert build(gcloud, repository, again=again) == "b1"
+    assert [one["_RELEASE"] for one in gcloud.submitted] == [commit]
+
+
+def test_a_commit_that_was_built_before_another_one_is_built_again(repository: Path) -> None:
+    gcloud = Builds()
+    gcloud.add("SUCCESS", {**GIVEN, "_RELEASE": submission.commit_of(repository)})
+    gcloud.add("SUCCESS", {**GIVEN, "_RELEASE": "0000000"})
+    assert build(gcloud, repository) == "b2"
+
+
 @pytest.mark.cloud
 @pytest.mark.usefixtures("on_loopback")
-@pytest.mark.parametrize(
-    ("given", "status"),
-    [(GIVEN, "SUCCESS"), (SMALL, "SUCCESS"), (GIVEN, "FAILURE")],
-    ids=["composer", "small", "failed"],
-)
+@pytest.mark.parametrize(("given", "status"), [(GIVEN, "SUCCESS"), (SMALL, "FAILURE")], ids=["composer", "small"])
 def test_gcloud_hands_over_every_substitution_and_stages_the_source_in_the_bucket_of_the_data(
     given: dict[str, str], status: str, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("coinbeam.settings.ROOT", repository)
+    arguments = ["release", "submit", "--substitutions", "-", "--project", "acme", "--poll-seconds", "0.1"]
     with running() as storage, cloud_build_api.running(status) as api:
         storage.create_bucket("acme-coinbeam")
         storage_url = f"http://127.0.0.1:{storage.port}/storage/v1/"
         monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE", storage_url)
         monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD", api.url)
         if status == "SUCCESS":
-            submission.submit(given, "acme", False, repository)
+            for said in (f"build {cloud_build_api.ID}: success", f"build {cloud_build_api.ID} of"):
+                done = CliRunner().invoke(app, arguments, input=json.dumps(given), catch_exceptions=False)
+                assert said in done.stdout
         else:
-            with pytest.raises(TerminalError, match="gcloud builds submit ended with 1"):
-                submission.submit(given, "acme", False, repository)
+            with pytest.raises(TerminalError, match=f"Build {cloud_build_api.ID} ended with FAILURE"):
+                CliRunner().invoke(app, arguments, input=json.dumps(given), catch_exceptions=False)
         [(path, build)] = api.created
         [staged] = storage.names("acme-coinbeam")
     assert path == "/v1/projects/acme/locations/us-central1/builds"

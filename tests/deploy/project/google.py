@@ -28,6 +28,9 @@ from google.cloud.devtools.cloudbuild_v1.types import Build
 from local.environment import HOST
 
 NUMBER = "123456789012"
+PARENT = {"type": "folder", "id": "4242"}
+"""Of the project, and so of the one that is made for the state."""
+
 BILLING = "0A1B2C-3D4E5F-678901"
 DAGS = (
     "crypto_backfill_dag", "crypto_etl_dag", "crypto_marts_dag", "crypto_stream_dag", "fear_greed_dag",
@@ -41,14 +44,34 @@ OVERRIDES = {
     "CLOUDBUILD": "build",
     "ARTIFACTREGISTRY": "registry",
     "MONITORING": "monitoring",
-    "RUN": "run",
 }
+REGION = "us-central1"
+RUN = "run.loopback.example"
+"""Cloud Run has an address per region, which gcloud makes of the one that it is told; it is asked through a proxy."""
+
 
 Executor = Callable[[Build], str]
 """Executes a submitted build; returns its final status."""
 
 Runner = Callable[[str, dict[str, Any]], str]
 """Runs a DAG with a form; returns the final state."""
+
+
+Execution = Callable[[dict[str, str]], str]
+"""Executes the job of the small profile with some variables; returns whether it went well: True or False."""
+
+
+@dataclass
+class Other:
+    """A project that is made beside it.
+
+    Attributes:
+        paid: whether a billing account is linked.
+        apis: that are on.
+    """
+
+    paid: bool = False
+    apis: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -61,7 +84,12 @@ class Project:
         storage: base URL of the emulator.
         execute: builds.
         run_dag: runs.
+        execute_job: executes the job of the small profile.
         calls: method and path of every request, in order.
+        others: the projects beside it, by their ids.
+        homes: the project of each bucket that was made by a client.
+        image: of the job of the small profile, once a release changed it.
+        executions: of that job.
         refusals: an error by the beginning of a path: status and body.
     """
 
@@ -70,12 +98,17 @@ class Project:
     storage: str
     execute: Executor = lambda _: "SUCCESS"
     run_dag: Runner = lambda *_: "success"
+    execute_job: Execution = lambda _: "True"
     billing: bool = True
     apis: set[str] = field(default_factory=set)
     versions: list[str] = field(default_factory=list)
     builds: list[dict[str, Any]] = field(default_factory=list)
     paused: dict[str, bool] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    others: dict[str, "Other"] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
+    image: str = ""
+    executions: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     refusals: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     watchers: list[Callable[[str, str], None]] = field(default_factory=list)
@@ -86,6 +119,10 @@ class Project:
         """The resources of a type that Terraform made."""
         files = sorted((self.folder / f"google_{kind}").glob("*.json"))
         return [json.loads(file.read_text())["value"] for file in files]
+
+    def number(self, project: str) -> str:
+        """The number of a project."""
+        return NUMBER if project == self.id else str(210987654321 + list(self.others).index(project))
 
     @property
     def composer_bucket(self) -> str:
@@ -139,6 +176,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             body = self._chunks()
         address = urlsplit(self.path)
+        if address.netloc:  # asked as a proxy: gcloud puts the region before the address of Cloud Run
+            self.path = f"/{address.netloc.partition('.')[0].removeprefix(f'{REGION}-')}{address.path}?{address.query}"
+            address = urlsplit(self.path)
         project = self.server.project
         project.calls.append((self.command, address.path))
         for watcher in list(project.watchers):
@@ -148,7 +188,11 @@ class Handler(BaseHTTPRequestHandler):
                 return self._answer(status, json.dumps(refusal).encode())
         part = address.path.split("/")[1]
         try:
-            if part in {"storage", "upload", "download", "batch"} or part not in {*OVERRIDES.values(), "airflow"}:
+            if part in {"storage", "upload", "download", "batch"} or part not in {
+                *OVERRIDES.values(),
+                "airflow",
+                "run",
+            }:
                 return self._storage(body)
             rest = address.path.removeprefix(f"/{part}")
             told = getattr(self.server, f"on_{part}")(
@@ -187,7 +231,11 @@ class Handler(BaseHTTPRequestHandler):
                 return self._answer(412, json.dumps(told.body).encode())
             status, headers, content = self._forward(self.command, self.path, body)
             if self.command == "POST" and re.fullmatch(r"/storage/v1/b", urlsplit(self.path).path) and status == 200:
-                status, headers, content = self._forward("PATCH", f"/storage/v1/b/{json.loads(body)['name']}", body)
+                name = json.loads(body)["name"]
+                self.server.project.homes[name] = parse_qs(urlsplit(self.path).query)["project"][0]
+                status, headers, content = self._forward("PATCH", f"/storage/v1/b/{name}", body)
+        if found := re.fullmatch(r"/storage/v1/b/([^/]+)", urlsplit(self.path).path) if status == 200 else None:
+            content = self.server.with_home(found[1], content)
         kept = [(name, value) for name, value in headers if name.lower() in _PASSED]
         kind = next((value for name, value in headers if name.lower() == "content-type"), "application/json")
         return self._answer(status, content, kind, kept)
@@ -237,7 +285,18 @@ class Google(ThreadingHTTPServer):
     def variables(self) -> dict[str, str]:
         """What makes gcloud ask here."""
         names = {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}": f"{self.url}{path}/" for name, path in OVERRIDES.items()}
-        return {**names, "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url}storage/v1/"}
+        return {
+            **names,
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url}storage/v1/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"http://{RUN}/",
+            "http_proxy": self.url,
+            "no_proxy": f"{HOST},localhost",
+        }
+
+    def with_home(self, bucket: str, content: bytes) -> bytes:
+        """A bucket with the number of the project that it lies in, which the emulator does not know."""
+        home = self.project.homes.get(bucket, self.project.id)
+        return json.dumps({**json.loads(content), "projectNumber": self.project.number(home)}).encode()
 
     def generation(self, bucket: str, name: str) -> int:
         """Generation of an object, 0 when there is none."""
@@ -258,27 +317,47 @@ class Google(ThreadingHTTPServer):
         name = query["name"][0] if "name" in query else unquote(found[2] or "") or (named[1].decode() if named else "")
         return int(query["ifGenerationMatch"][0]) == self.generation(found[1], name)
 
-    def on_crm(self, *_: Any) -> dict[str, Any]:
-        """Resource Manager."""
-        return {"projectId": self.project.id, "projectNumber": NUMBER, "lifecycleState": "ACTIVE"}
+    def on_crm(self, method: str, path: str, _query: Any, body: Any) -> dict[str, Any]:
+        """Resource Manager: a project that is not there is refused as one that nobody may see."""
+        name = path.rpartition("/")[2]
+        if "/operations/" in path:
+            return {"name": f"operations/{name}", "done": True, "response": {}}
+        if method == "POST":
+            assert body["parent"] == PARENT
+            if body["projectId"] in self.project.others:
+                raise error(409, "ALREADY_EXISTS", "Requested entity already exists")
+            self.project.others[body["projectId"]] = Other()
+            return {"name": "operations/cp.1", "done": True, "response": self._told(body["projectId"])}
+        if name not in {self.project.id, *self.project.others}:
+            raise error(403, "PERMISSION_DENIED", "The caller does not have permission")
+        return self._told(name)
 
-    def on_billing(self, *_: Any) -> dict[str, Any]:
+    def _told(self, project: str) -> dict[str, Any]:
+        number = self.project.number(project)
+        return {"projectId": project, "projectNumber": number, "lifecycleState": "ACTIVE", "parent": PARENT}
+
+    def on_billing(self, method: str, path: str, _query: Any, body: Any) -> dict[str, Any]:
         """Cloud Billing."""
-        if not self.project.billing:
-            return {"projectId": self.project.id, "billingEnabled": False}
-        return {
-            "projectId": self.project.id,
-            "billingEnabled": True,
-            "billingAccountName": f"billingAccounts/{BILLING}",
-        }
+        name = path.removesuffix("/billingInfo").rpartition("/")[2]
+        other = self.project.others.get(name)
+        if method == "PUT":
+            assert other is not None
+            assert body["billingAccountName"] == f"billingAccounts/{BILLING}"
+            other.paid = True
+        if not (other.paid if other else self.project.billing):
+            return {"projectId": name, "billingEnabled": False}
+        return {"projectId": name, "billingEnabled": True, "billingAccountName": f"billingAccounts/{BILLING}"}
 
     def on_usage(self, method: str, path: str, _query: Any, body: Any) -> dict[str, Any]:
         """Service Usage."""
+        other = self.project.others.get(path.split("/")[3]) if path.startswith("/v1/projects/") else None
+        on = other.apis if other else self.project.apis
         if method == "POST":
             wanted = body.get("serviceIds") or [path.rpartition("/")[2].partition(":")[0]]
-            self.project.apis |= set(wanted)
+            on |= set(wanted)
             return {"name": "operations/noop.DONE_OPERATION", "done": True, "response": {}}
-        on = self.project.apis | {one["service"] for one in self.project.made("project_service")}
+        if other is None:
+            on = on | {one["service"] for one in self.project.made("project_service")}
         return {
             "services": [
                 {"name": f"projects/{NUMBER}/services/{name}", "config": {"name": name}, "state": "ENABLED"}
@@ -346,6 +425,57 @@ class Google(ThreadingHTTPServer):
             ]
         }
 
+    def on_run(self, method: str, path: str, _query: Any, body: Any) -> dict[str, Any]:
+        """Cloud Run: the job that Terraform made, its image of the last release, its executions."""
+        jobs = self.project.made("cloud_run_v2_job")
+        kind, _, name = path.rpartition("/namespaces/")[2].partition("/")[2].partition("/")
+        with self.project.lock:
+            if kind == "executions" and not name:
+                return {"kind": "ExecutionList", "metadata": {"continue": ""}, "items": self.project.executions}
+            if kind == "executions":
+                return next(one for one in self.project.executions if one["metadata"]["name"] == name)
+            if name.partition(":")[0] not in {one["name"] for one in jobs}:
+                raise error(404, "NOT_FOUND", f"Resource {name!r} of kind JOB does not exist")
+            if method == "PUT":
+                self.project.image = _container(body)["image"]
+            if method == "POST":
+                return self._execute(body["overrides"]["containerOverrides"][0])
+            [container] = jobs[0]["template"][0]["template"][0]["containers"]
+            return self._job(self.project.image or container["image"])
+
+    def _job(self, image: str) -> dict[str, Any]:
+        container = {"image": image, "name": "batch", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
+        made = {"annotations": {"run.googleapis.com/client-name": "terraform"}}
+        task = {"containers": [container], "maxRetries": 1, "timeoutSeconds": "3600"}
+        return {
+            "apiVersion": "run.googleapis.com/v1", "kind": "Job", "metadata": self._metadata("coinbeam-daily"),
+            "spec": {"template": {"metadata": made, "spec": {"taskCount": 1, "template": {"metadata": made, "spec": task}}}},
+            "status": {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]},
+        }  # fmt: skip
+
+    def _execute(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        number = len(self.project.executions) + 1
+        execution: dict[str, Any] = {
+            "apiVersion": "run.googleapis.com/v1", "kind": "Execution",
+            "metadata": self._metadata(f"coinbeam-daily-{number}"),
+            "spec": {"taskCount": 1, "template": {"spec": {}}},
+            "status": {"observedGeneration": 1, "conditions": [{"type": "Completed", "status": "Unknown"}]},
+        }  # fmt: skip
+        self.project.executions.append(execution)
+        variables = {one["name"]: one["value"] for one in overrides["env"]}
+
+        def end() -> None:
+            state = _ended(lambda: self.project.execute_job(variables), "False")
+            execution["status"]["conditions"] = [{"type": "Completed", "status": state, "message": "It ended."}]
+
+        self.project.background(end)
+        return execution
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        labels = {"cloud.googleapis.com/location": REGION, "run.googleapis.com/job": "coinbeam-daily"}
+        return {"name": name, "namespace": NUMBER, "labels": labels, "annotations": {}, "generation": 1,
+                "resourceVersion": "1", "creationTimestamp": "2026-11-01T00:00:00Z"}  # fmt: skip
+
     def on_monitoring(self, *_: Any) -> dict[str, Any]:
         """Cloud Monitoring: Terraform's channels."""
         found = self.project.made("monitoring_notification_channel")
@@ -402,6 +532,10 @@ def _ended(work: Callable[[], str], failed: str) -> str:
     except Exception:
         traceback.print_exc()
         return failed
+
+
+def _container(job: dict[str, Any]) -> dict[str, Any]:
+    return dict(job["spec"]["template"]["spec"]["template"]["spec"]["containers"][0])
 
 
 def _asked(build: dict[str, Any], wanted: str) -> bool:

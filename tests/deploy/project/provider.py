@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -24,7 +25,11 @@ from tests.infra.provider import field
 
 FOLDER = "CLOUD_FOLDER"
 SLOW = "CLOUD_SECONDS"
-"""Seconds that the making of Composer takes."""
+SLOW_TYPE = "CLOUD_SLOW_TYPE"
+"""What takes seconds to make, Composer unless another type is named, and how many."""
+
+STORAGE = "CLOUD_STORAGE"
+"""Where Cloud Storage answers, which says in whose project a bucket is."""
 
 _UNKNOWN = msgpack.ExtType(0, b"\0")
 _NAMES = ("secret_id", "workload_identity_pool_provider_id", "workload_identity_pool_id", "repository_id", "role_id")
@@ -82,7 +87,7 @@ class Cloud:
 
     Args:
         folder: may not exist yet.
-        seconds: that the making of Composer takes.
+        seconds: that the making of what is slow takes.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -108,7 +113,7 @@ class Cloud:
 
     def wait(self, kind: str) -> None:
         """Some things take long."""
-        if kind == "google_composer_environment":
+        if kind == os.environ.get(SLOW_TYPE, "google_composer_environment"):
             time.sleep(self._seconds)
 
 
@@ -144,7 +149,11 @@ class Making(provider.Calls):
         return field(1, dynamic(self._cloud.find(kind, state["id"]) if state else None))
 
     def _ReadDataSource(self, request: dict[int, list[bytes]]) -> bytes:
-        config = value_of(request[2][0])
+        kind, config = request[1][0].decode(), value_of(request[2][0])
+        if kind == "google_storage_bucket":
+            with urllib.request.urlopen(f"{os.environ[STORAGE]}/storage/v1/b/{config['name']}", timeout=30) as answer:
+                number = int(json.load(answer)["projectNumber"])
+            return field(1, dynamic({**config, "id": config["name"], "project_number": number}))
         return field(1, dynamic({**config, "id": config.get("project_id"), "number": "123456789012"}))
 
     def _PlanResourceChange(self, request: dict[int, list[bytes]]) -> bytes:

@@ -19,24 +19,51 @@ from urllib.parse import quote
 from google.cloud.devtools.cloudbuild_v1.types import Build
 
 from coinbeam.settings import ROOT
-from tests.build import cloudbuild, execution
+from deploy import base_images, submission
+from tests.build import execution
 from tests.deploy.project import provider
 from tests.deploy.project.google import Google, Project
 from tests.infra.provider_schema import PACKAGES, VERSION
 from tests.infra.terraform import _platform
 from tests.temporary import LocalCloud
 
-PARTS = ("beam_pipelines", "coinbeam", "config", "console", "dags", "deploy", "infra", "local", "serving", "sql")
-FILES = (".gcloudignore", ".gitignore", cloudbuild.FILE.name, cloudbuild.SMALL.name, "pyproject.toml")
-EXECUTED = ("configure", "upload", "contracts", "switch")
+PARTS = (
+    "beam_pipelines",
+    "coinbeam",
+    "config",
+    "console",
+    "dags",
+    "deploy",
+    "infra",
+    "local",
+    "runs",
+    "serving",
+    "sql",
+)
+FILES = (".gcloudignore", ".gitignore", "pyproject.toml", *(path.name for path in base_images.files()))
+LOCK = Path("infra/.terraform.lock.hcl")
+EXECUTED = {
+    "composer": ("base-images", "configure", "upload", "contracts", "switch"),
+    "small": ("base-images", "configure", "contracts", "batch-job"),
+}
 """The steps of a build that are executed here; ``tests/build`` executes the others, too."""
 
 KEY = "CG-sentinelkeyofthewalk"
-OPTIONS = ("--alert-email", "team@example.com", "--github", "acme/coinbeam", "--poll-seconds", "0.3")
+OPTIONS = ("--alert-email", "team@example.com", "--poll-seconds", "0.3")
+COMMAND = """
+import runpy
+import sys
+
+from deploy import base_images
+
+base_images.REGISTRIES |= dict.fromkeys(("docker.io", "gcr.io"), sys.argv.pop(1))
+runpy.run_module("console", run_name="__main__")
+"""
+"""The command, with the registries of images on loopback."""
 
 
 def make_checkout(folder: Path) -> None:
-    """A commit of this tree, without its history."""
+    """A commit of this tree, without its history. The file of hashes is empty: those of the real providers are not here."""
     ignored = shutil.ignore_patterns(
         "__pycache__", "deployment.json", ".terraform*", "*.tfplan", "*.tfstate*", "terraform.tfvars", "backend.hcl"
     )
@@ -44,10 +71,13 @@ def make_checkout(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, folder / name)
+    (folder / LOCK).write_text("".join((ROOT / LOCK).read_text().splitlines(keepends=True)[:2]))
     for command in (
         ["init", "--quiet"],
+        ["config", "user.name", "a"],
+        ["config", "user.email", "a@example.com"],
         ["add", "--all"],
-        ["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", "A commit."],
+        ["commit", "--quiet", "--message", "A commit."],
     ):
         subprocess.run(["git", *command], cwd=folder, check=True, timeout=60)
 
@@ -90,12 +120,14 @@ class Site:
         project: on loopback.
         google: what serves it.
         cloud: the emulators.
+        registry: of the base images.
     """
 
     folder: Path
     project: Project
     google: Google
     cloud: LocalCloud
+    registry: str
     rc: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +155,7 @@ class Site:
             "TF_DISABLE_PLUGIN_TLS": "1",
             "CHECKPOINT_DISABLE": "1",
             provider.FOLDER: str(self.project.folder),
+            provider.STORAGE: self.google.url.rstrip("/"),
             "CLOUD_AIRFLOW": f"{self.google.url}airflow",
             "CLOUD_COMPOSER_BUCKET": self.project.composer_bucket,
             "PYTHONPATH": str(self.checkout),
@@ -140,7 +173,7 @@ class Site:
             kill: told each line; after so many seconds from then the whole process group is killed, None: never.
             text: what the person types.
         """
-        argv = [sys.executable, "-m", "console", command, "--project", self.project.id, *options]
+        argv = [sys.executable, "-c", COMMAND, self.registry, command, "--project", self.project.id, *options]
         process = subprocess.Popen(
             argv, cwd=self.checkout, env=self.variables(), start_new_session=True, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -168,14 +201,15 @@ class Site:
         with urllib.request.urlopen(address, timeout=60) as answer:
             content = io.BytesIO(answer.read())
         with tarfile.open(fileobj=content) as archive:
-            plain = [one for one in archive if not one.issym()]  # a checkout's links are those of Terraform's providers
-            archive.extractall(place, plain, filter="data")
+            archive.extractall(place, filter="data")
         execution.link(place / ".venv", Path(sys.executable))
         given = {"PROJECT_ID": self.project.id, **dict(build.substitutions)}
         cloud = {**self.cloud.env, "STORAGE_EMULATOR_HOST": self.google.url.rstrip("/")}
         variables = execution.variables(cloud, self.folder / "gcloud-of-builds", self.project.id)
-        steps = execution.Workspace(place, variables, given, (place / cloudbuild.FILE.name).read_text())
-        for name in EXECUTED:
+        profile = "composer" if given.get("_COMPOSER_BUCKET") else "small"
+        config = (place / submission.FILES[profile]).read_text()
+        steps = execution.Workspace(place, {**variables, **self.google.variables()}, given, config)
+        for name in EXECUTED[profile]:
             ended = steps.run(name)
             if ended.code:
                 print(f"step {name}: {ended.output}")

@@ -1,4 +1,4 @@
-"""An apply that is killed in its middle: its lock and what it could not write down are in the way of nobody.
+"""The apply of the whole of ``infra/``, killed in its middle and continued; ``test_terraform`` has the same of a small module.
 
 Real gcloud, real Terraform, its state in the stock emulator of Cloud Storage; the rest of Google as in
 ``tests.deploy.project.google``. The build of the release fails here: the whole way is that of ``test_walk``.
@@ -21,7 +21,7 @@ from tests.deploy.project.google import Project, serving
 from tests.deploy.project.site import KEY, OPTIONS, Site, changes, repeated
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.clients,  # the better part of a minute: `make clients` runs it
     pytest.mark.xdist_group("terraform"),
     pytest.mark.skipif(not (shutil.which("terraform") and shutil.which("gcloud")), reason="needs gcloud and terraform"),
 ]
@@ -49,7 +49,7 @@ def site(storage: Emulator, tmp_path: Path) -> Iterator[Site]:
     project.refusals["/bigquery"] = (403, denied)
     with serving(project) as google:
         env["BIGQUERY_EMULATOR_HOST"] = google.url.rstrip("/")
-        yield Site(tmp_path, project, google, cloud)
+        yield Site(tmp_path, project, google, cloud, registry="http://127.0.0.1:1")
 
 
 @pytest.mark.timeout(280)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coinbeam.errors import TerminalError
-from deploy.project.faults import ToolError, fault_of
+from deploy.faults import ToolError, fault_of
 
 TOOLS = {
     "gcloud": ((450, 0), "https://cloud.google.com/sdk/docs/install"),
@@ -67,11 +67,15 @@ class Gcloud:
     """gcloud for one project.
 
     Args:
-        project: its id; every command names it.
+        project: its id; every command names it. None: that of gcloud's configuration.
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str | None) -> None:
         self.project = project
+
+    def command(self, *words: str) -> list[str]:
+        """A command, as it is run."""
+        return ["gcloud", *words, *([f"--project={self.project}"] if self.project else ()), "--quiet"]
 
     def say(self, *words: str, text: str | None = None, cwd: Path | None = None) -> str:
         """What a command answers.
@@ -79,8 +83,7 @@ class Gcloud:
         Raises:
             ToolError: it failed.
         """
-        command = ["gcloud", *words, f"--project={self.project}", "--quiet"]
-        return run(command, self.project, text=text, cwd=cwd).stdout
+        return run(self.command(*words), self.project or "PROJECT", text=text, cwd=cwd).stdout
 
     def ask(self, *words: str) -> Any:
         """What a command answers, as JSON.
@@ -130,19 +133,13 @@ def _version(name: str) -> str:
     return found[0]
 
 
-def commit(root: Path, project: str) -> str:
-    """The short commit of a checkout without changes; those that `terraform init` makes for this machine do not count.
+def git(checkout: Path, *arguments: str) -> str:
+    """What git says in a checkout.
 
     Raises:
-        ToolError: it is no checkout.
-        TerminalError: there are changes that are not committed.
+        TerminalError: it failed; mostly since it is no checkout.
     """
-    status = ["git", "status", "--porcelain", "--", ".", ":(exclude)infra/.terraform.lock.hcl"]
-    changed = run(status, project, cwd=root).stdout.strip()
-    if changed:
-        first = changed.splitlines()[0].strip()
-        raise TerminalError(
-            f"There are changes that are not committed: {first}.",
-            "Commit or stash them: nobody could say later what was released.",
-        )
-    return run(["git", "rev-parse", "--short=7", "HEAD"], project, cwd=root).stdout.strip()
+    done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TerminalError(f"git {arguments[0]} failed: {done.stderr.strip()}.", "Work in a checkout of git.")
+    return done.stdout

@@ -5,7 +5,7 @@ The texts are as both tools print them, from their sources and from public repor
 
 import pytest
 
-from deploy.project.faults import FAULTS, fault_of
+from deploy.faults import FAULTS, fault_of
 
 SAID = {
     "billing is off": (
@@ -28,6 +28,11 @@ SAID = {
         "ERROR: (gcloud.storage.buckets.create) HTTPError 409: The requested bucket name is not available. The bucket "
         "namespace is shared by all users of the system. Please select a different name and try again.",
         "infra/backend.hcl",
+    ),
+    "the id of a project is taken": (
+        "ERROR: (gcloud.projects.create) Project creation failed. The project ID you specified is already in use by "
+        "another project. Please try an alternative ID.",
+        "STATE_PROJECT=",
     ),
     "a quota is used up": (
         "Error: Error creating Environment: googleapi: Error 429: Quota 'IN_USE_ADDRESSES' exceeded.  Limit: 4.0 in "

@@ -12,6 +12,8 @@ from coinbeam.errors import TerminalError
 
 AGAIN = "Then run the same command again: it goes on where it stopped."
 LAST_LINES = 6
+_REPORT = "If you would like to report this issue"
+"""What gcloud says after an error of its own, and nobody needs."""
 
 
 class ToolError(TerminalError):
@@ -79,6 +81,12 @@ FAULTS = (
         "Choose another name for the bucket of the state in infra/backend.hcl (bucket = ...).",
     ),
     Fault(
+        "the id of a project is taken",
+        r"project ID you specified is already in use",
+        "Somebody else has a project of this id, or had one: ids are unique in the world, and for ever.",
+        "Name another one for the state: STATE_PROJECT=.",
+    ),
+    Fault(
         "a quota is used up",
         r"[Qq]uota '?[\w/.-]+'? exceeded|Quota exceeded|QUOTA_EXCEEDED|RESOURCE_EXHAUSTED|insufficient quota",
         "The quota {what} is used up.",
@@ -139,7 +147,7 @@ def fault_of(command: Sequence[str], output: str, project: str) -> ToolError:
         output: what it said.
         project: id, for the remedy.
     """
-    said = "\n".join(output.strip().splitlines()[-LAST_LINES:])
+    said = "\n".join(output.partition(_REPORT)[0].strip().splitlines()[-LAST_LINES:])
     for fault in FAULTS:
         if re.search(fault.pattern, output):
             named = re.search(fault.named, output) if fault.named else None
