@@ -9,6 +9,7 @@ import atexit
 import io
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -21,8 +22,20 @@ MASK = "***"
 _SECRETS: list[str] = []
 """What this process must not show."""
 
-SECRET_VARIABLES = ("COINGECKO_API_KEY", "COINBEAM_COINGECKO__API_KEY")
+SECRET_VARIABLES = ("COINGECKO_API_KEY", "COINBEAM_COINGECKO__API_KEY", "COINBEAM_ALERTS__WEBHOOK_URL")
 """Variables of the environment that hold a secret, whether or not a process ever asks for it."""
+
+CONNECTION_VARIABLES = ("COINBEAM_LINEAGE__TRANSPORT", "AIRFLOW__OPENLINEAGE__TRANSPORT", "COINBEAM_POSTGRES__DSN")
+"""Variables that may hold a credential among other things."""
+
+_CREDENTIAL = re.compile(
+    r""""[^"]*(?:key|token|secret|password)[^"]*"\s*:\s*"(?P<json>[^"]+)"|\bpassword\s*=\s*(?P<dsn>[^\s'&]+)|://[^/@\s:]*:(?P<url>[^/@\s]+)@""",
+    re.IGNORECASE,
+)
+"""A credential within a connection string or a JSON object, which is shown without the rest of it in an error."""
+
+_SHORTEST_PART = 8
+"""A shorter part may be a word, and would blot out what has nothing to do with it."""
 
 _FEWEST_CHARACTERS = 6
 """The shortest beginning of a secret that is masked where the output ends with it."""
@@ -49,6 +62,11 @@ def keep_secrets_of(environment: Mapping[str, str]) -> None:
     """Mask the secrets of an environment: a worker that never needs the key inherits it all the same."""
     for name in SECRET_VARIABLES:
         keep_secret(environment.get(name, "").strip())
+    for name in CONNECTION_VARIABLES:
+        for found in _CREDENTIAL.finditer(environment.get(name, "")):
+            part = found["json"] or found["dsn"] or found["url"]
+            if len(part) >= _SHORTEST_PART:
+                keep_secret(part)
 
 
 def redact(text: str, *secrets: str | None) -> str:

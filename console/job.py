@@ -1,7 +1,6 @@
 """The commands ``coinbeam job``: what a deployment without Composer runs in its one container, each to its end."""
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -63,23 +62,20 @@ def prepare() -> None:
     migrate_database(settings, environment(settings))
 
 
-def _given(fields: list[str] | tuple[()]) -> dict[str, Any]:
-    """Fields by name; a value that is JSON is that value, any other is text.
+def _given(fields: list[str] | tuple[()]) -> dict[str, str]:
+    """Fields by name, as texts.
 
     Raises:
         SettingsError: one is no ``name=value``.
     """
     from coinbeam.errors import SettingsError
 
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for one in fields:
         name, is_pair, value = one.partition("=")
         if not is_pair:
             raise SettingsError(f"--set {one} is no name=value.", "Write it like --set dry_run=false.")
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            values[name] = value
+        values[name] = value
     return values
 
 

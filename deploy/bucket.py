@@ -91,14 +91,6 @@ class VersionedBucket(Bucket):
                     f"{self.uri(path)} was written by somebody else meanwhile.", "Look, and try again."
                 ) from error
 
-    def delete(self, path: str) -> None:
-        """Delete an object; one that is gone already is fine."""
-        with self._answering():
-            try:
-                self._bucket.blob(path).delete(**self._bounds)
-            except NotFound:
-                return
-
 
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Do the same to many objects, a few at a time; the first failure stops what has not begun."""

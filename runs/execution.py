@@ -10,9 +10,11 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import FrameType
 
 from coinbeam.clock import Clock, format_instant, utc_now
@@ -22,7 +24,7 @@ from coinbeam.warehouse.client import Warehouse
 from runs.airflow import DagRun, database, environment, last_raised, marts_run, migrate_database, run_all
 from runs.due import Due
 from runs.ended import FailedTask, failed_tasks
-from runs.lease import HeldError, Lease
+from runs.lease import STALE, HeldError, Lease
 from runs.task_logs import RUNNING
 
 FOLDER = "jobs"
@@ -30,6 +32,15 @@ FOLDER = "jobs"
 
 LONGEST_SECONDS = 7 * 86_400.0
 """As long as Cloud Run lets a task run; the timeout of the job ends it before."""
+
+LOOK_SECONDS = 10.0
+"""From one look at a lease that somebody holds to the next."""
+
+UNTIL_ALIVE = STALE + timedelta(minutes=1)
+"""After so long a lease that is still held belongs to an execution that lives."""
+
+TURN = timedelta(hours=6)
+"""How long an execution that a person or a file started waits for its turn."""
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code of an execution that was stopped from outside."""
@@ -94,33 +105,52 @@ class Execution:
         settings: of a deployment.
         attempt: which try of which execution.
         say: told each line of the log.
+        sleep: waits between two looks at what another execution holds.
     """
 
-    def __init__(self, settings: Settings, attempt: Attempt, say: Say, clock: Clock = utc_now) -> None:
-        self._settings, self._attempt, self._say, self._clock = settings, attempt, say, clock
+    def __init__(
+        self,
+        settings: Settings,
+        attempt: Attempt,
+        say: Say,
+        clock: Clock = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings, self._attempt, self._say, self._clock, self._sleep = settings, attempt, say, clock, sleep
         self._bucket = Bucket(settings)
         self._due = Due(Warehouse(settings))
 
     def run_due(self) -> int:
-        """Run what is due, until nothing is that was not tried; the exit code."""
-        return self._alone("due", self._all_due)
+        """Run what is due, until nothing is that was not tried; the exit code. Where another execution is at it, and
+        lives, nothing is left to do.
+        """
+        return self._alone("due", self._all_due, UNTIL_ALIVE, "It does what is due.", 0)
 
     def run(self, run: DagRun) -> int:
-        """Run one DAG, and the marts where it published something; the exit code."""
-        return self._alone(run.dag_id, lambda: self._with_marts([run]))
+        """Run one DAG after another run of it, and the marts where it published something; the exit code."""
+        words = f"This one waited {TURN} for its turn: start it again."
+        return self._alone(run.dag_id, lambda: self._with_marts([run]), TURN, words, 1)
 
-    def _alone(self, work: str, do: Callable[[], int]) -> int:
+    def _alone(self, work: str, do: Callable[[], int], patience: timedelta, words: str, code: int) -> int:
+        """Do a work that one execution does at a time; what to say, and the exit code, when its turn does not come."""
         ending = self._bucket.read_json(self._ending) if self._attempt.number else {}
         if ending:
             self._say(f"Attempt {self._attempt.number} ends at once: {ending['said']}")
             return int(ending["code"])
-        try:
-            with Lease(self._bucket, f"{FOLDER}/{work}.lease", self._attempt.execution, self._clock):
-                migrate_database(self._settings, self._variables)
-                return do()
-        except HeldError as error:
-            self._say(f"{error} Nothing is left to do here.")
-            return 0
+        looks = 0
+        while True:
+            try:
+                with Lease(self._bucket, f"{FOLDER}/{work}.lease", self._attempt.execution, self._clock):
+                    migrate_database(self._settings, self._variables)
+                    return do()
+            except HeldError as error:
+                if looks * LOOK_SECONDS >= patience.total_seconds():
+                    self._say(f"{error} {words}")
+                    return code
+                if not looks:
+                    self._say(f"{error} This one waits.")
+            looks += 1
+            self._sleep(LOOK_SECONDS)
 
     def _all_due(self) -> int:
         tried: set[tuple[str, str]] = set()

@@ -67,7 +67,8 @@ def extended(known: Locked, contracts: Mapping[str, Contract]) -> Locked:
         _name(contract): known.get(_name(contract), {}) | {contract.version: digest(contract)}
         for contract in contracts.values()
     }
-    return dict(sorted(made.items()))
+    # A table that is gone keeps what it promised: rows of it are still read, and its name may come back.
+    return dict(sorted({**known, **made}.items()))
 
 
 UNKNOWN = "is not in sql/versions.json"

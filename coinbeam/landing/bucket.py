@@ -169,10 +169,10 @@ class Bucket:
                     moved += 1
         return moved
 
-    def delete(self, path: str) -> None:
-        """Delete an object; one that is gone already is no error."""
-        with self._answering(), suppress(NotFound):
-            self._bucket.blob(path).delete(**self._bounds)
+    def delete(self, path: str, generation: int | None = None) -> None:
+        """Delete an object; one that is gone already, or is no longer of the generation that is named, is no error."""
+        with self._answering(), suppress(NotFound, PreconditionFailed):
+            self._bucket.blob(path).delete(if_generation_match=generation, **self._bounds)
 
 
 def _connect(settings: Settings) -> Client:

@@ -24,6 +24,7 @@ IDS: Mapping[str, str] = {
     "compute_router": "projects/{project}/regions/{region}/routers/{name}",
     "compute_router_nat": "projects/{project}/regions/{region}/routers/{router}/{name}",
     "compute_subnetwork": "projects/{project}/regions/{region}/subnetworks/{name}",
+    "eventarc_trigger": "projects/{project}/locations/{location}/triggers/{name}",
     "iam_workload_identity_pool": "projects/{project}/locations/global/workloadIdentityPools/"
     "{workload_identity_pool_id}",
     "iam_workload_identity_pool_provider": "projects/{project}/locations/global/workloadIdentityPools/"
@@ -36,6 +37,7 @@ IDS: Mapping[str, str] = {
     "secret_manager_secret": "projects/{project}/secrets/{secret_id}",
     "service_account": "projects/{project}/serviceAccounts/{account_id}@{project}.iam.gserviceaccount.com",
     "storage_bucket": "{project}/{name}",
+    "workflows_workflow": "projects/{project}/locations/{region}/workflows/{name}",
 }
 """The ids by which the provider imports what has a name of its own.
 

@@ -150,3 +150,31 @@ def test_a_secret_is_masked_however_it_is_cut(parts: list[str], width: int) -> N
     whole = text.replace(KEY, MASK)
     cut = next((n for n in range(len(KEY) - 1, 5, -1) if whole.endswith(KEY[:n])), 0)
     assert shown == (whole[: len(whole) - cut] + MASK if cut else whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("COINBEAM_ALERTS__WEBHOOK_URL", f"https://hooks.example.com/{KEY}"),
+        ("COINBEAM_POSTGRES__DSN", f"postgresql://reader:{KEY}@db.example.com/market"),
+        ("COINBEAM_POSTGRES__DSN", f"host=db.example.com user=reader password={KEY} dbname=market"),
+        ("COINBEAM_LINEAGE__TRANSPORT", f'{{"type": "http", "auth": {{"type": "api_key", "apiKey": "{KEY}"}}}}'),
+        ("AIRFLOW__OPENLINEAGE__TRANSPORT", f'{{"auth": {{"api_key":"{KEY}"}}}}'),
+    ],
+)
+def test_a_credential_among_other_things_is_masked_in_all_that_a_process_says(name: str, text: str) -> None:
+    program = f"import coinbeam, os; print(os.environ['{name}']); raise ValueError('the server refuses {KEY}')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), name: text},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if name.endswith("URL"):
+        assert done.stdout.strip() == MASK
+    else:
+        assert KEY not in done.stdout + done.stderr
+        assert f"the server refuses {MASK}" in done.stderr

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from coinbeam.landing.bucket import Bucket
 from coinbeam.settings import ROOT, Settings
 from runs import airflow as orchestrator
 from runs.airflow import SNAPSHOT_DAG, DagRun, airflow_home, database
-from runs.execution import TERMINATED, Attempt, Execution, Watched
+from runs.execution import TERMINATED, TURN, UNTIL_ALIVE, Attempt, Execution, Watched
+from runs.lease import STALE, Lease
 from tests.temporary import LocalCloud
 
 pytestmark = pytest.mark.cloud
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 RUN = DagRun("2026-01-02T00:00:00Z", {}, dag_id=SNAPSHOT_DAG)
 AUDIT = "[DAG TEST] running task <TaskInstance: crypto_etl_dag.audit manual__x ["
 BLOCKED = "coinbeam.errors.PublishBlockedError: too many rejects"
@@ -130,3 +133,43 @@ def test_the_attempt_is_as_cloud_run_says(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("CLOUD_RUN_EXECUTION")
     monkeypatch.delenv("CLOUD_RUN_TASK_ATTEMPT")
     assert Attempt.present().number == 0
+
+
+def held(settings: Settings, work: str, looks: int) -> tuple[Execution, list[str], list[float]]:
+    """An execution of which another one holds the work, and gives it back after some looks."""
+    bucket, said, slept = Bucket(settings), list[str](), list[float]()
+    path = f"jobs/{work}.lease"
+    bucket.write_text(path, Lease(bucket, path, "another", lambda: NOW)._text())
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == looks:
+            bucket.delete(path)
+
+    return Execution(settings, Attempt("coinbeam-daily-y"), said.append, lambda: NOW, sleep), said, slept
+
+
+def test_what_a_person_or_a_file_started_waits_for_its_turn(settings: Settings, airflow: Callable[..., None]) -> None:
+    airflow(0)
+    execution, said, slept = held(settings, SNAPSHOT_DAG, looks=3)
+    assert execution.run(RUN) == 0
+    assert len(slept) == 3
+    assert said[0].endswith("This one waits.")
+    assert AUDIT in said
+
+
+def test_a_run_whose_turn_does_not_come_has_failed(settings: Settings, airflow: Callable[..., None]) -> None:
+    airflow(0)
+    execution, said, slept = held(settings, SNAPSHOT_DAG, looks=-1)
+    assert execution.run(RUN) == 1
+    assert sum(slept) == TURN.total_seconds()
+    assert said[-1].endswith("for its turn: start it again.")
+    assert AUDIT not in said
+
+
+def test_what_is_due_is_left_to_an_execution_that_lives(settings: Settings, airflow: Callable[..., None]) -> None:
+    airflow(0)
+    execution, said, slept = held(settings, "due", looks=-1)
+    assert execution.run_due() == 0
+    assert STALE.total_seconds() < sum(slept) <= UNTIL_ALIVE.total_seconds()
+    assert said[-1].endswith("It does what is due.")

@@ -82,3 +82,8 @@ def test_an_unknown_version_and_one_that_goes_back_are_told() -> None:
 
 def test_columns_in_another_order_are_another_file() -> None:
     assert digest(replace(FACT, columns=FACT.columns[::-1])) != digest(FACT)
+
+
+def test_a_table_that_is_gone_keeps_what_it_promised() -> None:
+    kept = extended(locked(), {name: one for name, one in load_all().items() if name != NAME})
+    assert kept[FULL] == locked()[FULL]
