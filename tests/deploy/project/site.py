@@ -11,7 +11,7 @@ import tarfile
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from google.cloud.devtools.cloudbuild_v1.types import Build
 from coinbeam.settings import ROOT
 from deploy import base_images, submission
 from tests.build import execution
+from tests.deploy import registry
 from tests.deploy.project import provider
 from tests.deploy.project.google import Google, Project
 from tests.infra.provider_schema import PACKAGES, VERSION
@@ -60,6 +61,12 @@ base_images.REGISTRIES |= dict.fromkeys(("docker.io", "gcr.io"), sys.argv.pop(1)
 runpy.run_module("console", run_name="__main__")
 """
 """The command, with the registries of images on loopback."""
+
+
+def image_registry() -> AbstractContextManager[registry.Registry]:
+    """A registry that has all base images."""
+    names = {name for path in base_images.files() for name in base_images.digests(path.read_text())}
+    return registry.running(*(base_images._place(name)[1] for name in names))
 
 
 def make_checkout(folder: Path) -> None:

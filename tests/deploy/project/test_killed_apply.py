@@ -18,7 +18,7 @@ import pytest
 from local.environment import _CREDENTIALS
 from tests.deploy.emulator import Emulator, running
 from tests.deploy.project.google import Project, serving
-from tests.deploy.project.site import KEY, OPTIONS, Site, changes, repeated
+from tests.deploy.project.site import KEY, OPTIONS, Site, changes, image_registry, repeated
 
 pytestmark = [
     pytest.mark.clients,  # the better part of a minute: `make clients` runs it
@@ -47,9 +47,9 @@ def site(storage: Emulator, tmp_path: Path) -> Iterator[Site]:
     cloud: Any = SimpleNamespace(env=env)
     denied = {"error": {"code": 403, "message": "Access Denied: no warehouse", "errors": [{"reason": "accessDenied"}]}}
     project.refusals["/bigquery"] = (403, denied)
-    with serving(project) as google:
+    with serving(project) as google, image_registry() as images:
         env["BIGQUERY_EMULATOR_HOST"] = google.url.rstrip("/")
-        yield Site(tmp_path, project, google, cloud, registry="http://127.0.0.1:1")
+        yield Site(tmp_path, project, google, cloud, images.url)
 
 
 @pytest.mark.timeout(280)

@@ -20,14 +20,12 @@ from coinbeam.clock import utc_now
 from coinbeam.feeds.snapshot.request import present_instant
 from coinbeam.settings import GoogleSettings, Settings, StorageSettings, WarehouseSettings
 from coinbeam.warehouse.client import Warehouse
-from deploy import base_images
 from deploy.tools import git
 from local.airflow import DagRun, airflow_environment
 from local.environment import environment
 from runs.airflow import SNAPSHOT_DAG
-from tests.deploy import registry
 from tests.deploy.project.google import Project, serving
-from tests.deploy.project.site import KEY, OPTIONS, Site, repeated
+from tests.deploy.project.site import KEY, OPTIONS, Site, image_registry, repeated
 from tests.end_to_end.warm import WarmAirflow
 from tests.temporary import LocalCloud
 
@@ -45,7 +43,6 @@ STEPS = (
 """The steps that change something."""
 
 NOT_SMALL = ("state project", "DAGs")
-IMAGES = tuple({name for path in base_images.files() for name in base_images.digests(path.read_text())})
 
 
 @pytest.fixture
@@ -70,8 +67,7 @@ def site(cloud: LocalCloud, airflow: WarmAirflow, tmp_path: Path) -> Iterator[Si
     identifier = f"acme-{uuid4().hex[:8]}"
     storage = f"http://127.0.0.1:{cloud.settings.local.ports.storage}"
     project = Project(identifier, tmp_path / "cloud", storage)
-    places = [base_images._place(name) for name in IMAGES]
-    with serving(project) as google, registry.running(*(path for _, path in places)) as images:
+    with serving(project) as google, image_registry() as images:
         made = Site(tmp_path, project, google, cloud, images.url)
         project.execute = made.execute
         project.run_dag = lambda dag, form: run_dag(made, airflow, dag, form)
