@@ -307,3 +307,6 @@ def test_the_pictures_of_the_documentation(page: Page) -> None:
         page.goto(url + path)
         page.wait_for_timeout(5_000)
         page.screenshot(path=folder / f"dashboard_{name}.png")
+
+
+expect.set_options(timeout=PATIENCE)  # five seconds by default: too few beside two other tests
