@@ -50,6 +50,7 @@ PROVIDERS_STYLE = "https://cdn.jsdelivr.net/"
 """Where the pages of the mock of a provider have their style from."""
 PATIENCE = 60_000
 """Milliseconds; a busy machine takes long to import what a first page needs."""
+expect.set_options(timeout=PATIENCE)  # five seconds by default: too few beside two other tests
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +308,3 @@ def test_the_pictures_of_the_documentation(page: Page) -> None:
         page.goto(url + path)
         page.wait_for_timeout(5_000)
         page.screenshot(path=folder / f"dashboard_{name}.png")
-
-
-expect.set_options(timeout=PATIENCE)  # five seconds by default: too few beside two other tests
